@@ -1,0 +1,1 @@
+"""Robots that get better by practising: two-stage post-training of embodied foundation models."""

@@ -1,0 +1,219 @@
+"""Weights on disk, in lerobot's layout, complete or not there at all.
+
+    checkpoints/000128/pretrained_model/config.json        what rebuilds the model
+                       pretrained_model/model.safetensors  its weights and normalisation
+                       training_state/...                  what resuming needs besides
+                       COMPLETE                            written last
+    checkpoints/last, policy, reward                       links to one of these
+
+A checkpoint is written under a temporary name and renamed. Nothing is ever pickled.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from nearer.errors import CheckpointError
+from nearer.model import FoundationModel
+
+_MARKER = "COMPLETE"
+_NORMALISATION = ("state_mean", "state_std", "action_mean", "action_std")
+
+Build = Callable[[Mapping[str, Any]], FoundationModel]
+"""Rebuilds a module, without weights, from its config.json."""
+
+
+def save_checkpoint(
+    folder: Path, model: FoundationModel, training: "TrainingState | None"
+) -> None:
+    """Write a checkpoint so that `folder` either holds all of it or does not exist.
+
+    Raises:
+        CheckpointError: the disk does not take it; older checkpoints are unharmed.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        pretrained = temporary / "pretrained_model"
+        pretrained.mkdir(parents=True)
+        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, pretrained / "model.safetensors")
+        described = model.config() | {"normalisation_sha256": normalisation_hash(weights)}
+        _write_json(pretrained / "config.json", described)
+        if training is not None:
+            training.save(temporary / "training_state")
+        for path in sorted(temporary.rglob("*")):
+            if path.is_file():
+                _flush(path)
+        (temporary / _MARKER).touch()
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+        _flush(folder.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"{folder} must be on a disk that can be written, got: {error}; earlier checkpoints "
+            "are unharmed, free some space and continue with --resume"
+        ) from error
+
+
+class TrainingState:
+    """What resuming needs besides weights: the optimiser's moments and the loop's own numbers."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, numbers: Mapping[str, Any]) -> None:
+        self._optimizer = optimizer
+        self._numbers = numbers
+
+    def save(self, folder: Path) -> None:
+        """Write `optimizer_state.safetensors` and `training_step.json`."""
+        folder.mkdir()
+        moments = {
+            f"{parameter}.{name}": value
+            for parameter, state in self._optimizer.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+        save_file(moments, folder / "optimizer_state.safetensors")
+        _write_json(folder / "training_step.json", self._numbers)
+
+
+def load_training_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put the optimiser's moments back and return the loop's own numbers."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _load_tensors(folder / "training_state/optimizer_state.safetensors").items():
+        parameter, name = key.split(".")
+        moments.setdefault(int(parameter), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return _read_json(folder / "training_state/training_step.json")
+
+
+def load_model(path: Path, build: Build, link: str = "policy") -> FoundationModel:
+    """Return the model of a checkpoint, ready to use, with exactly the weights on disk.
+
+    Args:
+        path: a run, a checkpoint of it, or its `pretrained_model` folder.
+        build: rebuilds the module from config.json.
+        link: which checkpoint of a run: policy, reward or last.
+
+    Raises:
+        CheckpointError: nothing complete is there, a file is damaged, or the weights are those of
+            another model or another normalisation.
+    """
+    folder = pretrained_folder(path, link)
+    config = _read_json(folder / "config.json")
+    weights = _load_tensors(folder / "model.safetensors")
+    if normalisation_hash(weights) != config.get("normalisation_sha256"):
+        raise CheckpointError(
+            f"{folder}/model.safetensors must carry the normalisation that config.json was written "
+            "with, got another; copy both files from one checkpoint"
+        )
+    try:
+        model = build(config)
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}/model.safetensors must fit the model that config.json describes, got: "
+            f"{_first_line(error)}; copy both files from one checkpoint"
+        ) from error
+    return model.eval()
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint."""
+    return _load_tensors(folder / "pretrained_model/model.safetensors")
+
+
+def pretrained_folder(path: Path, link: str) -> Path:
+    """Return the `pretrained_model` folder that a path of a user's means."""
+    candidates = [path, path / "pretrained_model", path / "checkpoints" / link / "pretrained_model"]
+    for candidate in candidates:
+        if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
+            if candidate.name == "pretrained_model" and not (candidate.parent / _MARKER).exists():
+                raise CheckpointError(
+                    f"{candidate.parent} must hold a file {_MARKER}, got a checkpoint that was "
+                    "never finished; use an older one, or continue its run with --resume"
+                )
+            return candidate
+    raise CheckpointError(
+        f"{path} must be a run or a checkpoint with config.json and model.safetensors, got neither "
+        "there nor in pretrained_model/ nor in checkpoints/" + link + "/; "
+        "make one with nearer sft --data DIR --out RUN"
+    )
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Return the finished checkpoints of a run's `checkpoints` folder, oldest first."""
+    return sorted(p.parent for p in folder.glob(f"[0-9]*/{_MARKER}") if not p.parent.is_symlink())
+
+
+def point(link: Path, target: Path) -> None:
+    """Make a link beside the checkpoints name one of them, atomically."""
+    temporary = link.with_name(f".{link.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target.name)
+    os.replace(temporary, link)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Return the SHA-256 of all weights and buffers, by name."""
+    return _tensors_hash(dict(model.state_dict()))
+
+
+def normalisation_hash(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the statistics that states and actions are normalised by."""
+    return _tensors_hash({name: weights[name] for name in _NORMALISATION if name in weights})
+
+
+def _tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} must be a whole safetensors file, got: {_first_line(error)}; "
+            "copy it again, or use an older checkpoint"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} must be a JSON file, got: {_first_line(error)}; copy the checkpoint again"
+        ) from error
+    if not isinstance(document, dict):
+        raise CheckpointError(f"{path} must hold a JSON object; copy the checkpoint again")
+    return cast(dict[str, Any], document)
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+
+
+def _flush(path: Path) -> None:
+    """Let the disk keep what was written, before anything refers to it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,170 @@
+"""Let a fleet act and return what happened, episode by episode."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from nearer.episode import Ended, Episode, Observation
+from nearer.protocols import Decision, Fleet, Judge, Policy, Starts
+from nearer.seeds import Purpose, generator
+from nearer.shapes import Array
+
+
+def collect(
+    fleet: Fleet,
+    policy: Policy,
+    judge: Judge,
+    *,
+    seeds: Iterator[int],
+    max_steps: int,
+    enough_steps: int | None = None,
+    policy_version: int = 0,
+) -> Iterator[Episode]:
+    """Yield episodes as they end, until `seeds` runs out or `enough_steps` have been taken.
+
+    Every episode that starts is run to its end under the one policy and is yielded: dropping the
+    ones in flight would favour short episodes. So `enough_steps` is passed by up to one episode
+    a robot.
+
+    Args:
+        fleet: the robots.
+        policy: chooses the actions.
+        judge: ends an episode as soon as an observation looks done to it, the first included.
+        seeds: one an episode; fixes its start and the policy's sampling.
+        max_steps: control steps after which an episode ends as `Ended.TIME_LIMIT`.
+        enough_steps: no further episode starts once this many steps have been taken in all.
+        policy_version: kept with every episode.
+    """
+    recorder = _Recorder(fleet, max_steps, policy_version)
+    taken = 0
+    while True:
+        idle = np.flatnonzero(~recorder.acting)
+        starting = list(islice(seeds, len(idle) if enough_steps is None or taken < enough_steps else 0))
+        if starting:
+            robots = idle[: len(starting)]
+            recorder.begin(robots, starting, fleet.reset(robots, starting))
+            policy.begin(robots, recorder.randomness(robots))
+        robots = np.flatnonzero(recorder.acting)
+        if not len(robots):
+            return
+        done = judge.done(recorder.latest(robots), recorder.instructions(robots), robots)
+        yield from recorder.finish(robots, done, judge.ended_as)
+        robots = np.flatnonzero(recorder.acting)
+        if len(robots):
+            randomness = recorder.randomness(robots)
+            decision = policy.act(
+                recorder.latest(robots), recorder.instructions(robots), robots, randomness
+            )
+            sensed = fleet.step(robots, decision.actions)
+            recorder.append(robots, decision, sensed.observation, sensed.env_ended)
+            taken += len(robots)
+
+
+class _Recorder:
+    """One row of memory a robot, filled step by step and cut into an episode when it ends."""
+
+    def __init__(self, fleet: Fleet, max_steps: int, policy_version: int) -> None:
+        num_robots = fleet.num_robots
+        self.acting = np.zeros(num_robots, dtype=bool)
+        self._max_steps = max_steps
+        self._policy_version = policy_version
+        self._steps = np.zeros(num_robots, dtype=np.int64)
+        self._env_ended = np.zeros(num_robots, dtype=bool)
+        self._seeds = [0] * num_robots
+        self._instructions = [""] * num_robots
+        self._randomness = [generator(Purpose.ACTIONS, 0)] * num_robots
+        self._observations: dict[str, Array] = {}
+        self._actions = {
+            "action": np.zeros((num_robots, max_steps, fleet.spaces.action), np.float32),
+            "log_prob": np.zeros((num_robots, max_steps), np.float32),
+        }
+
+    def begin(self, robots: Int64[Array, "robots"], seeds: Sequence[int], starts: Starts) -> None:
+        for robot, seed, instruction in zip(robots, seeds, starts.instructions, strict=True):
+            self._seeds[robot] = seed
+            self._instructions[robot] = instruction
+            self._randomness[robot] = generator(Purpose.ACTIONS, seed)
+        self.acting[robots] = True
+        self._env_ended[robots] = False
+        self._steps[robots] = 0
+        self._write(self._observations, robots, _columns(starts.observation), self._max_steps + 1)
+
+    def append(
+        self,
+        robots: Int64[Array, "robots"],
+        decision: Decision,
+        observation: Observation,
+        env_ended: Bool[Array, "robots"],
+    ) -> None:
+        taken = {"action": decision.actions, "log_prob": decision.log_prob}
+        self._write(self._actions, robots, taken, self._max_steps)
+        self._steps[robots] += 1
+        self._write(self._observations, robots, _columns(observation), self._max_steps + 1)
+        self._env_ended[robots] = env_ended
+
+    def latest(self, robots: Int64[Array, "robots"]) -> Observation:
+        now = self._steps[robots]
+        return _observation({key: rows[robots, now] for key, rows in self._observations.items()})
+
+    def instructions(self, robots: Int64[Array, "robots"]) -> list[str]:
+        return [self._instructions[robot] for robot in robots]
+
+    def randomness(self, robots: Int64[Array, "robots"]) -> list[np.random.Generator]:
+        return [self._randomness[robot] for robot in robots]
+
+    def finish(
+        self, robots: Int64[Array, "robots"], done: Bool[Array, "robots"], done_as: Ended
+    ) -> Iterator[Episode]:
+        """Yield the episodes of those robots that are done, stopped by their env, or out of time."""
+        over = done | self._env_ended[robots] | (self._steps[robots] >= self._max_steps)
+        for robot, is_done in zip(robots[over], done[over], strict=True):
+            self.acting[robot] = False
+            if is_done:
+                yield self._cut(robot, done_as)
+            else:
+                stopped = self._env_ended[robot]
+                yield self._cut(robot, Ended.ENVIRONMENT if stopped else Ended.TIME_LIMIT)
+
+    def _cut(self, robot: int, ended: Ended) -> Episode:
+        steps = int(self._steps[robot])
+        seen = {key: rows[robot, : steps + 1].copy() for key, rows in self._observations.items()}
+        return Episode(
+            robot=int(robot),
+            seed=self._seeds[robot],
+            instruction=self._instructions[robot],
+            policy_version=self._policy_version,
+            observations=_observation(seen),
+            actions=self._actions["action"][robot, :steps].copy(),
+            log_prob=self._actions["log_prob"][robot, :steps].copy(),
+            ended=ended,
+        )
+
+    def _write(
+        self, memory: dict[str, Array], robots: Array, columns: dict[str, Array], length: int
+    ) -> None:
+        for key, values in columns.items():
+            if key not in memory:
+                memory[key] = np.zeros((len(self.acting), length, *values.shape[1:]), values.dtype)
+            memory[key][robots, self._steps[robots]] = values
+
+
+_IMAGE = "image."
+
+
+def _columns(observation: Observation) -> dict[str, Array]:
+    pictures = {_IMAGE + camera: picture for camera, picture in observation.images.items()}
+    return {
+        "agent_pos": observation.agent_pos,
+        "environment_state": observation.environment_state,
+        **pictures,
+    }
+
+
+def _observation(columns: dict[str, Array]) -> Observation:
+    return Observation(
+        agent_pos=columns["agent_pos"],
+        environment_state=columns["environment_state"],
+        images={key[len(_IMAGE) :]: v for key, v in columns.items() if key.startswith(_IMAGE)},
+    )

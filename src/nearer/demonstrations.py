@@ -1,0 +1,84 @@
+"""What Stage 1 learns from: frames of successful episodes, labelled with the steps that were left."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from nearer.errors import ConfigError
+from nearer.model import Inputs
+from nearer.protocols import Spaces
+from nearer.seeds import Purpose, generator
+from nearer.shapes import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstrations:
+    """Frames of episodes, one after the other.
+
+    The last frame of an episode is its final observation: steps-to-go 0, and its action is never
+    trained on.
+
+    Attributes:
+        state: proprioception and environment state side by side, in the env's units.
+        actions: taken on each frame, in the env's units.
+        steps_to_go: t' - t, in control steps.
+        episode_lengths: frames an episode, at least two.
+        instructions: one an episode.
+        spaces: sizes of state and action.
+    """
+
+    state: Float[Tensor, "frames state"]
+    actions: Float[Tensor, "frames action"]
+    steps_to_go: Int64[Tensor, "frames"]
+    episode_lengths: Int64[Array, "episodes"]
+    instructions: tuple[str, ...]
+    spaces: Spaces
+
+    def episodes(self, chosen: Int64[Array, "chosen"]) -> "Demonstrations":
+        """Return the chosen episodes, in that order."""
+        ends = np.cumsum(self.episode_lengths)
+        frames = [np.arange(ends[i] - self.episode_lengths[i], ends[i]) for i in chosen]
+        rows = torch.from_numpy(np.concatenate(frames))
+        return Demonstrations(
+            state=self.state[rows],
+            actions=self.actions[rows],
+            steps_to_go=self.steps_to_go[rows],
+            episode_lengths=self.episode_lengths[chosen],
+            instructions=tuple(self.instructions[i] for i in chosen),
+            spaces=self.spaces,
+        )
+
+    def inputs(self, rows: Int64[Tensor, "rows"] | slice) -> Inputs:
+        """Return the questions of these frames."""
+        state = self.state[rows]
+        if len(set(self.instructions)) == 1:
+            return Inputs(state=state, instructions=self.instructions[:1] * len(state))
+        episode_of_frame = np.repeat(np.arange(len(self.episode_lengths)), self.episode_lengths)
+        chosen = episode_of_frame[rows.numpy() if isinstance(rows, Tensor) else rows]
+        return Inputs(state=state, instructions=[self.instructions[i] for i in chosen])
+
+    def acted_frames(self) -> Int64[Tensor, "rows"]:
+        """Return the frames whose action is real: all but the last of every episode."""
+        return torch.nonzero(self.steps_to_go > 0).squeeze(1)
+
+
+def split_by_episode(
+    demonstrations: Demonstrations, held_out_share: float, seed: int
+) -> tuple[Demonstrations, Demonstrations]:
+    """Return training and held-out demonstrations; no episode has frames in both.
+
+    Raises:
+        ConfigError: fewer than two episodes, so that one part would be empty.
+    """
+    total = len(demonstrations.episode_lengths)
+    if total < 2:
+        raise ConfigError(
+            f"--data must hold at least 2 episodes, one to train on and one held out, got {total}; "
+            "record more"
+        )
+    held_out = min(max(1, round(total * held_out_share)), total - 1)
+    order = generator(Purpose.SFT_SPLIT, seed).permutation(total)
+    return demonstrations.episodes(order[held_out:]), demonstrations.episodes(order[:held_out])

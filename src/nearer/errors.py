@@ -1,0 +1,36 @@
+"""What can go wrong, as sentences for people.
+
+    NearerError                 everything below; the command line prints it without a traceback
+    ├── ConfigError             a setting, or a combination of settings, that cannot work
+    ├── DatasetError            a data set that cannot be read or written as it stands
+    ├── CheckpointError         weights that do not load, or do not fit what they are asked to do
+    ├── EnvError                an environment that is unknown or does not fit the policy
+    └── Interrupted             Ctrl-C, after everything in flight has been written
+
+Every message says what was seen, what must hold and which command helps.
+`ConfigError`, `DatasetError` and `CheckpointError` are also `ValueError`s.
+"""
+
+
+class NearerError(Exception):
+    """Base of all errors that nearer raises for people to read."""
+
+
+class ConfigError(NearerError, ValueError):
+    """A setting, or a combination of settings, cannot work."""
+
+
+class DatasetError(NearerError, ValueError):
+    """A data set cannot be read or written as it stands."""
+
+
+class CheckpointError(NearerError, ValueError):
+    """Weights do not load, or do not fit what they are asked to do."""
+
+
+class EnvError(NearerError):
+    """An environment is unknown or does not fit the policy."""
+
+
+class Interrupted(NearerError):
+    """The user asked to stop; everything in flight has been written."""

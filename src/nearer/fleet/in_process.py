@@ -1,0 +1,207 @@
+"""Gymnasium envs of this process as a fleet: one vectorised env, or single envs one by one.
+
+Observations follow lerobot's keys: `agent_pos`, `environment_state`, `pixels` (a picture, or a
+dict camera -> picture); the instruction comes from `info["instruction"]` at reset, else from the
+env's `task_description` or `task`.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from jaxtyping import Bool, Float32, Int64
+
+from nearer.envs import register_envs
+from nearer.episode import Observation
+from nearer.errors import EnvError
+from nearer.protocols import Fleet, HasDemonstrator, Policy, Sensed, Spaces, Starts
+from nearer.shapes import Array
+
+AnyEnv = gymnasium.Env[Any, Any]
+
+
+def make_fleet(env_id: str, num_robots: int) -> Fleet:
+    """Return `num_robots` copies of a Gymnasium env.
+
+    Raises:
+        EnvError: the id is unknown, or the env's spaces are none that nearer can serve.
+    """
+    spec = _spec(env_id)
+    if spec.vector_entry_point is None:
+        return SingleEnvFleet([_make(env_id) for _ in range(num_robots)])
+    return VectorFleet(gymnasium.make_vec(env_id, num_robots, vectorization_mode="vector_entry_point"))
+
+
+def make_demonstrator(env_id: str, num_robots: int) -> Policy:
+    """Return the env's own scripted demonstrator for a fleet of `num_robots`."""
+    env = _make(env_id)
+    unwrapped = env.unwrapped
+    if not isinstance(unwrapped, HasDemonstrator):
+        raise EnvError(
+            f"{env_id} must bring a method demonstrator(num_robots) to collect from, and has none; "
+            "record demonstrations with lerobot and pass their folder to nearer sft --data"
+        )
+    demonstrator = unwrapped.demonstrator(num_robots)
+    env.close()
+    return demonstrator
+
+
+class VectorFleet:
+    """One vectorised env that resets only the rows it is told to."""
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+        if envs.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
+            raise EnvError(
+                f"{envs} must leave resets to the collector, got autoreset mode "
+                f"{envs.metadata.get('autoreset_mode')}; set AutoresetMode.DISABLED in its metadata"
+            )
+        self._envs = envs
+        self.num_robots = envs.num_envs
+        self.spaces = _spaces(envs.single_observation_space, envs.single_action_space)
+        self._actions = np.zeros((envs.num_envs, self.spaces.action), np.float32)
+        self._success = np.zeros(envs.num_envs, dtype=bool)
+
+    def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
+        """Reset these rows, each by its own seed."""
+        mask = np.zeros(self.num_robots, dtype=bool)
+        mask[robots] = True
+        row_seeds: list[int | None] = [None] * self.num_robots
+        for robot, seed in zip(robots, seeds, strict=True):
+            row_seeds[robot] = seed
+        raw, info = self._envs.reset(seed=row_seeds, options={"reset_mask": mask})
+        self._success = np.asarray(info["is_success"], dtype=bool)
+        instructions = [str(info["instruction"][robot]) for robot in robots]
+        return Starts(observation=_observation(raw, 1).rows(robots), instructions=instructions)
+
+    def step(
+        self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
+    ) -> Sensed:
+        """Step all rows, the others with action zero, and return these."""
+        self._actions[:] = 0
+        self._actions[robots] = actions
+        raw, _, terminated, truncated, info = self._envs.step(self._actions)
+        self._success = np.asarray(info["is_success"], dtype=bool)
+        env_ended = (terminated | truncated)[robots]
+        return Sensed(observation=_observation(raw, 1).rows(robots), env_ended=env_ended)
+
+    def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
+        """Return `info["is_success"]` of these rows."""
+        return self._success[robots]
+
+    def close(self) -> None:
+        """Close the env."""
+        self._envs.close()
+
+
+class SingleEnvFleet:
+    """Single envs, stepped one after the other; any Gymnasium env with lerobot's keys."""
+
+    def __init__(self, envs: Sequence[AnyEnv]) -> None:
+        self._envs = envs
+        self.num_robots = len(envs)
+        self.spaces = _spaces(envs[0].observation_space, envs[0].action_space)
+        self._success = np.zeros(len(envs), dtype=bool)
+
+    def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
+        """Reset these envs, each by its own seed."""
+        raws: list[Any] = []
+        instructions: list[str] = []
+        for robot, seed in zip(robots, seeds, strict=True):
+            raw, info = self._envs[robot].reset(seed=seed)
+            raws.append(raw)
+            instructions.append(_instruction(self._envs[robot], info))
+            self._success[robot] = bool(info.get("is_success", False))
+        return Starts(observation=_stack(raws), instructions=instructions)
+
+    def step(
+        self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
+    ) -> Sensed:
+        """Step these envs."""
+        raws: list[Any] = []
+        env_ended = np.zeros(len(robots), dtype=bool)
+        for row, (robot, action) in enumerate(zip(robots, actions, strict=True)):
+            raw, _, terminated, truncated, info = self._envs[robot].step(action)
+            raws.append(raw)
+            env_ended[row] = terminated or truncated
+            self._success[robot] = bool(info.get("is_success", False))
+        return Sensed(observation=_stack(raws), env_ended=env_ended)
+
+    def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
+        """Return the latest `info["is_success"]` of these envs."""
+        return self._success[robots]
+
+    def close(self) -> None:
+        """Close every env."""
+        for env in self._envs:
+            env.close()
+
+
+def _spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+    register_envs()
+    if env_id not in gymnasium.registry:
+        close = difflib.get_close_matches(env_id, list(gymnasium.registry), n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]}?" if close else "install the package that registers it"
+        raise EnvError(f"the env must be a registered Gymnasium id, got {env_id!r}; {hint}")
+    return gymnasium.registry[env_id]
+
+
+def _make(env_id: str) -> AnyEnv:
+    _spec(env_id)
+    return gymnasium.make(env_id)
+
+
+def _spaces(observation_space: Any, action_space: Any) -> Spaces:
+    if not isinstance(observation_space, gymnasium.spaces.Dict) or not isinstance(
+        action_space, gymnasium.spaces.Box
+    ):
+        raise EnvError(
+            "the env must have a Dict observation space with agent_pos, environment_state or "
+            f"pixels, and a Box action space, got {observation_space} and {action_space}; "
+            "wrap it in a gymnasium.ObservationWrapper"
+        )
+    widths = {
+        key: int(np.prod(space.shape or ()))
+        for key, space in observation_space.spaces.items()
+        if key in ("agent_pos", "environment_state")
+    }
+    return Spaces(
+        agent_pos=widths.get("agent_pos", 0),
+        environment_state=widths.get("environment_state", 0),
+        action=int(np.prod(action_space.shape)),
+    )
+
+
+def _instruction(env: AnyEnv, info: Mapping[str, Any]) -> str:
+    if "instruction" in info:
+        return str(info["instruction"])
+    for name in ("task_description", "task"):
+        if env.has_wrapper_attr(name):
+            return str(env.get_wrapper_attr(name))
+    return ""
+
+
+def _stack(raws: Sequence[Any]) -> Observation:
+    parts = [_observation(raw, 0) for raw in raws]
+    return Observation(
+        agent_pos=np.stack([part.agent_pos for part in parts]),
+        environment_state=np.stack([part.environment_state for part in parts]),
+        images={
+            camera: np.stack([part.images[camera] for part in parts]) for camera in parts[0].images
+        },
+    )
+
+
+def _observation(raw: Mapping[str, Any], batch_axes: int) -> Observation:
+    """Return what an env with lerobot's keys showed; `batch_axes` is 1 for a vectorised env."""
+    pixels = raw.get("pixels", {})
+    images = pixels if isinstance(pixels, Mapping) else {"pixels": pixels}
+    known = next(np.asarray(raw[k]) for k in ("agent_pos", "environment_state", "pixels") if k in raw)
+    none = np.zeros((*known.shape[:batch_axes], 0), np.float32)
+    return Observation(
+        agent_pos=np.asarray(raw.get("agent_pos", none), np.float32),
+        environment_state=np.asarray(raw.get("environment_state", none), np.float32),
+        images={str(camera): np.asarray(picture) for camera, picture in images.items()},
+    )

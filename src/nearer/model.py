@@ -1,0 +1,111 @@
+"""The contract of a foundation model, and how it serves as policy and as detector.
+
+One model answers two questions about an observation: which action, and how many steps are left
+(paper, fig. 1). Training and serving show it observations through the same `inputs_of`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor, nn
+
+from nearer.episode import Ended, Observation
+from nearer.protocols import Decision, Randomness, Spaces
+from nearer.shapes import Array
+from nearer.steps_to_go import StepsToGoBins, expected_steps, is_solved
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """A batch of questions for a model, on its device.
+
+    Attributes:
+        state: proprioception and environment state side by side, in the env's units.
+        instructions: one a row.
+    """
+
+    state: Float[Tensor, "samples state"]
+    instructions: Sequence[str]
+
+
+class FoundationModel(nn.Module, ABC):
+    """One model, two questions (paper, fig. 1).
+
+    Attributes:
+        bins: the classes of the steps-to-go answer.
+        spaces: the sizes of state and action it was built for.
+    """
+
+    bins: StepsToGoBins
+    spaces: Spaces
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Return what rebuilds the module without its weights, as JSON values."""
+
+    @abstractmethod
+    def sample(
+        self, inputs: Inputs, randomness: Randomness
+    ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
+        """Draw an action a row, in the env's units, with its exact log-probability."""
+
+    @abstractmethod
+    def log_prob(
+        self, inputs: Inputs, actions: Float[Tensor, "samples action"]
+    ) -> Float[Tensor, "samples"]:
+        """Return log p_action(a | o, g) of actions in the env's units."""
+
+    @abstractmethod
+    def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
+        """Return unnormalised log-probabilities of the steps-to-go bins."""
+
+
+def inputs_of(observation: Observation, instructions: Sequence[str]) -> Inputs:
+    """Return the one form in which training and serving show observations to a model."""
+    return Inputs(state=torch.from_numpy(observation.state), instructions=instructions)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPolicy:
+    """A foundation model behind the `Policy` contract. It has no memory."""
+
+    model: FoundationModel
+
+    def begin(self, robots: Int64[Array, "robots"], randomness: Randomness) -> None:
+        """Do nothing: every decision depends on the observation alone."""
+
+    def act(
+        self,
+        observation: Observation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+        randomness: Randomness,
+    ) -> Decision:
+        """Sample one action a robot."""
+        with torch.inference_mode():
+            actions, log_prob = self.model.sample(inputs_of(observation, instructions), randomness)
+        return Decision(actions=actions.numpy(), log_prob=log_prob.numpy())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """Success as the frozen model sees it: d(o, g) <= s (paper, eq. 3)."""
+
+    model: FoundationModel
+    threshold_steps: float
+    ended_as: ClassVar[Ended] = Ended.SUCCESS_DETECTED
+
+    def done(
+        self,
+        observation: Observation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+    ) -> Bool[Array, "robots"]:
+        """Tell for each robot whether its instruction looks fulfilled."""
+        with torch.inference_mode():
+            logits = self.model.steps_to_go_logits(inputs_of(observation, instructions))
+            steps_to_go = expected_steps(logits.softmax(dim=-1), self.model.bins)
+        return is_solved(steps_to_go, self.threshold_steps).numpy()

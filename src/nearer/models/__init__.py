@@ -1,0 +1,1 @@
+"""Foundation models behind the contract of `nearer.model`, one a file."""

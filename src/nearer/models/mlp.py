@@ -1,0 +1,131 @@
+"""The notebook's model: two separate networks of three hidden layers, one a question."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nearer.errors import ConfigError
+from nearer.model import FoundationModel, Inputs
+from nearer.protocols import Randomness, Spaces
+from nearer.steps_to_go import StepsToGoBins
+
+_LOG_SQRT_2_PI = 0.9189385332046727
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MLPConfig:
+    """Sizes of the model for states (no pictures, no language).
+
+    Attributes:
+        hidden: width of each of the three hidden layers.
+        num_bins: classes of the steps-to-go answer.
+        steps_per_bin: control steps a class.
+        min_scale: smallest standard deviation of a normalised action.
+        max_deviation: normalised states are clipped to +- this many standard deviations, so that
+            a runaway robot cannot send the network, or its gradient, anywhere.
+    """
+
+    hidden: int = 256
+    num_bins: int = 141
+    steps_per_bin: int = 1
+    min_scale: float = 0.01
+    max_deviation: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1 or self.min_scale <= 0 or self.max_deviation <= 0:
+            raise ConfigError(
+                "--model.hidden, --model.min-scale and --model.max-deviation must be positive, got "
+                f"{self.hidden}, {self.min_scale} and {self.max_deviation}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalisation:
+    """Mean and standard deviation of states and actions, from the demonstrations."""
+
+    state_mean: Float[Tensor, "state"]
+    state_std: Float[Tensor, "state"]
+    action_mean: Float[Tensor, "action"]
+    action_std: Float[Tensor, "action"]
+
+
+class MLP(FoundationModel):
+    """A diagonal Gaussian over actions and a distribution over steps-to-go.
+
+    Actions are normalised inside: `sample` and `log_prob` speak the env's units, while the
+    log-probability is that of the normalised action (a constant apart).
+    """
+
+    def __init__(self, config: MLPConfig, spaces: Spaces) -> None:
+        super().__init__()
+        self.sizes = config
+        self.spaces = spaces
+        self.bins = StepsToGoBins(count=config.num_bins, width_steps=config.steps_per_bin)
+        state = spaces.agent_pos + spaces.environment_state
+        self.action_net = _three_layers(state, config.hidden, 2 * spaces.action)
+        self.steps_to_go_net = _three_layers(state, config.hidden, config.num_bins)
+        self.state_mean = nn.Buffer(torch.zeros(state))
+        self.state_std = nn.Buffer(torch.ones(state))
+        self.action_mean = nn.Buffer(torch.zeros(spaces.action))
+        self.action_std = nn.Buffer(torch.ones(spaces.action))
+
+    def normalise_by(self, statistics: Normalisation) -> None:
+        """Keep the statistics with the weights, so that training and serving share them."""
+        self.state_mean.copy_(statistics.state_mean)
+        self.state_std.copy_(statistics.state_std)
+        self.action_mean.copy_(statistics.action_mean)
+        self.action_std.copy_(statistics.action_std)
+
+    def config(self) -> dict[str, Any]:
+        """Return what rebuilds the module without its weights."""
+        return {"model": "mlp", "sizes": asdict(self.sizes), "spaces": asdict(self.spaces)}
+
+    def sample(
+        self, inputs: Inputs, randomness: Randomness
+    ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
+        """Draw an action a row, in the env's units, with its exact log-probability."""
+        mean, scale = self._gaussian(inputs.state)
+        width = self.spaces.action
+        noise = np.stack([one.standard_normal(width, np.float32) for one in randomness])
+        normalised = mean + scale * torch.from_numpy(noise)
+        actions = normalised * self.action_std + self.action_mean
+        return actions, self._log_density(mean, scale, actions)
+
+    def log_prob(
+        self, inputs: Inputs, actions: Float[Tensor, "samples action"]
+    ) -> Float[Tensor, "samples"]:
+        """Return the Gaussian log-density of the normalised actions."""
+        return self._log_density(*self._gaussian(inputs.state), actions)
+
+    def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
+        """Return unnormalised log-probabilities of the steps-to-go bins."""
+        return self.steps_to_go_net(self._normalised(inputs.state))
+
+    def _gaussian(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        mean, raw_scale = self.action_net(self._normalised(state)).chunk(2, dim=-1)
+        return mean, nn.functional.softplus(raw_scale) + self.sizes.min_scale
+
+    def _log_density(self, mean: Tensor, scale: Tensor, actions: Tensor) -> Tensor:
+        normalised = (actions - self.action_mean) / self.action_std
+        squared = ((normalised - mean) / scale).square()
+        return (-0.5 * squared - scale.log() - _LOG_SQRT_2_PI).sum(dim=-1)
+
+    def _normalised(self, state: Tensor) -> Tensor:
+        limit = self.sizes.max_deviation
+        return ((state - self.state_mean) / self.state_std).clamp(-limit, limit)
+
+
+def _three_layers(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width_in, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, width_out),
+    )

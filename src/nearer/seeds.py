@@ -1,0 +1,41 @@
+"""Every random number of a run is a function of its seed, a purpose and an index.
+
+So nothing has to be remembered to resume, and training never draws what evaluation draws.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from itertools import count
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What randomness is for. Streams of different purposes are independent."""
+
+    DEMONSTRATION = 0
+    SFT_SPLIT = 1
+    SFT_BATCH = 2
+    CALIBRATION = 3
+    PRACTICE = 4
+    PRACTICE_BATCH = 5
+    EVALUATION = 6
+    AUDIT = 7
+    WEIGHTS = 8
+    ACTIONS = 9
+
+
+def generator(purpose: Purpose, *keys: int) -> np.random.Generator:
+    """Return the generator of this purpose and these keys (run seed, iteration, ...)."""
+    return np.random.default_rng([int(purpose), *keys])
+
+
+def episode_seed(purpose: Purpose, *keys: int) -> int:
+    """Return a seed of 62 bits for one episode."""
+    high, low = np.random.SeedSequence([int(purpose), *keys]).generate_state(2, np.uint32)
+    return (int(high) << 30) ^ int(low)
+
+
+def episode_seeds(purpose: Purpose, *keys: int) -> Iterator[int]:
+    """Yield the seeds of episodes 0, 1, 2, ... of this purpose and these keys."""
+    return (episode_seed(purpose, *keys, index) for index in count())

@@ -1,0 +1,215 @@
+"""Stage 1, supervised fine-tuning: two objectives on demonstrations, in one loop.
+
+    L = L_BC + L_steps-to-go                                (paper, section 3.1)
+
+The checkpoint with the best held-out BC loss starts the policy; the one with the best held-out
+steps-to-go loss becomes reward and success detector. Every minibatch is a function of the seed
+and the update's number, so a resumed run continues bit for bit.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from nearer.checkpoint import TrainingState, load_training_state, load_weights
+from nearer.demonstrations import Demonstrations, split_by_episode
+from nearer.errors import ConfigError, NearerError
+from nearer.losses import behavioural_cloning_loss, steps_to_go_loss
+from nearer.model import FoundationModel
+from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
+from nearer.run import Run
+from nearer.seeds import Purpose, generator
+
+
+_VALIDATION_FRAMES = 16384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SFTTraining:
+    """How Stage 1 trains.
+
+    Attributes:
+        updates: gradient updates.
+        batch_size: frames an objective and update.
+        learning_rate: peak of AdamW's, after warm-up; falls to 0 on a half cosine.
+        warmup_updates: updates over which the rate rises from 0.
+        weight_decay: AdamW's.
+        max_gradient_norm: gradients are scaled down to this norm.
+        held_out_share: of the episodes, for validation and calibration.
+        validate_every: updates between validations; each is also a checkpoint.
+        seed: of split, minibatches and initial weights.
+    """
+
+    updates: int = 6144
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    warmup_updates: int = 128
+    weight_decay: float = 1e-4
+    max_gradient_norm: float = 10.0
+    held_out_share: float = 0.1
+    validate_every: int = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "batch_size", "learning_rate", "validate_every"):
+            if asdict(self)[name] <= 0:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag} must be above 0, got {asdict(self)[name]}")
+        if not 0 < self.held_out_share < 1:
+            raise ConfigError(
+                f"--held-out-share must lie between 0 and 1, got {self.held_out_share}"
+            )
+
+    def rate(self, update: int) -> float:
+        """Return the learning rate of an update (0 is the first)."""
+        warm = min(1.0, (update + 1) / max(1, self.warmup_updates))
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * update / self.updates))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The best held-out losses so far and the checkpoints that had them."""
+
+    loss_bc: float = math.inf
+    loss_steps_to_go: float = math.inf
+    policy: int = 0
+    reward: int = 0
+
+
+def sft(
+    training: SFTTraining,
+    demonstrations: Demonstrations,
+    model: FoundationModel,
+    run: Run,
+    watch: Watch = unwatched,
+) -> Best:
+    """Fine-tune `model` in place; leave the checkpoints `policy`, `reward` and `last` in `run`.
+
+    Continues after the run's last checkpoint, if it has one.
+
+    Raises:
+        NearerError: a loss is no longer finite; earlier checkpoints are unharmed.
+        Interrupted: Ctrl-C; a checkpoint has been written.
+    """
+    train, held_out = split_by_episode(demonstrations, training.held_out_share, training.seed)
+    acted = train.acted_frames()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=0.0, weight_decay=training.weight_decay, fused=True
+    )
+    update, best = _restore(run, model, optimizer)
+    with graceful_interrupt() as stop:
+        while update < training.updates:
+            draw = generator(Purpose.SFT_BATCH, training.seed, update)
+            cloned = acted[_draw(draw, len(acted), training.batch_size)]
+            labelled = _draw(draw, len(train.state), training.batch_size)
+            loss_bc = bc_loss(model, train, cloned).mean()
+            loss_steps_to_go = time_loss(model, train, labelled).mean()
+            optimizer.param_groups[0]["lr"] = training.rate(update)
+            optimizer.zero_grad()
+            (loss_bc + loss_steps_to_go).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), training.max_gradient_norm)
+            optimizer.step()
+            update += 1
+            if update % training.validate_every == 0 or update == training.updates or stop.asked:
+                record = {
+                    "step": update,
+                    "sft/loss_bc": loss_bc.item(),
+                    "sft/loss_steps_to_go": loss_steps_to_go.item(),
+                    "sft/learning_rate": training.rate(update - 1),
+                    **validate(model, held_out),
+                }
+                best = _save(run, model, optimizer, record, best)
+                watch(_progress(update, training, record))
+                stop.obey(f"continue with nearer sft --resume --out {run.root}")
+            elif update % 32 == 0:
+                watch(_progress(update, training, {}))
+    return best
+
+
+def bc_loss(
+    model: FoundationModel, demonstrations: Demonstrations, rows: Int64[Tensor, "rows"]
+) -> Float[Tensor, "rows"]:
+    """Return the behavioural-cloning loss of these frames."""
+    log_prob = model.log_prob(demonstrations.inputs(rows), demonstrations.actions[rows])
+    return behavioural_cloning_loss(log_prob)
+
+
+def time_loss(
+    model: FoundationModel, demonstrations: Demonstrations, rows: Int64[Tensor, "rows"]
+) -> Float[Tensor, "rows"]:
+    """Return the steps-to-go loss of these frames."""
+    logits = model.steps_to_go_logits(demonstrations.inputs(rows))
+    return steps_to_go_loss(logits, model.bins.index(demonstrations.steps_to_go[rows]))
+
+
+def validate(model: FoundationModel, held_out: Demonstrations) -> dict[str, float]:
+    """Return both losses on held-out frames: all of them, or evenly spread ones of a large set."""
+    every = max(1, len(held_out.state) // _VALIDATION_FRAMES)
+    rows = torch.arange(0, len(held_out.state), every)
+    acted = held_out.acted_frames()[::every]
+    with torch.inference_mode():
+        return {
+            "sft/held_out_loss_bc": bc_loss(model, held_out, acted).mean().item(),
+            "sft/held_out_loss_steps_to_go": time_loss(model, held_out, rows).mean().item(),
+        }
+
+
+def _draw(draw: np.random.Generator, total: int, size: int) -> Tensor:
+    return torch.from_numpy(draw.integers(0, total, size))
+
+
+def _restore(
+    run: Run, model: FoundationModel, optimizer: torch.optim.Optimizer
+) -> tuple[int, Best]:
+    """Return the update to go on with and the best so far; 0 for a new run."""
+    last = run.last_checkpoint()
+    if last is None:
+        return 0, Best()
+    model.load_state_dict(load_weights(last))
+    numbers = load_training_state(last, optimizer)
+    return numbers["update"], Best(**numbers["best"])
+
+
+def _save(
+    run: Run,
+    model: FoundationModel,
+    optimizer: torch.optim.Optimizer,
+    record: Mapping[str, Any],
+    best: Best,
+) -> Best:
+    """Write checkpoint and record, point `policy` and `reward` at the best; return the best."""
+    _check_finite(record)
+    update = record["step"]
+    if record["sft/held_out_loss_bc"] < best.loss_bc:
+        best = replace(best, loss_bc=record["sft/held_out_loss_bc"], policy=update)
+    if record["sft/held_out_loss_steps_to_go"] < best.loss_steps_to_go:
+        loss = record["sft/held_out_loss_steps_to_go"]
+        best = replace(best, loss_steps_to_go=loss, reward=update)
+    run.log(record)
+    state = TrainingState(optimizer, {"update": update, "best": asdict(best)})
+    run.save(update, model, state, names={"policy": best.policy, "reward": best.reward})
+    return best
+
+
+def _check_finite(record: Mapping[str, Any]) -> None:
+    for name, value in record.items():
+        if not math.isfinite(value):
+            raise NearerError(
+                f"{name} must be finite, got {value} at update {record['step']}; earlier "
+                "checkpoints are unharmed, start again with a smaller --learning-rate"
+            )
+
+
+def _progress(update: int, training: SFTTraining, record: Mapping[str, float]) -> Progress:
+    facts = {
+        name.removeprefix("sft/held_out_loss_").replace("_", "-"): f"{value:.3f}"
+        for name, value in record.items()
+        if "held_out" in name
+    }
+    return Progress(stage="SFT", done=update, total=training.updates, facts=facts)
