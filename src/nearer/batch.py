@@ -60,6 +60,21 @@ def make_batch(scored: Sequence[ScoredEpisode]) -> Batch:
     )
 
 
+def join(batches: Sequence[Batch]) -> Batch:
+    """Return the samples of several batches as one."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(
+        inputs=Inputs(
+            state=torch.cat([batch.inputs.state for batch in batches]),
+            instructions=[one for batch in batches for one in batch.inputs.instructions],
+        ),
+        actions=torch.cat([batch.actions for batch in batches]),
+        log_prob=torch.cat([batch.log_prob for batch in batches]),
+        returns=torch.cat([batch.returns for batch in batches]),
+    )
+
+
 def minibatches(
     batch: Batch, count: int, size: int, randomness: np.random.Generator
 ) -> Iterator[Batch]:

@@ -32,9 +32,7 @@ Build = Callable[[Mapping[str, Any]], FoundationModel]
 """Rebuilds a module, without weights, from its config.json."""
 
 
-def save_checkpoint(
-    folder: Path, model: FoundationModel, training: "TrainingState | None"
-) -> None:
+def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingState | None") -> None:
     """Write a checkpoint so that `folder` either holds all of it or does not exist.
 
     Raises:

@@ -41,7 +41,8 @@ def collect(
     taken = 0
     while True:
         idle = np.flatnonzero(~recorder.acting)
-        starting = list(islice(seeds, len(idle) if enough_steps is None or taken < enough_steps else 0))
+        enough = enough_steps is not None and taken >= enough_steps
+        starting = [] if enough else list(islice(seeds, len(idle)))
         if starting:
             robots = idle[: len(starting)]
             recorder.begin(robots, starting, fleet.reset(robots, starting))
@@ -117,7 +118,7 @@ class _Recorder:
     def finish(
         self, robots: Int64[Array, "robots"], done: Bool[Array, "robots"], done_as: Ended
     ) -> Iterator[Episode]:
-        """Yield the episodes of those robots that are done, stopped by their env, or out of time."""
+        """Yield the episodes of the robots that are done, stopped by their env, or out of time."""
         over = done | self._env_ended[robots] | (self._steps[robots] >= self._max_steps)
         for robot, is_done in zip(robots[over], done[over], strict=True):
             self.acting[robot] = False

@@ -61,7 +61,7 @@ class Episode:
     Attributes:
         robot: slot of the robot that acted.
         seed: fixes the env's start and the policy's sampling.
-        policy_version: number of updates the acting policy had seen in Stage 2.
+        policy_version: iterations of Stage 2 that the acting policy had learned from.
         log_prob: log p(a_t | o_t, g) under the policy that acted, at the time it acted.
     """
 

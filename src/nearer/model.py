@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nearer.episode import Ended, Observation
 from nearer.protocols import Decision, Randomness, Spaces
 from nearer.shapes import Array
 from nearer.steps_to_go import StepsToGoBins, expected_steps, is_solved
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:

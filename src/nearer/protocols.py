@@ -1,8 +1,8 @@
 """The contracts between robots, policies and the collector, in numpy: no torch on a robot.
 
-    Fleet     robots or simulators that act in lockstep
-    Policy    chooses actions
-    Judge     says which robots are done
+Fleet     robots or simulators that act in lockstep
+Policy    chooses actions
+Judge     says which robots are done
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,10 @@
 """One directory a run: what was asked, on which code, what came out, and how to go on.
 
-    RUN/run.json         command, config, seed, git revision, versions, hash of the frozen model
-        metrics.jsonl    one line a record; the source of every curve
-        tensorboard/     the same, for tensorboard --logdir
-        checkpoints/     see checkpoint.py
-        practice/        Stage 2: its episodes as a LeRobotDataset with the progress sidecar
+RUN/run.json         command, config, seed, git revision, versions, hash of the frozen model
+    metrics.jsonl    one line a record; the source of every curve
+    tensorboard/     the same, for tensorboard --logdir
+    checkpoints/     see checkpoint.py
+    practice/        Stage 2: its episodes as a LeRobotDataset with the progress sidecar
 """
 
 import json
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import Any, cast
 
 from torch.utils.tensorboard.writer import SummaryWriter
@@ -36,6 +37,8 @@ class Run:
         self.root = root
         self.header = header
         self.checkpoints = root / "checkpoints"
+        self._elapsed_s = _elapsed_s(root)
+        self._started = perf_counter()
         self._metrics = (root / "metrics.jsonl").open("a")
         self._tensorboard = SummaryWriter(str(root / "tensorboard"), purge_step=last_step + 1)
 
@@ -86,7 +89,9 @@ class Run:
         return cls(root, header, last_step)
 
     def log(self, record: Record) -> None:
-        """Append a record to metrics.jsonl and to TensorBoard."""
+        """Append a record to metrics.jsonl and to TensorBoard, with the seconds spent so far."""
+        elapsed_s = self._elapsed_s + perf_counter() - self._started
+        record = {**record, "time/elapsed_s": elapsed_s}
         try:
             self._metrics.write(json.dumps(record) + "\n")
             self._metrics.flush()
@@ -130,10 +135,17 @@ class Run:
         """Write a file of the run, whole or not at all."""
         write_json(self.root / name, document)
 
-    def close(self) -> None:
-        """Flush and release the files."""
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self._metrics.close()
         self._tensorboard.close()
+
+
+def _elapsed_s(root: Path) -> float:
+    records = read_metrics(root)
+    return records[-1]["time/elapsed_s"] if records else 0.0
 
 
 def read_header(root: Path) -> dict[str, Any]:
@@ -159,8 +171,12 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def read_metrics(root: Path) -> list[dict[str, Any]]:
-    """Return the records of metrics.jsonl; a last line cut short by a kill is left out."""
-    path = root / "metrics.jsonl"
+    """Return the records of a run's metrics.jsonl."""
+    return read_lines(root / "metrics.jsonl")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects of a file of lines; a last line cut short by a kill is left out."""
     records: list[dict[str, Any]] = []
     if not path.exists():
         return records

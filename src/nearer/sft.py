@@ -26,7 +26,6 @@ from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
 from nearer.run import Run
 from nearer.seeds import Purpose, generator
 
-
 _VALIDATION_FRAMES = 16384
 
 

@@ -32,7 +32,9 @@ def make_fleet(env_id: str, num_robots: int) -> Fleet:
     spec = _spec(env_id)
     if spec.vector_entry_point is None:
         return SingleEnvFleet([_make(env_id) for _ in range(num_robots)])
-    return VectorFleet(gymnasium.make_vec(env_id, num_robots, vectorization_mode="vector_entry_point"))
+    return VectorFleet(
+        gymnasium.make_vec(env_id, num_robots, vectorization_mode="vector_entry_point")
+    )
 
 
 def make_demonstrator(env_id: str, num_robots: int) -> Policy:
@@ -198,7 +200,9 @@ def _observation(raw: Mapping[str, Any], batch_axes: int) -> Observation:
     """Return what an env with lerobot's keys showed; `batch_axes` is 1 for a vectorised env."""
     pixels = raw.get("pixels", {})
     images = pixels if isinstance(pixels, Mapping) else {"pixels": pixels}
-    known = next(np.asarray(raw[k]) for k in ("agent_pos", "environment_state", "pixels") if k in raw)
+    known = next(
+        np.asarray(raw[k]) for k in ("agent_pos", "environment_state", "pixels") if k in raw
+    )
     none = np.zeros((*known.shape[:batch_axes], 0), np.float32)
     return Observation(
         agent_pos=np.asarray(raw.get("agent_pos", none), np.float32),

@@ -1,0 +1,254 @@
+"""Is the detector still right? The truth of a sample of practised episodes, and an alarm.
+
+With evaluate.py this is the only reader of a simulator's truth (on robots: of a person's labels).
+What an audit finds is recorded and shown; practice does not learn from it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from nearer.episode import Ended, Episode, ScoredEpisode
+from nearer.errors import ConfigError
+from nearer.improve import AuditReport
+from nearer.intervals import Rate
+from nearer.protocols import Fleet, Sensed, Spaces, Starts
+from nearer.run import read_lines
+from nearer.score import progress_of
+from nearer.seeds import Purpose, generator
+from nearer.shapes import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """One comparison of the detector's verdicts with the truth.
+
+    Attributes:
+        iteration: of Stage 2, counted from 0.
+        audited: episodes compared.
+        detected: of these, ended by the detector.
+        right: of these, fulfilled in truth where the detector ended them.
+        fulfilled: episodes fulfilled in truth at any observation.
+        progress_steps: mean predicted progress d(o_0) - d(o_T) of the audited episodes.
+        progress_variance: of that progress over episodes.
+    """
+
+    iteration: int
+    audited: int
+    detected: int
+    right: int
+    fulfilled: int
+    progress_steps: float
+    progress_variance: float
+
+    @property
+    def precision(self) -> Rate:
+        """Return the share of detections that were right."""
+        return Rate(successes=self.right, total=self.detected)
+
+    @property
+    def recall(self) -> Rate:
+        """Return the share of fulfilled episodes that were rightly detected."""
+        return Rate(successes=self.right, total=self.fulfilled)
+
+    @property
+    def success(self) -> Rate:
+        """Return the share of episodes that were fulfilled in truth."""
+        return Rate(successes=self.fulfilled, total=self.audited)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPlan:
+    """How often and how closely Stage 2 is audited.
+
+    Attributes:
+        audit_every: iterations between audits; 0 for none.
+        audit_episodes: episodes compared an audit, drawn at random from the iteration's.
+    """
+
+    audit_every: int = 8
+    audit_episodes: int = 32
+
+    def __post_init__(self) -> None:
+        if self.audit_every < 0 or self.audit_episodes < 1:
+            raise ConfigError(
+                "--audit-every must be 0 (never) or more and --audit-episodes 1 or more, got "
+                f"{self.audit_every} and {self.audit_episodes}"
+            )
+
+
+class WitnessedFleet:
+    """A fleet that remembers, aside, what was true at every observation of every episode."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._seed_of_robot: dict[int, int] = {}
+        self._truth: dict[int, list[bool]] = {}
+
+    @property
+    def num_robots(self) -> int:
+        """Count the slots."""
+        return self._fleet.num_robots
+
+    @property
+    def spaces(self) -> Spaces:
+        """Return the sizes of observations and actions."""
+        return self._fleet.spaces
+
+    def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
+        """Reset the fleet's robots and start a record for each."""
+        starts = self._fleet.reset(robots, seeds)
+        for robot, seed in zip(robots.tolist(), seeds, strict=True):
+            self._seed_of_robot[robot] = seed
+            self._truth[seed] = []
+        self._note(robots)
+        return starts
+
+    def step(
+        self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
+    ) -> Sensed:
+        """Step the fleet's robots and note what is true now."""
+        sensed = self._fleet.step(robots, actions)
+        self._note(robots)
+        return sensed
+
+    def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
+        """Return the fleet's truth of now."""
+        return self._fleet.ground_truth(robots)
+
+    def close(self) -> None:
+        """Close the fleet."""
+        self._fleet.close()
+
+    def fulfilled(self, episode: Episode) -> Bool[Array, "obs"]:
+        """Return what was true at every observation of an episode."""
+        return np.array(self._truth[episode.seed], dtype=bool)
+
+    def forget(self) -> None:
+        """Drop all records; episodes in flight must have ended."""
+        self._truth.clear()
+
+    def _note(self, robots: Int64[Array, "robots"]) -> None:
+        truth = self._fleet.ground_truth(robots)
+        for robot, fulfilled in zip(robots.tolist(), truth.tolist(), strict=True):
+            self._truth[self._seed_of_robot[robot]].append(fulfilled)
+
+
+class Auditor:
+    """Compares verdicts with the truth every few iterations, and keeps what it found.
+
+    An audit is on disk before its episodes are, so a resumed run has the audits of all the
+    iterations it reads back.
+    """
+
+    def __init__(self, plan: AuditPlan, fleet: WitnessedFleet, seed: int, log: Path) -> None:
+        self._plan = plan
+        self._fleet = fleet
+        self._seed = seed
+        self._log = log
+        self._audits = {one.iteration: one for one in read_audits(log)}
+
+    def check(self, iteration: int, scored: Sequence[ScoredEpisode]) -> AuditReport:
+        """Audit this iteration if it is due, and say whether to be alarmed."""
+        every = self._plan.audit_every
+        due = every > 0 and iteration % every == 0 and len(scored) > 0
+        if due and iteration not in self._audits:
+            found = self._compare(iteration, scored)
+            self._audits[iteration] = found
+            with self._log.open("a") as log:
+                log.write(json.dumps(asdict(found)) + "\n")
+        self._fleet.forget()
+        if not due:
+            return AuditReport(record={}, alarm=None)
+        so_far = [one for one in self._audits.values() if one.iteration <= iteration]
+        return AuditReport(record=audit_record(self._audits[iteration]), alarm=alarm(so_far))
+
+    def _compare(self, iteration: int, scored: Sequence[ScoredEpisode]) -> Audit:
+        order = generator(Purpose.AUDIT, self._seed, iteration).permutation(len(scored))
+        sample = [scored[i] for i in order[: self._plan.audit_episodes]]
+        truths = [self._fleet.fulfilled(one.episode) for one in sample]
+        detected = [one.episode.ended is Ended.SUCCESS_DETECTED for one in sample]
+        progress = progress_of(sample)
+        return Audit(
+            iteration=iteration,
+            audited=len(sample),
+            detected=sum(detected),
+            right=sum(d and bool(truth[-1]) for d, truth in zip(detected, truths, strict=True)),
+            fulfilled=sum(bool(truth.any()) for truth in truths),
+            progress_steps=float(progress.mean()),
+            progress_variance=float(progress.var()),
+        )
+
+
+def read_audits(log: Path) -> list[Audit]:
+    """Return the audits of a run, oldest first; a last line cut short by a kill is left out."""
+    return [Audit(**record) for record in read_lines(log)]
+
+
+def alarm(audits: Sequence[Audit], window: int = 3, min_precision: float = 0.8) -> str | None:
+    """Return why the reward can no longer be trusted, as a sentence, or None.
+
+    Raised when, over the last `window` audits,
+
+    - the detector is surely (95 %) less precise than `min_precision`, or
+    - predicted progress rose (by two standard errors) over the `window` audits before, while
+      audited success did not rise and is surely (95 %) below 0.95.
+    """
+    recent, before = _pool(audits[-window:]), _pool(audits[-2 * window : -window])
+    if recent is None:
+        return None
+    if recent.precision.interval[1] < min_precision:
+        return (
+            f"the detector's precision fell to {recent.precision} in the audits up to iteration "
+            f"{recent.iteration}: episodes end as successes that are none; stop, and lower "
+            "--threshold"
+        )
+    if before is None or len(audits) < 2 * window:
+        return None
+    rise = recent.progress_steps - before.progress_steps
+    error = np.sqrt(
+        recent.progress_variance / recent.audited + before.progress_variance / before.audited
+    )
+    stuck = recent.success.value <= before.success.value and recent.success.interval[1] < 0.95
+    if rise > 2 * error and stuck:
+        return (
+            f"predicted progress rose by {rise:.1f} steps up to iteration {recent.iteration} while "
+            f"audited success went from {before.success} to {recent.success}: the policy may be "
+            "exploiting the reward model; stop, and look at its episodes"
+        )
+    return None
+
+
+def _pool(audits: Sequence[Audit]) -> Audit | None:
+    """Return several audits as one."""
+    if not audits:
+        return None
+    weights = np.array([one.audited for one in audits], dtype=np.float64)
+    means = np.array([one.progress_steps for one in audits])
+    mean = float(np.average(means, weights=weights))
+    within = np.array([one.progress_variance for one in audits])
+    return Audit(
+        iteration=audits[-1].iteration,
+        audited=sum(one.audited for one in audits),
+        detected=sum(one.detected for one in audits),
+        right=sum(one.right for one in audits),
+        fulfilled=sum(one.fulfilled for one in audits),
+        progress_steps=mean,
+        progress_variance=float(np.average(within + (means - mean) ** 2, weights=weights)),
+    )
+
+
+def audit_record(audit: Audit) -> dict[str, Any]:
+    """Return an audit as metrics: rates that have no trials are left out."""
+    rates = {
+        "audit/precision": audit.precision,
+        "audit/recall": audit.recall,
+        "audit/success": audit.success,
+    }
+    record: dict[str, Any] = {name: rate.value for name, rate in rates.items() if rate.total}
+    return record | {"audit/episodes": audit.audited, "audit/progress_steps": audit.progress_steps}

@@ -1,0 +1,250 @@
+"""The settings of every command, read from the command line by tyro and kept in the run."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import tyro
+
+from nearer.audit import AuditPlan
+from nearer.errors import ConfigError
+from nearer.improve import Deviations, Practice
+from nearer.models.mlp import MLPConfig
+from nearer.plateau import PlateauRule
+from nearer.sft import SFTTraining
+
+Flat = tyro.conf.arg(name="")
+"""The settings of a nested config are flags of the command itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectConfig:
+    """Collect demonstrations from an env and its scripted demonstrator.
+
+    Attributes:
+        env: Gymnasium id.
+        episodes: demonstrations to try; those that fail or are too short are left out.
+        out: new folder for the LeRobotDataset.
+        max_steps: control steps an episode may take.
+        min_observations: shorter episodes are left out.
+        fps: control rate that the data set states, Hz.
+        robots: simulators that run in lockstep.
+        seed: of starts and demonstrator.
+    """
+
+    env: str
+    out: Path
+    episodes: int = 10_000
+    max_steps: int = 140
+    min_observations: int = 10
+    fps: int = 10
+    robots: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_positive(episodes=self.episodes, max_steps=self.max_steps, robots=self.robots)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How the detector's threshold is chosen.
+
+    Attributes:
+        env: Gymnasium id to label rollouts in by the simulator's truth; none: only held-out
+            demonstrations are used.
+        rollouts: episodes of the policy that are labelled.
+        rollout_steps: control steps of each.
+        min_precision: share of detections that must be right, on every source.
+    """
+
+    env: str | None = None
+    rollouts: int = 200
+    rollout_steps: int = 140
+    min_precision: float = 0.98
+
+    def __post_init__(self) -> None:
+        _check_positive(calibration_rollouts=self.rollouts)
+        if not 0 < self.min_precision <= 1:
+            raise ConfigError(
+                f"--calibration.min-precision must lie in (0, 1], got {self.min_precision}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SFTConfig:
+    """Stage 1: fine-tune a model on demonstrations (behavioural cloning and steps-to-go).
+
+    Attributes:
+        data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
+        revision: of the hub's data set.
+        model: name of a model: mlp.
+        out: the run's folder.
+        resume: continue the run in --out; all other settings are read from there.
+    """
+
+    out: Path
+    data: str = ""
+    revision: str | None = None
+    model: str = "mlp"
+    resume: bool = False
+    mlp: MLPConfig = field(default_factory=MLPConfig)
+    calibration: Calibration = field(default_factory=Calibration)
+    training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImproveConfig:
+    """Stage 2: let a policy practise, with a frozen copy of the Stage-1 model as its reward.
+
+    Attributes:
+        run: Stage-1 run with policy, reward and calibration.
+        env: Gymnasium id.
+        out: the new run's folder.
+        robots: simulators that run in lockstep.
+        fps: control rate that the practice data set states, Hz.
+        threshold: s of the success detector, control steps; none: as the run was calibrated.
+        resume: continue the run in --out; all other settings are read from there.
+    """
+
+    out: Path
+    run: Path = Path()
+    env: str = ""
+    robots: int = 8
+    fps: int = 10
+    threshold: float | None = None
+    resume: bool = False
+    practice: Annotated[Practice, Flat] = field(default_factory=Practice)
+    plateau: Annotated[PlateauRule, Flat] = field(default_factory=PlateauRule)
+    audits: Annotated[AuditPlan, Flat] = field(default_factory=AuditPlan)
+    deviate: Deviations = field(default_factory=Deviations)
+
+    def __post_init__(self) -> None:
+        _check_positive(robots=self.robots)
+        if self.threshold is None:
+            return
+        if not 0 <= self.threshold <= self.practice.max_steps:
+            raise ConfigError(
+                f"--threshold must lie between 0 and the time limit of {self.practice.max_steps} "
+                f"steps (--max-steps), got {self.threshold}; leave it out to use the calibrated one"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalConfig:
+    """Measure a policy by the simulator's truth, on seeded starts.
+
+    Attributes:
+        checkpoint: a run, a checkpoint of it, or its pretrained_model folder.
+        env: Gymnasium id.
+        episodes: starts.
+        against: eval_info.json of another policy on the same starts, for a paired comparison.
+        out: folder for eval_info.json; none: eval/ inside the run or checkpoint.
+        max_steps: control steps an episode may take.
+        robots: simulators that run in lockstep.
+        seed: of the starts; the same seed gives every policy the same ones.
+    """
+
+    checkpoint: Path
+    env: str
+    episodes: int = 1000
+    against: Path | None = None
+    out: Path | None = None
+    max_steps: int = 140
+    robots: int = 250
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_positive(episodes=self.episodes, max_steps=self.max_steps, robots=self.robots)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConfig:
+    """Write one self-contained HTML page about runs.
+
+    Attributes:
+        runs: folders of runs, Stage 1 first.
+        out: the page; none: report.html beside the last run.
+    """
+
+    runs: tuple[Path, ...]
+    out: Path | None = None
+
+
+Config = TypeVar("Config", SFTConfig, ImproveConfig)
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Return a config as JSON values; `from_json` is its inverse."""
+    return _plain(asdict(config))
+
+
+def from_json(kind: type[Config], document: Mapping[str, Any]) -> Config:
+    """Return the config that `to_json` wrote.
+
+    Raises:
+        ConfigError: a setting is missing or unknown: another version of nearer wrote it.
+    """
+    try:
+        return _rebuild(kind, document)
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"the run's config must be one this version of nearer wrote, got {error}; "
+            "continue the run with the version that run.json names"
+        ) from error
+
+
+def resumed(given: Config, saved: Config) -> Config:
+    """Return the settings of a run that is continued: the saved ones.
+
+    Raises:
+        ConfigError: a flag asks for something else than the run was started with.
+    """
+    kind = type(given)
+    default = _flat(to_json(kind(out=given.out)))
+    wanted, kept = _flat(to_json(given)), _flat(to_json(saved))
+    for name, value in wanted.items():
+        if name not in ("out", "resume") and value not in (default[name], kept[name]):
+            raise ConfigError(
+                f"--resume continues {given.out} as it was started, with {name} = {kept[name]}, "
+                f"got {value}; leave the flag out, or start a new run with another --out"
+            )
+    return _rebuild(kind, {**to_json(saved), "out": str(given.out), "resume": True})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _rebuild(kind: Any, document: Mapping[str, Any]) -> Any:
+    hints = get_type_hints(kind)
+    unknown = document.keys() - hints.keys()
+    if unknown:
+        raise KeyError(*sorted(unknown))
+    values = {one.name: document[one.name] for one in fields(kind)}
+    for name, value in values.items():
+        if is_dataclass(hints[name]):
+            values[name] = _rebuild(hints[name], value)
+        elif hints[name] is Path:
+            values[name] = Path(value)
+    return kind(**values)
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            rows |= _flat(value, f"{prefix}{name}.")
+        else:
+            rows[prefix + name] = value
+    return rows
+
+
+def _check_positive(**settings: int) -> None:
+    for name, value in settings.items():
+        if value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")

@@ -1,0 +1,195 @@
+"""Episodes to data sets and back: demonstrations for Stage 1, practised episodes for resuming."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nearer.data.checks import check_trainable
+from nearer.data.reader import Dataset, open_dataset, read_progress
+from nearer.data.schema import Feature
+from nearer.data.writer import DatasetWriter, EpisodeFrames
+from nearer.demonstrations import Demonstrations
+from nearer.episode import Ended, Episode, Observation, ScoredEpisode
+from nearer.errors import DatasetError
+from nearer.protocols import Spaces
+from nearer.shapes import Array
+
+AGENT_POS = "observation.state"
+ENVIRONMENT_STATE = "observation.environment_state"
+_ENDED = tuple(Ended)
+
+
+def create_dataset(root: Path, spaces: Spaces, fps: int, robot_type: str) -> DatasetWriter:
+    """Start a data set for episodes of these sizes."""
+    widths = {
+        AGENT_POS: spaces.agent_pos,
+        ENVIRONMENT_STATE: spaces.environment_state,
+        "action": spaces.action,
+    }
+    features = {
+        key: Feature(dtype="float32", shape=(width,)) for key, width in widths.items() if width
+    }
+    features["next.done"] = Feature(dtype="bool", shape=(1,))
+    return DatasetWriter.create(root, features, fps, robot_type)
+
+
+def episode_frames(episode: Episode) -> EpisodeFrames:
+    """Return an episode as frames: one a control step, and one for the final observation.
+
+    The format wants an action in every frame; the final one repeats the last action and is never
+    trained on. `next.done` is true where the action led to the final observation, and after it.
+    """
+    last_two = np.arange(episode.num_steps + 1) >= episode.num_steps - 1
+    columns = {
+        AGENT_POS: episode.observations.agent_pos,
+        ENVIRONMENT_STATE: episode.observations.environment_state,
+        "action": np.concatenate([episode.actions, episode.actions[-1:]]),
+        "next.done": last_two[:, None],
+    }
+    return EpisodeFrames(
+        task=episode.instruction,
+        columns={key: values for key, values in columns.items() if values.shape[1]},
+    )
+
+
+def load_demonstrations(dataset: Dataset) -> Demonstrations:
+    """Return a data set as Stage 1 reads it.
+
+    Raises:
+        DatasetError: the data set cannot be trained on; says why.
+    """
+    check_trainable(dataset)
+    columns = {
+        key: dataset.columns[key]
+        for key in (AGENT_POS, ENVIRONMENT_STATE)
+        if key in dataset.columns
+    }
+    if not columns:
+        raise DatasetError(
+            f"{dataset.root} must have {AGENT_POS} or {ENVIRONMENT_STATE} for --model mlp, got "
+            f"{sorted(dataset.info.features)}; choose a model that sees pictures"
+        )
+    actions = np.array(dataset.columns["action"], dtype=np.float32)
+    states = [np.asarray(values, dtype=np.float32) for values in columns.values()]
+    ends = dataset.episode_starts + dataset.episode_lengths
+    left = np.repeat(ends - 1, dataset.episode_lengths) - np.arange(len(actions))
+    return Demonstrations(
+        state=torch.from_numpy(np.concatenate(states, axis=1)),
+        actions=torch.from_numpy(actions),
+        steps_to_go=torch.from_numpy(left),
+        episode_lengths=dataset.episode_lengths,
+        instructions=tuple(map(dataset.task_of_episode, range(len(dataset.episode_lengths)))),
+        spaces=Spaces(
+            agent_pos=_width(columns, AGENT_POS),
+            environment_state=_width(columns, ENVIRONMENT_STATE),
+            action=actions.shape[1],
+        ),
+    )
+
+
+class PracticeStore:
+    """The practised episodes of a run: a LeRobotDataset with the progress sidecar.
+
+    One append an iteration. An iteration that is on disk is read back on resume, so that nothing
+    a robot has done is done twice.
+    """
+
+    def __init__(self, writer: DatasetWriter) -> None:
+        self._writer = writer
+        self._stored = _read_iterations(writer.root)
+
+    @classmethod
+    def open(cls, root: Path, spaces: Spaces, fps: int, robot_type: str) -> "PracticeStore":
+        """Continue the store of a run, or start one."""
+        if not (root / "meta/info.json").exists():
+            return cls(create_dataset(root, spaces, fps, robot_type))
+        committed = open_dataset(root).info.total_episodes
+        return cls(DatasetWriter.resume(root, committed))
+
+    def read(self, iteration: int) -> list[ScoredEpisode]:
+        """Return what an earlier process stored of this iteration; empty if nothing."""
+        return self._stored.get(iteration, [])
+
+    def append(self, iteration: int, scored: Sequence[ScoredEpisode]) -> None:
+        """Store the episodes of an iteration; durable when this returns."""
+        self._writer.append(
+            [episode_frames(one.episode) for one in scored],
+            progress=[_progress_columns(iteration, one) for one in scored],
+        )
+
+
+def _progress_columns(iteration: int, one: ScoredEpisode) -> Mapping[str, Array]:
+    """Return the sidecar's columns; reward, return and log_prob of the final frame are zero."""
+    episode = one.episode
+    frames = episode.num_steps + 1
+    constants = {
+        "policy_version": episode.policy_version,
+        "robot": episode.robot,
+        "seed": episode.seed,
+        "iteration": iteration,
+        "ended": _ENDED.index(episode.ended),
+    }
+    return {
+        "steps_to_go": one.steps_to_go,
+        "steps_to_go_std": one.steps_to_go_std,
+        "quantiles": one.quantiles,
+        "reward": np.append(one.rewards, np.float32(0)),
+        "return": np.append(one.returns, np.float32(0)),
+        "success_detected": one.solved,
+        "log_prob": np.append(episode.log_prob, np.float32(0)),
+        **{name: np.full(frames, value, dtype=np.int64) for name, value in constants.items()},
+    }
+
+
+def _read_iterations(root: Path) -> dict[int, list[ScoredEpisode]]:
+    dataset = open_dataset(root)
+    progress = read_progress(dataset)
+    iterations: dict[int, list[ScoredEpisode]] = {}
+    if progress is None:
+        return iterations
+    for row, (start, length) in enumerate(
+        zip(dataset.episode_starts, dataset.episode_lengths, strict=True)
+    ):
+        frames = slice(start, start + length)
+        one = _scored(dataset, progress, frames, dataset.task_of_episode(row))
+        iterations.setdefault(int(progress["iteration"][start]), []).append(one)
+    return iterations
+
+
+def _scored(
+    dataset: Dataset, progress: Mapping[str, Array], frames: slice, instruction: str
+) -> ScoredEpisode:
+    def column(name: str) -> Array:
+        return progress[name][frames]
+
+    def state(key: str) -> Array:
+        none = np.zeros((dataset.info.total_frames, 0), dtype=np.float32)
+        return np.array(dataset.columns.get(key, none)[frames])
+
+    episode = Episode(
+        robot=int(column("robot")[0]),
+        seed=int(column("seed")[0]),
+        instruction=instruction,
+        policy_version=int(column("policy_version")[0]),
+        observations=Observation(
+            agent_pos=state(AGENT_POS), environment_state=state(ENVIRONMENT_STATE)
+        ),
+        actions=np.array(dataset.columns["action"][frames][:-1]),
+        log_prob=column("log_prob")[:-1].copy(),
+        ended=_ENDED[int(column("ended")[0])],
+    )
+    return ScoredEpisode(
+        episode=episode,
+        steps_to_go=column("steps_to_go").copy(),
+        steps_to_go_std=column("steps_to_go_std").copy(),
+        quantiles=column("quantiles").copy(),
+        rewards=column("reward")[:-1].copy(),
+        returns=column("return")[:-1].copy(),
+        solved=column("success_detected").copy(),
+    )
+
+
+def _width(columns: Mapping[str, Array], key: str) -> int:
+    return columns[key].shape[1] if key in columns else 0

@@ -1,0 +1,43 @@
+"""What a terminal shows while a command works."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress as Bars,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from nearer.progress import Progress, Watch
+
+
+@contextmanager
+def live(console: Console) -> Generator[Watch, None, None]:
+    """Show a bar a stage, with its numbers and the time left."""
+    columns = (
+        TextColumn("{task.description:<15}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}"),
+    )
+    with Bars(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def watch(progress: Progress) -> None:
+            name = progress.stage
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=progress.total, facts="")
+            facts = "  ".join(f"{key} {value}" for key, value in progress.facts.items())
+            bars.update(tasks[name], completed=progress.done, total=progress.total)
+            if facts:
+                bars.update(tasks[name], facts=facts)
+
+        yield watch

@@ -1,0 +1,247 @@
+"""What a policy can really do: success by the simulator's truth, with n, interval and seeds.
+
+With audit.py this is the only reader of ground truth.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from time import perf_counter
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from nearer.audit import WitnessedFleet
+from nearer.calibrate import LabelledEpisode
+from nearer.collect import collect
+from nearer.episode import Ended, Episode, Observation
+from nearer.errors import ConfigError
+from nearer.intervals import Rate, sign_test
+from nearer.model import FoundationModel
+from nearer.progress import Progress, Watch, unwatched
+from nearer.protocols import Fleet, Policy
+from nearer.score import score
+from nearer.seeds import Purpose, episode_seeds
+from nearer.shapes import Array
+
+
+@dataclass(frozen=True, slots=True)
+class TruthJudge:
+    """Ends an episode when the simulator says that the instruction is fulfilled."""
+
+    fleet: Fleet
+    ended_as: ClassVar[Ended] = Ended.SUCCESS_TRUE
+
+    def done(
+        self,
+        observation: Observation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+    ) -> Bool[Array, "robots"]:
+        """Ask the fleet; the observation is not looked at."""
+        return self.fleet.ground_truth(robots)
+
+
+class NeverJudge:
+    """Lets every episode run to its time limit."""
+
+    ended_as: ClassVar[Ended] = Ended.SUCCESS_TRUE
+
+    def done(
+        self,
+        observation: Observation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+    ) -> Bool[Array, "robots"]:
+        """Say no."""
+        return np.zeros(len(robots), dtype=bool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeResult:
+    """How one evaluation episode went."""
+
+    seed: int
+    instruction: str
+    success: bool
+    num_steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A policy's episodes, in the order of their seeds.
+
+    Attributes:
+        seed: the evaluation's; the same seed gives every policy the same starts.
+        seconds: wall-clock time it took.
+    """
+
+    results: tuple[EpisodeResult, ...]
+    seed: int
+    max_steps: int
+    seconds: float
+
+    @property
+    def success(self) -> Rate:
+        """Return the success rate."""
+        wins = sum(result.success for result in self.results)
+        return Rate(successes=wins, total=len(self.results))
+
+    @property
+    def mean_length(self) -> float:
+        """Return the mean number of control steps; a failure counts the time limit."""
+        return float(np.mean([result.num_steps for result in self.results]))
+
+
+def evaluate(
+    fleet: Fleet,
+    policy: Policy,
+    *,
+    episodes: int,
+    max_steps: int,
+    seed: int,
+    watch: Watch = unwatched,
+    stage: str = "evaluation",
+) -> tuple[Evaluation, list[Episode]]:
+    """Run a policy, sampling its actions, on `episodes` seeded starts.
+
+    Returns:
+        The evaluation, and its episodes in the order of their seeds.
+    """
+    seeds = list(islice(episode_seeds(Purpose.EVALUATION, seed), episodes))
+    started = perf_counter()
+    ran: dict[int, Episode] = {}
+    judge = TruthJudge(fleet)
+    for episode in collect(fleet, policy, judge, seeds=iter(seeds), max_steps=max_steps):
+        ran[episode.seed] = episode
+        if len(ran) % 20 == 0 or len(ran) == episodes:
+            watch(Progress(stage=stage, done=len(ran), total=episodes))
+    ordered = [ran[one] for one in seeds]
+    results = tuple(
+        EpisodeResult(
+            seed=one.seed,
+            instruction=one.instruction,
+            success=one.ended is Ended.SUCCESS_TRUE,
+            num_steps=one.num_steps if one.ended is Ended.SUCCESS_TRUE else max_steps,
+        )
+        for one in ordered
+    )
+    seconds = perf_counter() - started
+    return Evaluation(results=results, seed=seed, max_steps=max_steps, seconds=seconds), ordered
+
+
+def eval_info(evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation in the form of lerobot's eval_info.json, intervals and seeds added."""
+    tasks = sorted({result.instruction for result in evaluation.results})
+    return {
+        "per_task": {
+            task: _summary([r for r in evaluation.results if r.instruction == task])
+            for task in tasks
+        },
+        "overall": {
+            **_summary(evaluation.results),
+            "eval_s": evaluation.seconds,
+            "eval_ep_s": evaluation.seconds / len(evaluation.results),
+        },
+        "seed": evaluation.seed,
+        "max_steps": evaluation.max_steps,
+        "episodes": [asdict(result) for result in evaluation.results],
+    }
+
+
+def evaluation_of(document: dict[str, Any]) -> Evaluation:
+    """Return the evaluation that an eval_info.json describes."""
+    return Evaluation(
+        results=tuple(EpisodeResult(**result) for result in document["episodes"]),
+        seed=document["seed"],
+        max_steps=document["max_steps"],
+        seconds=document["overall"]["eval_s"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two policies on the same starts.
+
+    Attributes:
+        wins: starts on which only the second succeeded.
+        losses: starts on which only the first did.
+        p_value: two-sided, exact sign test on these starts; "neither is better" is the null.
+        steps_saved: mean over starts of first's steps minus second's.
+        steps_saved_ci95: its 95 % interval (normal approximation).
+    """
+
+    wins: int
+    losses: int
+    p_value: float
+    steps_saved: float
+    steps_saved_ci95: tuple[float, float]
+
+
+def compare(first: Evaluation, second: Evaluation) -> Comparison:
+    """Compare two policies start by start.
+
+    Raises:
+        ConfigError: they were not evaluated on the same starts.
+    """
+    if [r.seed for r in first.results] != [r.seed for r in second.results]:
+        raise ConfigError(
+            "paired evaluations must have the same seed and number of episodes, got "
+            f"seed {first.seed} with {len(first.results)} and seed {second.seed} with "
+            f"{len(second.results)}; evaluate both with the same --seed and --episodes"
+        )
+    pairs = list(zip(first.results, second.results, strict=True))
+    wins = sum(b.success and not a.success for a, b in pairs)
+    losses = sum(a.success and not b.success for a, b in pairs)
+    saved = np.array([a.num_steps - b.num_steps for a, b in pairs], dtype=np.float64)
+    half = 1.96 * float(saved.std(ddof=1)) / len(saved) ** 0.5 if len(saved) > 1 else np.inf
+    mean = float(saved.mean())
+    return Comparison(
+        wins=wins,
+        losses=losses,
+        p_value=sign_test(wins, losses),
+        steps_saved=mean,
+        steps_saved_ci95=(mean - half, mean + half),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledRollouts:
+    """Episodes of a policy with d and the truth of every observation, in the same order."""
+
+    episodes: tuple[Episode, ...]
+    labelled: tuple[LabelledEpisode, ...]
+
+
+def labelled_rollouts(
+    fleet: Fleet,
+    policy: Policy,
+    reward: FoundationModel,
+    *,
+    episodes: int,
+    max_steps: int,
+    seed: int,
+) -> LabelledRollouts:
+    """Run a policy to the time limit and label every observation with d and the truth."""
+    witnessed = WitnessedFleet(fleet)
+    seeds: Iterator[int] = islice(episode_seeds(Purpose.CALIBRATION, seed), episodes)
+    ran = list(collect(witnessed, policy, NeverJudge(), seeds=seeds, max_steps=max_steps))
+    scored = score(reward, ran, threshold_steps=0.0, discount=0.0)
+    labelled = [
+        LabelledEpisode(steps_to_go=one.steps_to_go, fulfilled=witnessed.fulfilled(one.episode))
+        for one in scored
+    ]
+    return LabelledRollouts(episodes=tuple(ran), labelled=tuple(labelled))
+
+
+def _summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    rate = Rate(successes=sum(r.success for r in results), total=len(results))
+    low, high = rate.interval
+    return {
+        "pc_success": 100 * rate.value,
+        "pc_success_ci95": [100 * low, 100 * high],
+        "n_success": rate.successes,
+        "n_episodes": rate.total,
+        "mean_length": float(np.mean([r.num_steps for r in results])),
+    }

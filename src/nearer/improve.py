@@ -1,0 +1,339 @@
+"""Stage 2, Self-Improvement: algorithm 1 of the paper, in one loop.
+
+    pi <- Stage-1 policy; d, success <- frozen Stage-1 model          line 1
+    repeat
+        until N * B steps are collected:                              line 2
+            sample an instruction g, run pi until success(o_t, g),
+            the time limit or the operator; label d, r, R; push (o_t, a_t, g, R_t)
+        N updates on minibatches of B, without replacement            line 3
+        clear the buffer
+    until the plateau
+
+No environment reward, no value network, no importance weights, no return normalisation. What an
+option changes of this is said in `Deviations`. Source: Ghasemipour et al. 2025, arXiv:2509.15155.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nearer.batch import Batch, join, make_batch, minibatches
+from nearer.checkpoint import TrainingState, load_training_state, load_weights
+from nearer.collect import collect
+from nearer.episode import Ended, ScoredEpisode
+from nearer.errors import ConfigError, NearerError
+from nearer.losses import ppo_loss, reinforce_loss
+from nearer.model import FoundationModel, ModelPolicy
+from nearer.plateau import PlateauRule
+from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
+from nearer.protocols import Fleet, Judge
+from nearer.run import Run, read_metrics
+from nearer.score import progress_of, score
+from nearer.seeds import Purpose, episode_seeds, generator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deviations:
+    """Options that leave algorithm 1. With the defaults, nothing does.
+
+    Attributes:
+        ppo_clip: PPO's clipped ratio in place of REINFORCE, clipped at 1 +- this; 0 is off.
+        success_bonus: steps added to the last reward of an episode the detector ended; 0 is off.
+        end_on_truth: end episodes on the simulator's success instead of the detector's. Practice
+            then sees the truth; only for finding out what the detector costs.
+        past_iterations: iterations whose samples are used again, off-policy; 0 is off.
+        baseline: subtract the buffer's mean return from every return.
+    """
+
+    ppo_clip: float = 0.0
+    success_bonus: float = 0.0
+    end_on_truth: bool = False
+    past_iterations: int = 0
+    baseline: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ppo_clip < 1 or self.past_iterations < 0:
+            raise ConfigError(
+                "--ppo-clip must lie in [0, 1) and --past-iterations be 0 or more, got "
+                f"{self.ppo_clip} and {self.past_iterations}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Practice:
+    """How Stage 2 practises and learns.
+
+    Attributes:
+        max_env_steps: control steps in all; never exceeded, the plateau may come earlier.
+        updates_per_iteration: N.
+        batch_size: B; an iteration collects at least N * B control steps.
+        learning_rate: AdamW's, constant.
+        weight_decay: AdamW's.
+        max_gradient_norm: gradients are scaled down to this norm.
+        discount: gamma of the returns; 1 telescopes and does not work.
+        return_scale: c; c * R_t should lie about in [-1, 1].
+        max_steps: control steps an episode may take.
+        seed: of starts, actions and minibatches.
+    """
+
+    max_env_steps: int = 131_072
+    updates_per_iteration: int = 16
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    max_gradient_norm: float = 1.0
+    discount: float = 0.9
+    return_scale: float = 0.05
+    max_steps: int = 140
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        values = asdict(self)
+        for name in values.keys() - {"weight_decay", "discount", "seed"}:
+            if values[name] <= 0:
+                raise ConfigError(f"--{name.replace('_', '-')} must be above 0, got {values[name]}")
+        if not 0 <= self.discount < 1:
+            raise ConfigError(
+                f"--discount must lie in [0, 1), got {self.discount}; at 1 the return telescopes "
+                "and hardly anything is learned, the paper uses 0.9"
+            )
+
+    @property
+    def samples_per_iteration(self) -> int:
+        """Return N * B."""
+        return self.updates_per_iteration * self.batch_size
+
+    def has_room(self, env_steps: int, num_robots: int) -> bool:
+        """Tell whether one more iteration surely stays within `max_env_steps`."""
+        longest = self.samples_per_iteration + num_robots * self.max_steps
+        return env_steps + longest <= self.max_env_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """What an audit tells the loop: metrics to write down, and a sentence if something is wrong."""
+
+    record: Mapping[str, Any]
+    alarm: str | None
+
+
+class Audits(Protocol):
+    """Compares the detector with the truth; practice writes its findings down, nothing else."""
+
+    def check(self, iteration: int, scored: Sequence[ScoredEpisode]) -> AuditReport:
+        """Audit an iteration's episodes if that is due."""
+        ...
+
+
+class Store(Protocol):
+    """Keeps practised episodes; they are durable when `append` returns."""
+
+    def read(self, iteration: int) -> list[ScoredEpisode]:
+        """Return what an earlier process stored of an iteration; empty if nothing."""
+        ...
+
+    def append(self, iteration: int, scored: Sequence[ScoredEpisode]) -> None:
+        """Store the episodes of an iteration."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Where practice happens: robots, who ends and scores their episodes, where these are kept.
+
+    Attributes:
+        judge: the detector of the frozen model, unless a deviation says otherwise.
+        reward: the frozen model; never changed.
+        threshold_steps: s of the detector, in control steps.
+    """
+
+    fleet: Fleet
+    judge: Judge
+    reward: FoundationModel
+    threshold_steps: float
+    store: Store
+    audits: Audits
+
+
+def improve(
+    practice: Practice,
+    deviations: Deviations,
+    rule: PlateauRule,
+    policy: FoundationModel,
+    cell: Cell,
+    run: Run,
+    watch: Watch = unwatched,
+) -> None:
+    """Let `policy` practise, in place; leave the checkpoints `policy` (the best) and `last`.
+
+    Continues after the run's last checkpoint; iterations on disk are not practised again.
+
+    Raises:
+        NearerError: the loss is no longer finite.
+        Interrupted: Ctrl-C; everything in flight has been written.
+    """
+    optimizer = torch.optim.AdamW(
+        policy.parameters(), practice.learning_rate, weight_decay=practice.weight_decay, fused=True
+    )
+    first, over = _restore(run, policy, optimizer)
+    history = read_metrics(run.root)
+    past = _past_batches(cell.store, first, deviations)
+    with graceful_interrupt() as stop:
+        for iteration in count(first):
+            if over:
+                return
+            stored = cell.store.read(iteration)
+            scored = stored or practise(practice, deviations, policy, cell, iteration)
+            report = cell.audits.check(iteration, scored)
+            if not stored:
+                cell.store.append(iteration, scored)
+            fresh = make_batch(scored)
+            buffer = join([fresh, *past])
+            draw = generator(Purpose.PRACTICE_BATCH, practice.seed, iteration)
+            updates = practice.updates_per_iteration
+            losses = [
+                update(practice, deviations, policy, optimizer, buffer, samples)
+                for samples in minibatches(buffer, updates, practice.batch_size, draw)
+            ]
+            past.append(fresh)
+            history.append(_record(iteration, scored, history, losses, report))
+            run.log(history[-1])
+            watch(_progress(practice, history[-1]))
+            room = practice.has_room(history[-1]["practice/env_steps"], cell.fleet.num_robots)
+            over = rule.over(history) or not room
+            if over or stop.asked or (iteration + 1) % rule.block_iterations == 0:
+                numbers = {"iterations": iteration + 1, "over": over}
+                best = {"policy": rule.best_step(history)}
+                run.save(iteration + 1, policy, TrainingState(optimizer, numbers), best)
+            if not over:
+                stop.obey(f"continue with nearer improve --resume --out {run.root}")
+
+
+def practise(
+    practice: Practice,
+    deviations: Deviations,
+    policy: FoundationModel,
+    cell: Cell,
+    iteration: int,
+) -> list[ScoredEpisode]:
+    """Return the episodes of one iteration with d, r and R: line 2 of algorithm 1.
+
+    Episodes that look done at their very first observation hold no action and are left out.
+    """
+    episodes = collect(
+        cell.fleet,
+        ModelPolicy(policy),
+        cell.judge,
+        seeds=episode_seeds(Purpose.PRACTICE, practice.seed, iteration),
+        max_steps=practice.max_steps,
+        enough_steps=practice.samples_per_iteration,
+        policy_version=iteration,
+    )
+    return score(
+        cell.reward,
+        [episode for episode in episodes if episode.num_steps],
+        threshold_steps=cell.threshold_steps,
+        discount=practice.discount,
+        success_bonus=deviations.success_bonus,
+    )
+
+
+def update(
+    practice: Practice,
+    deviations: Deviations,
+    policy: FoundationModel,
+    optimizer: torch.optim.Optimizer,
+    buffer: Batch,
+    samples: Batch,
+) -> Float[Tensor, ""]:
+    """Take one policy update on a minibatch, line 3 of algorithm 1, and return its loss."""
+    log_prob = policy.log_prob(samples.inputs, samples.actions)
+    returns = samples.returns
+    if deviations.baseline:
+        returns = returns - buffer.returns.mean()
+    if deviations.ppo_clip:
+        clip = deviations.ppo_clip
+        loss = ppo_loss(log_prob, samples.log_prob, returns, practice.return_scale, clip).mean()
+    else:
+        loss = reinforce_loss(log_prob, returns, practice.return_scale).mean()
+    optimizer.zero_grad()
+    loss.backward()  # pyright: ignore[reportUnknownMemberType]
+    nn.utils.clip_grad_norm_(policy.parameters(), practice.max_gradient_norm)
+    optimizer.step()
+    return loss.detach()
+
+
+def _restore(
+    run: Run, policy: FoundationModel, optimizer: torch.optim.Optimizer
+) -> tuple[int, bool]:
+    """Return the iteration to go on with, and whether the run is over."""
+    last = run.last_checkpoint()
+    if last is None:
+        return 0, False
+    policy.load_state_dict(load_weights(last))
+    numbers = load_training_state(last, optimizer)
+    return numbers["iterations"], numbers["over"]
+
+
+def _past_batches(store: Store, first: int, deviations: Deviations) -> deque[Batch]:
+    kept = deviations.past_iterations
+    stored = [store.read(iteration) for iteration in range(max(0, first - kept), first)]
+    return deque([make_batch(scored) for scored in stored], maxlen=kept)
+
+
+def _record(
+    iteration: int,
+    scored: Sequence[ScoredEpisode],
+    history: Sequence[Mapping[str, Any]],
+    losses: Sequence[Tensor],
+    report: AuditReport,
+) -> dict[str, Any]:
+    """Return the metrics of an iteration."""
+    loss = torch.stack(list(losses)).mean().item()
+    if not np.isfinite(loss):
+        raise NearerError(
+            f"the loss must be finite, got {loss} in iteration {iteration}; the checkpoints before "
+            "it are unharmed, start again with a smaller --learning-rate"
+        )
+    before = history[-1] if history else {"practice/episodes": 0, "practice/env_steps": 0}
+    episodes = [one.episode for one in scored]
+    steps = sum(episode.num_steps for episode in episodes)
+    detected = sum(episode.ended is Ended.SUCCESS_DETECTED for episode in episodes)
+    record: dict[str, Any] = {
+        "step": iteration + 1,
+        "practice/episodes": before["practice/episodes"] + len(episodes),
+        "practice/env_steps": before["practice/env_steps"] + steps,
+        "practice/iteration_episodes": len(episodes),
+        "practice/iteration_env_steps": steps,
+        "practice/detected": detected,
+        "practice/detected_success": detected / len(episodes),
+        "practice/episode_length": steps / len(episodes),
+        "practice/progress_steps": float(progress_of(scored).mean()),
+        "practice/return": float(np.concatenate([one.returns for one in scored]).mean()),
+        "practice/loss": loss,
+        **report.record,
+    }
+    return record | ({"alarm": report.alarm} if report.alarm else {})
+
+
+def _progress(practice: Practice, record: Mapping[str, Any]) -> Progress:
+    facts = {
+        "episodes": f"{record['practice/episodes']}",
+        "detected success": f"{record['practice/detected_success']:.2f}",
+        "steps": f"{record['practice/episode_length']:.0f}",
+    }
+    if "alarm" in record:
+        facts["ALARM"] = record["alarm"]
+    return Progress(
+        stage="practice",
+        done=record["practice/env_steps"],
+        total=practice.max_env_steps,
+        facts=facts,
+    )

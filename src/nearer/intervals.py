@@ -1,0 +1,53 @@
+"""How sure a rate is: every success rate in nearer comes with n and one of these."""
+
+import math
+from dataclasses import dataclass
+
+_Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """A share of `total` trials with its 95 % Wilson interval.
+
+    >>> str(Rate(successes=9, total=10))
+    '0.900 [0.596, 0.982] (n = 10)'
+    """
+
+    successes: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """Return the share; nan without trials."""
+        return self.successes / self.total if self.total else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % Wilson score interval; [0, 1] without trials.
+
+        Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
+        """
+        if not self.total:
+            return 0.0, 1.0
+        weight = _Z95**2 / self.total
+        centre = (self.value + weight / 2) / (1 + weight)
+        variance = self.value * (1 - self.value) / self.total + _Z95**2 / (4 * self.total**2)
+        half = _Z95 * math.sqrt(variance) / (1 + weight)
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.value:.3f} [{low:.3f}, {high:.3f}] (n = {self.total})"
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Return the two-sided p-value of paired trials that differ, under "neither is better".
+
+    The exact binomial form of McNemar's test (McNemar 1947, Psychometrika 12, 153-157).
+    """
+    trials = wins + losses
+    if not trials:
+        return 1.0
+    tail = sum(math.comb(trials, k) for k in range(min(wins, losses) + 1)) / 2**trials
+    return min(1.0, 2 * tail)

@@ -1,0 +1,65 @@
+"""When to stop practising, and which policy to keep: by what practice itself sees.
+
+Past the plateau the success of an over-optimised policy falls (paper, section 3.2), so the best
+block of iterations is kept, not the last.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nearer.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlateauRule:
+    """Stop when detected successes per control step no longer grow.
+
+    Iterations are taken in blocks; a block's score is its detected successes per 1,000 control
+    steps, which grows as episodes succeed more often and as they take fewer steps.
+
+    Attributes:
+        block_iterations: iterations a block; each block's end is a checkpoint.
+        patience_blocks: blocks without a better score before practice stops.
+        min_gain: relative gain that counts as better.
+    """
+
+    block_iterations: int = 8
+    patience_blocks: int = 4
+    min_gain: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.block_iterations < 1 or self.patience_blocks < 1 or self.min_gain < 0:
+            raise ConfigError(
+                "--block-iterations and --patience-blocks must be 1 or more and --min-gain 0 or "
+                f"more, got {self.block_iterations}, {self.patience_blocks} and {self.min_gain}"
+            )
+
+    def scores(self, history: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Return the score of every full block of a run's metrics."""
+        size = self.block_iterations
+        blocks = [history[i : i + size] for i in range(0, len(history) - size + 1, size)]
+        return [
+            1000
+            * sum(record["practice/detected"] for record in block)
+            / sum(record["practice/iteration_env_steps"] for record in block)
+            for block in blocks
+        ]
+
+    def best_step(self, history: Sequence[Mapping[str, Any]]) -> int:
+        """Return the checkpoint to keep as the policy: the end of the best block.
+
+        Before the first full block, the latest.
+        """
+        scores = self.scores(history)
+        if not scores:
+            return len(history)
+        return (scores.index(max(scores)) + 1) * self.block_iterations
+
+    def over(self, history: Sequence[Mapping[str, Any]]) -> bool:
+        """Tell whether the last `patience_blocks` blocks brought no gain over the best before."""
+        scores = self.scores(history)
+        if len(scores) <= self.patience_blocks:
+            return False
+        best_before = max(scores[: -self.patience_blocks])
+        return max(scores[-self.patience_blocks :]) < best_before * (1 + self.min_gain)
