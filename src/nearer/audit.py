@@ -169,8 +169,9 @@ class Auditor:
         return AuditReport(record=audit_record(self._audits[iteration]), alarm=alarm(so_far))
 
     def _compare(self, iteration: int, scored: Sequence[ScoredEpisode]) -> Audit:
-        order = generator(Purpose.AUDIT, self._seed, iteration).permutation(len(scored))
-        sample = [scored[i] for i in order[: self._plan.audit_episodes]]
+        draw = generator(Purpose.AUDIT, self._seed, iteration)
+        order = draw.permutation(len(scored))[: self._plan.audit_episodes]
+        sample = [scored[int(i)] for i in order]
         truths = [self._fleet.fulfilled(one.episode) for one in sample]
         detected = [one.episode.ended is Ended.SUCCESS_DETECTED for one in sample]
         progress = progress_of(sample)

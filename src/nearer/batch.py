@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,10 +35,11 @@ class Batch:
     def rows(self, index: Tensor) -> "Batch":
         """Return the chosen samples."""
         instructions = self.inputs.instructions
+        rows = cast(list[int], index.tolist())
         return Batch(
             inputs=Inputs(
                 state=self.inputs.state[index],
-                instructions=[instructions[row] for row in index.tolist()],
+                instructions=[instructions[row] for row in rows],
             ),
             actions=self.actions[index],
             log_prob=self.log_prob[index],

@@ -132,7 +132,7 @@ def reliability(
 def _by_true_steps(
     predicted: Float[Array, "frames"], true_steps: Int64[Array, "frames"]
 ) -> list[dict[str, float]]:
-    edges = np.concatenate([[0, 1, 2, 3, 5, 8], np.arange(10, true_steps.max() + 10, 10)])
+    edges = [0, 1, 2, 3, 5, 8, *range(10, int(true_steps.max()) + 11, 10)]
     groups: list[dict[str, float]] = []
     for low, high in pairwise(edges):
         inside = (true_steps >= low) & (true_steps < high)

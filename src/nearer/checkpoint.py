@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nearer.errors import CheckpointError
@@ -44,7 +44,7 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingSta
         pretrained = temporary / "pretrained_model"
         pretrained.mkdir(parents=True)
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, pretrained / "model.safetensors")
+        safetensors.torch.save_file(weights, pretrained / "model.safetensors")
         described = model.config() | {"normalisation_sha256": normalisation_hash(weights)}
         _write_json(pretrained / "config.json", described)
         if training is not None:
@@ -79,7 +79,7 @@ class TrainingState:
             for parameter, state in self._optimizer.state_dict()["state"].items()
             for name, value in state.items()
         }
-        save_file(moments, folder / "optimizer_state.safetensors")
+        safetensors.torch.save_file(moments, folder / "optimizer_state.safetensors")
         _write_json(folder / "training_step.json", self._numbers)
 
 
@@ -180,7 +180,7 @@ def _tensors_hash(tensors: Mapping[str, Tensor]) -> str:
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        return safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} must be a whole safetensors file, got: {_first_line(error)}; "

@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
 
 import tyro
 from rich.console import Console
@@ -15,30 +17,22 @@ from nearer.commands import (
     run_improve,
     run_sft,
 )
-from nearer.configs import CollectConfig, EvalConfig, ImproveConfig, ReportConfig, SFTConfig
+from nearer.configs import (
+    CollectConfig,
+    DemoConfig,
+    EvalConfig,
+    ImproveConfig,
+    ReportConfig,
+    SFTConfig,
+)
+from nearer.demo import run_demo
 from nearer.display import live
 from nearer.errors import Interrupted, NearerError
 from nearer.evaluate import compare
-from nearer.recipes.point_mass import PointMassDemo, run_point_mass
+from nearer.recipes.point_mass import point_mass
 from nearer.report.page import write_report
 
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demo:
-    """The whole recipe, small, on two CPU cores.
-
-    Attributes:
-        which: the domain.
-    """
-
-    which: Annotated[
-        PointMassDemo,
-        tyro.conf.subcommand("point-mass"),
-        tyro.conf.arg(name=""),
-    ]
-
 
 Command = (
     Annotated[CollectConfig, tyro.conf.subcommand("collect")]
@@ -46,20 +40,100 @@ Command = (
     | Annotated[ImproveConfig, tyro.conf.subcommand("improve")]
     | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
     | Annotated[ReportConfig, tyro.conf.subcommand("report")]
-    | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; what goes wrong is one sentence on stderr and exit code 1."""
+    """Run one command; what goes wrong is one sentence on stderr."""
+    console = Console()
     try:
-        run(tyro.cli(Command, args=arguments, prog="nearer"))  # pyright: ignore
+        run(parse(arguments), console)
     except Interrupted as stopped:
-        print(f"nearer: {stopped}", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+        _fail(str(stopped), _INTERRUPTED)
     except NearerError as error:
-        print(f"nearer: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(str(error), 1)
     except KeyboardInterrupt:
-        print("nearer: stopped by Ctrl-C", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+        _fail("stopped by Ctrl-C", _INTERRUPTED)
+
+
+def parse(arguments: Sequence[str] | None) -> Any:
+    """Return the config of the command that the arguments ask for."""
+    description = "Robots that get better by practising."
+    return cast(Any, tyro.cli)(Command, args=arguments, prog="nearer", description=description)
+
+
+def run(config: Any, console: Console) -> None:
+    """Run the command that a config belongs to."""
+    match config:
+        case CollectConfig():
+            _collect(config, console)
+        case SFTConfig():
+            _sft(_placed(config, "sft", config.model), console)
+        case ImproveConfig():
+            _improve(_placed(config, "improve", config.run.name), console)
+        case EvalConfig():
+            _eval(config, console)
+        case ReportConfig():
+            out = config.out or config.runs[-1].parent / "report.html"
+            console.print(f"report: {write_report(config.runs, out)}")
+        case DemoConfig():
+            _demo(_placed(config, "demo", config.which), console)
+        case _:
+            raise AssertionError(f"no command for {type(config).__name__}")
+
+
+def _collect(config: CollectConfig, console: Console) -> None:
+    with live(console) as watch:
+        kept = collect_demonstrations(config, watch)
+    console.print(f"{kept} demonstrations of {config.episodes} tried: {config.out}")
+
+
+def _sft(config: SFTConfig, console: Console) -> None:
+    with live(console) as watch:
+        out = run_sft(config, watch)
+    console.print(f"Stage 1 is done: {out}; next: nearer improve --run {out} --env ID")
+
+
+def _improve(config: ImproveConfig, console: Console) -> None:
+    with live(console) as watch:
+        out = run_improve(config, watch)
+    console.print(f"Stage 2 is done: {out}; next: nearer eval --checkpoint {out} --env ID")
+
+
+def _eval(config: EvalConfig, console: Console) -> None:
+    with live(console) as watch:
+        evaluation = run_eval(config, watch)
+    console.print(f"success {evaluation.success}, {evaluation.mean_length:.1f} steps")
+    if config.against is not None:
+        paired = compare(read_evaluation(config.against), evaluation)
+        low, high = paired.steps_saved_ci95
+        console.print(
+            f"paired with {config.against}: {paired.wins} starts solved by this policy alone, "
+            f"{paired.losses} by the other alone (p = {paired.p_value:.2g}); "
+            f"{paired.steps_saved:.1f} [{low:.1f}, {high:.1f}] steps saved"
+        )
+
+
+def _demo(config: DemoConfig, console: Console) -> None:
+    recipe = point_mass(config.out, config.seed, config.episodes, config.quick)
+    with live(console) as watch:
+        result = run_demo(recipe, watch)
+    for line in result.lines():
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+Placed = TypeVar("Placed", SFTConfig, ImproveConfig, DemoConfig)
+
+
+def _placed(config: Placed, command: str, name: str) -> Placed:
+    """Return the config with a folder of its own, unless the user named one."""
+    if config.out != Path("outputs"):
+        return config
+    folder = datetime.now().strftime(f"%Y-%m-%d/%H-%M-%S_{name}")
+    return replace(config, out=config.out / command / folder)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(f"nearer: {sentence}", file=sys.stderr)
+    sys.exit(code)

@@ -1,11 +1,12 @@
 """What each command does: it puts data, model, env and loop together, and has no logic of its own.
 
-    collect_demonstrations   env and its demonstrator   -> LeRobotDataset
-    run_sft                  data set                   -> run: policy, reward, calibration
-    run_improve              Stage-1 run and env        -> run: better policy, its episodes
-    run_eval                 checkpoint and env         -> eval_info.json
+collect_demonstrations   env and its demonstrator   -> LeRobotDataset
+run_sft                  data set                   -> run: policy, reward, calibration
+run_improve              Stage-1 run and env        -> run: better policy, its episodes
+run_eval                 checkpoint and env         -> eval_info.json
 """
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -203,7 +204,7 @@ def _calibrate(config: SFTConfig, held_out: Demonstrations, watch: Watch) -> dic
     edges = reward.bins.edges().numpy()
     true_steps = held_out.steps_to_go.numpy()
     cuts = np.cumsum(held_out.episode_lengths)[:-1]
-    sources = {
+    sources: dict[str, Sequence[LabelledEpisode]] = {
         "held-out demonstrations": [
             LabelledEpisode(steps_to_go=d, fulfilled=left == 0)
             for d, left in zip(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import tyro
 
@@ -79,11 +79,11 @@ class SFTConfig:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
         revision: of the hub's data set.
         model: name of a model: mlp.
-        out: the run's folder.
+        out: the run's folder; outputs: a new one, outputs/sft/DATE/TIME_MODEL.
         resume: continue the run in --out; all other settings are read from there.
     """
 
-    out: Path
+    out: Path = Path("outputs")
     data: str = ""
     revision: str | None = None
     model: str = "mlp"
@@ -100,14 +100,14 @@ class ImproveConfig:
     Attributes:
         run: Stage-1 run with policy, reward and calibration.
         env: Gymnasium id.
-        out: the new run's folder.
+        out: the new run's folder; outputs: a new one, outputs/improve/DATE/TIME_RUN.
         robots: simulators that run in lockstep.
         fps: control rate that the practice data set states, Hz.
         threshold: s of the success detector, control steps; none: as the run was calibrated.
         resume: continue the run in --out; all other settings are read from there.
     """
 
-    out: Path
+    out: Path = Path("outputs")
     run: Path = Path()
     env: str = ""
     robots: int = 8
@@ -214,9 +214,7 @@ def resumed(given: Config, saved: Config) -> Config:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return {key: _plain(one) for key, one in cast(dict[str, Any], value).items()}
     return str(value) if isinstance(value, Path) else value
 
 
@@ -238,10 +236,32 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for name, value in document.items():
         if isinstance(value, dict):
-            rows |= _flat(value, f"{prefix}{name}.")
+            rows |= _flat(cast(dict[str, Any], value), f"{prefix}{name}.")
         else:
             rows[prefix + name] = value
     return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoConfig:
+    """Run a whole recipe, small, on two CPU cores.
+
+    Attributes:
+        which: the domain.
+        out: folder for data, runs and report; outputs: a new one, outputs/demo/DATE/TIME_WHICH.
+        episodes: demonstrations.
+        seed: of everything that is trained or practised; the test starts stay the same.
+        quick: a few seconds' worth of everything, to see that the parts fit; learns little.
+    """
+
+    which: tyro.conf.Positional[Literal["point-mass"]] = "point-mass"
+    out: Path = Path("outputs")
+    episodes: int = 10_000
+    seed: int = 0
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        _check_positive(episodes=self.episodes)
 
 
 def _check_positive(**settings: int) -> None:

@@ -1,4 +1,4 @@
-"""What Stage 1 learns from: frames of successful episodes, labelled with the steps that were left."""
+"""What Stage 1 learns from: frames of successful episodes and the steps that were left."""
 
 from dataclasses import dataclass
 
@@ -39,15 +39,17 @@ class Demonstrations:
 
     def episodes(self, chosen: Int64[Array, "chosen"]) -> "Demonstrations":
         """Return the chosen episodes, in that order."""
-        ends = np.cumsum(self.episode_lengths)
-        frames = [np.arange(ends[i] - self.episode_lengths[i], ends[i]) for i in chosen]
-        rows = torch.from_numpy(np.concatenate(frames))
+        lengths = self.episode_lengths[chosen]
+        starts = (np.cumsum(self.episode_lengths) - self.episode_lengths)[chosen]
+        new_starts = np.cumsum(lengths) - lengths
+        rows = np.arange(int(lengths.sum())) + np.repeat(starts - new_starts, lengths)
+        frames = torch.from_numpy(rows)
         return Demonstrations(
-            state=self.state[rows],
-            actions=self.actions[rows],
-            steps_to_go=self.steps_to_go[rows],
-            episode_lengths=self.episode_lengths[chosen],
-            instructions=tuple(self.instructions[i] for i in chosen),
+            state=self.state[frames],
+            actions=self.actions[frames],
+            steps_to_go=self.steps_to_go[frames],
+            episode_lengths=lengths,
+            instructions=tuple(self.instructions[int(i)] for i in chosen),
             spaces=self.spaces,
         )
 
@@ -58,7 +60,7 @@ class Demonstrations:
             return Inputs(state=state, instructions=self.instructions[:1] * len(state))
         episode_of_frame = np.repeat(np.arange(len(self.episode_lengths)), self.episode_lengths)
         chosen = episode_of_frame[rows.numpy() if isinstance(rows, Tensor) else rows]
-        return Inputs(state=state, instructions=[self.instructions[i] for i in chosen])
+        return Inputs(state=state, instructions=[self.instructions[int(i)] for i in chosen])
 
     def acted_frames(self) -> Int64[Tensor, "rows"]:
         """Return the frames whose action is real: all but the last of every episode."""

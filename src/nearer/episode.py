@@ -103,5 +103,5 @@ class ScoredEpisode:
 
     @property
     def progress_steps(self) -> float:
-        """Return d(o_0, g) - d(o_T, g): how many steps nearer the whole episode brought the robot."""
+        """Return d(o_0, g) - d(o_T, g): how many steps nearer the episode brought the robot."""
         return float(self.steps_to_go[0] - self.steps_to_go[-1])

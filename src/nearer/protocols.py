@@ -7,7 +7,7 @@ Judge     says which robots are done
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -53,10 +53,7 @@ class Policy(Protocol):
 class Judge(Protocol):
     """Says which robots are done; the collector ends their episodes as `ended_as`."""
 
-    @property
-    def ended_as(self) -> Ended:
-        """How an episode ended that this judge ended."""
-        ...
+    ended_as: ClassVar[Ended]
 
     def done(
         self,

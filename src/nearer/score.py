@@ -57,9 +57,9 @@ def score(
         return []
     probabilities = steps_to_go_probabilities(model, _all_inputs(episodes))
     lengths = [episode.num_steps + 1 for episode in episodes]
-    steps_to_go = expected_steps(probabilities, model.bins).split(lengths)
-    spreads = spread_steps(probabilities, model.bins).split(lengths)
-    quantiles = quantile_steps(probabilities, model.bins).split(lengths)
+    steps_to_go = torch.split(expected_steps(probabilities, model.bins), lengths)
+    spreads = torch.split(spread_steps(probabilities, model.bins), lengths)
+    quantiles = torch.split(quantile_steps(probabilities, model.bins), lengths)
     rewards = [progress_rewards(d) for d in steps_to_go]
     for reward, episode in zip(rewards, episodes, strict=True):
         if success_bonus and len(reward) and episode.ended is Ended.SUCCESS_DETECTED:

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict
+from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float64, Int64
@@ -67,7 +68,7 @@ def _raw(position: Array, velocity: Array, goal: Array) -> dict[str, Array]:
     }
 
 
-class PointMass(gymnasium.Env[dict[str, Array], Array]):
+class PointMass(gymnasium.Env[Any, Array]):
     """One particle. `info` carries `is_success` and, at reset, `instruction`."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - gymnasium's form
@@ -94,7 +95,7 @@ class PointMass(gymnasium.Env[dict[str, Array], Array]):
         return self._observe(), float(info["is_success"]), False, False, info
 
     def render(self) -> Array | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a 128 x 128 RGB picture of [-1.2, 1.2]^2: the goal's disc green, particle black."""
+        """Return a 128 x 128 RGB picture of [-1.2, 1.2]^2: goal green, particle black."""
         if self.render_mode != "rgb_array":
             return None
         y, x = np.mgrid[1.2:-1.2:128j, -1.2:1.2:128j]
@@ -115,7 +116,7 @@ class PointMass(gymnasium.Env[dict[str, Array], Array]):
         return {"is_success": bool(touches(self._position, self._goal))}
 
 
-class PointMassVector(VectorEnv[dict[str, Array], Array, Array]):
+class PointMassVector(VectorEnv[Any, Array, Array]):
     """Many particles at once: row for row equal to `PointMass`, and a hundred times as fast.
 
     Never resets by itself: pass `options={"reset_mask": mask}` to `reset`.
@@ -142,9 +143,9 @@ class PointMassVector(VectorEnv[dict[str, Array], Array, Array]):
         mask = np.ones(self.num_envs, dtype=bool)
         if options and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"], dtype=bool)
-        for row in np.flatnonzero(mask):
-            row_seed = seed + int(row) if isinstance(seed, int) else seed[row] if seed else None
-            randomness, _ = gymnasium.utils.seeding.np_random(row_seed)
+        for row in map(int, np.flatnonzero(mask)):
+            row_seed = seed + row if isinstance(seed, int) else seed[row] if seed else None
+            randomness, _ = np_random(row_seed)
             self._position[row], self._goal[row] = _draw_start(randomness)
         self._velocity[mask] = 0
         instructions = np.array([INSTRUCTION] * self.num_envs, dtype=object)

@@ -6,11 +6,13 @@ env's `task_description` or `task`.
 """
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float32, Int64
 
@@ -71,11 +73,11 @@ class VectorFleet:
         mask = np.zeros(self.num_robots, dtype=bool)
         mask[robots] = True
         row_seeds: list[int | None] = [None] * self.num_robots
-        for robot, seed in zip(robots, seeds, strict=True):
+        for robot, seed in zip(_slots(robots), seeds, strict=True):
             row_seeds[robot] = seed
-        raw, info = self._envs.reset(seed=row_seeds, options={"reset_mask": mask})
+        raw, info = cast(Any, self._envs).reset(seed=row_seeds, options={"reset_mask": mask})
         self._success = np.asarray(info["is_success"], dtype=bool)
-        instructions = [str(info["instruction"][robot]) for robot in robots]
+        instructions = [str(info["instruction"][robot]) for robot in _slots(robots)]
         return Starts(observation=_observation(raw, 1).rows(robots), instructions=instructions)
 
     def step(
@@ -111,7 +113,7 @@ class SingleEnvFleet:
         """Reset these envs, each by its own seed."""
         raws: list[Any] = []
         instructions: list[str] = []
-        for robot, seed in zip(robots, seeds, strict=True):
+        for robot, seed in zip(_slots(robots), seeds, strict=True):
             raw, info = self._envs[robot].reset(seed=seed)
             raws.append(raw)
             instructions.append(_instruction(self._envs[robot], info))
@@ -124,7 +126,7 @@ class SingleEnvFleet:
         """Step these envs."""
         raws: list[Any] = []
         env_ended = np.zeros(len(robots), dtype=bool)
-        for row, (robot, action) in enumerate(zip(robots, actions, strict=True)):
+        for row, (robot, action) in enumerate(zip(_slots(robots), actions, strict=True)):
             raw, _, terminated, truncated, info = self._envs[robot].step(action)
             raws.append(raw)
             env_ended[row] = terminated or truncated
@@ -141,7 +143,7 @@ class SingleEnvFleet:
             env.close()
 
 
-def _spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+def _spec(env_id: str) -> EnvSpec:
     register_envs()
     if env_id not in gymnasium.registry:
         close = difflib.get_close_matches(env_id, list(gymnasium.registry), n=1, cutoff=0.4)
@@ -164,16 +166,16 @@ def _spaces(observation_space: Any, action_space: Any) -> Spaces:
             f"pixels, and a Box action space, got {observation_space} and {action_space}; "
             "wrap it in a gymnasium.ObservationWrapper"
         )
-    widths = {
-        key: int(np.prod(space.shape or ()))
-        for key, space in observation_space.spaces.items()
-        if key in ("agent_pos", "environment_state")
-    }
+    parts = cast(Mapping[str, Any], observation_space.spaces)
     return Spaces(
-        agent_pos=widths.get("agent_pos", 0),
-        environment_state=widths.get("environment_state", 0),
-        action=int(np.prod(action_space.shape)),
+        agent_pos=_width(parts, "agent_pos"),
+        environment_state=_width(parts, "environment_state"),
+        action=math.prod(action_space.shape),
     )
+
+
+def _width(parts: Mapping[str, Any], key: str) -> int:
+    return math.prod(parts[key].shape) if key in parts else 0
 
 
 def _instruction(env: AnyEnv, info: Mapping[str, Any]) -> str:
@@ -198,14 +200,23 @@ def _stack(raws: Sequence[Any]) -> Observation:
 
 def _observation(raw: Mapping[str, Any], batch_axes: int) -> Observation:
     """Return what an env with lerobot's keys showed; `batch_axes` is 1 for a vectorised env."""
-    pixels = raw.get("pixels", {})
-    images = pixels if isinstance(pixels, Mapping) else {"pixels": pixels}
-    known = next(
-        np.asarray(raw[k]) for k in ("agent_pos", "environment_state", "pixels") if k in raw
-    )
-    none = np.zeros((*known.shape[:batch_axes], 0), np.float32)
+    images = _images(raw.get("pixels", {}))
+    batch = np.shape(next(iter([*images.values(), *raw.values()])))[:batch_axes]
+    none = np.zeros((*batch, 0), np.float32)
     return Observation(
         agent_pos=np.asarray(raw.get("agent_pos", none), np.float32),
         environment_state=np.asarray(raw.get("environment_state", none), np.float32),
-        images={str(camera): np.asarray(picture) for camera, picture in images.items()},
+        images=images,
     )
+
+
+def _images(pixels: Any) -> dict[str, Array]:
+    """Return camera -> picture of lerobot's `pixels`: one picture, or a dict of them."""
+    if isinstance(pixels, Mapping):
+        named = cast(Mapping[str, Any], pixels)
+        return {camera: np.asarray(picture) for camera, picture in named.items()}
+    return {"pixels": np.asarray(pixels)}
+
+
+def _slots(robots: Int64[Array, "robots"]) -> list[int]:
+    return cast(list[int], robots.tolist())
