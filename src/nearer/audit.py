@@ -5,6 +5,7 @@ What an audit finds is recorded and shown; practice does not learn from it.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +15,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from nearer.episode import Ended, Episode, ScoredEpisode
-from nearer.errors import ConfigError
 from nearer.improve import AuditReport
 from nearer.intervals import Rate
+from nearer.limits import check_settings
 from nearer.protocols import Fleet, Sensed, Spaces, Starts
-from nearer.run import read_lines
+from nearer.run import read_lines, write_lines, written
 from nearer.score import progress_of
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
@@ -75,11 +76,7 @@ class AuditPlan:
     audit_episodes: int = 32
 
     def __post_init__(self) -> None:
-        if self.audit_every < 0 or self.audit_episodes < 1:
-            raise ConfigError(
-                "--audit-every must be 0 (never) or more and --audit-episodes 1 or more, got "
-                f"{self.audit_every} and {self.audit_episodes}"
-            )
+        check_settings(self, audit_every="[0, inf)", audit_episodes="[1, inf)")
 
 
 class WitnessedFleet:
@@ -151,7 +148,11 @@ class Auditor:
         self._fleet = fleet
         self._seed = seed
         self._log = log
-        self._audits = {one.iteration: one for one in read_audits(log)}
+        audits = read_audits(log)
+        if log.exists():
+            # Otherwise the next line would be written into one that a kill cut short.
+            write_lines(log, [asdict(one) for one in audits])
+        self._audits = {one.iteration: one for one in audits}
 
     def check(self, iteration: int, scored: Sequence[ScoredEpisode]) -> AuditReport:
         """Audit this iteration if it is due, and say whether to be alarmed."""
@@ -160,8 +161,10 @@ class Auditor:
         if due and iteration not in self._audits:
             found = self._compare(iteration, scored)
             self._audits[iteration] = found
-            with self._log.open("a") as log:
+            with written(self._log), self._log.open("a") as log:
                 log.write(json.dumps(asdict(found)) + "\n")
+                log.flush()
+                os.fsync(log.fileno())
         self._fleet.forget()
         if not due:
             return AuditReport(record={}, alarm=None)

@@ -83,12 +83,26 @@ class TrainingState:
         _write_json(folder / "training_step.json", self._numbers)
 
 
-def load_training_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put the optimiser's moments back and return the loop's own numbers."""
+def restore(
+    folder: Path, model: FoundationModel, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Put weights and the optimiser's moments back and return the loop's own numbers.
+
+    Raises:
+        CheckpointError: a file is damaged, or the checkpoint is another model's.
+    """
+    weights = _load_tensors(folder / "pretrained_model/model.safetensors")
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in _load_tensors(folder / "training_state/optimizer_state.safetensors").items():
         parameter, name = key.split(".")
         moments.setdefault(int(parameter), {})[name] = value
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder} must hold the model that the run was started with, got: "
+            f"{_first_line(error)}; restore it, or start a new run"
+        ) from error
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     return _read_json(folder / "training_state/training_step.json")
 
@@ -124,11 +138,6 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
     return model.eval()
 
 
-def load_weights(folder: Path) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint."""
-    return _load_tensors(folder / "pretrained_model/model.safetensors")
-
-
 def pretrained_folder(path: Path, link: str) -> Path:
     """Return the `pretrained_model` folder that a path of a user's means."""
     candidates = [path, path / "pretrained_model", path / "checkpoints" / link / "pretrained_model"]
@@ -149,7 +158,8 @@ def pretrained_folder(path: Path, link: str) -> Path:
 
 def complete_checkpoints(folder: Path) -> list[Path]:
     """Return the finished checkpoints of a run's `checkpoints` folder, oldest first."""
-    return sorted(p.parent for p in folder.glob(f"[0-9]*/{_MARKER}") if not p.parent.is_symlink())
+    found = [path.parent for path in folder.glob(f"[0-9]*/{_MARKER}")]
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def point(link: Path, target: Path) -> None:

@@ -16,22 +16,27 @@ from nearer.commands import (
     run_eval,
     run_improve,
     run_sft,
+    saved_config,
 )
 from nearer.configs import (
     CollectConfig,
+    Config,
     DemoConfig,
     EvalConfig,
     ImproveConfig,
     ReportConfig,
     SFTConfig,
+    as_resumed,
+    check_same,
 )
 from nearer.demo import run_demo
 from nearer.display import live
-from nearer.errors import Interrupted, NearerError
-from nearer.evaluate import compare
+from nearer.errors import ConfigError, Interrupted, NearerError
+from nearer.evaluate import check_paired, compare
 from nearer.recipes.point_mass import point_mass
 from nearer.report.page import write_report
 
+_cli = cast(Any, tyro.cli)
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
 Command = (
@@ -47,20 +52,52 @@ Command = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; what goes wrong is one sentence on stderr."""
     console = Console()
+    config = None
     try:
-        run(parse(arguments), console)
+        config = parse(sys.argv[1:] if arguments is None else arguments)
+        run(config, console)
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)
     except NearerError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
-        _fail("stopped by Ctrl-C", _INTERRUPTED)
+        _fail(f"stopped by Ctrl-C; {_what_next(config)}", _INTERRUPTED)
 
 
-def parse(arguments: Sequence[str] | None) -> Any:
-    """Return the config of the command that the arguments ask for."""
+def parse(arguments: Sequence[str]) -> Any:
+    """Return the config of the command that the arguments ask for, with a folder of its own.
+
+    Raises:
+        ConfigError: an impossible value, or `--resume` with a flag that would change the run.
+    """
     description = "Robots that get better by practising."
-    return cast(Any, tyro.cli)(Command, args=arguments, prog="nearer", description=description)
+    config = _cli(Command, args=arguments, prog="nearer", description=description)
+    match config:
+        case SFTConfig():
+            config = _placed(config, "sft", config.model)
+            return _continued(config, arguments) if config.resume else config
+        case ImproveConfig():
+            config = _placed(config, "improve", config.run.name)
+            return _continued(config, arguments) if config.resume else config
+        case DemoConfig():
+            return _placed(config, "demo", config.which)
+        case _:
+            return config
+
+
+def _continued(config: Config, arguments: Sequence[str]) -> Config:
+    """Return the settings of the run that `--resume` continues."""
+    saved = as_resumed(saved_config(config), config.out)
+    # Read once more, on top of the saved settings: now every flag that differs was given.
+    check_same(_cli(type(config), args=arguments[1:], default=saved), saved)
+    return saved
+
+
+def _what_next(config: Any) -> str:
+    if isinstance(config, SFTConfig | ImproveConfig) and (config.out / "run.json").exists():
+        command = "sft" if isinstance(config, SFTConfig) else "improve"
+        return f"continue with nearer {command} --resume --out {config.out}"
+    return "what was finished is written, run the command again for the rest"
 
 
 def run(config: Any, console: Console) -> None:
@@ -69,16 +106,16 @@ def run(config: Any, console: Console) -> None:
         case CollectConfig():
             _collect(config, console)
         case SFTConfig():
-            _sft(_placed(config, "sft", config.model), console)
+            _sft(config, console)
         case ImproveConfig():
-            _improve(_placed(config, "improve", config.run.name), console)
+            _improve(config, console)
         case EvalConfig():
             _eval(config, console)
         case ReportConfig():
             out = config.out or config.runs[-1].parent / "report.html"
             console.print(f"report: {write_report(config.runs, out)}")
         case DemoConfig():
-            _demo(_placed(config, "demo", config.which), console)
+            _demo(config, console)
         case _:
             raise AssertionError(f"no command for {type(config).__name__}")
 
@@ -92,21 +129,29 @@ def _collect(config: CollectConfig, console: Console) -> None:
 def _sft(config: SFTConfig, console: Console) -> None:
     with live(console) as watch:
         out = run_sft(config, watch)
-    console.print(f"Stage 1 is done: {out}; next: nearer improve --run {out} --env ID")
+    console.print(
+        f"Stage 1 is done: {out}; next: nearer improve --run {out} --env ID", soft_wrap=True
+    )
 
 
 def _improve(config: ImproveConfig, console: Console) -> None:
     with live(console) as watch:
         out = run_improve(config, watch)
-    console.print(f"Stage 2 is done: {out}; next: nearer eval --checkpoint {out} --env ID")
+    console.print(
+        f"Stage 2 is done: {out}; next: nearer eval --checkpoint {out} --env ID", soft_wrap=True
+    )
 
 
 def _eval(config: EvalConfig, console: Console) -> None:
+    against = None
+    if config.against is not None:
+        against = read_evaluation(config.against, config.env)
+        check_paired(against, config.seed, config.episodes, config.max_steps)
     with live(console) as watch:
         evaluation = run_eval(config, watch)
     console.print(f"success {evaluation.success}, {evaluation.mean_length:.1f} steps")
-    if config.against is not None:
-        paired = compare(read_evaluation(config.against), evaluation)
+    if against is not None:
+        paired = compare(against, evaluation)
         low, high = paired.steps_saved_ci95
         console.print(
             f"paired with {config.against}: {paired.wins} starts solved by this policy alone, "
@@ -130,6 +175,8 @@ def _placed(config: Placed, command: str, name: str) -> Placed:
     """Return the config with a folder of its own, unless the user named one."""
     if config.out != Path("outputs"):
         return config
+    if not isinstance(config, DemoConfig) and config.resume:
+        raise ConfigError("--resume must come with the run's folder, got none; pass --out RUN")
     folder = datetime.now().strftime(f"%Y-%m-%d/%H-%M-%S_{name}")
     return replace(config, out=config.out / command / folder)
 

@@ -120,7 +120,7 @@ class _Recorder:
     ) -> Iterator[Episode]:
         """Yield the episodes of the robots that are done, stopped by their env, or out of time."""
         over = done | self._env_ended[robots] | (self._steps[robots] >= self._max_steps)
-        for robot, is_done in zip(robots[over], done[over], strict=True):
+        for robot, is_done in zip(map(int, robots[over]), done[over], strict=True):
             self.acting[robot] = False
             if is_done:
                 yield self._cut(robot, done_as)
@@ -132,7 +132,7 @@ class _Recorder:
         steps = int(self._steps[robot])
         seen = {key: rows[robot, : steps + 1].copy() for key, rows in self._observations.items()}
         return Episode(
-            robot=int(robot),
+            robot=robot,
             seed=self._seeds[robot],
             instruction=self._instructions[robot],
             policy_version=self._policy_version,

@@ -6,8 +6,9 @@ run_improve              Stage-1 run and env        -> run: better policy, its e
 run_eval                 checkpoint and env         -> eval_info.json
 """
 
+import shutil
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ from nearer.fleet.in_process import make_demonstrator, make_fleet
 from nearer.improve import Cell, improve
 from nearer.model import Detector, FoundationModel, ModelPolicy, inputs_of
 from nearer.models.build import build_model, new_model
-from nearer.progress import Progress, Watch, unwatched
+from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
 from nearer.protocols import Fleet
-from nearer.run import Run, read_header, read_json, write_json
+from nearer.run import Run, is_finished, read_header, read_json, write_json, written
 from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, episode_seeds
 from nearer.sft import sft
@@ -65,48 +66,72 @@ def collect_demonstrations(config: CollectConfig, watch: Watch = unwatched) -> i
     demonstrator = make_demonstrator(config.env, config.robots)
     robot_type = config.env.rpartition("/")[2]
     writer = create_dataset(config.out, fleet.spaces, config.fps, robot_type)
-    seeds = islice(episode_seeds(Purpose.DEMONSTRATION, config.seed), config.episodes)
+    all_seeds = islice(episode_seeds(Purpose.DEMONSTRATION, config.seed), config.episodes)
     judge = TruthJudge(fleet)
     kept: list[Episode] = []
     tried = 0
-    for episode in collect(fleet, demonstrator, judge, seeds=seeds, max_steps=config.max_steps):
-        tried += 1
-        long_enough = episode.num_steps + 1 >= config.min_observations
-        if episode.ended is Ended.SUCCESS_TRUE and long_enough:
-            kept.append(episode)
-        if tried % 100 == 0 or tried == config.episodes:
-            watch(Progress(stage="demonstrations", done=tried, total=config.episodes))
-    fleet.close()
+    with graceful_interrupt() as stop:
+        seeds = takewhile(lambda _: not stop.asked, all_seeds)
+        try:
+            for episode in collect(
+                fleet, demonstrator, judge, seeds=seeds, max_steps=config.max_steps
+            ):
+                tried += 1
+                long_enough = episode.num_steps + 1 >= config.min_observations
+                if episode.ended is Ended.SUCCESS_TRUE and long_enough:
+                    kept.append(episode)
+                if tried % 100 == 0 or tried == config.episodes:
+                    watch(Progress(stage="demonstrations", done=tried, total=config.episodes))
+        finally:  # also when an env fails: what was recorded is kept
+            if kept:
+                writer.append([episode_frames(episode) for episode in kept])
+            fleet.close()
+    stop.obey(f"{config.out} holds {len(kept)} demonstrations, collect more into another --out")
     if not kept:
+        shutil.rmtree(config.out)
         raise EnvError(
             f"the demonstrator of {config.env} must succeed within --max-steps {config.max_steps}, "
-            f"got 0 successes in {tried} episodes; allow more steps"
+            f"got 0 successes of {config.min_observations} observations or more in {tried} "
+            "episodes; allow more steps"
         )
-    writer.append([episode_frames(episode) for episode in kept])
     return len(kept)
 
 
 def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     """Train Stage 1, calibrate its detector, and return the run's folder."""
     config = _resumed(config) if config.resume else config
+    if config.resume and is_finished(config.out):
+        return config.out
     if not config.data:
-        raise ConfigError("--data must name a data set; make one with nearer collect --env ID")
+        raise ConfigError(
+            "--data must name a data set, got none; make one with nearer collect --env ID"
+        )
     dataset = open_dataset(resolve_dataset(config.data, config.revision))
     data = load_demonstrations(dataset)
+    _, held_out = split_by_episode(data, config.training.held_out_share, config.training.seed)
     model = new_model(config.model, config.mlp, data, config.training.seed)
+    if config.calibration.env is not None:
+        # Known now, not after hours of training.
+        fleet = make_fleet(config.calibration.env, 1)
+        _check_fits(config.calibration.env, fleet, model)
+        fleet.close()
     with _open_run(config, "sft") as run:
         sft(config.training, data, model, run, watch)
-        _, held_out = split_by_episode(data, config.training.held_out_share, config.training.seed)
         run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
         run.write_json("calibration.json", _calibrate(config, held_out, watch))
+        run.finish()
     return config.out
 
 
 def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     """Let the policy of a Stage-1 run practise, and return the new run's folder."""
     config = _resumed(config) if config.resume else config
+    if config.resume and is_finished(config.out):
+        return config.out
     if not config.env:
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
+    if config.run == Path():
+        raise ConfigError("--run must name a Stage-1 run, got none; make one with nearer sft")
     policy = load_model(config.run, build_model, "policy").train()
     reward = load_model(config.run, build_model, "reward").requires_grad_(False)
     threshold = _threshold(config)
@@ -129,8 +154,9 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
             audits=Auditor(config.audits, witnessed, config.practice.seed, log),
         )
         improve(config.practice, config.deviate, config.plateau, policy, cell, run, watch)
+        assert weights_hash(reward) == frozen, "the frozen model changed in Stage 2"
+        run.finish()
     witnessed.close()
-    assert weights_hash(reward) == frozen, "the frozen model changed in Stage 2"
     return config.out
 
 
@@ -139,6 +165,9 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
     policy = load_model(config.checkpoint, build_model, "policy")
     fleet = make_fleet(config.env, config.robots)
     _check_fits(config.env, fleet, policy)
+    out = config.out or config.checkpoint / "eval"
+    with written(out):
+        out.mkdir(parents=True, exist_ok=True)
     evaluation, episodes = evaluate(
         fleet,
         ModelPolicy(policy),
@@ -148,7 +177,6 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
         watch=watch,
     )
     fleet.close()
-    out = config.out or config.checkpoint / "eval"
     info = {"env": config.env, "checkpoint": str(config.checkpoint), **eval_info(evaluation)}
     write_json(out / "eval_info.json", info)
     shown = [_shown(episode) for episode in episodes[:_SHOWN_EPISODES]]
@@ -156,21 +184,46 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
     return evaluation
 
 
-def read_evaluation(path: Path) -> Evaluation:
-    """Return the evaluation of an eval_info.json, or of a run or folder that has one."""
+def read_evaluation(path: Path, env: str) -> Evaluation:
+    """Return the evaluation of an eval_info.json, or of a run or folder that has one.
+
+    Raises:
+        ConfigError: there is none, or it is of another env.
+    """
     candidates = [path, path / "eval_info.json", path / "eval/eval_info.json"]
     found = next((one for one in candidates if one.is_file()), candidates[-1])
-    return evaluation_of(read_json(found, "make it with nearer eval --checkpoint RUN --env ID"))
+    document = read_json(found, f"make it with nearer eval --checkpoint RUN --env {env}")
+    if document.get("env") != env:
+        raise ConfigError(
+            f"{found} must be an evaluation in {env}, got one in {document.get('env')}; "
+            f"evaluate both policies with --env {env}"
+        )
+    return evaluation_of(document)
+
+
+def saved_config(config: Config) -> Config:
+    """Return the settings that the run in `config.out` was started with.
+
+    Raises:
+        ConfigError: there is no such run, or it is one of another command or version.
+    """
+    header = read_header(config.out)
+    command = "sft" if isinstance(config, SFTConfig) else "improve"
+    if header.get("command") != command:
+        raise ConfigError(
+            f"{config.out} must be a run of nearer {command}, got one of nearer "
+            f"{header.get('command')}; continue it with that command"
+        )
+    return from_json(type(config), header.get("config"))
 
 
 def _resumed(config: Config) -> Config:
-    header = read_header(config.out)
-    return resumed(config, from_json(type(config), header["config"]))
+    return resumed(config, saved_config(config))
 
 
 def _open_run(config: SFTConfig | ImproveConfig, command: str, **facts: str) -> Run:
     if config.resume:
-        return Run.resume(config.out)
+        return Run.resume(config.out, **facts)
     return Run.create(config.out, command, to_json(config), **facts)
 
 
@@ -179,7 +232,10 @@ def _threshold(config: ImproveConfig) -> float:
     if config.threshold is not None:
         return config.threshold
     advice = "run nearer sft to the end, or pass --threshold STEPS"
-    threshold = float(read_json(config.run / "calibration.json", advice)["threshold_steps"])
+    path = config.run / "calibration.json"
+    threshold = read_json(path, advice).get("threshold_steps")
+    if not isinstance(threshold, float):
+        raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {advice}")
     if threshold > config.practice.max_steps:
         raise ConfigError(
             f"the calibrated threshold of {threshold} steps must be below the time limit of "

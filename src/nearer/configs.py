@@ -1,7 +1,7 @@
 """The settings of every command, read from the command line by tyro and kept in the run."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
@@ -10,6 +10,7 @@ import tyro
 from nearer.audit import AuditPlan
 from nearer.errors import ConfigError
 from nearer.improve import Deviations, Practice
+from nearer.limits import check_settings
 from nearer.models.mlp import MLPConfig
 from nearer.plateau import PlateauRule
 from nearer.sft import SFTTraining
@@ -43,7 +44,15 @@ class CollectConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_positive(episodes=self.episodes, max_steps=self.max_steps, robots=self.robots)
+        check_settings(
+            self,
+            episodes="[1, inf)",
+            max_steps="[1, inf)",
+            min_observations="[2, inf)",
+            fps="[1, inf)",
+            robots="[1, inf)",
+            seed="[0, inf)",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +73,13 @@ class Calibration:
     min_precision: float = 0.98
 
     def __post_init__(self) -> None:
-        _check_positive(calibration_rollouts=self.rollouts)
-        if not 0 < self.min_precision <= 1:
-            raise ConfigError(
-                f"--calibration.min-precision must lie in (0, 1], got {self.min_precision}"
-            )
+        check_settings(
+            self,
+            prefix="calibration.",
+            rollouts="[1, inf)",
+            rollout_steps="[1, inf)",
+            min_precision="(0, 1]",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +131,18 @@ class ImproveConfig:
     deviate: Deviations = field(default_factory=Deviations)
 
     def __post_init__(self) -> None:
-        _check_positive(robots=self.robots)
-        if self.threshold is None:
-            return
-        if not 0 <= self.threshold <= self.practice.max_steps:
+        check_settings(self, robots="[1, inf)", fps="[1, inf)")
+        practice = self.practice
+        if not practice.has_room(0, self.robots):
+            longest = practice.samples_per_iteration + self.robots * practice.max_steps
             raise ConfigError(
-                f"--threshold must lie between 0 and the time limit of {self.practice.max_steps} "
+                f"--max-env-steps must be {longest} or more, which one iteration may take (N * B, "
+                f"and an episode of --max-steps for each of {self.robots} robots), got "
+                f"{practice.max_env_steps}; raise it or lower the others"
+            )
+        if self.threshold is not None and not 0 <= self.threshold <= practice.max_steps:
+            raise ConfigError(
+                f"--threshold must lie between 0 and the time limit of {practice.max_steps} "
                 f"steps (--max-steps), got {self.threshold}; leave it out to use the calibrated one"
             )
 
@@ -155,7 +172,13 @@ class EvalConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_positive(episodes=self.episodes, max_steps=self.max_steps, robots=self.robots)
+        check_settings(
+            self,
+            episodes="[1, inf)",
+            max_steps="[1, inf)",
+            robots="[1, inf)",
+            seed="[0, inf)",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +193,10 @@ class ReportConfig:
     runs: tuple[Path, ...]
     out: Path | None = None
 
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ConfigError("--runs must name one run or more, got none; pass --runs RUN")
+
 
 Config = TypeVar("Config", SFTConfig, ImproveConfig)
 
@@ -179,7 +206,7 @@ def to_json(config: Any) -> dict[str, Any]:
     return _plain(asdict(config))
 
 
-def from_json(kind: type[Config], document: Mapping[str, Any]) -> Config:
+def from_json(kind: type[Config], document: Any) -> Config:
     """Return the config that `to_json` wrote.
 
     Raises:
@@ -200,16 +227,30 @@ def resumed(given: Config, saved: Config) -> Config:
     Raises:
         ConfigError: a flag asks for something else than the run was started with.
     """
-    kind = type(given)
-    default = _flat(to_json(kind(out=given.out)))
-    wanted, kept = _flat(to_json(given)), _flat(to_json(saved))
+    default = type(given)(out=given.out)
+    _check_same(given, saved, default)
+    return as_resumed(saved, given.out)
+
+
+def as_resumed(saved: Config, out: Path) -> Config:
+    """Return the settings of a run with which `--resume` continues it."""
+    return replace(saved, out=out, resume=True)
+
+
+def check_same(given: Config, saved: Config) -> None:
+    """Raise ConfigError unless both mean the same run."""
+    _check_same(given, saved, saved)
+
+
+def _check_same(given: Config, saved: Config, default: Config) -> None:
+    wanted, kept, unset = (_flat(to_json(config)) for config in (given, saved, default))
     for name, value in wanted.items():
-        if name not in ("out", "resume") and value not in (default[name], kept[name]):
+        if name not in ("out", "resume") and value not in (unset[name], kept[name]):
             raise ConfigError(
-                f"--resume continues {given.out} as it was started, with {name} = {kept[name]}, "
-                f"got {value}; leave the flag out, or start a new run with another --out"
+                f"--resume must continue {given.out} as it was started, with {name} = "
+                f"{kept[name]}, got {value}; leave the flag out, or start a new run with another "
+                "--out"
             )
-    return _rebuild(kind, {**to_json(saved), "out": str(given.out), "resume": True})
 
 
 def _plain(value: Any) -> Any:
@@ -218,7 +259,10 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _rebuild(kind: Any, document: Mapping[str, Any]) -> Any:
+def _rebuild(kind: Any, document: Any) -> Any:
+    if not isinstance(document, dict):
+        raise TypeError(f"{document!r} in place of settings")
+    document = cast(dict[str, Any], document)
     hints = get_type_hints(kind)
     unknown = document.keys() - hints.keys()
     if unknown:
@@ -261,10 +305,4 @@ class DemoConfig:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        _check_positive(episodes=self.episodes)
-
-
-def _check_positive(**settings: int) -> None:
-    for name, value in settings.items():
-        if value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")
+        check_settings(self, episodes="[1, inf)", seed="[0, inf)")

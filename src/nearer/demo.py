@@ -1,12 +1,12 @@
 """A whole recipe in one go, from demonstrations to the report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
 from nearer.evaluate import Comparison, Evaluation, compare
-from nearer.progress import Watch
+from nearer.progress import Progress, Watch
 from nearer.recipes.point_mass import Recipe
 from nearer.report.page import write_report
 from nearer.run import read_metrics
@@ -50,11 +50,11 @@ def run_demo(recipe: Recipe, watch: Watch) -> DemoResult:
     collected = perf_counter()
     run_sft(recipe.sft, watch)
     tuned = perf_counter()
-    before = run_eval(recipe.eval_sft, watch)
+    before = run_eval(recipe.eval_sft, _renamed(watch, "Stage 1 eval"))
     evaluated = perf_counter()
     run_improve(recipe.improve, watch)
     practised = perf_counter()
-    after = run_eval(recipe.eval_improve, watch)
+    after = run_eval(recipe.eval_improve, _renamed(watch, "Stage 2 eval"))
     out = recipe.improve.out
     report = write_report([recipe.sft.out, out], out.parent / "report.html")
     last = read_metrics(out)[-1]
@@ -72,3 +72,12 @@ def run_demo(recipe: Recipe, watch: Watch) -> DemoResult:
         },
         report=report,
     )
+
+
+def _renamed(watch: Watch, stage: str) -> Watch:
+    """Return a watch that sees every stage under this name."""
+
+    def watch_renamed(progress: Progress) -> None:
+        watch(replace(progress, stage=stage))
+
+    return watch_renamed

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import (
@@ -21,13 +20,12 @@ from nearer.progress import Progress, Watch
 
 @contextmanager
 def live(console: Console) -> Generator[Watch, None, None]:
-    """Show a bar a stage, with its numbers and the time left."""
+    """Show a bar a stage with the time left and its numbers; fits 80 columns."""
     columns = (
-        TextColumn("{task.description:<15}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.description:<14}"),
+        BarColumn(bar_width=10),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[facts]}"),
     )
     with Bars(*columns, console=console) as bars:

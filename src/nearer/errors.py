@@ -8,7 +8,8 @@
     └── Interrupted             Ctrl-C, after everything in flight has been written
 
 Every message says what was seen, what must hold and which command helps.
-`ConfigError`, `DatasetError` and `CheckpointError` are also `ValueError`s.
+`DatasetError` and `CheckpointError` are also `ValueError`s. `ConfigError` is none, since tyro would
+put a ValueError of a config into a box of its own.
 """
 
 
@@ -16,7 +17,7 @@ class NearerError(Exception):
     """Base of all errors that nearer raises for people to read."""
 
 
-class ConfigError(NearerError, ValueError):
+class ConfigError(NearerError):
     """A setting, or a combination of settings, cannot work."""
 
 

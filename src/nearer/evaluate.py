@@ -151,13 +151,23 @@ def eval_info(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def evaluation_of(document: dict[str, Any]) -> Evaluation:
-    """Return the evaluation that an eval_info.json describes."""
-    return Evaluation(
-        results=tuple(EpisodeResult(**result) for result in document["episodes"]),
-        seed=document["seed"],
-        max_steps=document["max_steps"],
-        seconds=document["overall"]["eval_s"],
-    )
+    """Return the evaluation that an eval_info.json describes.
+
+    Raises:
+        ConfigError: nearer eval did not write it.
+    """
+    try:
+        return Evaluation(
+            results=tuple(EpisodeResult(**result) for result in document["episodes"]),
+            seed=document["seed"],
+            max_steps=document["max_steps"],
+            seconds=document["overall"]["eval_s"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"an eval_info.json must be one that nearer eval wrote, got none of its form: {error}; "
+            "make it with nearer eval --checkpoint RUN --env ID"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,12 +195,7 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
     Raises:
         ConfigError: they were not evaluated on the same starts.
     """
-    if [r.seed for r in first.results] != [r.seed for r in second.results]:
-        raise ConfigError(
-            "paired evaluations must have the same seed and number of episodes, got "
-            f"seed {first.seed} with {len(first.results)} and seed {second.seed} with "
-            f"{len(second.results)}; evaluate both with the same --seed and --episodes"
-        )
+    check_paired(first, second.seed, len(second.results), second.max_steps)
     pairs = list(zip(first.results, second.results, strict=True))
     wins = sum(b.success and not a.success for a, b in pairs)
     losses = sum(a.success and not b.success for a, b in pairs)
@@ -204,6 +209,17 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
         steps_saved=mean,
         steps_saved_ci95=(mean - half, mean + half),
     )
+
+
+def check_paired(first: Evaluation, seed: int, episodes: int, max_steps: int) -> None:
+    """Raise ConfigError unless an evaluation with these settings can be compared with `first`."""
+    settings = (first.seed, len(first.results), first.max_steps)
+    if settings != (seed, episodes, max_steps):
+        raise ConfigError(
+            "paired evaluations must have the same seed, number of episodes and time limit, got "
+            "{}, {} and {} steps, and {}, {} and {} steps; evaluate both with the same --seed, "
+            "--episodes and --max-steps".format(*settings, seed, episodes, max_steps)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

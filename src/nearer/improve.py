@@ -15,9 +15,9 @@ option changes of this is said in `Deviations`. Source: Ghasemipour et al. 2025,
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,10 +25,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nearer.batch import Batch, join, make_batch, minibatches
-from nearer.checkpoint import TrainingState, load_training_state, load_weights
+from nearer.checkpoint import TrainingState, restore
 from nearer.collect import collect
-from nearer.episode import Ended, ScoredEpisode
+from nearer.episode import Ended, Episode, ScoredEpisode
 from nearer.errors import ConfigError, NearerError
+from nearer.limits import check_settings
 from nearer.losses import ppo_loss, reinforce_loss
 from nearer.model import FoundationModel, ModelPolicy
 from nearer.plateau import PlateauRule
@@ -37,6 +38,8 @@ from nearer.protocols import Fleet, Judge
 from nearer.run import Run, read_metrics
 from nearer.score import progress_of, score
 from nearer.seeds import Purpose, episode_seeds, generator
+
+_STARTS_DONE_AT_ONCE = 1000  # in a row; a detector this eager would let practice go on for ever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +62,13 @@ class Deviations:
     baseline: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ppo_clip < 1 or self.past_iterations < 0:
-            raise ConfigError(
-                "--ppo-clip must lie in [0, 1) and --past-iterations be 0 or more, got "
-                f"{self.ppo_clip} and {self.past_iterations}"
-            )
+        check_settings(
+            self,
+            prefix="deviate.",
+            ppo_clip="[0, 1)",
+            success_bonus="[0, inf)",
+            past_iterations="[0, inf)",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +100,18 @@ class Practice:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        values = asdict(self)
-        for name in values.keys() - {"weight_decay", "discount", "seed"}:
-            if values[name] <= 0:
-                raise ConfigError(f"--{name.replace('_', '-')} must be above 0, got {values[name]}")
+        check_settings(
+            self,
+            max_env_steps="[1, inf)",
+            updates_per_iteration="[1, inf)",
+            batch_size="[1, inf)",
+            learning_rate="(0, inf)",
+            weight_decay="[0, inf)",
+            max_gradient_norm="(0, inf)",
+            return_scale="(0, inf)",
+            max_steps="[1, inf)",
+            seed="[0, inf)",
+        )
         if not 0 <= self.discount < 1:
             raise ConfigError(
                 f"--discount must lie in [0, 1), got {self.discount}; at 1 the return telescopes "
@@ -124,6 +137,7 @@ class AuditReport:
     alarm: str | None
 
 
+@runtime_checkable
 class Audits(Protocol):
     """Compares the detector with the truth; practice writes its findings down, nothing else."""
 
@@ -132,6 +146,7 @@ class Audits(Protocol):
         ...
 
 
+@runtime_checkable
 class Store(Protocol):
     """Keeps practised episodes; they are durable when `append` returns."""
 
@@ -176,14 +191,14 @@ def improve(
     Continues after the run's last checkpoint; iterations on disk are not practised again.
 
     Raises:
-        NearerError: the loss is no longer finite.
+        NearerError: the loss is no longer finite, or the detector takes every start for done.
         Interrupted: Ctrl-C; everything in flight has been written.
     """
     optimizer = torch.optim.AdamW(
         policy.parameters(), practice.learning_rate, weight_decay=practice.weight_decay, fused=True
     )
-    first, over = _restore(run, policy, optimizer)
     history = read_metrics(run.root)
+    first, over = _restore(run, policy, optimizer, rule, history)
     past = _past_batches(cell.store, first, deviations)
     with graceful_interrupt() as stop:
         for iteration in count(first):
@@ -205,9 +220,9 @@ def improve(
             past.append(fresh)
             history.append(_record(iteration, scored, history, losses, report))
             run.log(history[-1])
-            watch(_progress(practice, history[-1]))
             room = practice.has_room(history[-1]["practice/env_steps"], cell.fleet.num_robots)
             over = rule.over(history) or not room
+            watch(_progress(practice, history[-1], over))
             if over or stop.asked or (iteration + 1) % rule.block_iterations == 0:
                 numbers = {"iterations": iteration + 1, "over": over}
                 best = {"policy": rule.best_step(history)}
@@ -227,7 +242,9 @@ def practise(
 
     Episodes that look done at their very first observation hold no action and are left out.
     """
-    episodes = collect(
+    acted: list[Episode] = []
+    done_at_once = 0
+    for episode in collect(
         cell.fleet,
         ModelPolicy(policy),
         cell.judge,
@@ -235,10 +252,19 @@ def practise(
         max_steps=practice.max_steps,
         enough_steps=practice.samples_per_iteration,
         policy_version=iteration,
-    )
+    ):
+        done_at_once = 0 if episode.num_steps else done_at_once + 1
+        if done_at_once == _STARTS_DONE_AT_ONCE:
+            raise NearerError(
+                f"the detector must leave something to practise, got {done_at_once} starts in a "
+                f"row that look done at a threshold of {cell.threshold_steps} steps; "
+                "lower --threshold"
+            )
+        if episode.num_steps:
+            acted.append(episode)
     return score(
         cell.reward,
-        [episode for episode in episodes if episode.num_steps],
+        acted,
         threshold_steps=cell.threshold_steps,
         discount=practice.discount,
         success_bonus=deviations.success_bonus,
@@ -271,15 +297,25 @@ def update(
 
 
 def _restore(
-    run: Run, policy: FoundationModel, optimizer: torch.optim.Optimizer
+    run: Run,
+    policy: FoundationModel,
+    optimizer: torch.optim.Optimizer,
+    rule: PlateauRule,
+    history: Sequence[Mapping[str, Any]],
 ) -> tuple[int, bool]:
     """Return the iteration to go on with, and whether the run is over."""
     last = run.last_checkpoint()
     if last is None:
         return 0, False
-    policy.load_state_dict(load_weights(last))
-    numbers = load_training_state(last, optimizer)
-    return numbers["iterations"], numbers["over"]
+    numbers = restore(last, policy, optimizer)
+    iterations = numbers["iterations"]
+    if len(history) != iterations:
+        raise NearerError(
+            f"{run.root}/metrics.jsonl must have a line for each of the {iterations} iterations up "
+            f"to {last}, got {len(history)} that can be read; restore the file, or start a new run"
+        )
+    run.name(iterations, {"policy": rule.best_step(history)})
+    return iterations, numbers["over"]
 
 
 def _past_batches(store: Store, first: int, deviations: Deviations) -> deque[Batch]:
@@ -323,17 +359,17 @@ def _record(
     return record | ({"alarm": report.alarm} if report.alarm else {})
 
 
-def _progress(practice: Practice, record: Mapping[str, Any]) -> Progress:
+def _progress(practice: Practice, record: Mapping[str, Any], over: bool) -> Progress:
     facts = {
         "episodes": f"{record['practice/episodes']}",
-        "detected success": f"{record['practice/detected_success']:.2f}",
+        "detected": f"{record['practice/detected_success']:.2f}",
         "steps": f"{record['practice/episode_length']:.0f}",
     }
     if "alarm" in record:
         facts["ALARM"] = record["alarm"]
     return Progress(
         stage="practice",
-        done=record["practice/env_steps"],
+        done=practice.max_env_steps if over else record["practice/env_steps"],
         total=practice.max_env_steps,
         facts=facts,
     )

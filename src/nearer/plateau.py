@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nearer.errors import ConfigError
+from nearer.limits import check_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +29,9 @@ class PlateauRule:
     min_gain: float = 0.02
 
     def __post_init__(self) -> None:
-        if self.block_iterations < 1 or self.patience_blocks < 1 or self.min_gain < 0:
-            raise ConfigError(
-                "--block-iterations and --patience-blocks must be 1 or more and --min-gain 0 or "
-                f"more, got {self.block_iterations}, {self.patience_blocks} and {self.min_gain}"
-            )
+        check_settings(
+            self, block_iterations="[1, inf)", patience_blocks="[1, inf)", min_gain="[0, inf)"
+        )
 
     def scores(self, history: Sequence[Mapping[str, Any]]) -> list[float]:
         """Return the score of every full block of a run's metrics."""

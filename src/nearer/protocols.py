@@ -32,6 +32,7 @@ class Decision:
     log_prob: Float32[Array, "robots"]
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Chooses actions. May keep a memory per robot, which `begin` clears."""
 
@@ -50,6 +51,7 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Says which robots are done; the collector ends their episodes as `ended_as`."""
 
@@ -95,6 +97,7 @@ class Sensed:
     env_ended: Bool[Array, "robots"]
 
 
+@runtime_checkable
 class Fleet(Protocol):
     """Robots, or simulators of them, that act in lockstep. `robots` are slots 0..num_robots-1."""
 

@@ -5,13 +5,16 @@ RUN/run.json         command, config, seed, git revision, versions, hash of the 
     tensorboard/     the same, for tensorboard --logdir
     checkpoints/     see checkpoint.py
     practice/        Stage 2: its episodes as a LeRobotDataset with the progress sidecar
+    FINISHED         written last; there is nothing left to resume
 """
 
 import json
+import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +30,7 @@ from nearer.model import FoundationModel
 Record = Mapping[str, Any]
 """Metric name -> number (or None), with `step`: what one call of `Run.log` writes."""
 
+_FINISHED = "FINISHED"
 _PACKAGES = ("nearer", "torch", "numpy", "gymnasium", "pyarrow", "safetensors")
 
 
@@ -39,8 +43,10 @@ class Run:
         self.checkpoints = root / "checkpoints"
         self._elapsed_s = _elapsed_s(root)
         self._started = perf_counter()
-        self._metrics = (root / "metrics.jsonl").open("a")
-        self._tensorboard = SummaryWriter(str(root / "tensorboard"), purge_step=last_step + 1)
+        with written(root):
+            self.checkpoints.mkdir(exist_ok=True)
+            self._metrics = (root / "metrics.jsonl").open("a")
+            self._tensorboard = SummaryWriter(str(root / "tensorboard"), purge_step=last_step + 1)
 
     @classmethod
     def create(cls, root: Path, command: str, config: Mapping[str, Any], **facts: str) -> "Run":
@@ -55,11 +61,7 @@ class Run:
         Raises:
             ConfigError: the folder holds something.
         """
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise ConfigError(
-                f"--out must be a new or empty folder, got {root}; "
-                "choose another, or continue this run with --resume"
-            )
+        check_new(root)
         header = {
             "command": command,
             "config": config,
@@ -69,59 +71,84 @@ class Run:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **facts,
         }
-        try:
-            (root / "checkpoints").mkdir(parents=True)
-            (root / "run.json").write_text(json.dumps(header, indent=2) + "\n")
-        except OSError as error:
-            raise ConfigError(
-                f"--out must be a folder that can be written, got {root}: {error.strerror}"
-            ) from error
+        write_json(root / "run.json", header)
         return cls(root, header, last_step=-1)
 
     @classmethod
-    def resume(cls, root: Path) -> "Run":
-        """Go on after the last complete checkpoint; later metrics are forgotten."""
+    def resume(cls, root: Path, **facts: str) -> "Run":
+        """Go on after the last complete checkpoint; later metrics are forgotten.
+
+        Args:
+            root: the run's folder.
+            facts: what must still be as it was when the run started.
+
+        Raises:
+            ConfigError: a fact has changed since.
+        """
         header = read_header(root)
+        for name, value in facts.items():
+            if header.get(name) != value:
+                raise ConfigError(
+                    f"{name} must be {header.get(name)}, as {root}/run.json says, got {value}; "
+                    "restore what the run started from, or start a new run with another --out"
+                )
         found = complete_checkpoints(root / "checkpoints")
         last_step = int(found[-1].name) if found else -1
         kept = [line for line in read_metrics(root) if line["step"] <= last_step]
-        (root / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+        write_lines(root / "metrics.jsonl", kept)
         return cls(root, header, last_step)
 
     def log(self, record: Record) -> None:
         """Append a record to metrics.jsonl and to TensorBoard, with the seconds spent so far."""
         elapsed_s = self._elapsed_s + perf_counter() - self._started
         record = {**record, "time/elapsed_s": elapsed_s}
-        try:
+        with written(self.root):
             self._metrics.write(json.dumps(record) + "\n")
             self._metrics.flush()
-        except OSError as error:
-            raise NearerError(
-                f"{self.root}/metrics.jsonl must be on a disk that can be written, got: "
-                f"{error.strerror}; free some space and continue with --resume"
-            ) from error
-        for name, value in record.items():
-            if "/" in name and isinstance(value, (int, float)):
-                self._tensorboard.add_scalar(name, value, record["step"])
+            for name, value in record.items():
+                if "/" in name and isinstance(value, (int, float)):
+                    self._tensorboard.add_scalar(name, value, record["step"])
 
     def save(
         self, step: int, model: FoundationModel, training: TrainingState, names: Mapping[str, int]
     ) -> None:
-        """Write checkpoint `step` and let links name checkpoints; unnamed ones are dropped.
+        """Write checkpoint `step`, whose metrics are on disk before it, and name it.
 
         Args:
             step: number of the checkpoint; the link `last` will name it.
             model: its weights are written.
             training: what resuming needs besides.
+            names: see `name`.
+        """
+        with written(self.root):
+            os.fsync(self._metrics.fileno())
+        save_checkpoint(self._folder(step), model, training)
+        self.name(step, names)
+
+    def name(self, last: int, names: Mapping[str, int]) -> None:
+        """Let links name checkpoints; unnamed checkpoints are dropped.
+
+        Also what a killed process did not get round to after it wrote its last checkpoint.
+
+        Args:
+            last: step of the newest checkpoint.
             names: link -> step of the checkpoint it shall name, such as policy and reward.
         """
-        save_checkpoint(self._folder(step), model, training)
-        kept = {"last": step, **names}
-        for link, named in kept.items():
-            point(self.checkpoints / link, self._folder(named))
-        for old in complete_checkpoints(self.checkpoints):
-            if int(old.name) not in kept.values():
-                shutil.rmtree(old)
+        kept = {"last": last, **names}
+        with written(self.root):
+            for link, named in kept.items():
+                point(self.checkpoints / link, self._folder(named))
+            for old in complete_checkpoints(self.checkpoints):
+                if int(old.name) not in kept.values():
+                    # A folder that is half deleted must not look like a checkpoint.
+                    old.rename(old.with_name(f".{old.name}.tmp"))
+            for leftover in self.checkpoints.glob(".[0-9]*.tmp"):
+                shutil.rmtree(leftover)
+
+    def finish(self) -> None:
+        """Note that there is nothing left to resume."""
+        with written(self.root):
+            (self.root / _FINISHED).touch()
 
     def _folder(self, step: int) -> Path:
         return self.checkpoints / f"{step:06d}"
@@ -139,8 +166,32 @@ class Run:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._metrics.close()
-        self._tensorboard.close()
+        with written(self.root):
+            self._metrics.close()
+            self._tensorboard.close()
+
+
+def is_finished(root: Path) -> bool:
+    """Tell whether a run has nothing left to resume."""
+    return (root / _FINISHED).exists()
+
+
+def check_new(root: Path) -> None:
+    """Raise ConfigError unless a run can start in this folder.
+
+    What a process leaves behind that was killed before it had written run.json counts as nothing.
+    """
+    try:
+        taken = root.exists() and any(not path.match(".*.tmp") for path in root.iterdir())
+    except OSError as error:
+        raise ConfigError(
+            f"--out must be a new or empty folder, got {root}: {error.strerror}; choose another"
+        ) from error
+    if taken:
+        raise ConfigError(
+            f"--out must be a new or empty folder, got {root}, which holds something; "
+            "choose another, or continue this run with --resume"
+        )
 
 
 def _elapsed_s(root: Path) -> float:
@@ -150,7 +201,8 @@ def _elapsed_s(root: Path) -> float:
 
 def read_header(root: Path) -> dict[str, Any]:
     """Return run.json of a run."""
-    return read_json(root / "run.json", "name the folder that --out named")
+    advice = "name the folder that --out named, or start the run without --resume"
+    return read_json(root / "run.json", advice)
 
 
 def read_json(path: Path, advice: str) -> dict[str, Any]:
@@ -159,15 +211,43 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
         document = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} must be a JSON file of a run, got: {error}; {advice}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} must hold a JSON object, got {document!r}; {advice}")
     return cast(dict[str, Any], document)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
+    _write_text(path, json.dumps(document, indent=1) + "\n")
+
+
+def write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write a file of lines, whole or not at all."""
+    _write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(document, indent=1) + "\n")
-    temporary.replace(path)
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written(path: Path) -> Generator[None, None, None]:
+    """Turn a failure of the disk into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise NearerError(
+            f"{path} must be on a disk that can be written, got: {error.strerror or error}; what "
+            "was written before is unharmed, free some space or choose another --out, and continue "
+            "a run with --resume"
+        ) from error
 
 
 def read_metrics(root: Path) -> list[dict[str, Any]]:

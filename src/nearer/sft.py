@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from nearer.checkpoint import TrainingState, load_training_state, load_weights
+from nearer.checkpoint import TrainingState, restore
 from nearer.demonstrations import Demonstrations, split_by_episode
-from nearer.errors import ConfigError, NearerError
+from nearer.errors import NearerError
+from nearer.limits import check_settings
 from nearer.losses import behavioural_cloning_loss, steps_to_go_loss
 from nearer.model import FoundationModel
 from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
@@ -56,14 +57,18 @@ class SFTTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch_size", "learning_rate", "validate_every"):
-            if asdict(self)[name] <= 0:
-                flag = name.replace("_", "-")
-                raise ConfigError(f"--{flag} must be above 0, got {asdict(self)[name]}")
-        if not 0 < self.held_out_share < 1:
-            raise ConfigError(
-                f"--held-out-share must lie between 0 and 1, got {self.held_out_share}"
-            )
+        check_settings(
+            self,
+            updates="[1, inf)",
+            batch_size="[1, inf)",
+            learning_rate="(0, inf)",
+            warmup_updates="[0, inf)",
+            weight_decay="[0, inf)",
+            max_gradient_norm="(0, inf)",
+            held_out_share="(0, 1)",
+            validate_every="[1, inf)",
+            seed="[0, inf)",
+        )
 
     def rate(self, update: int) -> float:
         """Return the learning rate of an update (0 is the first)."""
@@ -79,6 +84,11 @@ class Best:
     loss_steps_to_go: float = math.inf
     policy: int = 0
     reward: int = 0
+
+    @property
+    def links(self) -> dict[str, int]:
+        """Return the links to these checkpoints; none before the first validation."""
+        return {"policy": self.policy, "reward": self.reward} if self.policy else {}
 
 
 def sft(
@@ -115,7 +125,7 @@ def sft(
             nn.utils.clip_grad_norm_(model.parameters(), training.max_gradient_norm)
             optimizer.step()
             update += 1
-            if update % training.validate_every == 0 or update == training.updates or stop.asked:
+            if update % training.validate_every == 0 or update == training.updates:
                 record = {
                     "step": update,
                     "sft/loss_bc": loss_bc.item(),
@@ -125,9 +135,12 @@ def sft(
                 }
                 best = _save(run, model, optimizer, record, best)
                 watch(_progress(update, training, record))
-                stop.obey(f"continue with nearer sft --resume --out {run.root}")
+            elif stop.asked:
+                # Not validated: who stops must not change which checkpoint turns out best.
+                _checkpoint(run, model, optimizer, update, best)
             elif update % 32 == 0:
                 watch(_progress(update, training, {}))
+            stop.obey(f"continue with nearer sft --resume --out {run.root}")
     return best
 
 
@@ -170,9 +183,10 @@ def _restore(
     last = run.last_checkpoint()
     if last is None:
         return 0, Best()
-    model.load_state_dict(load_weights(last))
-    numbers = load_training_state(last, optimizer)
-    return numbers["update"], Best(**numbers["best"])
+    numbers = restore(last, model, optimizer)
+    update, best = numbers["update"], Best(**numbers["best"])
+    run.name(update, best.links)
+    return update, best
 
 
 def _save(
@@ -191,9 +205,15 @@ def _save(
         loss = record["sft/held_out_loss_steps_to_go"]
         best = replace(best, loss_steps_to_go=loss, reward=update)
     run.log(record)
-    state = TrainingState(optimizer, {"update": update, "best": asdict(best)})
-    run.save(update, model, state, names={"policy": best.policy, "reward": best.reward})
+    _checkpoint(run, model, optimizer, update, best)
     return best
+
+
+def _checkpoint(
+    run: Run, model: FoundationModel, optimizer: torch.optim.Optimizer, update: int, best: Best
+) -> None:
+    numbers = {"update": update, "best": asdict(best)}
+    run.save(update, model, TrainingState(optimizer, numbers), best.links)
 
 
 def _check_finite(record: Mapping[str, Any]) -> None:

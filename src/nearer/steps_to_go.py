@@ -28,8 +28,8 @@ class StepsToGoBins:
         if self.count < 2 or self.width_steps < 1:
             raise ConfigError(
                 "steps-to-go bins must be at least 2, each at least 1 step wide, "
-                f"got {self.count} bins of {self.width_steps}; set --model.num-bins and "
-                "--model.steps-per-bin"
+                f"got {self.count} bins of {self.width_steps}; set --mlp.num-bins and "
+                "--mlp.steps-per-bin"
             )
 
     @property

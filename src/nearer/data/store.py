@@ -1,5 +1,6 @@
 """Episodes to data sets and back: demonstrations for Stage 1, practised episodes for resuming."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 from nearer.data.checks import check_trainable
 from nearer.data.reader import Dataset, open_dataset, read_progress
-from nearer.data.schema import Feature
+from nearer.data.schema import INFO_PATH, Feature
 from nearer.data.writer import DatasetWriter, EpisodeFrames
 from nearer.demonstrations import Demonstrations
 from nearer.episode import Ended, Episode, Observation, ScoredEpisode
@@ -102,8 +103,19 @@ class PracticeStore:
 
     @classmethod
     def open(cls, root: Path, spaces: Spaces, fps: int, robot_type: str) -> "PracticeStore":
-        """Continue the store of a run, or start one."""
-        if not (root / "meta/info.json").exists():
+        """Continue the store of a run, or start one.
+
+        Raises:
+            DatasetError: it holds episodes, but not what says how many.
+        """
+        if not (root / INFO_PATH).exists():
+            if any(root.glob("data/**/*.parquet")):
+                raise DatasetError(
+                    f"{root} must have the file {INFO_PATH} beside its episodes, got none; restore "
+                    "it, or start a new run with another --out"
+                )
+            # A process that was killed while it started the store leaves meta files, no more.
+            shutil.rmtree(root, ignore_errors=True)
             return cls(create_dataset(root, spaces, fps, robot_type))
         committed = open_dataset(root).info.total_episodes
         return cls(DatasetWriter.resume(root, committed))

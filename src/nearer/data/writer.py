@@ -143,7 +143,9 @@ class DatasetWriter:
         check_new_features(features)
         if fps < 1:
             raise DatasetError(f"fps must be a whole number of frames per second, got {fps}")
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        with _explained(root, 0):
+            taken = root.exists() and (not root.is_dir() or any(root.iterdir()))
+        if taken:
             raise DatasetError(
                 f"{root} must be an empty or new folder, got one that holds something; "
                 "choose another, or continue it with DatasetWriter.resume"

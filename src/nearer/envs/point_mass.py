@@ -52,7 +52,7 @@ def touches(
     position: Float[Array, "*batch 2"], target: Float[Array, "*batch 2"]
 ) -> Bool[Array, "*batch"]:
     """Tell whether the particle is within 0.15 m of the target."""
-    return np.hypot(*np.moveaxis(position - target, -1, 0)) < GOAL_RADIUS_M
+    return np.asarray(np.hypot(*np.moveaxis(position - target, -1, 0)) < GOAL_RADIUS_M)
 
 
 def _draw_start(randomness: np.random.Generator) -> tuple[Array, Array]:
@@ -101,7 +101,7 @@ class PointMass(gymnasium.Env[Any, Array]):
         y, x = np.mgrid[1.2:-1.2:128j, -1.2:1.2:128j]
         pixels = np.stack([x, y], axis=-1)
         picture = np.full((128, 128, 3), 255, dtype=np.uint8)
-        picture[touches(pixels, self._goal)] = (120, 200, 120)
+        picture[touches(pixels, np.broadcast_to(self._goal, pixels.shape))] = (120, 200, 120)
         picture[np.hypot(*np.moveaxis(pixels - self._position, -1, 0)) < 0.04] = (20, 20, 20)
         return picture
 

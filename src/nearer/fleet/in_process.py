@@ -7,7 +7,8 @@ env's `task_description` or `task`.
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import gymnasium
@@ -34,9 +35,9 @@ def make_fleet(env_id: str, num_robots: int) -> Fleet:
     spec = _spec(env_id)
     if spec.vector_entry_point is None:
         return SingleEnvFleet([_make(env_id) for _ in range(num_robots)])
-    return VectorFleet(
-        gymnasium.make_vec(env_id, num_robots, vectorization_mode="vector_entry_point")
-    )
+    with _explained(env_id):
+        envs = gymnasium.make_vec(env_id, num_robots, vectorization_mode="vector_entry_point")
+    return VectorFleet(envs)
 
 
 def make_demonstrator(env_id: str, num_robots: int) -> Policy:
@@ -154,7 +155,19 @@ def _spec(env_id: str) -> EnvSpec:
 
 def _make(env_id: str) -> AnyEnv:
     _spec(env_id)
-    return gymnasium.make(env_id)
+    with _explained(env_id):
+        return gymnasium.make(env_id)
+
+
+@contextmanager
+def _explained(env_id: str) -> Generator[None, None, None]:
+    """Turn a package that an env needs and does not find into a sentence."""
+    try:
+        yield
+    except (gymnasium.error.Error, ImportError) as error:
+        raise EnvError(
+            f"{env_id} must be an env that can be made here, got: {error}; install what it needs"
+        ) from error
 
 
 def _spaces(observation_space: Any, action_space: Any) -> Spaces:
@@ -167,6 +180,11 @@ def _spaces(observation_space: Any, action_space: Any) -> Spaces:
             "wrap it in a gymnasium.ObservationWrapper"
         )
     parts = cast(Mapping[str, Any], observation_space.spaces)
+    if not parts.keys() & {"agent_pos", "environment_state", "pixels"}:
+        raise EnvError(
+            "the env must observe agent_pos, environment_state or pixels, got "
+            f"{sorted(parts)}; rename them in a gymnasium.ObservationWrapper"
+        )
     return Spaces(
         agent_pos=_width(parts, "agent_pos"),
         environment_state=_width(parts, "environment_state"),

@@ -6,6 +6,7 @@ Text stays text (svg.fonttype none), so the page's own font is used and figures 
 import re
 from collections.abc import Callable
 from io import StringIO
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ stay apart for colour-blind readers."""
 PANEL = (360, 236)
 """Width and height of a panel, in CSS pixels at its natural size."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "nearer",
     "font.size": 11,
@@ -50,6 +51,11 @@ _STYLE = {
     "lines.solid_capstyle": "round",
 }
 _NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
+
+
+def stage_two_colour(index: int) -> str:
+    """Return the colour of a Stage-2 run, counted from 0; they repeat after the sixth."""
+    return STAGE_2[index % len(STAGE_2)]
 
 
 def picture(
@@ -86,7 +92,7 @@ def label_axes(axes: Axes, *, x: str, y: str) -> None:
 
 
 def note(axes: Axes, x: float, y: float, words: str, **style: object) -> None:
-    """Write words at a point of the data, with a white halo so that lines do not cross them."""
+    """Write words at a point of the data, `xytext` pixels off; the page gives them a white halo."""
     axes.annotate(words, (x, y), textcoords="offset points", **style)  # pyright: ignore
 
 

@@ -58,7 +58,7 @@ def panel(title: str, svg: Html, caption: str, key: Html = NOTHING) -> Html:
 
 
 def key(*entries: tuple[str, str, str]) -> Html:
-    """Return the key of a figure: (mark, colour, meaning) each."""
+    """Return the key of a figure: (mark, colour, meaning) each; without any, an empty line."""
     marks = [
         tag("span", tag("i", text(mark), style=f"color:{colour}"), text(f" {meaning}"))
         for mark, colour, meaning in entries
@@ -66,10 +66,11 @@ def key(*entries: tuple[str, str, str]) -> Html:
     return tag("p", *marks, css="key")
 
 
-def facts(rows: Mapping[str, Html]) -> Html:
-    """Return names with their values, as a list of definitions."""
-    pairs = [join(tag("dt", text(name)), tag("dd", value)) for name, value in rows.items()]
-    return tag("dl", *pairs)
+def aside(words: str, numbers: Mapping[str, str]) -> Html:
+    """Return what stands beside figures: numbers by name, and how to read the figures."""
+    pairs = [join(tag("dt", text(name)), tag("dd", text(one))) for name, one in numbers.items()]
+    listed = tag("dl", *pairs) if pairs else NOTHING
+    return tag("aside", listed, paragraph(words))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Html]]) -> Html:
@@ -103,8 +104,10 @@ def interval(rate: Rate) -> str:
 
 
 def rate_cell(rate: Rate) -> Html:
-    """Return a rate with interval and n, for a table."""
-    return join(tag("b", text(percent(rate.value))), tag("small", text(f" {interval(rate)}")))
+    """Return a rate with interval and n, for a table whose head says which interval."""
+    low, high = rate.interval
+    range_and_n = f"{100 * low:.1f} to {100 * high:.1f} %, n = {rate.total:,}"
+    return join(tag("b", text(percent(rate.value))), tag("small", text(range_and_n)))
 
 
 def whole(value: float) -> str:

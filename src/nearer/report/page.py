@@ -1,10 +1,108 @@
-"""The HTML page about runs."""
+"""`nearer report RUN [RUN ...]`: one HTML file that opens offline, with everything inside.
+
+read.py        run folders -> values
+headline.py    success before and after     sections.py, gallery.py    the evidence
+records.py     cost, config                 curves.py, calibrated.py, paths.py    its figures
+html.py        escaped markup               draw.py    figures as inline SVG
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from nearer.errors import ConfigError
+from nearer.report.gallery import rollouts
+from nearer.report.headline import alarms, headline
+from nearer.report.html import NOTHING, Html, join, raw, tag, text
+from nearer.report.read import Report, read_report
+from nearer.report.records import config_section, cost
+from nearer.report.sections import detector, distributions, learning, losses, steps_to_go
+
+_STYLE = Path(__file__).with_name("report.css")
+_CONTENTS = {
+    "learning": "Learning",
+    "rollouts": "Rollouts",
+    "losses": "Stage 1",
+    "steps-to-go": "Steps-to-go",
+    "detector": "Detector",
+    "distributions": "Distributions",
+    "cost": "Cost",
+    "config": "Config",
+}
+
 
 def write_report(runs: Sequence[Path], out: Path) -> Path:
-    """Write the page and return its path."""
-    out.write_text("<!doctype html>")
+    """Write the page about these runs and return its path.
+
+    Any subset of runs will do: what is missing is a sentence that names the command to run.
+
+    Args:
+        runs: folders of Stage-1 and Stage-2 runs, in any order.
+        out: the page; its folder is made if needed.
+
+    Raises:
+        ConfigError: a folder is no run, a file of it cannot be understood, or `out` cannot be
+            written.
+    """
+    page = render(read_report(runs))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--out must be a file that can be written, got {out}: {error.strerror}"
+        ) from error
     return out
+
+
+def render(report: Report) -> Html:
+    """Return the whole page."""
+    names = " and ".join(facts.name for facts in report.all_facts)
+    head = join(
+        raw('<meta charset="utf-8">'),
+        raw('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        tag("title", text(f"nearer: {names}")),
+        tag("style", raw(_STYLE.read_text(encoding="utf-8"))),
+    )
+    body = join(
+        tag("header", _title(report), _contents()),
+        tag(
+            "main",
+            alarms(report),
+            headline(report),
+            learning(report),
+            rollouts(report),
+            losses(report),
+            steps_to_go(report),
+            detector(report),
+            distributions(report),
+            cost(report),
+            config_section(report),
+        ),
+    )
+    return join(
+        raw("<!doctype html>"), tag("html", tag("head", head), tag("body", body), lang="en")
+    )
+
+
+def _title(report: Report) -> Html:
+    """Return what the page is about: task, env, model, runs."""
+    evaluated = [facts.evaluated for facts in report.all_facts if facts.evaluated]
+    tasks = sorted({r.instruction for one in evaluated for r in one.evaluation.results})
+    shown = ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more tasks" if len(tasks) > 3 else "")
+    about = [
+        ", ".join(sorted({one.env for one in evaluated})),
+        *(f"Stage 1: {run.facts.name}" for run in report.stage_one),
+        *(f"Stage 2: {run.facts.name}" for run in report.stage_two),
+        *sorted({str(facts.header.get("created", ""))[:10] for facts in report.all_facts}),
+    ]
+    parts = [tag("span", text(one)) for one in about if one]
+    return join(
+        tag("p", text("nearer report"), css="eyebrow"),
+        tag("h1", text(f"“{shown}”" if shown else "Runs without an evaluation yet")),
+        tag("p", *parts, css="about") if parts else NOTHING,
+    )
+
+
+def _contents() -> Html:
+    links = [tag("a", text(title), href=f"#{anchor}") for anchor, title in _CONTENTS.items()]
+    return tag("nav", *links)

@@ -1,8 +1,8 @@
 """What the report reads from run folders, as values; a file a run does not have yet is None.
 
-    StageOne    losses, calibration, demonstrations, evaluation
-    StageTwo    practice, audits, evaluation
-    Report      the runs of one page, and which Stage-2 run started from which Stage-1 run
+StageOne    losses, calibration, demonstrations, evaluation
+StageTwo    practice, audits, evaluation
+Report      the runs of one page, and which Stage-2 run started from which Stage-1 run
 """
 
 from collections.abc import Mapping, Sequence
@@ -116,9 +116,9 @@ class RunFacts:
     evaluated: Evaluated | None
 
     @property
-    def config(self) -> Mapping[str, Any]:
-        """Return the run's config as it was written."""
-        return self.header.get("config", {})
+    def settings(self) -> dict[str, Any]:
+        """Return the run's config, nested settings under dotted names."""
+        return flat(self.header.get("config", {}))
 
     @property
     def alarms(self) -> list[tuple[int, str]]:
@@ -135,6 +135,14 @@ class RunFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BestLoss:
+    """The best held-out loss of an objective, in nats, and the update that had it."""
+
+    update: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageOne:
     """A Stage-1 run."""
 
@@ -142,24 +150,35 @@ class StageOne:
     demonstrations: tuple[Rollout, ...]
     calibration: CalibrationResult | None
 
+    def best(self, metric: str) -> BestLoss | None:
+        """Return the best held-out loss of an objective, such as loss_bc; None before any."""
+        held_out = self.facts.series(f"sft/held_out_{metric}")
+        if not np.isfinite(held_out).any():
+            return None
+        row = int(np.nanargmin(held_out))
+        return BestLoss(update=int(self.facts.records[row]["step"]), loss=float(held_out[row]))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTwo:
     """A Stage-2 run.
 
     Attributes:
+        index: of this run among the page's Stage-2 runs, from 0.
         before: the Stage-1 run it started from, if it is on the page.
         kept_step: iterations behind the checkpoint that was kept as the policy.
     """
 
     facts: RunFacts
+    index: int
     before: StageOne | None
     audits: tuple[Audit, ...]
     kept_step: int | None
 
     def episodes_at(self, step: int | None) -> float:
-        """Return the episodes practised up to a step of the metrics; None stands for the last."""
-        rows = [one for one in self.facts.records if step is None or one.get("step") == step]
+        """Return the episodes practised up to a step of the metrics; without it, up to the last."""
+        records = self.facts.records
+        rows = [one for one in records if one.get("step") == step] or records
         return number(rows[-1].get("practice/episodes")) if rows else np.nan
 
 
@@ -195,8 +214,20 @@ def read_report(roots: Sequence[Path]) -> Report:
     first = tuple(_read_stage_one(one) for one in facts if one.header["command"] == "sft")
     second = [one for one in facts if one.header["command"] == "improve"]
     return Report(
-        stage_one=first, stage_two=tuple(_read_stage_two(one, first) for one in second)
+        stage_one=first,
+        stage_two=tuple(_read_stage_two(one, i, first) for i, one in enumerate(second)),
     )
+
+
+def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted names."""
+    rows: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            rows |= flat(value, f"{prefix}{name}.")  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            rows[f"{prefix}{name}"] = value
+    return rows
 
 
 def number(value: object) -> float:
@@ -224,7 +255,9 @@ def _read_evaluated(folder: Path) -> Evaluated | None:
     try:
         evaluation = evaluation_of(document)
     except (KeyError, TypeError) as error:
-        raise ConfigError(f"{path} must be one nearer eval wrote, got {error}; {_ADVICE}") from error
+        raise ConfigError(
+            f"{path} must be one nearer eval wrote, got {error}; {_ADVICE}"
+        ) from error
     return Evaluated(
         env=str(document.get("env", "")),
         evaluation=evaluation,
@@ -257,9 +290,10 @@ def _read_stage_one(facts: RunFacts) -> StageOne:
     )
 
 
-def _read_stage_two(facts: RunFacts, first: Sequence[StageOne]) -> StageTwo:
+def _read_stage_two(facts: RunFacts, index: int, first: Sequence[StageOne]) -> StageTwo:
     return StageTwo(
         facts=facts,
+        index=index,
         before=_before(facts, first),
         audits=tuple(read_audits(facts.root / "audits.jsonl")),
         kept_step=_kept_step(facts.root / "checkpoints" / "policy"),
@@ -268,7 +302,7 @@ def _read_stage_two(facts: RunFacts, first: Sequence[StageOne]) -> StageTwo:
 
 def _before(facts: RunFacts, first: Sequence[StageOne]) -> StageOne | None:
     """Return the Stage-1 run that a config names: by its path, else its folder, else the only."""
-    named = Path(str(facts.config.get("run", "")))
+    named = Path(str(facts.settings.get("run", "")))
     for matches in (
         [one for one in first if one.facts.root == named.resolve()],
         [one for one in first if one.facts.root.name == named.name],
@@ -296,15 +330,19 @@ def _read_calibration(path: Path) -> CalibrationResult | None:
 
 def _calibration_of(document: Mapping[str, Any]) -> CalibrationResult:
     measured = document["steps_to_go"]
+    examples: dict[str, Any] = document.get("examples") or {}
     return CalibrationResult(
         threshold_steps=float(document["threshold_steps"]),
         rule=str(document["rule"]),
         curves={name: _curve_of(one) for name, one in document["curves"].items()},
         frames=int(measured["frames"]),
         mean_absolute_error_steps=number(measured["mean_absolute_error_steps"]),
-        by_true_steps=measured["by_true_steps"],
-        nominal=measured["coverage"]["nominal"],
-        observed=measured["coverage"]["observed"],
+        by_true_steps=[
+            {key: number(value) for key, value in group.items()}
+            for group in measured["by_true_steps"]
+        ],
+        nominal=[number(level) for level in measured["coverage"]["nominal"]],
+        observed=[number(share) for share in measured["coverage"]["observed"]],
         examples=tuple(
             Example(
                 name=name,
@@ -312,20 +350,28 @@ def _calibration_of(document: Mapping[str, Any]) -> CalibrationResult:
                 probabilities=np.array(one["probabilities"], dtype=np.float64),
                 steps_to_go=np.array(one["steps_to_go"], dtype=np.float64),
             )
-            for name, one in (document.get("examples") or {}).items()
+            for name, one in examples.items()
         ),
     )
 
 
 def _curve_of(document: Mapping[str, Any]) -> DetectorCurve:
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in document.items()}
-    return DetectorCurve(**values)
+    return DetectorCurve(
+        thresholds_steps=tuple(document["thresholds_steps"]),
+        precision=tuple(map(number, document["precision"])),
+        recall=tuple(map(number, document["recall"])),
+        fired=tuple(document["fired"]),
+        delay_steps=tuple(map(number, document["delay_steps"])),
+        episodes=document["episodes"],
+        fulfilled=document["fulfilled"],
+    )
 
 
 def _detection(source: str, curve: DetectorCurve, threshold_steps: float) -> Detection:
     thresholds = np.array(curve.thresholds_steps)
     row = int(np.abs(thresholds - threshold_steps).argmin())
-    right = round(curve.precision[row] * curve.fired[row])
+    precision = curve.precision[row]
+    right = round(precision * curve.fired[row]) if np.isfinite(precision) else 0
     return Detection(
         source=source,
         precision=Rate(successes=right, total=curve.fired[row]),

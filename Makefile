@@ -1,0 +1,33 @@
+# Two commands do everything, set-up included:  make demo  and  make test.
+
+PYTHON ?= python3
+BIN := .venv/bin
+MADE := .venv/.made
+
+.PHONY: demo test lint types unit examples readme setup clean
+
+demo: setup
+	$(BIN)/nearer demo point-mass
+
+test: lint types unit
+
+setup: $(MADE)
+
+$(MADE): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nearer needs Python 3.11 or newer; run make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv || { echo "Python must have the venv module; run: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(MADE)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/pyright
+
+unit: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build src/*.egg-info
