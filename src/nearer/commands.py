@@ -55,6 +55,7 @@ from nearer.sft import sft
 
 _SHOWN_EPISODES = 10  # rollouts a row of the report
 _CALIBRATION_ROBOTS = 100
+_EXAMPLE_STEPS = 20
 
 
 def collect_demonstrations(config: CollectConfig, watch: Watch = unwatched) -> int:
@@ -293,10 +294,16 @@ def _calibrate(config: SFTConfig, held_out: Demonstrations, watch: Watch) -> dic
 
 
 def _examples(reward: FoundationModel, rollouts: LabelledRollouts) -> dict[str, Any]:
-    """Return p(k | o_t, g) along the first good and the first bad rollout, for the report."""
+    """Return p(k | o_t, g) along the first good and the first bad rollout, for the report.
+
+    A good one must take some steps: an episode that is done at once shows nothing.
+    """
     wanted: dict[str, int] = {}
     for index, one in enumerate(rollouts.labelled):
-        wanted.setdefault("good" if one.fulfilled.any() else "bad", index)
+        if not one.fulfilled.any():
+            wanted.setdefault("bad", index)
+        elif one.fulfilled.argmax() >= _EXAMPLE_STEPS:
+            wanted.setdefault("good", index)
     examples: dict[str, Any] = {}
     for name, index in wanted.items():
         episode, label = rollouts.episodes[index], rollouts.labelled[index]

@@ -190,7 +190,7 @@ class ReportConfig:
         out: the page; none: report.html beside the last run.
     """
 
-    runs: tuple[Path, ...]
+    runs: tyro.conf.Positional[tuple[Path, ...]]
     out: Path | None = None
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ class MLPConfig:
         steps_per_bin: control steps a class.
         min_scale: smallest standard deviation of a normalised action. The notebook has 0.01; at
             that, the gradient of a log-probability, which grows with 1 / scale^2, made practice
-            collapse on three seeds of eight (docs/log.md).
+            collapse on two seeds of five (docs/log.md).
         max_deviation: normalised states are clipped to +- this many standard deviations, so that
             a runaway robot cannot send the network, or its gradient, anywhere.
     """

@@ -86,19 +86,22 @@ def _table_row(run: StageTwo) -> list[Html]:
     before = run.before.facts if run.before else None
     pair = [one.evaluated if one else None for one in (before, run.facts)]
     lengths = [decimal(one.evaluation.mean_length) if one else "–" for one in pair]
-    found = _compared(run)
-    solved = (
-        f"{found.wins:,} / {found.losses:,}, {probability(found.p_value)}"
-        if isinstance(found, Comparison)
-        else "–"
-    )
     return [
         tag("b", text(run.facts.name), style=f"color:{stage_two_colour(run.index)}"),
         *(rate_cell(one.evaluation.success) if one else text("not evaluated") for one in pair),
         text(" → ".join(lengths)),
         text(whole(run.facts.last("practice/episodes"))),
-        text(solved),
+        _solved_cell(_compared(run)),
     ]
+
+
+def _solved_cell(found: Comparison | str | None) -> Html:
+    if not isinstance(found, Comparison):
+        return text("–")
+    low, high = found.steps_saved_ci95
+    saved = f"{decimal(found.steps_saved)} ({decimal(low)} to {decimal(high)}) steps saved"
+    solved = f"{found.wins:,} / {found.losses:,}, {probability(found.p_value)}"
+    return join(text(solved), tag("small", text(saved)))
 
 
 def _how_often(run: RunFacts) -> str:

@@ -1,0 +1,307 @@
+"""The page about runs: self-contained, escaped, honest about what is missing."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearer.errors import ConfigError
+from nearer.report.page import write_report
+
+EVIL = "<script>alert('pwned')</script> & <b>bold</b>"
+ALARM = "the detector's precision fell to 0.500"
+ENV = "nearer/PointMass-v0"
+
+
+def write(path: Path, document: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+
+
+def write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def rollout(num_steps: int, ended: str = "success_true") -> dict[str, Any]:
+    positions = [[0.1 * step, -0.05 * step, 0.0, 0.0] for step in range(num_steps + 1)]
+    return {
+        "agent_pos": positions,
+        "environment_state": [[0.5, 0.5]] * (num_steps + 1),
+        "ended": ended,
+    }
+
+
+def write_evaluation(
+    run: Path,
+    successes: int,
+    episodes: int,
+    *,
+    num_steps: int = 10,
+    seed: int = 0,
+    instruction: str = "touch the goal",
+    env: str = ENV,
+) -> None:
+    results = [
+        {
+            "seed": 100 * seed + i,
+            "instruction": instruction,
+            "success": i < successes,
+            "num_steps": num_steps if i < successes else 140,
+        }
+        for i in range(episodes)
+    ]
+    info = {"env": env, "overall": {"eval_s": 2.0}, "seed": seed, "max_steps": 140}
+    write(run / "eval/eval_info.json", {**info, "episodes": results})
+    shown = [rollout(3), rollout(8, "time_limit")]
+    write(run / "eval/rollouts.json", {"env": env, "episodes": shown})
+
+
+def curve(episodes: int) -> dict[str, Any]:
+    return {
+        "thresholds_steps": [0.1, 1.0, 10.0],
+        "precision": [1.0, 0.9, 0.5],
+        "recall": [0.0, 0.45, 0.5],
+        "fired": [0, 20, 40],
+        "delay_steps": [0.0, 1.5, 1.0],
+        "episodes": episodes,
+        "fulfilled": 40,
+    }
+
+
+def write_calibration(run: Path) -> None:
+    example = {
+        "edges": [0.0, 2.0, 4.0],
+        "probabilities": [[0.2, 0.3, 0.5], [0.9, 0.1, 0.0]],
+        "steps_to_go": [2.6, 0.2],
+    }
+    group = {"predicted_mean": 2.0, "predicted_p10": 1.0, "predicted_p90": 3.0, "frames": 20}
+    measured = {
+        "frames": 1234,
+        "mean_absolute_error_steps": 3.5,
+        "by_true_steps": [{"true_steps": 1.0, **group}, {"true_steps": 4.0, **group}],
+        "coverage": {"nominal": [0.05, 0.5, 0.95], "observed": [0.1, 0.5, 0.9]},
+    }
+    document = {
+        "threshold_steps": 1.0,
+        "rule": "the best recall",
+        "curves": {"held-out demonstrations": curve(50), "labelled rollouts": curve(60)},
+        "steps_to_go": measured,
+        "examples": {"good": example, "bad": example},
+    }
+    write(run / "calibration.json", document)
+    write(run / "demonstrations.json", {"episodes": [rollout(5), rollout(1)]})
+
+
+def write_header(run: Path, command: str, config: Mapping[str, Any]) -> None:
+    header = {"command": command, "config": config, "git_revision": "abc", "versions": {"a": "1"}}
+    write(run / "run.json", {**header, "created": "2026-01-02T03:04:05+00:00"})
+
+
+def write_stage_one(run: Path, config: Mapping[str, Any] | None = None) -> Path:
+    write_header(run, "sft", config or {"data": "here", "calibration": {"env": ENV}})
+    write_lines(
+        run / "metrics.jsonl",
+        [
+            {
+                "step": step,
+                "sft/loss_bc": 2.0,
+                "sft/loss_steps_to_go": 4.0,
+                "sft/held_out_loss_bc": bc,
+                "sft/held_out_loss_steps_to_go": 3.5 - step / 1000,
+                "time/elapsed_s": step / 10,
+            }
+            for step, bc in ((100, 2.0), (200, 1.25), (300, 1.5))
+        ],
+    )
+    return run
+
+
+def write_stage_two(run: Path, alarm: str | None = None) -> Path:
+    write_header(run, "improve", {"run": str(run.parent / "one"), "env": ENV})
+    records: list[dict[str, Any]] = [
+        {
+            "step": step,
+            "practice/episodes": 10 * step,
+            "practice/env_steps": 500 * step,
+            "practice/iteration_episodes": 10,
+            "practice/iteration_env_steps": 500,
+            "practice/detected_success": 0.8,
+            "practice/episode_length": 50.0,
+            "practice/progress_steps": 30.0,
+            "practice/return": 5.0,
+            "time/elapsed_s": float(step),
+        }
+        for step in range(1, 6)
+    ]
+    if alarm:
+        records[2]["alarm"] = alarm
+    write_lines(run / "metrics.jsonl", records)
+    audit = {"audited": 10, "detected": 8, "right": 8, "fulfilled": 9}
+    moments = {"progress_steps": 30.0, "progress_variance": 4.0}
+    audits = [{"iteration": i, **audit, **moments} for i in range(5)]
+    write_lines(run / "audits.jsonl", audits)
+    return run
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Path:
+    """A finished Stage-1 run that solves 80 of 100 starts."""
+    run = write_stage_one(tmp_path / "one")
+    write_calibration(run)
+    write_evaluation(run, 80, 100, num_steps=60)
+    return run
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """A finished Stage-2 run that solves 95 of 100 starts."""
+    run = write_stage_two(tmp_path / "two")
+    write_evaluation(run, 95, 100)
+    return run
+
+
+def page(*runs: Path) -> str:
+    return write_report(runs, runs[0].parent / "out" / "report.html").read_text()
+
+
+def words(html: str) -> str:
+    """Return what a reader sees, without markup and with single spaces."""
+    seen: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = seen.append
+    parser.feed(re.sub(r"<style.*?</style>", "", html, flags=re.DOTALL))
+    return " ".join(" ".join(seen).split())
+
+
+def test_the_page_loads_nothing_from_elsewhere(one: Path, two: Path):
+    html = page(one, two)
+    linked = re.findall(r"""(?:src|href|action|data)\s*=\s*["']([^"']*)""", html)
+    linked += re.findall(r"url\(([^)]*)\)", html)
+    assert linked
+    assert [link for link in linked if not link.startswith(("#", "data:image/png;base64,"))] == []
+    assert "<script" not in html
+    assert "@import" not in html
+    namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\"'\s<]+", html)) == namespaces
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(one: Path, two: Path):
+    html = page(one, two)
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', html)) <= set(ids)
+
+
+def test_success_before_and_after_stands_in_the_text_with_n_and_interval(one: Path, two: Path):
+    seen = words(page(one, two))
+    assert "80.0 % 95 % interval 71.1 to 86.7 %, n = 100" in seen
+    assert "95.0 % 95 % interval 88.8 to 97.8 %, n = 100" in seen
+    assert "Mean episode, control steps 76.0 → 16.5" in seen
+    assert "Episodes practised 50 2,500 control steps" in seen
+    assert "Training, seconds 30.0 + 5.0" in seen
+
+
+def test_the_same_starts_are_compared_pair_by_pair(one: Path, two: Path):
+    seen = words(page(one, two))
+    assert "on the same 100 starts: 15 solved by Stage 2 only , 0 by Stage 1 only" in seen
+    assert "60 " not in seen.split("saves")[0][-3:]
+    assert "saves 59.5 control steps" in seen
+
+
+def test_different_starts_are_not_compared(one: Path, two: Path):
+    write_evaluation(two, 95, 100, seed=1)
+    seen = words(page(one, two))
+    assert "No paired comparison" in seen
+    assert "start and goal; the data's differ" not in seen
+
+
+def test_calibration_and_audits_are_said_in_numbers(one: Path, two: Path):
+    seen = words(page(one, two))
+    assert "s = 1 control steps: the best recall." in seen
+    assert "labelled rollouts 90.0 % 69.9 to 97.2 %, n = 20 45.0 %" in seen
+    assert "precision 100.0 % (95 % interval 91.2 to 100.0 %, n = 40)" in seen
+    assert "1.250 nats at update 200" in seen
+
+
+def test_whatever_files_hold_is_text_never_markup(tmp_path: Path):
+    config = {"data": EVIL, EVIL: {"nested": EVIL}}
+    run = write_stage_one(tmp_path / "<i>one", config)
+    write_evaluation(run, 3, 4, instruction=EVIL, env=EVIL)
+    html = page(run, write_stage_two(tmp_path / "<i>two", alarm=EVIL))
+    assert "<script" not in html
+    assert "<b>bold" not in html
+    assert "<i>two" not in html
+    assert html.count("&lt;script&gt;alert(&#x27;pwned&#x27;)&lt;/script&gt;") >= 4
+
+
+def test_the_alarm_banner_stands_exactly_where_a_record_holds_one(one: Path, tmp_path: Path):
+    calm = page(one, write_stage_two(tmp_path / "calm"))
+    alarmed = page(one, write_stage_two(tmp_path / "alarmed", alarm=ALARM))
+    assert 'role="alert"' not in calm
+    assert 'role="alert"' in alarmed
+    assert f"Alarm in alarmed: {ALARM}" in words(alarmed)
+
+
+def test_without_evaluation_or_calibration_sections_name_the_command(tmp_path: Path):
+    seen = words(page(write_stage_one(tmp_path / "one"), write_stage_two(tmp_path / "two")))
+    assert f"nearer eval --checkpoint {tmp_path}/one --env {ENV}" in seen
+    assert f"nearer eval --checkpoint {tmp_path}/two --env {ENV}" in seen
+    assert "nearer sft --resume --out RUN" in seen
+    assert "nearer sft --data DATASET --calibration.env ID" in seen
+
+
+@pytest.mark.parametrize("given", [("one",), ("two",), ("two", "other"), ("one", "two", "other")])
+def test_any_subset_of_runs_makes_a_page(one: Path, two: Path, given: tuple[str, ...]):
+    write_stage_two(two.parent / "other")
+    seen = words(page(*(one.parent / name for name in given)))
+    assert all(str(one.parent / name) in seen for name in given)
+    assert ("Nothing has practised yet" in seen) == (given == ("one",))
+    assert ("No Stage-1 run among these" in seen) == ("one" not in given)
+
+
+def test_missing_and_nan_numbers_are_dashes(tmp_path: Path):
+    run = tmp_path / "two"
+    write_header(run, "improve", {})
+    records = [{"step": 1, "practice/episodes": None, "practice/return": float("nan")}, {"step": 2}]
+    write_lines(run / "metrics.jsonl", records)
+    assert "Episodes practised –" in words(page(run))
+
+
+def test_a_run_that_has_just_begun_makes_a_page(tmp_path: Path):
+    write_header(tmp_path / "one", "sft", {})
+    write_header(tmp_path / "two", "improve", {})
+    seen = words(page(tmp_path / "one", tmp_path / "two"))
+    assert "No validation yet" in seen
+    assert "No Stage-2 run with a finished iteration" in seen
+
+
+def test_another_env_is_said_not_drawn(one: Path):
+    write_evaluation(one, 5, 10, env="other/Arm-v1")
+    seen = words(page(one))
+    assert f"Only {ENV} can be drawn; these rollouts are of {ENV}, other/Arm-v1" in seen
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, one: Path):
+    with pytest.raises(ConfigError, match=r"run\.json must be a JSON file of a run"):
+        page(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="one or more run folders"):
+        write_report([], tmp_path / "report.html")
+    write(one / "calibration.json", {"threshold_steps": 1.0})
+    with pytest.raises(ConfigError, match=r"calibration\.json must be one nearer sft wrote"):
+        page(one)
+
+
+def test_an_unwritable_page_is_a_sentence(one: Path):
+    with pytest.raises(ConfigError, match="--out must be a file that can be written"):
+        write_report([one], one)
+
+
+def test_the_page_is_light_and_the_same_each_time(one: Path, two: Path):
+    first, second = page(one, two), page(one, two)
+    assert first == second
+    assert len(first) < 400_000
