@@ -27,7 +27,7 @@ types: setup
 	$(BIN)/pyright
 
 unit: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build src/*.egg-info

@@ -28,11 +28,11 @@ from nearer.testing import check_model
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """Both stages of a small point mass, run once for all tests here."""
     whole = point_mass(tmp_path_factory.mktemp("point_mass"), seed=3, episodes=1500)
-    training = replace(whole.sft.training, updates=1200, validate_every=300)
-    practice = replace(whole.improve.practice, max_env_steps=30_000)
+    training = replace(whole.sft.training, updates=3000, validate_every=750)
+    practice = replace(whole.improve.practice, max_env_steps=45_000)
     small = replace(
         whole,
-        sft=replace(whole.sft, mlp=MLPConfig(hidden=96), training=training),
+        sft=replace(whole.sft, mlp=MLPConfig(hidden=128), training=training),
         improve=replace(whole.improve, practice=practice),
         eval_sft=replace(whole.eval_sft, episodes=300),
         eval_improve=replace(whole.eval_improve, episodes=300),
@@ -105,7 +105,7 @@ def test_practice_is_kept_with_its_scores(recipe: Recipe) -> None:
     last = read_metrics(recipe.improve.out)[-1]
     assert dataset.info.total_episodes == last["practice/episodes"]
     steps = dataset.info.total_frames - dataset.info.total_episodes
-    assert steps == last["practice/env_steps"] <= 30_000
+    assert steps == last["practice/env_steps"] <= 45_000
     start, length = int(dataset.episode_starts[5]), int(dataset.episode_lengths[5])
     d = progress["steps_to_go"][start : start + length]
     assert progress["reward"][start : start + length - 1] == pytest.approx(d[:-1] - d[1:], abs=1e-4)

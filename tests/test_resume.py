@@ -6,15 +6,13 @@ nearer once and forks for every command.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import random
-import re
-import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,6 +73,7 @@ def run_jobs(folder: Path, jobs: Sequence[Job]) -> list[Finished]:
 
 
 def run_job_file(path: Path) -> None:
+    importlib.import_module("torch._dynamo")  # every optimiser needs it, and it takes a second
     jobs = [Job(**row) for row in json.loads(path.read_text())]
     finished = [_run_forked(job, path.parent) for job in jobs]
     (path.parent / "finished.json").write_text(json.dumps([asdict(one) for one in finished]))
@@ -178,6 +177,8 @@ def resume(out: Path, kind: str) -> list[str]:
 
 
 KINDS = ("sft", "improve", "improve with past")
+NUM_MOMENTS = {"sft": 5, "improve": 5, "improve with past": 1}
+"""How many kills at changes drawn at random, besides the first and last ones."""
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -186,24 +187,19 @@ def reference(
 ) -> tuple[str, dict[str, Any], int]:
     """Return a kind of run, what comes out of it undisturbed, and its changes of the disk."""
     folder = tmp_path_factory.mktemp("reference")
-    finished = run_jobs(
-        folder, [Job(arguments=command_of(request.param, folder / "run", stage_one))]
-    )
-    assert finished[0].code == 0, finished[0].stderr
-    return request.param, outcome(folder / "run"), finished[0].changes
-
-
-def chosen(changes: int, number: int) -> list[int]:
-    """Return moments: the first and last few, where a run is made and finished, and others."""
-    ends = [0, 1, 2, 3, *range(changes - 8, changes)]
-    return ends + sorted(random.Random(changes).sample(range(4, changes - 8), number))
+    job = Job(arguments=command_of(request.param, folder / "run", stage_one))
+    finished = run_jobs(folder, [job])[0]
+    assert finished.code == 0, finished.stderr
+    assert len(read_metrics(folder / "run")) >= 3
+    return request.param, outcome(folder / "run"), finished.changes
 
 
 def test_killed_anywhere_it_resumes_to_the_same_bits(
     reference: tuple[str, dict[str, Any], int], stage_one: Path, tmp_path: Path
 ) -> None:
     kind, expected, changes = reference
-    moments = chosen(changes, 8)
+    drawn = random.Random(changes).sample(range(2, changes - 4), NUM_MOMENTS[kind])
+    moments = [1, *drawn, *range(changes - 4, changes)]
     jobs: list[Job] = []
     for moment in moments:
         out = tmp_path / str(moment)
@@ -214,19 +210,125 @@ def test_killed_anywhere_it_resumes_to_the_same_bits(
         ]
     finished = run_jobs(tmp_path / "jobs", jobs)
     for row, moment in enumerate(moments):
-        out = tmp_path / str(moment)
         killed, again, last = finished[3 * row : 3 * row + 3]
         assert killed.code == -signal.SIGKILL
-        if not (out / "run.json").exists():
-            # Killed before anything was there: it can simply be started again.
+        if moment == 1:
+            # Killed before run.json was there: the same command can be given again.
             assert "start the run without --resume" in last.stderr
-            assert (
-                run_jobs(tmp_path / "jobs", [Job(arguments=jobs[3 * row].arguments)])[0].code == 0
-            )
+            last = run_jobs(tmp_path / "jobs", [Job(arguments=jobs[3 * row].arguments)])[0]
         else:
             assert again.code in (-signal.SIGKILL, 0), again.stderr
-            assert last.code == 0, last.stderr
-        check_same(out, expected, f"a kill of {kind} at change {moment} of {changes}")
+        assert last.code == 0, last.stderr
+        check_same(tmp_path / str(moment), expected, f"a kill of {kind} at {moment} of {changes}")
+
+
+def test_ctrl_c_says_how_to_resume_to_the_same_bits(
+    reference: tuple[str, dict[str, Any], int], stage_one: Path, tmp_path: Path
+) -> None:
+    kind, expected, changes = reference
+    # Early, in the middle, twice in a row (which stops at once, amid a write), and near the end.
+    moments = [(8,), (changes // 2,), (changes // 2, changes // 2 + 1), (changes - 3,)]
+    jobs: list[Job] = []
+    for row, moment in enumerate(moments):
+        command = command_of(kind, tmp_path / str(row), stage_one)
+        jobs.append(Job(arguments=command, stop_before=moment, with_signal=signal.SIGINT))
+    stopped = run_jobs(tmp_path / "jobs", jobs)
+    resuming: list[Job] = []
+    for row, one in enumerate(stopped):
+        assert re.fullmatch("nearer: stopped by Ctrl-C.*\n", one.stderr) or one.code == 0
+        assert one.code in (130, 0)
+        advised = re.search("continue with nearer (.*)$", one.stderr.strip())
+        command = shlex.split(advised[1]) if advised else resume(tmp_path / str(row), kind)
+        resuming.append(Job(arguments=command))
+    assert [one.code for one in stopped].count(130) >= 3
+    assert [one.code for one in run_jobs(tmp_path / "jobs", resuming)] == [0] * len(moments)
+    for row, moment in enumerate(moments):
+        check_same(tmp_path / str(row), expected, f"Ctrl-C in {kind} at {moment} of {changes}")
+
+
+def nearer(*arguments: str) -> subprocess.Popen[str]:
+    """Start the command line as a user does."""
+    code = "import sys; from nearer.cli import main; main(sys.argv[1:])"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def stop_later(process: subprocess.Popen[str], run: Path, with_signal: int, delay_s: float) -> str:
+    """Send a signal some time after the first metrics are written; return what was said."""
+    for _ in range(6000):
+        if (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size:
+            break
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    time.sleep(delay_s)
+    process.send_signal(with_signal)
+    return process.communicate()[1]
+
+
+def test_real_processes_killed_at_random_times(stage_one: Path, tmp_path: Path) -> None:
+    """The command line as users start it, long enough that a random moment is amid its work."""
+    delays = random.Random(0)
+    for kind, options in (
+        ("sft", ["--updates", "1200", "--validate-every", "20"]),
+        ("improve", ["--max-env-steps", "20000", "--patience-blocks", "99"]),
+    ):
+        whole, stopped = tmp_path / f"{kind}_whole", tmp_path / f"{kind}_stopped"
+        main([*command_of(kind, whole, stage_one), *options])
+        process = nearer(*command_of(kind, stopped, stage_one), *options)
+        stop_later(process, stopped, signal.SIGKILL, delays.uniform(0, 0.1))
+        assert process.returncode == -signal.SIGKILL
+        assert read_metrics(stopped)[-1]["step"] < read_metrics(whole)[-1]["step"]
+        main(resume(stopped, kind))
+        check_same(stopped, outcome(whole), f"a kill -9 of nearer {kind}")
+
+
+def test_a_real_ctrl_c(stage_one: Path, tmp_path: Path) -> None:
+    options = ["--updates", "1200", "--validate-every", "20"]
+    main([*command_of("sft", tmp_path / "whole", stage_one), *options])
+    process = nearer(*command_of("sft", tmp_path / "stopped", stage_one), *options)
+    said = stop_later(process, tmp_path / "stopped", signal.SIGINT, 0.05)
+    assert process.returncode == 130
+    command = f"continue with nearer sft --resume --out {tmp_path / 'stopped'}"
+    assert said.strip() == f"nearer: stopped by Ctrl-C, everything is written; {command}"
+    main(resume(tmp_path / "stopped", "sft"))
+    check_same(tmp_path / "stopped", outcome(tmp_path / "whole"), "Ctrl-C")
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "audits.jsonl"])
+@pytest.mark.parametrize("keep", [10, -1], ids=["half a line", "a line without its end"])
+def test_a_line_that_a_kill_cut_is_written_again(
+    stage_one: Path, tmp_path: Path, name: str, keep: int
+) -> None:
+    """Killed after an append that reached the disk only in part."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    main(command_of("improve", whole, stage_one))
+    job = Job(arguments=command_of("improve", cut, stage_one), stop_before=[120])
+    assert run_jobs(tmp_path / "jobs", [job])[0].code == -signal.SIGKILL
+    last = (whole / name).read_text().splitlines(keepends=True)[len(read_lines(cut / name))]
+    with (cut / name).open("a") as log:
+        log.write(last[:keep])
+    main(resume(cut, "improve"))
+    check_same(cut, outcome(whole), f"a cut last line of {name}")
+
+
+@pytest.mark.parametrize("kind", ["sft", "improve"])
+def test_resuming_a_finished_run_changes_nothing(
+    stage_one: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    main(command_of(kind, run, stage_one))
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in run.rglob("*")}
+    capsys.readouterr()
+    main(resume(run, kind))
+    assert "is done" in capsys.readouterr().out
+    assert before == {
+        path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in run.rglob("*")
+    }
 
 
 if __name__ == "__main__":

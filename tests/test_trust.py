@@ -164,16 +164,16 @@ def test_plateau_keeps_the_best_block_and_stops_after_patience() -> None:
     rising = history((10, 1000), (20, 1000), (30, 1000))
     assert rule.scores(rising) == [10, 20, 30]
     assert not rule.over(rising)
-    assert rule.best_step(rising) == 6
+    assert rule.best_step(rising) == 6  # the newest, as good as its block
     fallen = rising + history((28, 1000), (24, 1000))
     assert rule.over(fallen)
-    assert rule.best_step(fallen) == 6
+    assert rule.best_step(fallen) == 4  # the one that started the best block
     assert not rule.over(rising + history((28, 1000), (40, 1000)))
 
 
 def test_plateau_before_the_first_block() -> None:
     rule = PlateauRule(block_iterations=4)
-    assert rule.best_step(history((2, 10))) == 2
+    assert rule.best_step(history((2, 10))) == 0
     assert not rule.over(history((2, 10)))
 
 

@@ -303,9 +303,11 @@ def _restore(
     rule: PlateauRule,
     history: Sequence[Mapping[str, Any]],
 ) -> tuple[int, bool]:
-    """Return the iteration to go on with, and whether the run is over."""
+    """Return the iteration to go on with, and whether the run is over; checkpoint 0 at first."""
     last = run.last_checkpoint()
     if last is None:
+        start = TrainingState(optimizer, {"iterations": 0, "over": False})
+        run.save(0, policy, start, {"policy": 0})
         return 0, False
     numbers = restore(last, policy, optimizer)
     iterations = numbers["iterations"]

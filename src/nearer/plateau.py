@@ -45,14 +45,18 @@ class PlateauRule:
         ]
 
     def best_step(self, history: Sequence[Mapping[str, Any]]) -> int:
-        """Return the checkpoint to keep as the policy: the end of the best block.
+        """Return the checkpoint to keep as the policy: the one that started the best block.
 
-        Before the first full block, the latest.
+        The newest full block's own end is a candidate too, with that block's score. A block that
+        collapses thus never hands its end over, and without a full block, or where nothing was
+        ever detected, the policy that practice started with stays.
         """
         scores = self.scores(history)
-        if not scores:
-            return len(history)
-        return (scores.index(max(scores)) + 1) * self.block_iterations
+        if not any(scores):
+            return 0
+        candidates = [*scores, scores[-1]]
+        best = max(range(len(candidates)), key=lambda block: (candidates[block], block))
+        return best * self.block_iterations
 
     def over(self, history: Sequence[Mapping[str, Any]]) -> bool:
         """Tell whether the last `patience_blocks` blocks brought no gain over the best before."""

@@ -28,7 +28,7 @@ from nearer.report.read import Report, RunFacts, StageTwo
 
 IMPROVE = "nearer improve --run RUN --env ID"
 SFT = "nearer sft --data DATASET"
-ADD_STAGE_ONE = "nearer report --runs STAGE_1_RUN STAGE_2_RUN"
+ADD_STAGE_ONE = "nearer report STAGE_1_RUN STAGE_2_RUN"
 
 
 def alarms(report: Report) -> Html:

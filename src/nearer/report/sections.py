@@ -45,42 +45,13 @@ def learning(report: Report) -> Html:
         how = missing("No Stage-2 run with a finished iteration; make one with ", IMPROVE, ".")
         return section("learning", "Learning curves", how)
     before = [run for run in report.stage_one if any(run is one.before for one in runs)]
-    is_only = len(runs) == 1
-    first = stage_two_colour(runs[0].index) if is_only else INK
-    success = panel(
-        "Success",
-        picture(
-            "success", "Success against episodes practised", curves.paint_success(runs, before)
-        ),
-        "Bars are 95 % intervals. Audits are pooled by three; success is the simulator's, except "
-        "where the detector's is named.",
-        key(("◆", INK, "evaluated"), ("●", first, "audited"), ("─", first, "detected")),
-    )
-    length = panel(
-        "Episode length",
-        picture("length", "Episode length over practice", curves.paint_length(runs, before)),
-        "Practised episodes end when the detector fires, evaluated ones on true success; both "
-        "at the time limit.",
-        key(("◆", INK, "evaluated"), ("━", first, "practised")),
-    )
-    progress = panel(
-        "Progress and return",
-        picture("progress", "Progress and return over practice", curves.paint_progress(runs)),
-        "Progress is d(first) − d(last) of an episode. Rising progress at falling success means "
-        "that the reward is being exploited.",
-        key() if is_only else key(("━", first, "progress"), ("╍", first, "return")),
-    )
     lead = (
         "The point at 0 episodes is the Stage-1 policy. The evaluated Stage-2 policy is the one "
         "the run kept, at the practice it had then."
     )
-    return section(
-        "learning",
-        "Learning curves",
-        paragraph(lead, "lead"),
-        *_names_key(runs),
-        grid(success, length, progress),
-    )
+    panels = grid(_success_panel(runs, before), _length_panel(runs, before), _progress_panel(runs))
+    words = paragraph(lead, "lead")
+    return section("learning", "Learning curves", words, *_names_key(runs), panels)
 
 
 def losses(report: Report) -> Html:
@@ -130,6 +101,44 @@ def _per_stage_one(
             parts.append(tag("h3", text(run.facts.name), css="run"))
         parts.append(content(run, f"{anchor}-{index}"))
     return section(anchor, title, *parts)
+
+
+def _key_colour(runs: list[StageTwo]) -> str:
+    """Return the colour a key explains marks in: the run's own, or ink where there are several."""
+    return stage_two_colour(runs[0].index) if len(runs) == 1 else INK
+
+
+def _success_panel(runs: list[StageTwo], before: list[StageOne]) -> Html:
+    colour = _key_colour(runs)
+    paint = curves.paint_success(runs, before)
+    return panel(
+        "Success",
+        picture("success", "Success against episodes practised", paint),
+        "Bars are 95 % intervals. Audits are pooled by three; success is the simulator's, except "
+        "where the detector's is named.",
+        key(("◆", INK, "evaluated"), ("●", colour, "audited"), ("─", colour, "detected")),
+    )
+
+
+def _length_panel(runs: list[StageTwo], before: list[StageOne]) -> Html:
+    return panel(
+        "Episode length",
+        picture("length", "Episode length over practice", curves.paint_length(runs, before)),
+        "Practised episodes end when the detector fires, evaluated ones on true success; both "
+        "at the time limit.",
+        key(("◆", INK, "evaluated"), ("━", _key_colour(runs), "practised")),
+    )
+
+
+def _progress_panel(runs: list[StageTwo]) -> Html:
+    marks = [("━", INK, "progress"), ("╍", INK, "return")] if len(runs) > 1 else []
+    return panel(
+        "Progress and return",
+        picture("progress", "Progress and return over practice", curves.paint_progress(runs)),
+        "Progress is d(first) − d(last) of an episode. Rising progress at falling success means "
+        "that the reward is being exploited.",
+        key(*marks),
+    )
 
 
 def _names_key(runs: list[StageTwo]) -> list[Html]:
@@ -259,7 +268,7 @@ def _audits_panel(practised: list[StageTwo], name: str) -> Html:
     if not audited:
         title = tag("h3", text("Audited in practice"))
         return tag("figure", title, missing("No audits yet; practise with ", AUDIT, "."))
-    colour = stage_two_colour(audited[0].index) if len(audited) == 1 else INK
+    colour = _key_colour(audited)
     return panel(
         "Audited in practice",
         picture(name, "Audited precision and recall", curves.paint_audits(audited)),
