@@ -6,9 +6,7 @@ To accept new numbers, say in docs/log.md why they changed, and paste what the a
 from pathlib import Path
 
 import pytest
-import torch
 
-from nearer.checkpoint import TrainingState
 from nearer.commands import collect_demonstrations, run_improve, run_sft
 from nearer.configs import CollectConfig, ImproveConfig, SFTConfig
 from nearer.envs.point_mass import ENV_ID

@@ -299,7 +299,7 @@ def test_another_env_is_said_not_drawn(one: Path):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, one: Path):
-    with pytest.raises(ConfigError, match=r"run\.json must be a JSON file of a run"):
+    with pytest.raises(ConfigError, match=r"got .*/nothing without a run\.json"):
         page(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="one or more run folders"):
         write_report([], tmp_path / "report.html")

@@ -236,6 +236,11 @@ def number(value: object) -> float:
 
 
 def _read_facts(root: Path, roots: Sequence[Path]) -> RunFacts:
+    if not (root / "run.json").is_file():
+        raise ConfigError(
+            f"runs must be folders that nearer sft or nearer improve made, got {root} without a "
+            "run.json; name the folder that --out named"
+        )
     header = read_header(root)
     is_known = sum(other.name == root.name for other in roots) == 1
     return RunFacts(

@@ -1,0 +1,84 @@
+"""What the documents say works: README commands, its tree, the examples, links, exported names."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nearer
+from nearer.cli import main
+
+SOURCE = Path(nearer.__file__).parent
+ROOT = SOURCE.parent.parent
+README = (ROOT / "README.md").read_text()
+SMALL = {
+    "collect": {"--episodes": "40"},
+    "sft": {"--updates": "40", "--validate-every": "20", "--mlp.hidden": "16"},
+    "improve": {"--max-env-steps": "4000", "--updates-per-iteration": "2"},
+    "eval": {"--episodes": "20"},
+    "report": {},
+}
+
+
+def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^nearer (.*)$", README, flags=re.M)
+    assert [command.split()[0] for command in commands] == list(SMALL)
+    for command in commands:
+        name, *words = shlex.split(command)
+        for flag, value in SMALL[name].items():
+            if flag in words:
+                words[words.index(flag) + 1] = value
+            else:
+                words += [flag, value]
+        main([name, *words])
+    assert (tmp_path / "runs/report.html").stat().st_size > 10_000
+    assert (tmp_path / "runs/practice/eval/eval_info.json").exists()
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^make (\w+)$", README, flags=re.M)
+    assert targets == ["demo", "test"]
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.M)
+
+
+def test_readme_tree_names_every_module() -> None:
+    tree = README.split("## The tree")[1].split("```")[1]
+    named = set(re.findall(r"([\w/]+(?:\.py|/))", tree))
+    modules = {path.name for path in SOURCE.glob("*.py")} - {"__init__.py"}
+    rooms = {f"{path.name}/" for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
+    assert modules | rooms <= named, sorted((modules | rooms) - named)
+    inside = {name for name in named if name.endswith(".py")}
+    assert inside <= modules, sorted(inside - modules)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_examples_run(path: Path, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", path], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/method.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    page = ROOT / name
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{name} links to {target}"
+
+
+def test_no_machine_stands_in_the_tree() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    wrong = re.compile(r"(^|[^A-Za-z0-9_.~])/(work|farm|root)/[A-Za-z.]")
+    for name in tracked:
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".txt", ""} and path.is_file():
+            assert not wrong.search(path.read_text()), name
