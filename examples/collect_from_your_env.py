@@ -2,8 +2,7 @@
 
     python examples/collect_from_your_env.py
 
-Registers an env, runs a policy of your own on it with the collector, and writes the episodes as a
-LeRobotDataset v3.0 that `nearer sft --data` reads.
+Registers an env, runs a policy of yours on it, and writes a LeRobotDataset v3.0 for `nearer sft`.
 """
 
 import tempfile
@@ -73,9 +72,8 @@ gymnasium.register("examples/Cart-v0", Cart)
 fleet = make_fleet("examples/Cart-v0", num_robots=4)
 seeds = islice(episode_seeds(Purpose.DEMONSTRATION, 0), 50)
 episodes = list(collect(fleet, Driver(), TruthJudge(fleet), seeds=seeds, max_steps=100))
-driven = [episode for episode in episodes if episode.num_steps]
 with tempfile.TemporaryDirectory() as folder:
     writer = create_dataset(Path(folder) / "cart", fleet.spaces, fps=10, robot_type="cart")
-    writer.append([episode_frames(episode) for episode in driven])
+    writer.append([episode_frames(episode) for episode in episodes if episode.num_steps])
     dataset = open_dataset(Path(folder) / "cart")
     print(f"{dataset.info.total_episodes} episodes of '{dataset.tasks[0]}' in {folder}/cart")

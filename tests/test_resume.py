@@ -274,33 +274,32 @@ def stop_later(process: subprocess.Popen[str], run: Path, with_signal: int, dela
     return process.communicate()[1]
 
 
-def test_real_processes_killed_at_random_times(stage_one: Path, tmp_path: Path) -> None:
-    """The command line as users start it, long enough that a random moment is amid its work."""
-    delays = random.Random(0)
-    for kind, options in (
-        ("sft", ["--updates", "1200", "--validate-every", "20"]),
-        ("improve", ["--max-env-steps", "20000", "--patience-blocks", "99"]),
-    ):
-        whole, stopped = tmp_path / f"{kind}_whole", tmp_path / f"{kind}_stopped"
-        main([*command_of(kind, whole, stage_one), *options])
-        process = nearer(*command_of(kind, stopped, stage_one), *options)
-        stop_later(process, stopped, signal.SIGKILL, delays.uniform(0, 0.1))
-        assert process.returncode == -signal.SIGKILL
-        assert read_metrics(stopped)[-1]["step"] < read_metrics(whole)[-1]["step"]
-        main(resume(stopped, kind))
-        check_same(stopped, outcome(whole), f"a kill -9 of nearer {kind}")
+LONG = {
+    "sft": ["--updates", "600", "--validate-every", "20"],
+    "improve": ["--max-env-steps", "4000", "--patience-blocks", "99"],
+}
+"""Long enough that a random moment after the first metrics is amid the work."""
 
 
-def test_a_real_ctrl_c(stage_one: Path, tmp_path: Path) -> None:
-    options = ["--updates", "1200", "--validate-every", "20"]
-    main([*command_of("sft", tmp_path / "whole", stage_one), *options])
-    process = nearer(*command_of("sft", tmp_path / "stopped", stage_one), *options)
-    said = stop_later(process, tmp_path / "stopped", signal.SIGINT, 0.05)
-    assert process.returncode == 130
-    command = f"continue with nearer sft --resume --out {tmp_path / 'stopped'}"
-    assert said.strip() == f"nearer: stopped by Ctrl-C, everything is written; {command}"
-    main(resume(tmp_path / "stopped", "sft"))
-    check_same(tmp_path / "stopped", outcome(tmp_path / "whole"), "Ctrl-C")
+@pytest.mark.parametrize("kind", ["sft", "improve"])
+def test_a_real_process_stopped_at_a_random_time(
+    stage_one: Path, tmp_path: Path, kind: str
+) -> None:
+    delay = random.Random(kind)
+    whole, killed, stopped = (tmp_path / name for name in ("whole", "killed", "stopped"))
+    main([*command_of(kind, whole, stage_one), *LONG[kind]])
+    for run, with_signal in ((killed, signal.SIGKILL), (stopped, signal.SIGINT)):
+        process = nearer(*command_of(kind, run, stage_one), *LONG[kind])
+        said = stop_later(process, run, with_signal, delay.uniform(0, 0.1))
+        assert read_metrics(run)[-1]["step"] < read_metrics(whole)[-1]["step"]
+        if with_signal == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 130
+            advice = f"continue with nearer {kind} --resume --out {run}"
+            assert said == f"nearer: stopped by Ctrl-C, everything is written; {advice}\n"
+        main(resume(run, kind))
+        check_same(run, outcome(whole), f"signal {with_signal} to nearer {kind}")
 
 
 def test_a_line_that_a_kill_cut_is_written_again(stage_one: Path, tmp_path: Path) -> None:

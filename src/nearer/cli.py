@@ -34,7 +34,6 @@ from nearer.display import live
 from nearer.errors import ConfigError, Interrupted, NearerError
 from nearer.evaluate import check_paired, compare
 from nearer.recipes.point_mass import point_mass
-from nearer.report.page import write_report
 
 _cli = cast(Any, tyro.cli)
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
@@ -112,6 +111,8 @@ def run(config: Any, console: Console) -> None:
         case EvalConfig():
             _eval(config, console)
         case ReportConfig():
+            from nearer.report.page import write_report  # matplotlib takes its time to import
+
             out = config.out or config.runs[-1].parent / "report.html"
             console.print(f"report: {write_report(config.runs, out)}")
         case DemoConfig():

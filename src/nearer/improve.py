@@ -226,7 +226,8 @@ def improve(
             if over or stop.asked or (iteration + 1) % rule.block_iterations == 0:
                 numbers = {"iterations": iteration + 1, "over": over}
                 best = {"policy": rule.best_step(history)}
-                run.save(iteration + 1, policy, TrainingState(optimizer, numbers), best)
+                state = TrainingState(optimizer, numbers)
+                run.save(iteration + 1, policy, state, best, rule.kept_steps(history))
             if not over:
                 stop.obey(f"continue with nearer improve --resume --out {run.root}")
 
@@ -316,7 +317,7 @@ def _restore(
             f"{run.root}/metrics.jsonl must have a line for each of the {iterations} iterations up "
             f"to {last}, got {len(history)} that can be read; restore the file, or start a new run"
         )
-    run.name(iterations, {"policy": rule.best_step(history)})
+    run.name(iterations, {"policy": rule.best_step(history)}, rule.kept_steps(history))
     return iterations, numbers["over"]
 
 

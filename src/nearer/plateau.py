@@ -58,6 +58,17 @@ class PlateauRule:
         best = max(range(len(candidates)), key=lambda block: (candidates[block], block))
         return best * self.block_iterations
 
+    def kept_steps(self, history: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+        """Return the checkpoints that `best_step` may yet name, besides the newest.
+
+        They started the best block so far and the block that is not full yet.
+        """
+        scores = self.scores(history)
+        best = (
+            max(range(len(scores)), key=lambda block: (scores[block], block)) if any(scores) else 0
+        )
+        return best * self.block_iterations, len(scores) * self.block_iterations
+
     def over(self, history: Sequence[Mapping[str, Any]]) -> bool:
         """Tell whether the last `patience_blocks` blocks brought no gain over the best before."""
         scores = self.scores(history)

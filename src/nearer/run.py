@@ -24,7 +24,7 @@ from typing import Any, cast
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from nearer.checkpoint import TrainingState, complete_checkpoints, point, save_checkpoint
-from nearer.errors import ConfigError, NearerError
+from nearer.errors import CheckpointError, ConfigError, NearerError
 from nearer.model import FoundationModel
 
 Record = Mapping[str, Any]
@@ -110,7 +110,12 @@ class Run:
                     self._tensorboard.add_scalar(name, value, record["step"])
 
     def save(
-        self, step: int, model: FoundationModel, training: TrainingState, names: Mapping[str, int]
+        self,
+        step: int,
+        model: FoundationModel,
+        training: TrainingState,
+        names: Mapping[str, int],
+        keep: Sequence[int] = (),
     ) -> None:
         """Write checkpoint `step`, whose metrics are on disk before it, and name it.
 
@@ -119,27 +124,38 @@ class Run:
             model: its weights are written.
             training: what resuming needs besides.
             names: see `name`.
+            keep: see `name`.
         """
         with written(self.root):
             os.fsync(self._metrics.fileno())
         save_checkpoint(self._folder(step), model, training)
-        self.name(step, names)
+        self.name(step, names, keep)
 
-    def name(self, last: int, names: Mapping[str, int]) -> None:
-        """Let links name checkpoints; unnamed checkpoints are dropped.
+    def name(self, last: int, names: Mapping[str, int], keep: Sequence[int] = ()) -> None:
+        """Let links name checkpoints; checkpoints that are neither named nor kept are dropped.
 
         Also what a killed process did not get round to after it wrote its last checkpoint.
 
         Args:
             last: step of the newest checkpoint.
             names: link -> step of the checkpoint it shall name, such as policy and reward.
+            keep: steps of checkpoints that may be named later.
+
+        Raises:
+            CheckpointError: a checkpoint that is to be named is not there.
         """
-        kept = {"last": last, **names}
+        links = {"last": last, **names}
         with written(self.root):
-            for link, named in kept.items():
+            found = complete_checkpoints(self.checkpoints)
+            for link, named in links.items():
+                if self._folder(named) not in found:
+                    raise CheckpointError(
+                        f"{self._folder(named)} must be there to become the {link} checkpoint, got "
+                        "none; restore it, or start a new run"
+                    )
                 point(self.checkpoints / link, self._folder(named))
-            for old in complete_checkpoints(self.checkpoints):
-                if int(old.name) not in kept.values():
+            for old in found:
+                if int(old.name) not in (*links.values(), *keep):
                     # A folder that is half deleted must not look like a checkpoint.
                     old.rename(old.with_name(f".{old.name}.tmp"))
             for leftover in self.checkpoints.glob(".[0-9]*.tmp"):

@@ -43,27 +43,26 @@ def score(
     discount: float,
     success_bonus: float = 0.0,
 ) -> list[ScoredEpisode]:
-    """Label every observation of every episode, all in one batch.
+    """Label every observation of every episode, failed ones too, all in one batch.
 
     Args:
         model: the frozen Stage-1 model.
-        episodes: as the collector returned them; failed ones are used too.
+        episodes: as the collector returned them.
         threshold_steps: s of the success detector, in control steps.
         discount: gamma of the returns.
-        success_bonus: added to the last reward of an episode that the detector ended, in steps.
-            Zero in algorithm 1.
+        success_bonus: steps added to an episode's last reward if the detector ended it.
     """
     if not episodes:
         return []
     probabilities = steps_to_go_probabilities(model, _all_inputs(episodes))
-    lengths = [episode.num_steps + 1 for episode in episodes]
+    lengths = [one.num_steps + 1 for one in episodes]
     steps_to_go = torch.split(expected_steps(probabilities, model.bins), lengths)
     spreads = torch.split(spread_steps(probabilities, model.bins), lengths)
     quantiles = torch.split(quantile_steps(probabilities, model.bins), lengths)
-    rewards = [progress_rewards(d) for d in steps_to_go]
-    for reward, episode in zip(rewards, episodes, strict=True):
-        if success_bonus and len(reward) and episode.ended is Ended.SUCCESS_DETECTED:
-            reward[-1] += success_bonus
+    rewards = [
+        _with_bonus(progress_rewards(d), success_bonus, episode.ended)
+        for d, episode in zip(steps_to_go, episodes, strict=True)
+    ]
     returns = discounted_returns(torch.nn.utils.rnn.pad_sequence(rewards, True), discount)
     return [
         ScoredEpisode(
@@ -77,6 +76,14 @@ def score(
         )
         for row, episode in enumerate(episodes)
     ]
+
+
+def _with_bonus(
+    rewards: Float[Tensor, "steps"], success_bonus: float, ended: Ended
+) -> Float[Tensor, "steps"]:
+    if not success_bonus or not len(rewards) or ended is not Ended.SUCCESS_DETECTED:
+        return rewards
+    return torch.cat([rewards[:-1], rewards[-1:] + success_bonus])
 
 
 def _all_inputs(episodes: Sequence[Episode]) -> Inputs:

@@ -8,7 +8,6 @@ rate; N * B = 1,024 as 8 updates of 128, which never collapsed where 16 of 64 di
 from dataclasses import dataclass
 from pathlib import Path
 
-from nearer.audit import AuditPlan
 from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
 from nearer.envs.point_mass import ENV_ID, TIME_LIMIT_STEPS
 from nearer.improve import Practice
@@ -62,9 +61,7 @@ def point_mass(out: Path, seed: int = 0, episodes: int = 10_000, quick: bool = F
         eval_sft=EvalConfig(
             checkpoint=sft_run, env=ENV_ID, episodes=evaluated, seed=_EVALUATION_SEED
         ),
-        improve=ImproveConfig(
-            run=sft_run, env=ENV_ID, out=practice_run, practice=practice, audits=AuditPlan()
-        ),
+        improve=ImproveConfig(run=sft_run, env=ENV_ID, out=practice_run, practice=practice),
         eval_improve=EvalConfig(
             checkpoint=practice_run, env=ENV_ID, episodes=evaluated, seed=_EVALUATION_SEED
         ),
