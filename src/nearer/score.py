@@ -47,13 +47,11 @@ def score(
 
     Args:
         model: the frozen Stage-1 model.
-        episodes: as the collector returned them.
+        episodes: one or more, as the collector returned them.
         threshold_steps: s of the success detector, in control steps.
         discount: gamma of the returns.
         success_bonus: steps added to an episode's last reward if the detector ended it.
     """
-    if not episodes:
-        return []
     probabilities = steps_to_go_probabilities(model, _all_inputs(episodes))
     lengths = [one.num_steps + 1 for one in episodes]
     steps_to_go = torch.split(expected_steps(probabilities, model.bins), lengths)
