@@ -139,6 +139,8 @@ def work(stage_one: Path, tmp_path: Path) -> Path:
         ("eval --checkpoint C --env E --robots -3", "--robots must be 1 or more, got -3"),
         ("demo --episodes 0", "--episodes must be 1 or more, got 0"),
         ("demo --seed -1", "--seed must be 0 or more, got -1"),
+        ("report", "the runs must be one folder or more, got none; pass nearer report RUN RUN"),
+        ("report none", "must be folders that nearer sft or nearer improve made, got .*none"),
     ],
 )
 def test_impossible_values_are_refused(

@@ -1,11 +1,10 @@
 """A run that is killed or interrupted, anywhere, ends with the bits of one that was not.
 
-A kill is a real SIGKILL. Most are sent just before a chosen change of the disk: those are the nasty
-moments, and so they are hit exactly. For speed, one process (`python test_resume.py JOBS`) imports
+A kill is a real SIGKILL. Most are sent just before a chosen change of the disk: those are the
+nasty moments, and so they are hit exactly. For speed, one process (`python test_resume.py`) imports
 nearer once and forks for every command.
 """
 
-import contextlib
 import importlib
 import json
 import os
@@ -16,17 +15,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nearer.cli import main
 from nearer.data.reader import open_dataset, read_progress
+from nearer.plateau import PlateauRule
 from nearer.run import read_lines, read_metrics
 
 ENV_ID = "nearer/PointMass-v0"
@@ -66,21 +69,39 @@ class Finished:
     stderr: str
 
 
-def run_jobs(folder: Path, jobs: Sequence[Job]) -> list[Finished]:
-    """Run jobs one after the other, each in a process of its own."""
-    folder.mkdir(exist_ok=True)
-    path = folder / "jobs.json"
-    path.write_text(json.dumps([asdict(job) for job in jobs]))
-    command = [sys.executable, __file__, str(path)]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return [Finished(**row) for row in json.loads((folder / "finished.json").read_text())]
+RunJob = Callable[[Job], Finished]
 
 
-def run_job_file(path: Path) -> None:
+@pytest.fixture(scope="module")
+def run_job() -> Iterator[RunJob]:
+    """Return a function that runs a job in a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, __file__],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        jobs, answers = server.stdin, server.stdout
+
+        def run(job: Job) -> Finished:
+            jobs.write(json.dumps(asdict(job)) + "\n")
+            jobs.flush()
+            return Finished(**json.loads(answers.readline()))
+
+        yield run
+        jobs.close()
+
+
+def serve() -> None:
+    """Fork for every job that is read from stdin."""
     importlib.import_module("torch._dynamo")  # every optimiser needs it, and it takes a second
-    jobs = [Job(**row) for row in json.loads(path.read_text())]
-    finished = [_run_forked(job, path.parent) for job in jobs]
-    (path.parent / "finished.json").write_text(json.dumps([asdict(one) for one in finished]))
+    with tempfile.TemporaryDirectory() as folder:
+        for line in sys.stdin:
+            finished = _run_forked(Job(**json.loads(line)), Path(folder))
+            print(json.dumps(asdict(finished)), flush=True)
 
 
 def _run_forked(job: Job, folder: Path) -> Finished:
@@ -90,13 +111,10 @@ def _run_forked(job: Job, folder: Path) -> Finished:
     if child == 0:
         with stderr.open("w") as err, Path(os.devnull).open("w") as out:
             sys.stdout, sys.stderr = out, err
-            os.dup2(err.fileno(), 2)
             code = 1
             try:
                 changes = _stop_at(job)
-                with contextlib.suppress(SystemExit):
-                    code = 0
-                    code = _main(job.arguments)
+                code = _main(job.arguments)
                 counted.write_text(str(changes[0]))
             finally:
                 err.flush()
@@ -187,67 +205,64 @@ NUM_MOMENTS = {"sft": 3, "improve": 4, "improve with past": 2}
 
 @pytest.fixture(scope="module", params=KINDS)
 def reference(
-    request: pytest.FixtureRequest, stage_one: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    stage_one: Path,
+    run_job: RunJob,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[str, dict[str, Any], int]:
     """Return a kind of run, what comes out of it undisturbed, and its changes of the disk."""
-    folder = tmp_path_factory.mktemp("reference")
-    job = Job(arguments=command_of(request.param, folder / "run", stage_one))
-    finished = run_jobs(folder, [job])[0]
+    run = tmp_path_factory.mktemp("reference") / "run"
+    finished = run_job(Job(arguments=command_of(request.param, run, stage_one)))
     assert finished.code == 0, finished.stderr
-    assert len(read_metrics(folder / "run")) >= 3
-    return request.param, outcome(folder / "run"), finished.changes
+    assert len(read_metrics(run)) >= 3
+    return request.param, outcome(run), finished.changes
 
 
 def test_killed_anywhere_it_resumes_to_the_same_bits(
-    reference: tuple[str, dict[str, Any], int], stage_one: Path, tmp_path: Path
+    reference: tuple[str, dict[str, Any], int], run_job: RunJob, stage_one: Path, tmp_path: Path
 ) -> None:
     kind, expected, changes = reference
     drawn = random.Random(changes).sample(range(2, changes - 3), NUM_MOMENTS[kind])
-    moments = [1, *drawn, *range(changes - 3, changes)]
-    jobs: list[Job] = []
-    for moment in moments:
+    for moment in [*drawn, *range(changes - 3, changes)]:
         out = tmp_path / str(moment)
-        jobs += [
-            Job(arguments=command_of(kind, out, stage_one), stop_before=[moment]),
-            Job(arguments=resume(out, kind), stop_before=[moment % 7 + 2]),
-            Job(arguments=resume(out, kind)),
-        ]
-    finished = run_jobs(tmp_path / "jobs", jobs)
-    for row, moment in enumerate(moments):
-        killed, again, last = finished[3 * row : 3 * row + 3]
-        assert killed.code == -signal.SIGKILL
-        if moment == 1:
-            # Killed before run.json was there: the same command can be given again.
-            assert "start the run without --resume" in last.stderr
-            last = run_jobs(tmp_path / "jobs", [Job(arguments=jobs[3 * row].arguments)])[0]
-        else:
-            assert again.code in (-signal.SIGKILL, 0), again.stderr
+        start, again = command_of(kind, out, stage_one), resume(out, kind)
+        assert run_job(Job(arguments=start, stop_before=[moment])).code == -signal.SIGKILL
+        twice = run_job(Job(arguments=again, stop_before=[moment % 7 + 2]))
+        assert twice.code in (-signal.SIGKILL, 0), twice.stderr
+        last = run_job(Job(arguments=again))
         assert last.code == 0, last.stderr
-        check_same(tmp_path / str(moment), expected, f"a kill of {kind} at {moment} of {changes}")
+        check_same(out, expected, f"a kill of {kind} at {moment} of {changes}")
+
+
+@pytest.mark.parametrize("kind", ["sft", "improve"])
+def test_killed_before_anything_was_there_it_starts_again(
+    kind: str, run_job: RunJob, stage_one: Path, tmp_path: Path
+) -> None:
+    start = command_of(kind, tmp_path / "run", stage_one)
+    assert run_job(Job(arguments=start, stop_before=[1])).code == -signal.SIGKILL
+    refused = run_job(Job(arguments=resume(tmp_path / "run", kind)))
+    assert refused.code == 1
+    assert "start the run without --resume" in refused.stderr
+    assert run_job(Job(arguments=start)).code == 0
 
 
 def test_ctrl_c_says_how_to_resume_to_the_same_bits(
-    reference: tuple[str, dict[str, Any], int], stage_one: Path, tmp_path: Path
+    reference: tuple[str, dict[str, Any], int], run_job: RunJob, stage_one: Path, tmp_path: Path
 ) -> None:
     kind, expected, changes = reference
-    # Early, in the middle, twice in a row (which stops at once, amid a write), and near the end.
-    moments = [(8,), (changes // 2,), (changes // 2, changes // 2 + 1), (changes - 3,)]
-    jobs: list[Job] = []
-    for row, moment in enumerate(moments):
-        command = command_of(kind, tmp_path / str(row), stage_one)
-        jobs.append(Job(arguments=command, stop_before=moment, with_signal=signal.SIGINT))
-    stopped = run_jobs(tmp_path / "jobs", jobs)
-    resuming: list[Job] = []
-    for row, one in enumerate(stopped):
-        assert re.fullmatch("nearer: stopped by Ctrl-C.*\n", one.stderr) or one.code == 0
-        assert one.code in (130, 0)
-        advised = re.search("continue with nearer (.*)$", one.stderr.strip())
-        command = shlex.split(advised[1]) if advised else resume(tmp_path / str(row), kind)
-        resuming.append(Job(arguments=command))
-    assert [one.code for one in stopped].count(130) >= 3
-    assert [one.code for one in run_jobs(tmp_path / "jobs", resuming)] == [0] * len(moments)
-    for row, moment in enumerate(moments):
-        check_same(tmp_path / str(row), expected, f"Ctrl-C in {kind} at {moment} of {changes}")
+    # Early, in the middle, and twice in a row, which stops at once, amid a write.
+    for row, moment in enumerate([(8,), (changes // 2,), (changes // 2, changes // 2 + 1)]):
+        out = tmp_path / str(row)
+        command = command_of(kind, out, stage_one)
+        stopped = run_job(Job(arguments=command, stop_before=moment, with_signal=signal.SIGINT))
+        assert stopped.code == 130
+        said = re.fullmatch(
+            "nearer: stopped by Ctrl-C.*; continue with nearer (.*)\n", stopped.stderr
+        )
+        assert said, stopped.stderr
+        last = run_job(Job(arguments=shlex.split(said[1])))
+        assert last.code == 0, last.stderr
+        check_same(out, expected, f"Ctrl-C in {kind} at {moment} of {changes}")
 
 
 def nearer(*arguments: str) -> subprocess.Popen[str]:
@@ -272,6 +287,27 @@ def stop_later(process: subprocess.Popen[str], run: Path, with_signal: int, dela
     time.sleep(delay_s)
     process.send_signal(with_signal)
     return process.communicate()[1]
+
+
+@given(
+    detected=st.lists(st.integers(0, 3), max_size=14),
+    stops=st.sets(st.integers(1, 14)),
+    block=st.integers(1, 3),
+)
+@settings(deadline=None)
+def test_the_checkpoint_to_keep_was_never_dropped(
+    detected: list[int], stops: set[int], block: int
+) -> None:
+    """Whatever turns out to be the best block, the policy that started it is still there."""
+    rule = PlateauRule(block_iterations=block)
+    history: list[dict[str, int]] = []
+    there = {0}
+    for step, one in enumerate(detected, 1):
+        history.append({"practice/detected": one, "practice/iteration_env_steps": 10})
+        if step % block == 0 or step in stops:
+            there.add(step)
+            assert rule.best_step(history) in there
+            there &= {step, rule.best_step(history), *rule.kept_steps(history)}
 
 
 LONG = {
@@ -302,14 +338,14 @@ def test_a_real_process_stopped_at_a_random_time(
         check_same(run, outcome(whole), f"signal {with_signal} to nearer {kind}")
 
 
-def test_a_line_that_a_kill_cut_is_written_again(stage_one: Path, tmp_path: Path) -> None:
+def test_a_line_that_a_kill_cut_is_written_again(
+    run_job: RunJob, stage_one: Path, tmp_path: Path
+) -> None:
     """Killed amid an append, of which the disk has only a part."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    jobs = [
-        Job(arguments=command_of("improve", whole, stage_one)),
-        Job(arguments=command_of("improve", killed, stage_one), stop_before=[120]),
-    ]
-    assert [one.code for one in run_jobs(tmp_path / "jobs", jobs)] == [0, -signal.SIGKILL]
+    main(command_of("improve", whole, stage_one))
+    job = Job(arguments=command_of("improve", killed, stage_one), stop_before=[120])
+    assert run_job(job).code == -signal.SIGKILL
     for name in ("metrics.jsonl", "audits.jsonl"):
         known = len(read_lines(killed / name))
         line = (whole / name).read_text().splitlines(keepends=True)[known]
@@ -338,4 +374,4 @@ def test_resuming_a_finished_run_changes_nothing(
 
 
 if __name__ == "__main__":
-    run_job_file(Path(sys.argv[1]))
+    serve()

@@ -1,5 +1,6 @@
 """The command line: `nearer collect | sft | improve | eval | report | demo`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -59,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(stopped), _INTERRUPTED)
     except NearerError as error:
         _fail(str(error), 1)
+    except BrokenPipeError:
+        # Whoever reads, such as head, has seen enough; flushing at exit would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         _fail(f"stopped by Ctrl-C; {_what_next(config)}", _INTERRUPTED)
 

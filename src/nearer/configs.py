@@ -90,8 +90,8 @@ class SFTConfig:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
         revision: of the hub's data set.
         model: name of a model: mlp.
-        out: the run's folder; outputs: a new one, outputs/sft/DATE/TIME_MODEL.
-        resume: continue the run in --out; all other settings are read from there.
+        out: the run's folder; outputs: a new outputs/sft/DATE/TIME_MODEL.
+        resume: continue the run in --out, with the settings it has.
     """
 
     out: Path = Path("outputs")
@@ -111,11 +111,11 @@ class ImproveConfig:
     Attributes:
         run: Stage-1 run with policy, reward and calibration.
         env: Gymnasium id.
-        out: the new run's folder; outputs: a new one, outputs/improve/DATE/TIME_RUN.
+        out: the run's folder; outputs: a new outputs/improve/DATE/TIME_RUN.
         robots: simulators that run in lockstep.
         fps: control rate that the practice data set states, Hz.
         threshold: s of the success detector, control steps; none: as the run was calibrated.
-        resume: continue the run in --out; all other settings are read from there.
+        resume: continue the run in --out, with the settings it has.
     """
 
     out: Path = Path("outputs")
@@ -195,7 +195,9 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         if not self.runs:
-            raise ConfigError("--runs must name one run or more, got none; pass --runs RUN")
+            raise ConfigError(
+                "the runs must be one folder or more, got none; pass nearer report RUN RUN"
+            )
 
 
 Config = TypeVar("Config", SFTConfig, ImproveConfig)

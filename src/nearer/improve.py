@@ -77,8 +77,8 @@ class Practice:
 
     Attributes:
         max_env_steps: control steps in all; never exceeded, the plateau may come earlier.
-        updates_per_iteration: N.
-        batch_size: B; an iteration collects at least N * B control steps.
+        updates_per_iteration: N, gradient updates an iteration.
+        batch_size: B, samples an update; an iteration collects at least N * B control steps.
         learning_rate: AdamW's, constant.
         weight_decay: AdamW's.
         max_gradient_norm: gradients are scaled down to this norm.

@@ -1,11 +1,11 @@
 """One directory a run: what was asked, on which code, what came out, and how to go on.
 
-RUN/run.json         command, config, seed, git revision, versions, hash of the frozen model
-    metrics.jsonl    one line a record; the source of every curve
-    tensorboard/     the same, for tensorboard --logdir
-    checkpoints/     see checkpoint.py
-    practice/        Stage 2: its episodes as a LeRobotDataset with the progress sidecar
-    FINISHED         written last; there is nothing left to resume
+    RUN/run.json         command, config, seed, git revision, versions, hash of the frozen model
+        metrics.jsonl    one line a record; the source of every curve
+        tensorboard/     the same, for tensorboard --logdir
+        checkpoints/     see checkpoint.py
+        practice/        Stage 2: its episodes as a LeRobotDataset with the progress sidecar
+        FINISHED         written last; there is nothing left to resume
 """
 
 import json

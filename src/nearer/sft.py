@@ -37,7 +37,7 @@ class SFTTraining:
     Attributes:
         updates: gradient updates.
         batch_size: frames an objective and update.
-        learning_rate: peak of AdamW's, after warm-up; falls to 0 on a half cosine.
+        learning_rate: AdamW's peak, after warm-up; falls to 0 on a half cosine.
         warmup_updates: updates over which the rate rises from 0.
         weight_decay: AdamW's.
         max_gradient_norm: gradients are scaled down to this norm.

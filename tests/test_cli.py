@@ -1,0 +1,135 @@
+"""The command line: flags are frozen, help is complete and fits a screen."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nearer.cli import main
+
+FLAGS = Path(__file__).parent / "data" / "cli_flags.txt"
+COMMANDS = ("collect", "sft", "improve", "eval", "report", "demo")
+SCREEN_LINES, SCREEN_COLUMNS = 62, 100  # a pipe gets three blank lines in place of boxes
+UNITS = {
+    "collect": {
+        "--episodes": "demonstrations",
+        "--max-steps": "control steps",
+        "--min-observations": "shorter episodes",
+        "--fps": "Hz",
+        "--robots": "simulators",
+    },
+    "sft": {
+        "--updates": "gradient updates",
+        "--batch-size": "frames",
+        "--warmup-updates": "updates",
+        "--validate-every": "updates",
+        "--held-out-share": "of the episodes",
+        "--mlp.steps-per-bin": "control steps",
+        "--mlp.min-scale": "standard deviation",
+        "--mlp.max-deviation": "standard deviations",
+        "--calibration.rollouts": "episodes",
+        "--calibration.rollout-steps": "control steps",
+        "--calibration.min-precision": "share",
+    },
+    "improve": {
+        "--robots": "simulators",
+        "--fps": "Hz",
+        "--threshold": "control steps",
+        "--max-env-steps": "control steps",
+        "--updates-per-iteration": "gradient updates",
+        "--batch-size": "samples",
+        "--max-steps": "control steps",
+        "--block-iterations": "iterations",
+        "--patience-blocks": "blocks",
+        "--min-gain": "relative",
+        "--audit-every": "iterations",
+        "--audit-episodes": "episodes",
+        "--deviate.success-bonus": "steps",
+        "--deviate.past-iterations": "iterations",
+    },
+    "eval": {"--episodes": "starts", "--max-steps": "control steps", "--robots": "simulators"},
+    "report": {},
+    "demo": {"--episodes": "demonstrations"},
+}
+"""What the help of each flag that takes a number must say."""
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(SCREEN_COLUMNS))
+
+
+def help_of(capsys: Capture, *command: str) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--help"])
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+def flags_of(page: str) -> dict[str, str]:
+    """Return the help of each flag and positional argument, by its name and value."""
+    flags: dict[str, str] = {}
+    name = ""
+    for line in page.replace("│", " ").splitlines():
+        started = re.match(r"  (--[a-z].*?|\[[\[{].*?)(  |$)", line.rstrip())
+        if started:
+            name = started[1]
+            flags[name] = line[2 + len(name) :].strip()
+        elif line.startswith("        ") and name:
+            flags[name] = f"{flags[name]} {line.strip()}".strip()
+        else:
+            name = ""
+    return flags
+
+
+@pytest.mark.parametrize("command", [(), *((one,) for one in COMMANDS)])
+def test_help_fits_a_screen(command: tuple[str, ...], capsys: Capture) -> None:
+    lines = help_of(capsys, *command).splitlines()
+    assert len(lines) <= SCREEN_LINES
+    assert max(map(len, lines)) <= SCREEN_COLUMNS
+
+
+def test_help_lists_every_command(capsys: Capture) -> None:
+    listed = re.findall(r"• (\w+) +\S", help_of(capsys))
+    assert listed == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_each_flag_is_with_unit_and_default(command: str, capsys: Capture) -> None:
+    flags = flags_of(help_of(capsys, command))
+    for flag, text in flags.items():
+        assert re.match(r"\w.{3,}\((default: .*|required)\)$", text), f"{flag}: {text}"
+    numbers = {flag.split()[0] for flag in flags if re.search("INT|FLOAT", flag)}
+    unitless = {
+        flag for flag in numbers
+        if re.search("seed|rate|decay|norm|discount|scale|hidden|num-bins|ppo-clip", flag)
+    }  # fmt: skip
+    assert numbers - unitless <= UNITS[command].keys(), "a number without a unit: add it to UNITS"
+    for flag, unit in UNITS[command].items():
+        (text,) = (text for name, text in flags.items() if name.split()[0] == flag)
+        assert unit in text, f"{flag} must name its unit, {unit!r}, got {text!r}"
+
+
+def test_the_flags_are_frozen(capsys: Capture, tmp_path: Path) -> None:
+    lines: list[str] = []
+    for command in COMMANDS:
+        for flag, text in flags_of(help_of(capsys, command)).items():
+            (default,) = re.findall(r"\((default: [^()]*|required)\)", text)
+            lines.append(f"nearer {command} {flag} ({default})\n")
+    found = tmp_path / FLAGS.name
+    found.write_text("".join(lines))
+    assert lines == FLAGS.read_text().splitlines(keepends=True), (
+        f"the command line changed; if that is meant, say so in docs/log.md and cp {found} {FLAGS}"
+    )
+
+
+def test_a_reader_who_has_seen_enough_gets_no_traceback() -> None:
+    command = f"{sys.executable} -c 'from nearer.cli import main; main()' improve --help | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("usage: nearer improve")
+    assert done.stderr == ""
