@@ -3,7 +3,7 @@
     python benchmarks/overheads.py [--rounds 5]
 
 sft_over_bare: Stage 1 samples/s (validation and checkpoints included) over those of a loop of
-forward, backward and step on one batch in memory. practice_over_bare: time of the bare forward,
+forward, backward and step on batches in memory. practice_over_bare: time of the bare forward,
 env step and backward calls that Stage 2 made, over the time of Stage 2. Both are medians of
 interleaved rounds; 1 is no overhead. *_share: parts of Stage 2, by timers around the calls.
 """
@@ -62,8 +62,10 @@ def measure_sft(recipe: Recipe, rounds: int) -> dict[str, float]:
 
 def bare_sft(model: FoundationModel, data: Any, batch_size: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
-    rows = data.acted_frames()[:batch_size]
-    for _ in range(UPDATES):
+    # Many batches, not one: a network that overfits one batch slows down on denormal numbers.
+    batches = data.acted_frames()[: 64 * batch_size].split(batch_size)
+    for update in range(UPDATES):
+        rows = batches[update % len(batches)]
         loss = bc_loss(model, data, rows).mean() + time_loss(model, data, rows).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -6,6 +6,8 @@
         checkpoints/     see checkpoint.py
         practice/        Stage 2: its episodes as a LeRobotDataset with the progress sidecar
         FINISHED         written last; there is nothing left to resume
+
+JSON files are written whole or not at all; a line cut short by a kill is left out when read.
 """
 
 import json
