@@ -5,9 +5,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +26,7 @@ from nearer.cli import main
 from nearer.data.reader import open_dataset
 from nearer.data.schema import Feature
 from nearer.data.writer import DatasetWriter, EpisodeFrames
+from nearer.envs.point_mass import PointMassVector
 from nearer.errors import DatasetError
 from nearer.run import read_metrics
 
@@ -721,23 +724,57 @@ def test_an_env_that_fails_loses_only_what_was_in_flight(work: Path) -> None:
         np.testing.assert_array_equal(again, values)
 
 
+def at_step(patch: pytest.MonkeyPatch, number: int, happen: Callable[[], object]) -> None:
+    """Let something happen at a step of the point mass."""
+    step, steps = PointMassVector.step, count(1)
+
+    def stepping(self: Any, actions: Any) -> Any:
+        if next(steps) == number:
+            happen()
+        return step(self, actions)
+
+    patch.setattr(PointMassVector, "step", stepping)
+
+
+def catch_fire() -> None:
+    raise RuntimeError("the gripper is on fire")
+
+
+def press_ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
 def test_demonstrations_are_kept_when_the_env_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nearer.envs.point_mass import PointMassVector
-
-    step, steps = PointMassVector.step, []
-
-    def failing(self: Any, actions: Any) -> Any:
-        steps.append(1)
-        if len(steps) == 90:
-            raise RuntimeError("the gripper is on fire")
-        return step(self, actions)
-
-    monkeypatch.setattr(PointMassVector, "step", failing)
+    at_step(monkeypatch, 90, catch_fire)
     with pytest.raises(RuntimeError, match="on fire"):
         main(["collect", "--env", ENV_ID, "--episodes", "40", "--out", str(tmp_path / "data")])
     assert open_dataset(tmp_path / "data").info.total_episodes > 0
+
+
+def test_ctrl_c_while_collecting_lets_robots_finish_and_keeps_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    at_step(monkeypatch, 3, press_ctrl_c)
+    out = tmp_path / "data"
+    command = ["collect", "--env", ENV_ID, "--episodes", 400, "--robots", 20, "--out", out]
+    said = refused(capsys, *command, code=130)
+    kept = open_dataset(out).info.total_episodes
+    assert 0 < kept <= 20
+    assert f"everything is written; {out} holds {kept} demonstrations, collect more" in said
+
+
+def test_ctrl_c_while_evaluating_keeps_the_last_evaluation(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    command = ["eval", "--checkpoint", str(work / "sft"), "--env", ENV_ID, "--episodes", "4"]
+    main(command)
+    before = files(work)
+    at_step(monkeypatch, 3, press_ctrl_c)
+    said = refused(capsys, *command, code=130)
+    assert "stopped by Ctrl-C; what was finished is written, run the command again" in said
+    assert files(work) == before
 
 
 # Full disks.
