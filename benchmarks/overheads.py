@@ -30,7 +30,7 @@ from nearer.fleet.in_process import VectorFleet
 from nearer.model import Detector, FoundationModel, ModelPolicy
 from nearer.models.build import new_model
 from nearer.recipes.point_mass import Recipe, point_mass
-from nearer.run import Run
+from nearer.run import Run, read_metrics
 from nearer.sft import bc_loss, sft, time_loss
 
 UPDATES = 512
@@ -83,8 +83,9 @@ def measure_practice(recipe: Recipe, rounds: int) -> dict[str, float]:
         run_improve(replace(config, out=recipe.improve.out.with_name("recorded")))
     ratios, shares = [], []
     for round_ in range(rounds):
-        timed_out = config.out.with_name(f"timed-{round_}")
-        real_s = timed(lambda out=timed_out: run_improve(replace(config, out=out)))
+        out = config.out.with_name(f"timed-{round_}")
+        run_improve(replace(config, out=out))
+        real_s = iterations_s(out)
         bare_s = timed(lambda: [call() for _, call in calls])
         ratios.append(bare_s / real_s)
         shares.append(profile(replace(config, out=config.out.with_name(f"profiled-{round_}"))))
@@ -141,6 +142,12 @@ def profile(config: Any) -> dict[str, float]:
         restore()
     names = {"act": "policy", "done": "detector", "step": "env_step", "score": "score_and_return"}
     return {names.get(name, name): seconds / total_s for name, seconds in spent.items()}
+
+
+def iterations_s(run: Path) -> float:
+    """Return the seconds of all iterations, without the run's start and end."""
+    elapsed = [record["time/elapsed_s"] for record in read_metrics(run)]
+    return (elapsed[-1] - elapsed[0]) * len(elapsed) / (len(elapsed) - 1)
 
 
 def timed(work: Callable[[], Any]) -> float:
