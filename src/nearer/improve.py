@@ -291,7 +291,7 @@ def update(
     else:
         loss = reinforce_loss(log_prob, returns, practice.return_scale).mean()
     optimizer.zero_grad()
-    loss.backward()  # pyright: ignore[reportUnknownMemberType]
+    loss.backward()
     nn.utils.clip_grad_norm_(policy.parameters(), practice.max_gradient_norm)
     optimizer.step()
     return loss.detach()
