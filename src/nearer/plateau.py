@@ -52,11 +52,7 @@ class PlateauRule:
         ever detected, the policy that practice started with stays.
         """
         scores = self.scores(history)
-        if not any(scores):
-            return 0
-        candidates = [*scores, scores[-1]]
-        best = max(range(len(candidates)), key=lambda block: (candidates[block], block))
-        return best * self.block_iterations
+        return _best([*scores, *scores[-1:]]) * self.block_iterations
 
     def kept_steps(self, history: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
         """Return the checkpoints that `best_step` may yet name, besides the newest.
@@ -64,10 +60,7 @@ class PlateauRule:
         They started the best block so far and the block that is not full yet.
         """
         scores = self.scores(history)
-        best = (
-            max(range(len(scores)), key=lambda block: (scores[block], block)) if any(scores) else 0
-        )
-        return best * self.block_iterations, len(scores) * self.block_iterations
+        return _best(scores) * self.block_iterations, len(scores) * self.block_iterations
 
     def over(self, history: Sequence[Mapping[str, Any]]) -> bool:
         """Tell whether the last `patience_blocks` blocks brought no gain over the best before."""
@@ -76,3 +69,10 @@ class PlateauRule:
             return False
         best_before = max(scores[: -self.patience_blocks])
         return max(scores[-self.patience_blocks :]) < best_before * (1 + self.min_gain)
+
+
+def _best(scores: Sequence[float]) -> int:
+    """Return the last of the best scores' places; 0 where nothing was ever detected."""
+    if not any(scores):
+        return 0
+    return max(range(len(scores)), key=lambda place: (scores[place], place))
