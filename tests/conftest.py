@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep decoded frames and features of tests out of the user's cache folder."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def stage_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with 50 demonstrations in data/ and a finished tiny Stage 1 in sft/.
@@ -25,6 +32,6 @@ def stage_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("stage_one")
     data, run = str(root / "data"), str(root / "sft")
     main(["collect", "--env", ENV_ID, "--episodes", "50", "--robots", "50", "--out", data])
-    tiny = ["--mlp.hidden", "16", "--updates", "40", "--validate-every", "20"]
+    tiny = ["--model", "mlp", "--mlp.hidden", "16", "--updates", "40", "--validate-every", "20"]
     main(["sft", "--data", data, "--out", run, *tiny])
     return root

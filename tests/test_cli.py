@@ -10,8 +10,8 @@ import pytest
 from nearer.cli import main
 
 FLAGS = Path(__file__).parent / "data" / "cli_flags.txt"
-COMMANDS = ("collect", "sft", "improve", "eval", "report", "demo")
-SCREEN_LINES, SCREEN_COLUMNS = 62, 100  # a pipe gets three blank lines in place of boxes
+COMMANDS = ("collect", "sft", "improve", "eval", "report", "demo", "pretrain", "reproduce")
+SCREEN_LINES, SCREEN_COLUMNS = 72, 100  # a pipe gets three blank lines in place of boxes
 UNITS = {
     "collect": {
         "--episodes": "demonstrations",
@@ -26,6 +26,7 @@ UNITS = {
         "--warmup-updates": "updates",
         "--validate-every": "updates",
         "--held-out-share": "of the episodes",
+        "--share": "of the data set's episodes",
         "--mlp.steps-per-bin": "control steps",
         "--mlp.min-scale": "standard deviation",
         "--mlp.max-deviation": "standard deviations",
@@ -35,7 +36,6 @@ UNITS = {
     },
     "improve": {
         "--robots": "simulators",
-        "--fps": "Hz",
         "--threshold": "control steps",
         "--max-env-steps": "control steps",
         "--updates-per-iteration": "gradient updates",
@@ -52,6 +52,20 @@ UNITS = {
     "eval": {"--episodes": "starts", "--max-steps": "control steps", "--robots": "simulators"},
     "report": {},
     "demo": {"--episodes": "demonstrations"},
+    "pretrain": {
+        "--pictures": "scenes",
+        "--updates": "optimiser steps",
+        "--batch-size": "pictures",
+        "--naming": "weight of the loss",
+        "--matching": "weight of the loss",
+        "--measured": "scenes",
+        "--workers": "processes",
+    },
+    "reproduce": {
+        "--demonstrations": "of the whole data set",
+        "--shares": "percent",
+        "--episodes": "test starts",
+    },
 }
 """What the help of each flag that takes a number must say."""
 

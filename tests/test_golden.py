@@ -26,7 +26,8 @@ def test_golden_losses(tmp_path: Path) -> None:
     data, sft_run, run = tmp_path / "data", tmp_path / "sft", tmp_path / "run"
     collect_demonstrations(CollectConfig(env=ENV_ID, out=data, episodes=60, robots=20))
     training = SFTTraining(updates=10, validate_every=2, batch_size=64, warmup_updates=2)
-    run_sft(SFTConfig(data=str(data), out=sft_run, mlp=MLPConfig(hidden=32), training=training))
+    sizes = MLPConfig(hidden=32)
+    run_sft(SFTConfig(data=str(data), model="mlp", out=sft_run, mlp=sizes, training=training))
     practice = Practice(
         max_env_steps=1_600, updates_per_iteration=2, batch_size=32, max_steps=60, seed=1
     )

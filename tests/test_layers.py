@@ -12,22 +12,23 @@ import nearer
 SOURCE = Path(nearer.__file__).parent
 LAYERS = (
     ("errors", "limits", "shapes"),
-    ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress"),
+    ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress", "actions"),
     ("protocols", "plateau"),
     ("model", "calibrate"),
     ("collect", "score", "batch", "demonstrations", "checkpoint"),
     ("run",),
     ("sft", "improve"),
     ("audit",),
-    ("evaluate", "envs", "models", "data", "fleet", "testing"),
+    ("evaluate", "envs", "models", "data", "fleet", "testing", "replay"),
     ("configs", "report"),
     ("commands", "recipes"),
-    ("demo", "display"),
+    ("demo", "display", "reproduce"),
     ("cli", "__main__"),
 )
 TRUTH_READERS = {
-    "audit.py", "evaluate.py", "commands.py", "testing.py",
-    "envs/point_mass.py", "fleet/in_process.py", "protocols.py",
+    "audit.py", "evaluate.py", "commands/collect.py", "commands/improve.py", "testing.py",
+    "envs/point_mass.py", "envs/tabletop/env.py", "envs/tabletop/station.py",
+    "fleet/in_process.py", "fleet/seeing.py", "protocols.py",
 }  # fmt: skip
 ROBOT_SIDE = ("episode", "protocols", "collect", "seeds", "fleet.in_process", "envs.point_mass")
 

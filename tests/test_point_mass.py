@@ -65,7 +65,8 @@ def test_starts_are_where_the_notebook_has_them() -> None:
 
 
 def test_the_demonstrator_succeeds_and_takes_its_time() -> None:
-    fleet, demonstrator = make_fleet(ENV_ID, 100), make_demonstrator(ENV_ID, 100)
+    fleet = make_fleet(ENV_ID, 100)
+    demonstrator = make_demonstrator(ENV_ID, fleet)
     seeds = (
         seed for _, seed in zip(range(300), episode_seeds(Purpose.DEMONSTRATION, 0), strict=False)
     )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ from nearer.report.page import write_report
 EVIL = "<script>alert('pwned')</script> & <b>bold</b>"
 ALARM = "the detector's precision fell to 0.500"
 ENV = "nearer/PointMass-v0"
+PICTURED = "other/Arm-v1"
 
 
 def write(path: Path, document: Mapping[str, Any]) -> None:
@@ -292,10 +294,132 @@ def test_a_run_that_has_just_begun_makes_a_page(tmp_path: Path):
     assert "No Stage-2 run with a finished iteration" in seen
 
 
-def test_another_env_is_said_not_drawn(one: Path):
-    write_evaluation(one, 5, 10, env="other/Arm-v1")
-    seen = words(page(one))
-    assert f"Only {ENV} can be drawn; these rollouts are of {ENV}, other/Arm-v1" in seen
+@pytest.fixture
+def filmed(tmp_path: Path) -> tuple[Path, Path]:
+    """Two runs in an env with pictures; Stage 1 solves the first 2 of 4 starts, Stage 2 all."""
+    one = write_stage_one(tmp_path / "one", {"calibration": {"env": PICTURED}})
+    two = write_stage_two(tmp_path / "two")
+    for run, successes in ((one, 2), (two, 4)):
+        write_evaluation(run, successes, 4, instruction=EVIL, env=PICTURED)
+        write_films(run, 3)
+    return one, two
+
+
+def write_films(run: Path, count: int, num_bytes: int = 9) -> None:
+    folder = run / "eval/videos"
+    folder.mkdir(exist_ok=True)
+    for index in range(count):
+        (folder / f"{index}.mp4").write_bytes(f"{run.name} {index}".encode().ljust(num_bytes))
+        (folder / f"{index}.jpg").write_bytes(b"still")
+
+
+def cards(html: str) -> list[str]:
+    return re.findall("<article.*?</article>", html, flags=re.DOTALL)
+
+
+def test_films_of_the_same_start_stand_side_by_side_stage_one_left(filmed: tuple[Path, Path]):
+    html = page(*filmed)
+    found = cards(html)
+    assert len(found) == 3
+    for index, card in enumerate(found):
+        shown = re.findall(r'<video src="data:video/mp4;base64,([^"]+)"', card)
+        assert [b64decode(one).decode() for one in shown] == [f"one {index}", f"two {index}"]
+        assert card.count('poster="data:image/jpeg;base64,') == 2
+        assert words(card).index("Stage 1") < words(card).index("Stage 2")
+    assert "Stage 1 ✓ success after 3 steps Stage 2 ✓ success after 3 steps" in words(found[0])
+    assert "Stage 1 ✗ not within 140 steps Stage 2 ✓ success after 10 steps" in words(found[2])
+    for wanted in ("autoplay", "muted", "loop", "controls", "playsinline"):
+        assert html.count(f' {wanted}=""') == 6
+    assert "<script" not in html
+    assert "<b>bold" not in html
+    links = re.findall(r"""(?:src|href|poster)\s*=\s*["']([^"']*)""", html)
+    assert all(re.match("#|data:(image|video)/(png|jpeg|mp4);base64,", link) for link in links)
+
+
+def test_an_episode_that_the_env_ended_is_not_called_a_time_limit(filmed: tuple[Path, Path]):
+    assert "Stage 1 ✓ success after 8 steps" in words(cards(page(*filmed))[1])
+    write_evaluation(filmed[0], 0, 4, instruction=EVIL, env=PICTURED)
+    seen = words(cards(page(*filmed))[1])
+    assert "Stage 1 ✗ ended by the env after 8 steps, without success" in seen
+
+
+def test_starts_that_differ_are_not_put_side_by_side(filmed: tuple[Path, Path]):
+    write_evaluation(filmed[1], 4, 4, seed=1, instruction=EVIL, env=PICTURED)
+    html = page(*filmed)
+    assert [card.count("<video") for card in cards(html)] == [1] * 6
+    assert "The same starts" not in words(html)
+
+
+def test_many_large_films_leave_the_page_light(filmed: tuple[Path, Path]):
+    for run in filmed:
+        write_films(run, 3, num_bytes=600_000)
+    html = page(*filmed)
+    assert len(cards(html)) == 2
+    assert "1 more were left out" in words(html)
+    assert len(html) < 5_000_000
+
+
+def test_without_films_the_command_is_named_and_nothing_is_drawn(tmp_path: Path):
+    run = write_stage_one(tmp_path / "one", {"calibration": {"env": PICTURED}})
+    write_evaluation(run, 5, 10, env=PICTURED)
+    seen = words(page(run))
+    assert f"they come with nearer eval --checkpoint {run} --env {PICTURED}" in seen
+    assert "Paths of the first episodes" not in seen
+    assert "circle" not in seen
+
+
+def asking(run: Path, asked: Sequence[tuple[str, bool]]) -> None:
+    """Rewrite an evaluation: what was asked, and whether it was done."""
+    path = run / "eval/eval_info.json"
+    info = json.loads(path.read_text())
+    info["episodes"] = [
+        {"seed": seed, "instruction": instruction, "success": done, "num_steps": 5}
+        for seed, (instruction, done) in enumerate(asked)
+    ]
+    write(path, info)
+
+
+def labels(html: str) -> list[str]:
+    """Return the row names of the figure about instructions."""
+    found = re.search('<section id="asked".*?</section>', html, flags=re.DOTALL)
+    return re.findall(r">([^<>]+, n = [\d,]+)<", found[0]) if found else []
+
+
+def test_one_instruction_needs_no_section(finished: str):
+    assert labels(finished) == []
+    assert 'href="#asked"' not in finished
+
+
+def test_a_few_instructions_are_shown_one_by_one_hardest_first(one: Path):
+    asking(one, [("push it", True), ("<b>pull", False), ("pull it", True), ("push it", True)])
+    html = page(one)
+    assert labels(html) == [
+        "all, n = 4",
+        "&lt;b&gt;pull, n = 1",
+        "pull it, n = 1",
+        "push it, n = 2",
+    ]
+    assert 'href="#asked"' in html
+
+
+def test_hundreds_of_instructions_are_grouped_by_word(one: Path):
+    colours = ["red"] * 40 + ["blue"] * 60
+    asked = [
+        (f"push the {colour} cube to {i}", colour == "blue") for i, colour in enumerate(colours)
+    ]
+    asking(one, asked)
+    html = page(one)
+    assert labels(html) == ["all, n = 100", "red, n = 40", "blue, n = 60"]
+    assert "“push the red cube to 0” and 99 other instructions" in words(html)
+    assert "Different instructions 100" in words(html)
+
+
+def test_a_late_checkpoint_that_starts_the_policy_is_said(tmp_path: Path):
+    late = {"training": {"policy_checkpoint": "last"}}
+    seen = words(page(write_stage_one(tmp_path / "one", late)))
+    assert "Last: policy 1.500 nats at update 300" in seen
+    assert "Best held-out: reward model 3.200 nats at update 300" in seen
+    assert "The last checkpoint starts the policy" in seen
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, one: Path):

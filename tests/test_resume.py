@@ -36,7 +36,18 @@ ENV_ID = "nearer/PointMass-v0"
 DISK_CHANGES = ("replace", "rename", "fsync", "symlink", "unlink", "rmdir", "mkdir")
 """Functions of the module os before which a job can be stopped."""
 
-SFT = ["--mlp.hidden", "16", "--updates", "30", "--batch-size", "32", "--validate-every", "10"]
+SFT = [
+    "--model",
+    "mlp",
+    "--mlp.hidden",
+    "16",
+    "--updates",
+    "30",
+    "--batch-size",
+    "32",
+    "--validate-every",
+    "10",
+]
 IMPROVE = [
     *("--env", ENV_ID, "--robots", "4", "--threshold", "20", "--max-steps", "30"),
     *("--updates-per-iteration", "2", "--batch-size", "32", "--max-env-steps", "800"),

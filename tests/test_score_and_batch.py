@@ -21,6 +21,9 @@ class Ruler(FoundationModel):
     def config(self) -> dict[str, object]:
         return {}
 
+    def normalise_by(self, inputs: Inputs, actions: torch.Tensor) -> None:
+        raise AssertionError("a ruler has no scale")
+
     def sample(self, inputs: Inputs, randomness: Randomness) -> tuple[torch.Tensor, torch.Tensor]:
         raise AssertionError("a ruler does not act")
 

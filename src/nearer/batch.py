@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nearer.episode import ScoredEpisode
-from nearer.model import Inputs
+from nearer.model import Inputs, inputs_of, join_inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +33,8 @@ class Batch:
 
     def rows(self, index: Tensor) -> "Batch":
         """Return the chosen samples."""
-        instructions = self.inputs.instructions
-        rows = cast(list[int], index.tolist())
         return Batch(
-            inputs=Inputs(
-                state=self.inputs.state[index],
-                instructions=[instructions[row] for row in rows],
-            ),
+            inputs=self.inputs.rows(index),
             actions=self.actions[index],
             log_prob=self.log_prob[index],
             returns=self.returns[index],
@@ -52,9 +46,11 @@ def make_batch(scored: Sequence[ScoredEpisode]) -> Batch:
     acted = [one for one in scored if one.episode.num_steps]
     episodes = [one.episode for one in acted]
     return Batch(
-        inputs=Inputs(
-            state=_stack([e.observations.state[:-1] for e in episodes]),
-            instructions=[e.instruction for e in episodes for _ in range(e.num_steps)],
+        inputs=join_inputs(
+            [
+                inputs_of(e.observations.rows(slice(-1)), [e.instruction] * e.num_steps)
+                for e in episodes
+            ]
         ),
         actions=_stack([e.actions for e in episodes]),
         log_prob=_stack([e.log_prob for e in episodes]),
@@ -67,10 +63,7 @@ def join(batches: Sequence[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
     return Batch(
-        inputs=Inputs(
-            state=torch.cat([batch.inputs.state for batch in batches]),
-            instructions=[one for batch in batches for one in batch.inputs.instructions],
-        ),
+        inputs=join_inputs([batch.inputs for batch in batches]),
         actions=torch.cat([batch.actions for batch in batches]),
         log_prob=torch.cat([batch.log_prob for batch in batches]),
         returns=torch.cat([batch.returns for batch in batches]),

@@ -26,7 +26,10 @@ from nearer.errors import CheckpointError
 from nearer.model import FoundationModel
 
 _MARKER = "COMPLETE"
-_NORMALISATION = ("state_mean", "state_std", "action_mean", "action_std")
+_NORMALISATION = (
+    *("state_mean", "state_std", "action_mean", "action_std"),
+    *("geometry.plane", "geometry.near", "geometry.mean", "geometry.std", "tokens.units"),
+)
 
 Build = Callable[[Mapping[str, Any]], FoundationModel]
 """Rebuilds a module, without weights, from its config.json."""
@@ -184,7 +187,8 @@ def _tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+        values = tensors[name].detach().cpu().contiguous().flatten()
+        digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

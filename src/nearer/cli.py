@@ -1,4 +1,4 @@
-"""The command line: `nearer collect | sft | improve | eval | report | demo`."""
+"""The command line: `nearer collect | sft | improve | eval | report | demo | pretrain | ...`."""
 
 import os
 import sys
@@ -34,8 +34,12 @@ from nearer.demo import run_demo
 from nearer.display import live
 from nearer.errors import ConfigError, Interrupted, NearerError
 from nearer.evaluate import check_paired, compare
+from nearer.models.pointing.pretrain import PretrainConfig, pretrain
 from nearer.recipes.point_mass import point_mass
+from nearer.recipes.tabletop import tabletop
+from nearer.reproduce import ReproduceConfig, headline_table, reproduce
 
+_RECIPES = {"tabletop": tabletop, "point-mass": point_mass}
 _cli = cast(Any, tyro.cli)
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
@@ -46,6 +50,8 @@ Command = (
     | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
     | Annotated[ReportConfig, tyro.conf.subcommand("report")]
     | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
+    | Annotated[PretrainConfig, tyro.conf.subcommand("pretrain")]
+    | Annotated[ReproduceConfig, tyro.conf.subcommand("reproduce")]
 )
 
 
@@ -122,6 +128,14 @@ def run(config: Any, console: Console) -> None:
             console.print(f"report: {write_report(config.runs, out)}")
         case DemoConfig():
             _demo(config, console)
+        case PretrainConfig():
+            with live(console) as watch:
+                pretrained = pretrain(config, watch)
+            console.print(f"the sight is in {pretrained}", soft_wrap=True)
+        case ReproduceConfig():
+            with live(console) as watch:
+                measured = reproduce(config, watch)
+            console.print(headline_table(measured), soft_wrap=True, highlight=False)
         case _:
             raise AssertionError(f"no command for {type(config).__name__}")
 
@@ -167,7 +181,7 @@ def _eval(config: EvalConfig, console: Console) -> None:
 
 
 def _demo(config: DemoConfig, console: Console) -> None:
-    recipe = point_mass(config.out, config.seed, config.episodes, config.quick)
+    recipe = _RECIPES[config.which](config.out, config.seed, config.episodes, config.quick)
     with live(console) as watch:
         result = run_demo(recipe, watch)
     for line in result.lines():

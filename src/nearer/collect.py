@@ -159,6 +159,7 @@ def _columns(observation: Observation) -> dict[str, Array]:
     return {
         "agent_pos": observation.agent_pos,
         "environment_state": observation.environment_state,
+        "features": observation.features,
         **pictures,
     }
 
@@ -167,5 +168,6 @@ def _observation(columns: dict[str, Array]) -> Observation:
     return Observation(
         agent_pos=columns["agent_pos"],
         environment_state=columns["environment_state"],
+        features=columns["features"],
         images={key[len(_IMAGE) :]: v for key, v in columns.items() if key.startswith(_IMAGE)},
     )

@@ -12,6 +12,7 @@ from nearer.errors import ConfigError
 from nearer.improve import Deviations, Practice
 from nearer.limits import check_settings
 from nearer.models.mlp import MLPConfig
+from nearer.models.small_vla import SmallVLAConfig
 from nearer.plateau import PlateauRule
 from nearer.sft import SFTTraining
 
@@ -29,7 +30,7 @@ class CollectConfig:
         out: new folder for the LeRobotDataset.
         max_steps: control steps an episode may take.
         min_observations: shorter episodes are left out.
-        fps: control rate that the data set states, Hz.
+        fps: control rate that the data set states, Hz; none: the env's, or 10 if it has none.
         robots: simulators that run in lockstep.
         seed: of starts and demonstrator.
     """
@@ -39,8 +40,8 @@ class CollectConfig:
     episodes: int = 10_000
     max_steps: int = 140
     min_observations: int = 10
-    fps: int = 10
-    robots: int = 500
+    fps: int | None = None
+    robots: int = 64
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -49,10 +50,11 @@ class CollectConfig:
             episodes="[1, inf)",
             max_steps="[1, inf)",
             min_observations="[2, inf)",
-            fps="[1, inf)",
             robots="[1, inf)",
             seed="[0, inf)",
         )
+        if self.fps is not None:
+            check_settings(self, fps="[1, inf)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,10 @@ class SFTConfig:
     Attributes:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
         revision: of the hub's data set.
-        model: name of a model: mlp.
+        share: of the data set's episodes that are used at all, drawn by --seed.
+        model: name of a model: small-vla (pictures and language) or mlp (states).
+        cache: folder for decoded frames and what the model's sight makes of them; none:
+            ~/.cache/nearer.
         out: the run's folder; outputs: a new outputs/sft/DATE/TIME_MODEL.
         resume: continue the run in --out, with the settings it has.
     """
@@ -97,11 +102,22 @@ class SFTConfig:
     out: Path = Path("outputs")
     data: str = ""
     revision: str | None = None
-    model: str = "mlp"
+    share: float = 1.0
+    model: Literal["small-vla", "mlp"] = "small-vla"
+    cache: Path | None = None
     resume: bool = False
     mlp: MLPConfig = field(default_factory=MLPConfig)
+    vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
     calibration: Calibration = field(default_factory=Calibration)
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
+
+    def __post_init__(self) -> None:
+        check_settings(self, share="(0, 1]")
+
+    @property
+    def sizes(self) -> MLPConfig | SmallVLAConfig:
+        """Return the sizes of the chosen model."""
+        return self.mlp if self.model == "mlp" else self.vla
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +129,6 @@ class ImproveConfig:
         env: Gymnasium id.
         out: the run's folder; outputs: a new outputs/improve/DATE/TIME_RUN.
         robots: simulators that run in lockstep.
-        fps: control rate that the practice data set states, Hz.
         threshold: s of the success detector, control steps; none: as the run was calibrated.
         resume: continue the run in --out, with the settings it has.
     """
@@ -122,7 +137,6 @@ class ImproveConfig:
     run: Path = Path()
     env: str = ""
     robots: int = 8
-    fps: int = 10
     threshold: float | None = None
     resume: bool = False
     practice: Annotated[Practice, Flat] = field(default_factory=Practice)
@@ -131,7 +145,7 @@ class ImproveConfig:
     deviate: Deviations = field(default_factory=Deviations)
 
     def __post_init__(self) -> None:
-        check_settings(self, robots="[1, inf)", fps="[1, inf)")
+        check_settings(self, robots="[1, inf)")
         practice = self.practice
         if not practice.has_room(0, self.robots):
             longest = practice.samples_per_iteration + self.robots * practice.max_steps
@@ -160,6 +174,7 @@ class EvalConfig:
         max_steps: control steps an episode may take.
         robots: simulators that run in lockstep.
         seed: of the starts; the same seed gives every policy the same ones.
+        videos: starts that are filmed for the report, the first ones; 0 for none.
     """
 
     checkpoint: Path
@@ -170,6 +185,7 @@ class EvalConfig:
     max_steps: int = 140
     robots: int = 250
     seed: int = 0
+    videos: int = 6
 
     def __post_init__(self) -> None:
         check_settings(
@@ -178,6 +194,7 @@ class EvalConfig:
             max_steps="[1, inf)",
             robots="[1, inf)",
             seed="[0, inf)",
+            videos="[0, inf)",
         )
 
 
@@ -273,7 +290,7 @@ def _rebuild(kind: Any, document: Any) -> Any:
     for name, value in values.items():
         if is_dataclass(hints[name]):
             values[name] = _rebuild(hints[name], value)
-        elif hints[name] is Path:
+        elif (hints[name] == Path | None and value is not None) or hints[name] is Path:
             values[name] = Path(value)
     return kind(**values)
 
@@ -293,18 +310,20 @@ class DemoConfig:
     """Run a whole recipe, small, on two CPU cores.
 
     Attributes:
-        which: the domain.
+        which: the domain: the tabletop (pictures and language) or the point mass (states).
         out: folder for data, runs and report; outputs: a new one, outputs/demo/DATE/TIME_WHICH.
-        episodes: demonstrations.
+        episodes: demonstrations; none: as many as the domain's recipe says.
         seed: of everything that is trained or practised; the test starts stay the same.
         quick: a few seconds' worth of everything, to see that the parts fit; learns little.
     """
 
-    which: tyro.conf.Positional[Literal["point-mass"]] = "point-mass"
+    which: tyro.conf.Positional[Literal["tabletop", "point-mass"]] = "tabletop"
     out: Path = Path("outputs")
-    episodes: int = 10_000
+    episodes: int | None = None
     seed: int = 0
     quick: bool = False
 
     def __post_init__(self) -> None:
-        check_settings(self, episodes="[1, inf)", seed="[0, inf)")
+        check_settings(self, seed="[0, inf)")
+        if self.episodes is not None:
+            check_settings(self, episodes="[1, inf)")

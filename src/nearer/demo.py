@@ -7,7 +7,7 @@ from time import perf_counter
 from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
 from nearer.evaluate import Comparison, Evaluation, compare
 from nearer.progress import Progress, Watch
-from nearer.recipes.point_mass import Recipe
+from nearer.recipes.recipe import Recipe
 from nearer.report.page import write_report
 from nearer.run import read_metrics
 

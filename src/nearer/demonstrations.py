@@ -1,6 +1,7 @@
 """What Stage 1 learns from: frames of successful episodes and the steps that were left."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ class Demonstrations:
 
     Attributes:
         state: proprioception and environment state side by side, in the env's units.
+        features: what the model's sight made of the pictures; zero columns without a sight.
         actions: taken on each frame, in the env's units.
         steps_to_go: t' - t, in control steps.
         episode_lengths: frames an episode, at least two.
@@ -31,6 +33,7 @@ class Demonstrations:
     """
 
     state: Float[Tensor, "frames state"]
+    features: Float[Tensor, "frames features"]
     actions: Float[Tensor, "frames action"]
     steps_to_go: Int64[Tensor, "frames"]
     episode_lengths: Int64[Array, "episodes"]
@@ -46,6 +49,7 @@ class Demonstrations:
         frames = torch.from_numpy(rows)
         return Demonstrations(
             state=self.state[frames],
+            features=self.features[frames],
             actions=self.actions[frames],
             steps_to_go=self.steps_to_go[frames],
             episode_lengths=lengths,
@@ -55,12 +59,14 @@ class Demonstrations:
 
     def inputs(self, rows: Int64[Tensor, "rows"] | slice) -> Inputs:
         """Return the questions of these frames."""
-        state = self.state[rows]
-        if len(set(self.instructions)) == 1:
-            return Inputs(state=state, instructions=self.instructions[:1] * len(state))
-        episode_of_frame = np.repeat(np.arange(len(self.episode_lengths)), self.episode_lengths)
-        chosen = episode_of_frame[rows.numpy() if isinstance(rows, Tensor) else rows]
-        return Inputs(state=state, instructions=[self.instructions[int(i)] for i in chosen])
+        frames = np.arange(len(self.state))[rows] if isinstance(rows, slice) else rows.numpy()
+        ends = np.cumsum(self.episode_lengths)
+        episodes = cast(list[int], np.searchsorted(ends, frames, side="right").tolist())
+        return Inputs(
+            state=self.state[rows],
+            features=self.features[rows],
+            instructions=[self.instructions[episode] for episode in episodes],
+        )
 
     def acted_frames(self) -> Int64[Tensor, "rows"]:
         """Return the frames whose action is real: all but the last of every episode."""

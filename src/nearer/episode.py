@@ -24,6 +24,13 @@ class Ended(Enum):
     FAULT = "fault"
 
 
+_UNSEEN = np.zeros(0, dtype=np.float32)
+
+
+def _unseen() -> Array:
+    return _UNSEEN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What robots sense at one instant, or one robot over many instants.
@@ -32,11 +39,19 @@ class Observation:
         agent_pos: proprioception, in the env's own units.
         environment_state: further numbers such as a goal; zero columns where there are none.
         images: camera name -> RGB picture.
+        features: what a model's frozen sight made of the pictures (`nearer.sight`); zero columns
+            where none has looked.
     """
 
     agent_pos: Float32[Array, "*batch joints"]
     environment_state: Float32[Array, "*batch facts"]
     images: Mapping[str, UInt8[Array, "*batch h w c"]] = field(default_factory=dict[str, Array])
+    features: Float32[Array, "*batch features"] = field(default_factory=_unseen)
+
+    def __post_init__(self) -> None:
+        if self.features is _UNSEEN:
+            none = np.zeros((*self.agent_pos.shape[:-1], 0), dtype=np.float32)
+            object.__setattr__(self, "features", none)
 
     @property
     def state(self) -> Float32[Array, "*batch state"]:
@@ -49,6 +64,7 @@ class Observation:
             agent_pos=self.agent_pos[index],
             environment_state=self.environment_state[index],
             images={camera: picture[index] for camera, picture in self.images.items()},
+            features=self.features[index],
         )
 
 

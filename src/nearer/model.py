@@ -7,14 +7,14 @@ One model answers two questions about an observation: which action, and how many
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nearer.episode import Ended, Observation
-from nearer.protocols import Decision, Randomness, Spaces
+from nearer.protocols import Decision, Randomness, Sight, Spaces
 from nearer.shapes import Array
 from nearer.steps_to_go import StepsToGoBins, expected_steps, is_solved
 
@@ -25,11 +25,35 @@ class Inputs:
 
     Attributes:
         state: proprioception and environment state side by side, in the env's units.
+        features: what the model's sight made of the pictures; zero columns without a sight.
         instructions: one a row.
     """
 
     state: Float[Tensor, "samples state"]
+    features: Float[Tensor, "samples features"]
     instructions: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def rows(self, index: Int64[Tensor, "rows"] | slice) -> "Inputs":
+        """Return the chosen questions."""
+        if isinstance(index, slice):
+            instructions = self.instructions[index]
+        else:
+            instructions = [self.instructions[row] for row in cast(list[int], index.tolist())]
+        return Inputs(
+            state=self.state[index], features=self.features[index], instructions=instructions
+        )
+
+
+def join_inputs(parts: Sequence[Inputs]) -> Inputs:
+    """Return several batches of questions as one."""
+    return Inputs(
+        state=torch.cat([part.state for part in parts]),
+        features=torch.cat([part.features for part in parts]),
+        instructions=[one for part in parts for one in part.instructions],
+    )
 
 
 class FoundationModel(nn.Module, ABC):
@@ -43,9 +67,23 @@ class FoundationModel(nn.Module, ABC):
     bins: StepsToGoBins
     spaces: Spaces
 
+    @property
+    def sight(self) -> Sight | None:
+        """Return the frozen part that looks at pictures; None for a model that needs none."""
+        return None
+
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Return what rebuilds the module without its weights, as JSON values."""
+
+    @abstractmethod
+    def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
+        """Keep the statistics of the demonstrations with the weights.
+
+        Args:
+            inputs: every frame.
+            actions: the demonstrated ones, in the env's units.
+        """
 
     @abstractmethod
     def sample(
@@ -66,7 +104,11 @@ class FoundationModel(nn.Module, ABC):
 
 def inputs_of(observation: Observation, instructions: Sequence[str]) -> Inputs:
     """Return the one form in which training and serving show observations to a model."""
-    return Inputs(state=torch.from_numpy(observation.state), instructions=instructions)
+    return Inputs(
+        state=torch.from_numpy(observation.state),
+        features=torch.from_numpy(observation.features),
+        instructions=instructions,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,15 @@
 Fleet     robots or simulators that act in lockstep
 Policy    chooses actions
 Judge     says which robots are done
+Sight     the frozen part of a model, that looks at pictures
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt8
 
 from nearer.episode import Ended, Observation
 from nearer.shapes import Array
@@ -67,13 +68,56 @@ class Judge(Protocol):
         ...
 
 
+class Camera(NamedTuple):
+    """A camera, by the name and the size of its pictures in pixels."""
+
+    name: str
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.height}x{self.width}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spaces:
-    """The sizes an env and a checkpoint must agree on."""
+    """The sizes an env and a checkpoint must agree on.
+
+    Attributes:
+        control_hz: control steps a second; None: the env does not say.
+    """
 
     agent_pos: int
     environment_state: int
     action: int
+    cameras: tuple[Camera, ...] = ()
+    control_hz: int | None = None
+
+
+@runtime_checkable
+class Sight(Protocol):
+    """Turns pictures and an instruction into the numbers that the trained part of a model reads.
+
+    Attributes:
+        identity: equal for two sights that see the same; a hash of weights and settings.
+        width: numbers a frame.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Name what this sight sees, by a hash of its weights and settings."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Count the numbers a frame becomes."""
+        ...
+
+    def look(
+        self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
+    ) -> Float32[Array, "frames features"]:
+        """Return the features of frames, each seen with its instruction in mind."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

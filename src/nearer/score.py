@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nearer.episode import Ended, Episode, ScoredEpisode
-from nearer.model import FoundationModel, Inputs, inputs_of
+from nearer.model import FoundationModel, Inputs, inputs_of, join_inputs
 from nearer.shapes import Array
 from nearer.steps_to_go import (
     discounted_returns,
@@ -28,9 +28,8 @@ def steps_to_go_probabilities(
     """Return p(k | o, g) over the model's bins, without gradients."""
     parts: list[Tensor] = []
     with torch.inference_mode():
-        for first in range(0, len(inputs.state), _ROWS_AT_ONCE):
-            rows = slice(first, first + _ROWS_AT_ONCE)
-            part = Inputs(state=inputs.state[rows], instructions=inputs.instructions[rows])
+        for first in range(0, len(inputs), _ROWS_AT_ONCE):
+            part = inputs.rows(slice(first, first + _ROWS_AT_ONCE))
             parts.append(model.steps_to_go_logits(part).softmax(dim=-1))
         return torch.cat(parts)
 
@@ -85,10 +84,8 @@ def _with_bonus(
 
 
 def _all_inputs(episodes: Sequence[Episode]) -> Inputs:
-    parts = [inputs_of(e.observations, [e.instruction] * (e.num_steps + 1)) for e in episodes]
-    return Inputs(
-        state=torch.cat([part.state for part in parts]),
-        instructions=[instruction for part in parts for instruction in part.instructions],
+    return join_inputs(
+        [inputs_of(e.observations, [e.instruction] * (e.num_steps + 1)) for e in episodes]
     )
 
 

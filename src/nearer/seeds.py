@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     AUDIT = 7
     WEIGHTS = 8
     ACTIONS = 9
+    SFT_SHARE = 10
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

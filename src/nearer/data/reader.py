@@ -22,7 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jaxtyping import Int, Int64, UInt8
 
 from nearer.data.parquet import read_columns, read_encoded_pictures, read_lists
-from nearer.data.pictures import decode_picture, decode_video
+from nearer.data.pictures import decode_picture
 from nearer.data.schema import (
     INFO_PATH,
     PROGRESS_PATH,
@@ -33,6 +33,7 @@ from nearer.data.schema import (
     parse_info,
     read_json,
 )
+from nearer.data.videos import decode_video
 from nearer.errors import DatasetError
 from nearer.shapes import Array
 

@@ -2,41 +2,64 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from nearer.data.cameras import IMAGES, Kept, camera_features, cameras_of
 from nearer.data.checks import check_trainable
+from nearer.data.features import open_features
 from nearer.data.reader import Dataset, open_dataset, read_progress
 from nearer.data.schema import INFO_PATH, Feature
 from nearer.data.writer import DatasetWriter, EpisodeFrames
 from nearer.demonstrations import Demonstrations
 from nearer.episode import Ended, Episode, Observation, ScoredEpisode
 from nearer.errors import DatasetError
-from nearer.protocols import Spaces
+from nearer.progress import Watch, unwatched
+from nearer.protocols import Sight, Spaces
 from nearer.shapes import Array
 
 AGENT_POS = "observation.state"
 ENVIRONMENT_STATE = "observation.environment_state"
+FEATURES = "observation.features"
 _ENDED = tuple(Ended)
 
 
-def create_dataset(root: Path, spaces: Spaces, fps: int, robot_type: str) -> DatasetWriter:
-    """Start a data set for episodes of these sizes."""
+def create_dataset(
+    root: Path,
+    spaces: Spaces,
+    fps: int,
+    robot_type: str,
+    features: int = 0,
+    pictures: Kept = "video",
+) -> DatasetWriter:
+    """Start a data set for episodes of these sizes.
+
+    Args:
+        root: a new folder.
+        spaces: sizes of observations and actions.
+        fps: control rate, Hz.
+        robot_type: what the data set says of the robot.
+        features: numbers a frame that a model's sight makes of its pictures.
+        pictures: how the cameras' pictures are kept; with "none" they are not.
+    """
     widths = {
         AGENT_POS: spaces.agent_pos,
         ENVIRONMENT_STATE: spaces.environment_state,
+        FEATURES: features,
         "action": spaces.action,
     }
-    features = {
+    numbers = {
         key: Feature(dtype="float32", shape=(width,)) for key, width in widths.items() if width
     }
-    features["next.done"] = Feature(dtype="bool", shape=(1,))
-    return DatasetWriter.create(root, features, fps, robot_type)
+    done = {"next.done": Feature(dtype="bool", shape=(1,))}
+    cameras = camera_features(spaces.cameras, pictures, fps)
+    return DatasetWriter.create(root, {**numbers, **done, **cameras}, fps, robot_type)
 
 
-def episode_frames(episode: Episode) -> EpisodeFrames:
+def episode_frames(episode: Episode, *, with_pictures: bool = True) -> EpisodeFrames:
     """Return an episode as frames: one a control step, and one for the final observation.
 
     The format wants an action in every frame; the final one repeats the last action and is never
@@ -46,47 +69,71 @@ def episode_frames(episode: Episode) -> EpisodeFrames:
     columns = {
         AGENT_POS: episode.observations.agent_pos,
         ENVIRONMENT_STATE: episode.observations.environment_state,
+        FEATURES: episode.observations.features,
         "action": np.concatenate([episode.actions, episode.actions[-1:]]),
         "next.done": last_two[:, None],
     }
-    return EpisodeFrames(
-        task=episode.instruction,
-        columns={key: values for key, values in columns.items() if values.shape[1]},
-    )
+    pictures = {
+        IMAGES + camera: picture
+        for camera, picture in episode.observations.images.items()
+        if with_pictures
+    }
+    numbers = {key: values for key, values in columns.items() if values.shape[1]}
+    return EpisodeFrames(task=episode.instruction, columns={**numbers, **pictures})
 
 
-def load_demonstrations(dataset: Dataset) -> Demonstrations:
-    """Return a data set as Stage 1 reads it.
+def dataset_spaces(dataset: Dataset) -> Spaces:
+    """Return the sizes of a data set's observations and actions.
 
     Raises:
         DatasetError: the data set cannot be trained on; says why.
     """
     check_trainable(dataset)
-    columns = {
-        key: dataset.columns[key]
-        for key in (AGENT_POS, ENVIRONMENT_STATE)
-        if key in dataset.columns
-    }
-    if not columns:
+    return Spaces(
+        agent_pos=_width(dataset, AGENT_POS),
+        environment_state=_width(dataset, ENVIRONMENT_STATE),
+        action=_width(dataset, "action"),
+        cameras=cameras_of(dataset),
+        control_hz=int(dataset.info.fps),
+    )
+
+
+def load_demonstrations(
+    dataset: Dataset,
+    sight: Sight | None = None,
+    cache: Path | None = None,
+    watch: Watch = unwatched,
+) -> Demonstrations:
+    """Return a data set as Stage 1 reads it, its pictures looked at by a model's sight.
+
+    Args:
+        dataset: what to learn from.
+        sight: the model's; None for a model that sees no pictures.
+        cache: folder of decoded frames and features; None: the user's cache folder.
+        watch: sees the progress of decoding and looking.
+
+    Raises:
+        DatasetError: the data set cannot be trained on; says why.
+    """
+    spaces = dataset_spaces(dataset)
+    if sight is None and not spaces.agent_pos + spaces.environment_state:
         raise DatasetError(
             f"{dataset.root} must have {AGENT_POS} or {ENVIRONMENT_STATE} for --model mlp, got "
             f"{sorted(dataset.info.features)}; choose a model that sees pictures"
         )
-    actions = np.array(dataset.columns["action"], dtype=np.float32)
-    states = [np.asarray(values, dtype=np.float32) for values in columns.values()]
+    none = np.zeros((dataset.info.total_frames, 0), dtype=np.float32)
+    states = [dataset.columns.get(key, none) for key in (AGENT_POS, ENVIRONMENT_STATE)]
+    features = none if sight is None else open_features(dataset, sight, cache, watch)
     ends = dataset.episode_starts + dataset.episode_lengths
-    left = np.repeat(ends - 1, dataset.episode_lengths) - np.arange(len(actions))
+    left = np.repeat(ends - 1, dataset.episode_lengths) - np.arange(len(none))
     return Demonstrations(
-        state=torch.from_numpy(np.concatenate(states, axis=1)),
-        actions=torch.from_numpy(actions),
+        state=torch.from_numpy(np.concatenate(states, axis=1, dtype=np.float32)),
+        features=torch.from_numpy(features),
+        actions=torch.from_numpy(np.array(dataset.columns["action"], dtype=np.float32)),
         steps_to_go=torch.from_numpy(left),
         episode_lengths=dataset.episode_lengths,
         instructions=tuple(map(dataset.task_of_episode, range(len(dataset.episode_lengths)))),
-        spaces=Spaces(
-            agent_pos=_width(columns, AGENT_POS),
-            environment_state=_width(columns, ENVIRONMENT_STATE),
-            action=actions.shape[1],
-        ),
+        spaces=spaces,
     )
 
 
@@ -102,8 +149,18 @@ class PracticeStore:
         self._stored = _read_iterations(writer.root)
 
     @classmethod
-    def open(cls, root: Path, spaces: Spaces, fps: int, robot_type: str) -> "PracticeStore":
+    def open(
+        cls, root: Path, spaces: Spaces, fps: int, robot_type: str, features: int = 0
+    ) -> "PracticeStore":
         """Continue the store of a run, or start one.
+
+        Args:
+            root: the store's folder.
+            spaces: sizes of observations and actions.
+            fps: control rate, Hz.
+            robot_type: what the data set says of the robot.
+            features: numbers a frame that the policy's sight makes of its pictures; these are
+                kept in place of the pictures.
 
         Raises:
             DatasetError: it holds episodes, but not what says how many.
@@ -116,7 +173,7 @@ class PracticeStore:
                 )
             # A process that was killed while it started the store leaves meta files, no more.
             shutil.rmtree(root, ignore_errors=True)
-            return cls(create_dataset(root, spaces, fps, robot_type))
+            return cls(create_dataset(root, replace(spaces, cameras=()), fps, robot_type, features))
         committed = open_dataset(root).info.total_episodes
         return cls(DatasetWriter.resume(root, committed))
 
@@ -127,7 +184,7 @@ class PracticeStore:
     def append(self, iteration: int, scored: Sequence[ScoredEpisode]) -> None:
         """Store the episodes of an iteration; durable when this returns."""
         self._writer.append(
-            [episode_frames(one.episode) for one in scored],
+            [episode_frames(one.episode, with_pictures=False) for one in scored],
             progress=[_progress_columns(iteration, one) for one in scored],
         )
 
@@ -186,7 +243,9 @@ def _scored(
         instruction=instruction,
         policy_version=int(column("policy_version")[0]),
         observations=Observation(
-            agent_pos=state(AGENT_POS), environment_state=state(ENVIRONMENT_STATE)
+            agent_pos=state(AGENT_POS),
+            environment_state=state(ENVIRONMENT_STATE),
+            features=state(FEATURES),
         ),
         actions=np.array(dataset.columns["action"][frames][:-1]),
         log_prob=column("log_prob")[:-1].copy(),
@@ -203,5 +262,5 @@ def _scored(
     )
 
 
-def _width(columns: Mapping[str, Array], key: str) -> int:
-    return columns[key].shape[1] if key in columns else 0
+def _width(dataset: Dataset, key: str) -> int:
+    return dataset.columns[key].shape[1] if key in dataset.columns else 0

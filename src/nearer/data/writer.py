@@ -6,8 +6,10 @@ whose `total_episodes` is the commit point: a process that is killed at any mome
 set that opens at the last append. Only stats.json can then be one append ahead; `resume` computes
 it anew.
 
-An append is one data file and one mp4 however large: `data_files_size_in_mb` and
-`video_files_size_in_mb` are written for lerobot's sake and not enforced.
+An append costs some 20 ms beside its episodes, and holds their pictures in memory: feed it 100 to
+300 episodes at a time. It is one data file and one mp4 however large, so that it exists whole or
+not at all: `data_files_size_in_mb` and `video_files_size_in_mb` are written for lerobot's sake and
+not enforced. 256 episodes of 36 pictures of 96 x 128 make an mp4 of 15 MB, where 200 are allowed.
 """
 
 import json
@@ -30,7 +32,6 @@ from nearer.data.episodes import (
     frame_columns,
     progress_table,
 )
-from nearer.data.pictures import encode_video, video_info
 from nearer.data.reader import read_episodes_table, read_info
 from nearer.data.resume import (
     check_boundary,
@@ -58,6 +59,7 @@ from nearer.data.schema import (
 )
 from nearer.data.staging import StagedFiles
 from nearer.data.statistics import Statistics, aggregate, stack, statistics_json
+from nearer.data.videos import LEROBOT_ENCODING, VideoEncoding, encode_video
 from nearer.errors import DatasetError
 from nearer.shapes import Array
 
@@ -257,7 +259,8 @@ def _stage_episodes(
         parquet.write_tables(handle, tables)
     for key in info.video_keys:
         with staged.open(root / info.video_file(key, *place)) as handle:
-            encode_video(handle, [episode.columns[key] for episode in episodes], info.fps)
+            pictures = [episode.columns[key] for episode in episodes]
+            encode_video(handle, pictures, info.fps, VideoEncoding.of(info.features[key].info))
     with staged.open(root / numbered_file(EPISODES_PATH, *place)) as handle:
         table = episodes_table(rows, names, statistics, info.video_keys, place, info.fps)
         parquet.write_tables(handle, [table])
@@ -303,7 +306,8 @@ def _explained(root: Path, num_episodes: int) -> Generator[None, None, None]:
 def _with_video_info(feature: Feature, fps: int) -> Feature:
     if feature.dtype != "video":
         return feature
-    return replace(feature, info=video_info(*feature.picture_size, fps))
+    encoding = VideoEncoding.of(feature.info) if feature.info else LEROBOT_ENCODING
+    return replace(feature, info=encoding.info(*feature.picture_size, fps))
 
 
 def _merged(

@@ -158,6 +158,10 @@ class PointMassVector(VectorEnv[Any, Array, Array]):
         never = np.zeros(self.num_envs, dtype=bool)
         return self._observe(), info["is_success"].astype(np.float64), never, never, info
 
+    def demonstrator(self, num_robots: int) -> Policy:
+        """Return the PD controller of the notebook."""
+        return PDDemonstrator(num_robots)
+
     def _observe(self) -> dict[str, Array]:
         return _raw(self._position, self._velocity, self._goal)
 

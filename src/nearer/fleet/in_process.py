@@ -9,7 +9,7 @@ import difflib
 import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float32, Int64
 from nearer.envs import register_envs
 from nearer.episode import Observation
 from nearer.errors import EnvError
-from nearer.protocols import Fleet, HasDemonstrator, Policy, Sensed, Spaces, Starts
+from nearer.protocols import Camera, Fleet, HasDemonstrator, Policy, Sensed, Spaces, Starts
 from nearer.shapes import Array
 
 AnyEnv = gymnasium.Env[Any, Any]
@@ -40,18 +40,30 @@ def make_fleet(env_id: str, num_robots: int) -> Fleet:
     return VectorFleet(envs)
 
 
-def make_demonstrator(env_id: str, num_robots: int) -> Policy:
-    """Return the env's own scripted demonstrator for a fleet of `num_robots`."""
-    env = _make(env_id)
-    unwrapped = env.unwrapped
-    if not isinstance(unwrapped, HasDemonstrator):
+def make_demonstrator(env_id: str, fleet: Fleet) -> Policy:
+    """Return the scripted demonstrator of a fleet's env.
+
+    Raises:
+        EnvError: the env brings none.
+    """
+    assert isinstance(fleet, VectorFleet | SingleEnvFleet), "only make_fleet's fleets have envs"
+    if not isinstance(fleet.env, HasDemonstrator):
         raise EnvError(
             f"{env_id} must bring a method demonstrator(num_robots) to collect from, and has none; "
             "record demonstrations with lerobot and pass their folder to nearer sft --data"
         )
-    demonstrator = unwrapped.demonstrator(num_robots)
-    env.close()
-    return demonstrator
+    return fleet.env.demonstrator(fleet.num_robots)
+
+
+@runtime_checkable
+class StepsRows(Protocol):
+    """A vectorised env that can step some of its rows and let the others stand still."""
+
+    def step_rows(
+        self, rows: Int64[Array, "rows"], actions: Float32[Array, "rows action"]
+    ) -> tuple[dict[str, Any], Array, Array, Array, dict[str, Any]]:
+        """Return what `step` returns, of these rows alone."""
+        ...
 
 
 class VectorFleet:
@@ -65,9 +77,16 @@ class VectorFleet:
             )
         self._envs = envs
         self.num_robots = envs.num_envs
-        self.spaces = _spaces(envs.single_observation_space, envs.single_action_space)
+        self.spaces = _spaces(
+            envs.unwrapped, envs.single_observation_space, envs.single_action_space
+        )
         self._actions = np.zeros((envs.num_envs, self.spaces.action), np.float32)
         self._success = np.zeros(envs.num_envs, dtype=bool)
+
+    @property
+    def env(self) -> Any:
+        """Return the vectorised env."""
+        return self._envs.unwrapped
 
     def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
         """Reset these rows, each by its own seed."""
@@ -84,7 +103,11 @@ class VectorFleet:
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
-        """Step all rows, the others with action zero, and return these."""
+        """Step these rows; an env without `step_rows` steps the others too, with action zero."""
+        if isinstance(self.env, StepsRows):
+            raw, _, terminated, truncated, info = self.env.step_rows(robots, actions)
+            self._success[robots] = info["is_success"]
+            return Sensed(observation=_observation(raw, 1), env_ended=terminated | truncated)
         self._actions[:] = 0
         self._actions[robots] = actions
         raw, _, terminated, truncated, info = self._envs.step(self._actions)
@@ -107,8 +130,13 @@ class SingleEnvFleet:
     def __init__(self, envs: Sequence[AnyEnv]) -> None:
         self._envs = envs
         self.num_robots = len(envs)
-        self.spaces = _spaces(envs[0].observation_space, envs[0].action_space)
+        self.spaces = _spaces(envs[0].unwrapped, envs[0].observation_space, envs[0].action_space)
         self._success = np.zeros(len(envs), dtype=bool)
+
+    @property
+    def env(self) -> Any:
+        """Return the first env, without its wrappers."""
+        return self._envs[0].unwrapped
 
     def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
         """Reset these envs, each by its own seed."""
@@ -170,7 +198,7 @@ def _explained(env_id: str) -> Generator[None, None, None]:
         ) from error
 
 
-def _spaces(observation_space: Any, action_space: Any) -> Spaces:
+def _spaces(env: Any, observation_space: Any, action_space: Any) -> Spaces:
     if not isinstance(observation_space, gymnasium.spaces.Dict) or not isinstance(
         action_space, gymnasium.spaces.Box
     ):
@@ -189,7 +217,18 @@ def _spaces(observation_space: Any, action_space: Any) -> Spaces:
         agent_pos=_width(parts, "agent_pos"),
         environment_state=_width(parts, "environment_state"),
         action=math.prod(action_space.shape),
+        cameras=_cameras(parts.get("pixels")),
+        control_hz=getattr(env, "control_hz", None),
     )
+
+
+def _cameras(pixels: Any) -> tuple[Camera, ...]:
+    """Return the cameras of lerobot's `pixels`: a Dict of Boxes, one Box, or nothing."""
+    if pixels is None:
+        return ()
+    one_camera = not isinstance(pixels, gymnasium.spaces.Dict)
+    named = {"pixels": pixels} if one_camera else cast(Mapping[str, Any], pixels.spaces)
+    return tuple(Camera(name, *box.shape[:2]) for name, box in sorted(named.items()))
 
 
 def _width(parts: Mapping[str, Any], key: str) -> int:

@@ -49,16 +49,6 @@ class MLPConfig:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Normalisation:
-    """Mean and standard deviation of states and actions, from the demonstrations."""
-
-    state_mean: Float[Tensor, "state"]
-    state_std: Float[Tensor, "state"]
-    action_mean: Float[Tensor, "action"]
-    action_std: Float[Tensor, "action"]
-
-
 class MLP(FoundationModel):
     """A diagonal Gaussian over actions and a distribution over steps-to-go.
 
@@ -79,12 +69,12 @@ class MLP(FoundationModel):
         self.action_mean = nn.Buffer(torch.zeros(spaces.action))
         self.action_std = nn.Buffer(torch.ones(spaces.action))
 
-    def normalise_by(self, statistics: Normalisation) -> None:
-        """Keep the statistics with the weights, so that training and serving share them."""
-        self.state_mean.copy_(statistics.state_mean)
-        self.state_std.copy_(statistics.state_std)
-        self.action_mean.copy_(statistics.action_mean)
-        self.action_std.copy_(statistics.action_std)
+    def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "samples action"]) -> None:
+        """Keep mean and standard deviation of states and actions; constants keep their unit."""
+        self.state_mean.copy_(inputs.state.mean(dim=0))
+        self.state_std.copy_(_spread(inputs.state))
+        self.action_mean.copy_(actions.mean(dim=0))
+        self.action_std.copy_(_spread(actions))
 
     def config(self) -> dict[str, Any]:
         """Return what rebuilds the module without its weights."""
@@ -135,3 +125,8 @@ def _three_layers(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(hidden, width_out),
     )
+
+
+def _spread(values: Float[Tensor, "samples axes"]) -> Float[Tensor, "axes"]:
+    std = values.std(dim=0)
+    return torch.where(std > 0, std, torch.ones_like(std))

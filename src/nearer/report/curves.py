@@ -157,7 +157,7 @@ def paint_loss(run: StageOne, name: str, chosen_as: str) -> Paint:
     Args:
         run: the Stage-1 run.
         name: the objective's metric, such as loss_bc.
-        chosen_as: what the checkpoint with the best held-out loss became.
+        chosen_as: what the checkpoint it chose became.
     """
 
     def paint(axes: Axes) -> None:
@@ -165,13 +165,13 @@ def paint_loss(run: StageOne, name: str, chosen_as: str) -> Paint:
         held_out = run.facts.series(f"sft/held_out_{name}")
         axes.plot(updates, run.facts.series(f"sft/{name}"), color=FRAME, linewidth=1.4)
         axes.plot(updates, held_out, color=STAGE_1)
-        best = run.best(name)
-        if best is not None:
-            axes.plot(best.update, best.loss, "o", color=STAGE_1, markersize=8)
-            axes.axvline(best.update, color=STAGE_1, linewidth=0.8, linestyle=(0, (2, 3)))
-            is_late = best.update > np.nanmax(updates) / 2
+        chosen = run.chosen(name)
+        if chosen is not None:
+            axes.plot(chosen.update, chosen.loss, "o", color=STAGE_1, markersize=8)
+            axes.axvline(chosen.update, color=STAGE_1, linewidth=0.8, linestyle=(0, (2, 3)))
+            is_late = chosen.update > np.nanmax(updates) / 2
             side = {"ha": "right" if is_late else "left", "xytext": (-7 if is_late else 7, 9)}
-            note(axes, best.update, best.loss, chosen_as, color=STAGE_1, **side)
+            note(axes, chosen.update, chosen.loss, chosen_as, color=STAGE_1, **side)
         axes.margins(y=0.2)
         label_axes(axes, x="updates", y="negative log likelihood, nats")
         _thousands(axes)

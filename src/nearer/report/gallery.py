@@ -1,7 +1,8 @@
-"""The section with ten rollouts a row: data, Stage 1, Stage 2."""
+"""The section with rollouts: the point mass's drawn, ten a row; other envs' as films."""
 
-from nearer.report import paths
+from nearer.report import DRAWN_ENV, paths
 from nearer.report.draw import DATA, STAGE_1, picture, stage_two_colour
+from nearer.report.films import side_by_side
 from nearer.report.headline import evaluate_command
 from nearer.report.html import Html, missing, paragraph, section, tag
 from nearer.report.paths import Row
@@ -11,8 +12,10 @@ _TITLE = "Ten rollouts: data, Stage 1, Stage 2"
 
 
 def rollouts(report: Report) -> Html:
-    """Return the first episodes of the data and of every policy, drawn."""
+    """Return the first episodes of the data and of every policy, drawn or filmed."""
     rows = _rows(report)
+    if _envs(report) - {DRAWN_ENV} or not all(paths.can_draw(row.rollouts) for row in rows):
+        return side_by_side(report)
     sentences = [
         missing(f"No rollouts of {facts.name} yet; make them with ", evaluate_command(facts), ".")
         for facts in report.all_facts
@@ -20,11 +23,6 @@ def rollouts(report: Report) -> Html:
     ]
     if not rows:
         return section("rollouts", _TITLE, *sentences)
-    envs = _envs(report)
-    if envs != {paths.DRAWN_ENV} or not all(paths.can_draw(row.rollouts) for row in rows):
-        shown = ", ".join(sorted(envs)) or "an env that is not named"
-        words = f"Only {paths.DRAWN_ENV} can be drawn; these rollouts are of {shown}."
-        return section("rollouts", _TITLE, paragraph(words, "missing"), *sentences)
     figure = picture(
         "rollouts",
         "Paths of the first episodes of the data and of every policy",

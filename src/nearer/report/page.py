@@ -1,8 +1,10 @@
 """`nearer report RUN [RUN ...]`: one HTML file that opens offline, with everything inside.
 
 read.py        run folders -> values
-headline.py    success before and after     sections.py, gallery.py    the evidence
-records.py     cost, config                 curves.py, calibrated.py, paths.py    its figures
+headline.py    success before and after     sections.py    the evidence
+gallery.py     rollouts, drawn (paths.py)   films.py       rollouts, filmed
+wordings.py    what was asked for           curves.py, calibrated.py    figures
+records.py     cost, config
 html.py        escaped markup               draw.py    figures as inline SVG
 """
 
@@ -16,11 +18,13 @@ from nearer.report.html import NOTHING, Html, join, raw, tag, text
 from nearer.report.read import Report, read_report
 from nearer.report.records import config_section, cost
 from nearer.report.sections import detector, distributions, learning, losses, steps_to_go
+from nearer.report.wordings import asked_for
 
 _STYLE = Path(__file__).with_name("report.css")
 _CONTENTS = {
     "learning": "Learning",
     "rollouts": "Rollouts",
+    "asked": "Instructions",
     "losses": "Stage 1",
     "steps-to-go": "Steps-to-go",
     "detector": "Detector",
@@ -63,21 +67,20 @@ def render(report: Report) -> Html:
         tag("title", text(f"nearer: {names}")),
         tag("style", raw(_STYLE.read_text(encoding="utf-8"))),
     )
+    sections = (
+        learning(report),
+        rollouts(report),
+        asked_for(report),
+        losses(report),
+        steps_to_go(report),
+        detector(report),
+        distributions(report),
+        cost(report),
+        config_section(report),
+    )
     body = join(
-        tag("header", _title(report), _contents()),
-        tag(
-            "main",
-            alarms(report),
-            headline(report),
-            learning(report),
-            rollouts(report),
-            losses(report),
-            steps_to_go(report),
-            detector(report),
-            distributions(report),
-            cost(report),
-            config_section(report),
-        ),
+        tag("header", _title(report), _contents(sections)),
+        tag("main", alarms(report), headline(report), *sections),
     )
     return join(
         raw("<!doctype html>"), tag("html", tag("head", head), tag("body", body), lang="en")
@@ -87,8 +90,7 @@ def render(report: Report) -> Html:
 def _title(report: Report) -> Html:
     """Return what the page is about: task, env, model, runs."""
     evaluated = [facts.evaluated for facts in report.all_facts if facts.evaluated]
-    tasks = sorted({r.instruction for one in evaluated for r in one.evaluation.results})
-    shown = ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more tasks" if len(tasks) > 3 else "")
+    tasks = list(dict.fromkeys(r.instruction for one in evaluated for r in one.evaluation.results))
     about = [
         ", ".join(sorted({one.env for one in evaluated})),
         *(f"Stage 1: {run.facts.name}" for run in report.stage_one),
@@ -98,11 +100,26 @@ def _title(report: Report) -> Html:
     parts = [tag("span", text(one)) for one in about if one]
     return join(
         tag("p", text("nearer report"), css="eyebrow"),
-        tag("h1", text(f"“{shown}”" if shown else "Runs without an evaluation yet")),
+        tag("h1", text(_asked(tasks))),
         tag("p", *parts, css="about") if parts else NOTHING,
     )
 
 
-def _contents() -> Html:
-    links = [tag("a", text(title), href=f"#{anchor}") for anchor, title in _CONTENTS.items()]
+def _asked(tasks: Sequence[str]) -> str:
+    """Return what was asked of the policies: the first instruction, and how many more there are."""
+    if not any(tasks):
+        return "Runs without an instruction" if tasks else "Runs without an evaluation yet"
+    first = next(filter(None, tasks))
+    others = len(tasks) - 1
+    more = f" and {others:,} other instruction{'s' if others > 1 else ''}" if others else ""
+    return f"“{first}”{more}"
+
+
+def _contents(sections: Sequence[Html]) -> Html:
+    """Return links to the sections there are."""
+    links = [
+        tag("a", text(title), href=f"#{anchor}")
+        for anchor, title in _CONTENTS.items()
+        if any(one.startswith(f'<section id="{anchor}"') for one in sections)
+    ]
     return tag("nav", *links)

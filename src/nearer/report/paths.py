@@ -12,9 +12,6 @@ from nearer.report.curves import Paint
 from nearer.report.draw import FRAME, INK, MUTED
 from nearer.report.read import Rollout
 
-DRAWN_ENV = "nearer/PointMass-v0"
-"""Observations: agent_pos [x, y, vx, vy], environment_state [goal x, goal y], in metres."""
-
 ROW_LENGTH = 10
 _GOAL_RADIUS_M = 0.15
 _HALF_M = 1.2  # half the side of the area shown

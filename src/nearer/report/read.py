@@ -135,8 +135,8 @@ class RunFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BestLoss:
-    """The best held-out loss of an objective, in nats, and the update that had it."""
+class ChosenLoss:
+    """The held-out loss of a checkpoint that was chosen, in nats, and its update."""
 
     update: int
     loss: float
@@ -150,13 +150,19 @@ class StageOne:
     demonstrations: tuple[Rollout, ...]
     calibration: CalibrationResult | None
 
-    def best(self, metric: str) -> BestLoss | None:
-        """Return the best held-out loss of an objective, such as loss_bc; None before any."""
+    @property
+    def starts_late(self) -> bool:
+        """Tell whether the last checkpoint starts the policy, whatever its loss."""
+        return self.facts.settings.get("training.policy_checkpoint") == "last"
+
+    def chosen(self, metric: str) -> ChosenLoss | None:
+        """Return the held-out loss of the checkpoint that an objective chose; None before any."""
         held_out = self.facts.series(f"sft/held_out_{metric}")
         if not np.isfinite(held_out).any():
             return None
-        row = int(np.nanargmin(held_out))
-        return BestLoss(update=int(self.facts.records[row]["step"]), loss=float(held_out[row]))
+        late = metric == "loss_bc" and self.starts_late
+        row = int(np.flatnonzero(np.isfinite(held_out))[-1] if late else np.nanargmin(held_out))
+        return ChosenLoss(update=int(self.facts.records[row]["step"]), loss=float(held_out[row]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

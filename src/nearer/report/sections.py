@@ -37,6 +37,11 @@ CALIBRATE = "nearer sft --resume --out RUN"
 LABEL = "nearer sft --data DATASET --calibration.env ID"
 AUDIT = "nearer improve --run RUN --env ID --audit-every 8"
 
+_REWARD_WORDS = (
+    "The one with the best held-out steps-to-go loss becomes reward and success detector, and "
+    "stays frozen."
+)
+
 
 def learning(report: Report) -> Html:
     """Return how Stage 2 learned: success, length, progress against episodes practised."""
@@ -165,19 +170,28 @@ def _losses_of(run: StageOne, name: str) -> Html:
         )
         for title, metric, chosen in objectives
     ]
-    found = {f"Best held-out: {chosen}": _best_of(run, name) for _, name, chosen in objectives}
-    words = (
-        "The checkpoint with the best held-out cloning loss starts the policy. The one with the "
-        "best held-out steps-to-go loss becomes reward and success detector, and stays frozen."
-    )
-    return grid(*panels, aside(words, found))
+    which = {"loss_bc": "Last" if run.starts_late else "Best held-out"}
+    found = {
+        f"{which.get(name, 'Best held-out')}: {chosen}": _chosen_of(run, name)
+        for _, name, chosen in objectives
+    }
+    return grid(*panels, aside(f"{_policy_words(run)} {_REWARD_WORDS}", found))
 
 
-def _best_of(run: StageOne, metric: str) -> str:
-    best = run.best(metric)
-    if best is None:
+def _policy_words(run: StageOne) -> str:
+    if run.starts_late:
+        return (
+            "The last checkpoint starts the policy, as this run was told: a late one may act "
+            "better although its held-out cloning loss is worse."
+        )
+    return "The checkpoint with the best held-out cloning loss starts the policy."
+
+
+def _chosen_of(run: StageOne, metric: str) -> str:
+    chosen = run.chosen(metric)
+    if chosen is None:
         return "not recorded"
-    return f"{decimal(best.loss, 3)} nats at update {best.update:,}"
+    return f"{decimal(chosen.loss, 3)} nats at update {chosen.update:,}"
 
 
 def _steps_to_go_of(run: StageOne, name: str) -> Html:

@@ -1,0 +1,42 @@
+"""Continuous actions as discrete tokens, and back (paper, section 4 of the facts: LanguageTable).
+
+Each axis becomes a sign and a magnitude 0..10, in units of that axis: here one token of 21 classes
+an axis, since -0 and +0 are the same action.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+LEVELS = 10
+"""Largest magnitude, in units."""
+NUM_TOKENS = 2 * LEVELS + 1
+
+
+class ActionTokens(nn.Module):
+    """Rounds actions to whole units an axis, and decodes tokens to the same units.
+
+    The units are buffers, so they are saved with the weights.
+
+    >>> tokens = ActionTokens(torch.tensor([0.005, 0.01]))
+    >>> tokens.encode(torch.tensor([[-0.012, 0.3]])).tolist()
+    [[8, 20]]
+    """
+
+    def __init__(self, units: Float[Tensor, "axes"]) -> None:
+        super().__init__()
+        self.units = nn.Buffer(units.clone())
+
+    def encode(self, actions: Float[Tensor, "*batch axes"]) -> Int64[Tensor, "*batch axes"]:
+        """Return tokens 0..20; an action beyond ten units becomes the largest."""
+        return (actions / self.units).round().clamp(-LEVELS, LEVELS).long() + LEVELS
+
+    def decode(self, tokens: Int64[Tensor, "*batch axes"]) -> Float[Tensor, "*batch axes"]:
+        """Return the actions that tokens stand for, in the env's units."""
+        return (tokens - LEVELS) * self.units
+
+
+def action_units(actions: Float[Tensor, "samples axes"]) -> Float[Tensor, "axes"]:
+    """Return units with which ten of them reach 99.5 % of the demonstrated actions of an axis."""
+    reach = torch.quantile(actions.abs()[:1_000_000], 0.995, dim=0)
+    return torch.where(reach > 0, reach, torch.ones_like(reach)) / LEVELS

@@ -1,0 +1,76 @@
+"""nearer collect: an env and its scripted demonstrator -> a LeRobotDataset."""
+
+import shutil
+from itertools import islice, takewhile
+
+from nearer.collect import collect
+from nearer.configs import CollectConfig
+from nearer.data.store import create_dataset, episode_frames
+from nearer.data.writer import DatasetWriter
+from nearer.episode import Ended, Episode
+from nearer.errors import EnvError
+from nearer.evaluate import TruthJudge
+from nearer.fleet.in_process import make_demonstrator, make_fleet
+from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
+from nearer.protocols import Fleet
+from nearer.seeds import Purpose, episode_seeds
+
+DEFAULT_HZ = 10  # what a data set states where the env does not say how fast it is controlled
+_EPISODES_A_BLOCK = 256  # written at once; what is in memory, and lost to a kill
+
+
+def collect_demonstrations(config: CollectConfig, watch: Watch = unwatched) -> int:
+    """Write successful demonstrations as a LeRobotDataset and return how many.
+
+    Success is the simulator's: these are demonstrations, nobody practises here.
+    """
+    fleet = make_fleet(config.env, config.robots)
+    demonstrator = make_demonstrator(config.env, fleet)
+    robot_type = config.env.rpartition("/")[2]
+    writer = create_dataset(config.out, fleet.spaces, _fps(config, fleet), robot_type)
+    all_seeds = islice(episode_seeds(Purpose.DEMONSTRATION, config.seed), config.episodes)
+    block: list[Episode] = []
+    tried = kept = 0
+    with graceful_interrupt() as stop:
+        seeds = takewhile(lambda _: not stop.asked, all_seeds)
+        try:
+            for episode in collect(
+                fleet, demonstrator, TruthJudge(fleet), seeds=seeds, max_steps=config.max_steps
+            ):
+                tried += 1
+                long_enough = episode.num_steps + 1 >= config.min_observations
+                if episode.ended is Ended.SUCCESS_TRUE and long_enough:
+                    block.append(episode)
+                    kept += 1
+                if len(block) == _EPISODES_A_BLOCK:
+                    _write(writer, block)
+                if tried % 20 == 0 or tried == config.episodes:
+                    watch(Progress(stage="demonstrations", done=tried, total=config.episodes))
+        finally:  # also when an env fails: what was recorded is kept
+            _write(writer, block)
+            fleet.close()
+    stop.obey(f"{config.out} holds {kept} demonstrations, collect more into another --out")
+    if not kept:
+        shutil.rmtree(config.out)
+        raise EnvError(
+            f"the demonstrator of {config.env} must succeed within --max-steps {config.max_steps}, "
+            f"got 0 successes of {config.min_observations} observations or more in {tried} "
+            "episodes; allow more steps"
+        )
+    return kept
+
+
+def _fps(config: CollectConfig, fleet: Fleet) -> int:
+    control_hz = fleet.spaces.control_hz
+    if config.fps and control_hz and config.fps != control_hz:
+        raise EnvError(
+            f"--fps must be the control rate of {config.env}, {control_hz} Hz, got {config.fps}; "
+            "leave it out"
+        )
+    return config.fps or control_hz or DEFAULT_HZ
+
+
+def _write(writer: DatasetWriter, block: list[Episode]) -> None:
+    if block:
+        writer.append([episode_frames(episode) for episode in block])
+    block.clear()

@@ -1,0 +1,67 @@
+"""nearer eval: a checkpoint and an env -> eval_info.json, and films of the first starts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nearer.checkpoint import load_model
+from nearer.commands.runs import SHOWN_EPISODES, fitting_fleet, shown
+from nearer.configs import EvalConfig
+from nearer.episode import Episode
+from nearer.errors import ConfigError
+from nearer.evaluate import Evaluation, eval_info, evaluate, evaluation_of
+from nearer.model import ModelPolicy
+from nearer.models.build import build_model
+from nearer.progress import Progress, Watch, unwatched
+from nearer.replay import films, remove_films, write_film
+from nearer.report import DRAWN_ENV
+from nearer.run import read_json, write_json, written
+
+
+def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
+    """Evaluate a checkpoint, write eval_info.json and the first rollouts, and return the result."""
+    policy = load_model(config.checkpoint, build_model, "policy")
+    fleet = fitting_fleet(config.env, config.robots, policy)
+    out = config.out or config.checkpoint / "eval"
+    with written(out):
+        out.mkdir(parents=True, exist_ok=True)
+    evaluation, episodes = evaluate(
+        fleet,
+        ModelPolicy(policy),
+        episodes=config.episodes,
+        max_steps=config.max_steps,
+        seed=config.seed,
+        watch=watch,
+    )
+    fleet.close()
+    remove_films(out / "videos")  # first: they must never stand beside another evaluation's numbers
+    info = {"env": config.env, "checkpoint": str(config.checkpoint), **eval_info(evaluation)}
+    write_json(out / "eval_info.json", info)
+    rollouts = [shown(episode) for episode in episodes[:SHOWN_EPISODES]]
+    write_json(out / "rollouts.json", {"env": config.env, "episodes": rollouts})
+    if config.env != DRAWN_ENV:
+        _film(config.env, episodes[: config.videos], out / "videos", watch)
+    return evaluation
+
+
+def _film(env: str, episodes: Sequence[Episode], folder: Path, watch: Watch) -> None:
+    """Write films of these episodes into a folder, where the env draws pictures for people."""
+    for index, film in enumerate(films(env, episodes)):
+        write_film(film, folder, index)
+        watch(Progress(stage="videos", done=index + 1, total=len(episodes)))
+
+
+def read_evaluation(path: Path, env: str) -> Evaluation:
+    """Return the evaluation of an eval_info.json, or of a run or folder that has one.
+
+    Raises:
+        ConfigError: there is none, or it is of another env.
+    """
+    candidates = [path, path / "eval_info.json", path / "eval/eval_info.json"]
+    found = next((one for one in candidates if one.is_file()), candidates[-1])
+    document = read_json(found, f"make it with nearer eval --checkpoint RUN --env {env}")
+    if document.get("env") != env:
+        raise ConfigError(
+            f"{found} must be an evaluation in {env}, got one in {document.get('env')}; "
+            f"evaluate both policies with --env {env}"
+        )
+    return evaluation_of(document)

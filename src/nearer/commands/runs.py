@@ -1,0 +1,90 @@
+"""What the commands share: runs that are opened or continued, and envs that fit a checkpoint."""
+
+from typing import Any
+
+from nearer.configs import Config, ImproveConfig, SFTConfig, from_json, resumed, to_json
+from nearer.episode import Episode
+from nearer.errors import ConfigError, EnvError
+from nearer.fleet.in_process import make_fleet
+from nearer.fleet.seeing import seeing
+from nearer.model import FoundationModel
+from nearer.protocols import Fleet, Spaces
+from nearer.run import Run, read_header
+
+SHOWN_EPISODES = 10  # rollouts a row of the report
+
+
+def saved_config(config: Config) -> Config:
+    """Return the settings that the run in `config.out` was started with.
+
+    Raises:
+        ConfigError: there is no such run, or it is one of another command or version.
+    """
+    header = read_header(config.out)
+    command = "sft" if isinstance(config, SFTConfig) else "improve"
+    if header.get("command") != command:
+        raise ConfigError(
+            f"{config.out} must be a run of nearer {command}, got one of nearer "
+            f"{header.get('command')}; continue it with that command"
+        )
+    return from_json(type(config), header.get("config"))
+
+
+def as_saved(config: Config) -> Config:
+    """Return the saved settings of a run that `config` continues."""
+    return resumed(config, saved_config(config))
+
+
+def open_run(config: SFTConfig | ImproveConfig, command: str, **facts: str) -> Run:
+    """Start a run with these settings, or continue it."""
+    if config.resume:
+        return Run.resume(config.out, **facts)
+    return Run.create(config.out, command, to_json(config), **facts)
+
+
+def fitting_fleet(env: str, num_robots: int, model: FoundationModel) -> Fleet:
+    """Return a fleet of an env that fits a model, its pictures looked at by the model's sight.
+
+    Raises:
+        EnvError: the env has other sizes than the checkpoint, or not its cameras.
+    """
+    fleet = make_fleet(env, num_robots)
+    try:
+        _check_fits(env, fleet.spaces, model.spaces)
+    except EnvError:
+        fleet.close()
+        raise
+    return seeing(fleet, model.sight)
+
+
+def _check_fits(env: str, offered: Spaces, needed: Spaces) -> None:
+    sizes = [(one.agent_pos, one.environment_state, one.action) for one in (offered, needed)]
+    if sizes[0] != sizes[1]:
+        raise EnvError(
+            f"{env} must have the spaces of the checkpoint, {needed}, got {offered}; "
+            "use the env that the demonstrations came from"
+        )
+    if offered.control_hz and needed.control_hz and offered.control_hz != needed.control_hz:
+        raise EnvError(
+            f"{env} must be controlled at the {needed.control_hz} Hz of the demonstrations, got "
+            f"{offered.control_hz} Hz: steps-to-go counts control steps; record at this rate"
+        )
+    missing = [camera for camera in needed.cameras if camera not in offered.cameras]
+    if missing:
+        raise EnvError(
+            f"{env} must have the checkpoint's camera {missing[0]}, got "
+            f"{', '.join(map(str, offered.cameras)) or 'none'}; rename or resize it in a "
+            "gymnasium.ObservationWrapper"
+        )
+
+
+def shown(episode: Episode) -> dict[str, Any]:
+    """Return an episode as the report draws or replays it."""
+    return {
+        "seed": episode.seed,
+        "instruction": episode.instruction,
+        "agent_pos": episode.observations.agent_pos.tolist(),
+        "environment_state": episode.observations.environment_state.tolist(),
+        "actions": episode.actions.tolist(),
+        "ended": episode.ended.value,
+    }

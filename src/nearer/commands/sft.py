@@ -1,0 +1,147 @@
+"""nearer sft: a data set and a model -> a run with policy, reward and calibrated detector."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearer.calibrate import LabelledEpisode, calibration_document, detector_curve, reliability
+from nearer.checkpoint import load_model
+from nearer.commands.runs import SHOWN_EPISODES, as_saved, fitting_fleet, open_run
+from nearer.configs import SFTConfig
+from nearer.data.reader import open_dataset, resolve_dataset
+from nearer.data.store import dataset_spaces, load_demonstrations
+from nearer.demonstrations import Demonstrations, split_by_episode
+from nearer.episode import Ended
+from nearer.errors import ConfigError
+from nearer.evaluate import LabelledRollouts, labelled_rollouts
+from nearer.model import FoundationModel, ModelPolicy, inputs_of
+from nearer.models.build import build_model, new_model
+from nearer.progress import Progress, Watch, unwatched
+from nearer.run import is_finished
+from nearer.score import steps_to_go_probabilities
+from nearer.seeds import Purpose, generator
+from nearer.sft import sft
+
+_CALIBRATION_ROBOTS = 100
+_EXAMPLE_STEPS = 20
+
+
+def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
+    """Train Stage 1, calibrate its detector, and return the run's folder."""
+    config = as_saved(config) if config.resume else config
+    if config.resume and is_finished(config.out):
+        return config.out
+    if not config.data:
+        raise ConfigError(
+            "--data must name a data set, got none; make one with nearer collect --env ID"
+        )
+    dataset = open_dataset(resolve_dataset(config.data, config.revision))
+    model = new_model(config.sizes, dataset_spaces(dataset), dataset.tasks, config.training.seed)
+    if config.calibration.env is not None:
+        # Known now, not after hours of training.
+        fitting_fleet(config.calibration.env, 1, model).close()
+    data = _drawn(load_demonstrations(dataset, model.sight, config.cache, watch), config)
+    model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
+    _, held_out = split_by_episode(data, config.training.held_out_share, config.training.seed)
+    with open_run(config, "sft") as run:
+        sft(config.training, data, model, run, watch)
+        run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
+        run.write_json("calibration.json", _calibrate(config, held_out, watch))
+        run.finish()
+    return config.out
+
+
+def _drawn(data: Demonstrations, config: SFTConfig) -> Demonstrations:
+    """Return the share of the episodes that the run may use."""
+    total = len(data.episode_lengths)
+    if config.share == 1:
+        return data
+    order = generator(Purpose.SFT_SHARE, config.training.seed).permutation(total)
+    return data.episodes(order[: max(1, round(total * config.share))])
+
+
+def _calibrate(config: SFTConfig, held_out: Demonstrations, watch: Watch) -> dict[str, Any]:
+    """Choose s on held-out demonstrations, and on labelled rollouts where an env is given."""
+    watch(Progress(stage="calibration", done=0, total=1))
+    reward = load_model(config.out, build_model, "reward")
+    probabilities = steps_to_go_probabilities(reward, held_out.inputs(slice(None))).numpy()
+    edges = reward.bins.edges().numpy()
+    true_steps = held_out.steps_to_go.numpy()
+    cuts = np.cumsum(held_out.episode_lengths)[:-1]
+    sources: dict[str, Sequence[LabelledEpisode]] = {
+        "held-out demonstrations": [
+            LabelledEpisode(steps_to_go=d, fulfilled=left == 0)
+            for d, left in zip(
+                np.split(probabilities @ edges, cuts), np.split(true_steps, cuts), strict=True
+            )
+        ]
+    }
+    examples: dict[str, Any] = {}
+    if config.calibration.env is not None:
+        rollouts = _rollouts(config, config.calibration.env, reward)
+        sources["labelled rollouts"] = rollouts.labelled
+        examples = _examples(reward, rollouts)
+    watch(Progress(stage="calibration", done=1, total=1))
+    curves = {name: detector_curve(episodes) for name, episodes in sources.items()}
+    measured = reliability(probabilities, edges, true_steps, reward.bins.width_steps)
+    document = calibration_document(curves, config.calibration.min_precision, measured)
+    return document | {"examples": examples}
+
+
+def _rollouts(config: SFTConfig, env: str, reward: FoundationModel) -> LabelledRollouts:
+    """Run the new policy in an env, its episodes labelled by the simulator's truth."""
+    settings = config.calibration
+    policy = load_model(config.out, build_model, "policy")
+    fleet = fitting_fleet(env, min(settings.rollouts, _CALIBRATION_ROBOTS), policy)
+    rollouts = labelled_rollouts(
+        fleet,
+        ModelPolicy(policy),
+        reward,
+        episodes=settings.rollouts,
+        max_steps=settings.rollout_steps,
+        seed=config.training.seed,
+    )
+    fleet.close()
+    return rollouts
+
+
+def _examples(reward: FoundationModel, rollouts: LabelledRollouts) -> dict[str, Any]:
+    """Return p(k | o_t, g) along the first good and the first bad rollout, for the report.
+
+    A good one must take some steps: an episode that is done at once shows nothing.
+    """
+    wanted: dict[str, int] = {}
+    for index, one in enumerate(rollouts.labelled):
+        if not one.fulfilled.any():
+            wanted.setdefault("bad", index)
+        elif one.fulfilled.argmax() >= _EXAMPLE_STEPS:
+            wanted.setdefault("good", index)
+    examples: dict[str, Any] = {}
+    for name, index in wanted.items():
+        episode, label = rollouts.episodes[index], rollouts.labelled[index]
+        end = int(label.fulfilled.argmax()) + 1 if label.fulfilled.any() else len(label.fulfilled)
+        inputs = inputs_of(episode.observations, [episode.instruction] * (episode.num_steps + 1))
+        probabilities = steps_to_go_probabilities(reward, inputs)[:end]
+        examples[name] = {
+            "edges": reward.bins.edges().tolist(),
+            "probabilities": probabilities.numpy().round(4).tolist(),
+            "steps_to_go": label.steps_to_go[:end].tolist(),
+        }
+    return examples
+
+
+def _shown_demonstrations(held_out: Demonstrations) -> list[dict[str, Any]]:
+    """Return the first held-out demonstrations in the form of `shown`."""
+    split = held_out.spaces.agent_pos
+    cuts = np.cumsum(held_out.episode_lengths)[:-1]
+    states = np.split(held_out.state.numpy(), cuts)[:SHOWN_EPISODES]
+    return [
+        {
+            "agent_pos": state[:, :split].tolist(),
+            "environment_state": state[:, split:].tolist(),
+            "ended": Ended.SUCCESS_TRUE.value,
+        }
+        for state in states
+    ]

@@ -1,0 +1,114 @@
+"""The pictures of a data set, decoded once: any rows, in any order, at the speed of memory."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from nearer.data.cache import CachedArray, write_header
+from nearer.data.cameras import camera_key
+from nearer.data.reader import Dataset
+from nearer.data.staging import StagedFiles
+from nearer.errors import DatasetError
+from nearer.progress import Progress, Watch, unwatched
+from nearer.shapes import Array
+
+_BLOCK_BYTES = 8 << 20
+"""Decoded at once by each thread: enough that opening a file does not count, little in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameCache:
+    """The pictures of one camera.
+
+    Attributes:
+        pictures: RGB in [0, 255]; their memory is a file, so a data set may be larger than memory.
+    """
+
+    pictures: UInt8[Array, "frames h w 3"]
+
+    def rows(self, index: Int[Array, "rows"]) -> UInt8[Array, "rows h w 3"]:
+        """Return these frames' pictures, in memory of their own.
+
+        Raises:
+            DatasetError: A row that the data set does not have.
+        """
+        if len(index) and not 0 <= index.min() <= index.max() < len(self.pictures):
+            raise DatasetError(
+                f"index must lie in [0, {len(self.pictures)}), got {index.min()} to {index.max()}"
+            )
+        return np.take(self.pictures, index, axis=0)
+
+
+def open_frames(
+    dataset: Dataset, camera: str, cache: Path | None = None, watch: Watch = unwatched
+) -> FrameCache:
+    """Return a camera's pictures, decoded now unless they have been before.
+
+    Args:
+        dataset: What to decode; when one of its files changes, it is decoded anew.
+        camera: Name of the camera, such as "top".
+        cache: Folder of decoded data sets; None for ~/.cache/nearer.
+        watch: Sees the progress of decoding.
+
+    Raises:
+        DatasetError: No such camera, a damaged file, or no room on the disk.
+    """
+    key = camera_key(dataset, camera)
+    shape = (dataset.info.total_frames, *dataset.info.features[key].picture_size, 3)
+
+    def decode(path: Path) -> None:
+        _decode(dataset, key, path, shape, watch)
+
+    name = "frames-" + key.replace("/", "_")
+    frames = CachedArray(name=name, shape=shape, dtype="uint8", mode="r")
+    return FrameCache(pictures=frames.open(dataset, cache, decode))
+
+
+def _decode(dataset: Dataset, key: str, path: Path, shape: tuple[int, ...], watch: Watch) -> None:
+    """Write all pictures of a camera as one .npy file."""
+    total, picture_bytes = shape[0], int(np.prod(shape[1:]))
+    free = shutil.disk_usage(path.parent).free
+    if free < total * picture_bytes:
+        raise DatasetError(
+            f"{path.parent} must have {total * picture_bytes / 1e9:.1f} GB free for the decoded "
+            f"pictures of {dataset.root}, got {free / 1e9:.1f} GB; free some space or choose "
+            "another folder with --cache"
+        )
+    with StagedFiles() as staged:
+        # The pool is left first: no thread writes to a file that is closed.
+        with staged.open(path, replace=True) as handle, ThreadPoolExecutor(_num_cores()) as pool:
+            start = write_header(handle, shape, "uint8")
+
+            def decode(rows: Int[Array, "rows"]) -> int:
+                pictures = dataset.frames(key, rows)
+                _write_at(handle.fileno(), pictures, start + int(rows[0]) * picture_bytes)
+                return int(rows[-1]) + 1
+
+            watch(Progress(stage="decoding pictures", done=0, total=total))
+            for done in pool.map(decode, _blocks(total, picture_bytes)):
+                watch(Progress(stage="decoding pictures", done=done, total=total))
+        staged.commit()
+
+
+def _blocks(total: int, picture_bytes: int) -> Iterator[Int[Array, "rows"]]:
+    size = max(1, _BLOCK_BYTES // picture_bytes)
+    for start in range(0, total, size):
+        yield np.arange(start, min(start + size, total))
+
+
+def _write_at(descriptor: int, pictures: UInt8[Array, "rows h w 3"], offset: int) -> None:
+    view = pictures.reshape(-1).data
+    while len(view):
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _num_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

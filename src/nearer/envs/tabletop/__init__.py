@@ -1,0 +1,1 @@
+"""The tabletop: blocks on a board, a pusher, instructions in words, on MuJoCo."""

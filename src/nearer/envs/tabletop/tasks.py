@@ -1,0 +1,319 @@
+"""When an instruction is fulfilled, which ones are possible now, and how a board is laid out.
+
+The conditions are those of LanguageTable's public simulator (language_table/environments/rewards):
+
+    block2block     centres closer than 0.05 m, whichever of the two moved
+    block2place     within 0.115 m of the place, 0.1 m at the centre
+    block2relative  within 0.04 m of the line from 0.5 to 1.1 of the offset
+    point           the pusher closer than 0.05 m to the block's centre
+    separate        ours: centres further apart than 0.1 m
+    banana          ours: as block2place
+
+Ours need nothing but the present layout. So they leave out that separating ends within 0.025 m of
+a point fixed at the start, 0.1 m from the others' centre; that a side counts only while the other
+block has moved by less than 0.05 m; that pointing is measured from the pusher's target.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from nearer.envs.tabletop.board import (
+    BANANA,
+    BLOCK_X_M,
+    BLOCK_Y_M,
+    EFFECTOR_X_M,
+    EFFECTOR_Y_M,
+    WORKSPACE_X_M,
+    WORKSPACE_Y_M,
+    Block,
+    Layout,
+)
+from nearer.envs.tabletop.language import PLACES, SIDES, Family, Task
+from nearer.errors import EnvError
+from nearer.shapes import Array
+
+TOUCHING_M = 0.05
+PLACE_RADIUS_M = 0.115
+CENTER_RADIUS_M = 0.1
+BESIDE_RADIUS_M = 0.04
+SEPARATE_M = 0.1
+JOINED_M = 0.08
+"""Blocks closer than this may be asked to be separated (published)."""
+START_MARGIN_M = 0.01
+"""How far from fulfilled block2block and point start (published)."""
+RIM_M = 0.08
+"""Blocks start, and sides are asked for, this far inside the workspace (published)."""
+BEHIND_M = 0.042
+"""From a block's centre to the pusher's, when it stands behind it: half a cube's diagonal, 26 mm,
+the pusher's radius, 13 mm, and 3 mm. The banana needs more along its length; then the pusher
+starts from its side.
+"""
+FREE_M = 0.037
+"""Where the pusher stands, no block's centre may be closer."""
+CROWD = 2
+"""A place with so many other blocks is full."""
+APART_M = 0.07
+"""Between the centres of blocks at the start: the pusher (25 mm) nearly fits between two."""
+BANANA_APART_M = 0.13
+PUSHER_FREE_M = 0.06
+"""Between the pusher and a block's centre at the start (published)."""
+PUSHER_RIM_M = 0.03
+JOINED_START_M = (0.056, 0.075)
+"""Between the centres of two blocks that are to be separated."""
+_PUSH_APART_M = 0.08
+_ANGLES = np.deg2rad([0, 35, -35, 65, -65, 90, -90])
+_TURNS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=-1)
+_MOST_DRAWS = 2000
+
+
+_TOP, _MIDDLE, _BOTTOM = WORKSPACE_X_M[0] - 0.025, 0.35, WORKSPACE_X_M[1] - 0.025
+_LEFT, _RIGHT = WORKSPACE_Y_M
+_PLACE_CENTRES = {
+    "top left": (_TOP, _LEFT),
+    "top": (_TOP, 0.0),
+    "top right": (_TOP, _RIGHT),
+    "left": (_MIDDLE, _LEFT),
+    "center": (_MIDDLE, 0.0),
+    "right": (_MIDDLE, _RIGHT),
+    "bottom left": (_BOTTOM, _LEFT),
+    "bottom": (_BOTTOM, 0.0),
+    "bottom right": (_BOTTOM, _RIGHT),
+}
+"""The board's middle is 25 mm nearer to the base than the workspace's (published)."""
+_SIDE_OFFSETS = {
+    "above": (-0.08, 0.0),
+    "below": (0.08, 0.0),
+    "left": (0.0, -0.08),
+    "right": (0.0, 0.08),
+    "above left": (-0.04, -0.04),
+    "above right": (-0.04, 0.04),
+    "below left": (0.04, -0.04),
+    "below right": (0.04, 0.04),
+}
+
+
+def target(task: Task, layout: Layout) -> Float64[Array, "2"]:
+    """Return the point that the first block (pointing: the pusher) has to come near, in metres.
+
+    For SEPARATE it lies straight away from the other block.
+    """
+    match task.family:
+        case Family.BLOCK_TO_PLACE | Family.BANANA:
+            assert task.place is not None
+            return np.array(_PLACE_CENTRES[task.place])
+        case Family.BLOCK_TO_RELATIVE:
+            assert task.place is not None
+            return layout.position(task.blocks[1]) + _SIDE_OFFSETS[task.place]
+        case Family.SEPARATE:
+            moved, other = map(layout.position, task.blocks)
+            return other + (moved - other) / math.dist(moved, other) * (SEPARATE_M + 0.02)
+        case Family.BLOCK_TO_BLOCK | Family.POINT:
+            return layout.position(task.blocks[-1])
+
+
+def solved(task: Task, layout: Layout) -> bool:
+    """Tell whether a task is fulfilled on this layout; the conditions stand at the file's top."""
+    goal = target(task, layout)
+    match task.family:
+        case Family.POINT:
+            return math.dist(layout.effector, goal) < TOUCHING_M
+        case Family.BLOCK_TO_BLOCK:
+            return math.dist(layout.position(task.blocks[0]), goal) < TOUCHING_M
+        case Family.SEPARATE:
+            moved, other = map(layout.position, task.blocks)
+            return math.dist(moved, other) > SEPARATE_M
+        case Family.BLOCK_TO_PLACE | Family.BANANA:
+            radius = CENTER_RADIUS_M if task.place == "center" else PLACE_RADIUS_M
+            return math.dist(layout.position(task.blocks[0]), goal) < radius
+        case Family.BLOCK_TO_RELATIVE:
+            return _lies_beside(
+                layout.position(task.blocks[0]), layout.position(task.blocks[1]), goal
+            )
+
+
+def _lies_beside(moved: Array, other: Array, goal: Array) -> bool:
+    """Tell whether a block is near the line that runs from 0.5 to 1.1 of the way to the goal."""
+    way = goal - other
+    share = float(np.clip((moved - other) @ way / (way @ way), 0.5, 1.1))
+    return math.dist(moved, other + share * way) < BESIDE_RADIUS_M
+
+
+def room_behind(
+    block: Block, ways: Float64[Array, "ways 2"], layout: Layout
+) -> Bool[Array, "ways"]:
+    """Tell for directions of length 1 whether the pusher can stand behind a block to push there."""
+    row = layout.blocks.index(block)
+    spots = layout.poses[row, :2] - BEHIND_M * ways
+    offsets = layout.poses[:, None, :2] - spots
+    clear = (offsets * offsets).sum(axis=-1) > FREE_M**2
+    clear[row] = True
+    return clear.all(axis=0) & _within(spots, EFFECTOR_X_M, EFFECTOR_Y_M)
+
+
+def _within(
+    points: Float64[Array, "*points 2"],
+    x_m: tuple[float, float],
+    y_m: tuple[float, float],
+    margin_m: float = 0.0,
+) -> Bool[Array, "*points"]:
+    """Tell whether points lie in a rectangle, at least `margin_m` from its edges."""
+    x, y = points[..., 0], points[..., 1]
+    in_x = (x > x_m[0] + margin_m) & (x < x_m[1] - margin_m)
+    return np.asarray(in_x & (y > y_m[0] + margin_m) & (y < y_m[1] - margin_m))
+
+
+def ways_apart(task: Task, layout: Layout) -> Float64[Array, "ways 2"]:
+    """Return the directions in which the first block can be pushed away from the second.
+
+    Straight away comes first; then up to 90 degrees off, where the pusher does not fit between.
+    """
+    moved, other = map(layout.position, task.blocks)
+    x, y = (moved - other) / math.dist(moved, other)
+    ways = _TURNS @ np.array([[x, y], [-y, x]])
+    ends = moved + _PUSH_APART_M * ways
+    return ways[room_behind(task.blocks[0], ways, layout) & _within(ends, BLOCK_X_M, BLOCK_Y_M)]
+
+
+def possible(task: Task, layout: Layout) -> bool:
+    """Tell whether a task makes sense now: not fulfilled, and the pusher can get at the block."""
+    if solved(task, layout):
+        return False
+    goal = target(task, layout)
+    if task.family is Family.POINT:
+        return math.dist(layout.effector, goal) > TOUCHING_M + START_MARGIN_M
+    start = layout.position(task.blocks[0])
+    if task.family is Family.SEPARATE:
+        near = math.dist(start, layout.position(task.blocks[1])) < JOINED_M
+        return near and len(ways_apart(task, layout)) > 0
+    way = (goal - start) / math.dist(goal, start)
+    if not room_behind(task.blocks[0], way[None], layout)[0]:
+        return False
+    if task.family is Family.BLOCK_TO_BLOCK:
+        return math.dist(start, goal) > TOUCHING_M + START_MARGIN_M
+    taken = np.hypot(*(_bystanders(task, layout) - goal).T)
+    if task.family is Family.BLOCK_TO_RELATIVE:
+        return bool(_within(goal, WORKSPACE_X_M, WORKSPACE_Y_M, RIM_M)) and bool(
+            (taken > TOUCHING_M).all()
+        )
+    return int((taken < PLACE_RADIUS_M).sum()) < CROWD
+
+
+def _bystanders(task: Task, layout: Layout) -> Float64[Array, "others 2"]:
+    """Return where the blocks lie that a task does not name."""
+    return layout.poses[[block not in task.blocks for block in layout.blocks], :2]
+
+
+def _tasks(family: Family, on_board: Sequence[Block]) -> list[Task]:
+    """Return all tasks of a family for the blocks on a board, possible or not."""
+    blocks = [block for block in on_board if block != BANANA]
+    match family:
+        case Family.BANANA:
+            return [Task(family, (BANANA,), place) for place in PLACES if BANANA in on_board]
+        case Family.POINT:
+            return [Task(family, (block,)) for block in blocks]
+        case Family.BLOCK_TO_PLACE:
+            return [Task(family, (b,), place) for b, place in itertools.product(blocks, PLACES)]
+        case Family.BLOCK_TO_RELATIVE:
+            pairs = itertools.permutations(blocks, 2)
+            return [Task(family, pair, side) for pair, side in itertools.product(pairs, SIDES)]
+        case Family.BLOCK_TO_BLOCK | Family.SEPARATE:
+            return [Task(family, pair) for pair in itertools.permutations(blocks, 2)]
+
+
+def propose(layout: Layout, families: Sequence[Family], randomness: np.random.Generator) -> Task:
+    """Draw a task that is possible in the present state: a family first, then one of its tasks.
+
+    Raises:
+        EnvError: no task of these families is possible.
+    """
+    for drawn in randomness.permutation(len(families)):
+        candidates = _tasks(families[int(drawn)], layout.blocks)
+        for row in randomness.permutation(len(candidates)):
+            if possible(candidates[int(row)], layout):
+                return candidates[int(row)]
+    raise EnvError(
+        f"families must hold an instruction that is possible now, got {', '.join(families)} with "
+        f"{', '.join(map(str, layout.blocks))} on the board; reset it, or allow more families"
+    )
+
+
+def draw_layout(blocks: Sequence[Block], randomness: np.random.Generator) -> Layout:
+    """Draw a start: blocks apart from each other and from the rim, the pusher free of them.
+
+    Raises:
+        EnvError: the blocks do not fit on the board.
+    """
+    positions: list[Array] = []
+    for i, block in enumerate(blocks):
+        room = [_room(block, other) for other in blocks[:i]]
+        positions.append(_draw_free(RIM_M, positions, room, randomness))
+    effector = _draw_free(
+        PUSHER_RIM_M, positions, [_room(block, None) for block in blocks], randomness
+    )
+    yaws = randomness.uniform(-math.pi, math.pi, len(blocks))
+    return Layout(blocks=tuple(blocks), poses=np.column_stack([positions, yaws]), effector=effector)
+
+
+def draw_start(
+    blocks: Sequence[Block], families: Sequence[Family], randomness: np.random.Generator
+) -> tuple[Layout, Task]:
+    """Draw a start on which one of the families is possible, and its task.
+
+    For SEPARATE two blocks are put together first.
+
+    Raises:
+        EnvError: no start was found on which the family that was drawn is possible.
+    """
+    family = families[int(randomness.integers(len(families)))]
+    for _ in range(_MOST_DRAWS):
+        layout = draw_layout(blocks, randomness)
+        if family is Family.SEPARATE and len(blocks) > 1:
+            layout = _join_two(layout, randomness)
+        try:
+            return layout, propose(layout, [family], randomness)
+        except EnvError:
+            continue
+    raise EnvError(
+        f"families must be possible with the blocks on the board, got {family} with "
+        f"{', '.join(map(str, blocks))}; put other blocks on it, or ask for other families"
+    )
+
+
+def _join_two(layout: Layout, randomness: np.random.Generator) -> Layout:
+    """Put a block next to another: the centres JOINED_START_M apart, in any direction."""
+    moved, other = randomness.choice(len(layout.blocks), 2, replace=False)
+    angle, distance = randomness.uniform(-math.pi, math.pi), randomness.uniform(*JOINED_START_M)
+    poses = layout.poses.copy()
+    poses[moved, :2] = poses[other, :2] + distance * np.array([math.cos(angle), math.sin(angle)])
+    rest = np.delete(poses, [moved, other], axis=0)[:, :2]
+    near = np.hypot(*(np.vstack([rest, layout.effector]) - poses[moved, :2]).T) < PUSHER_FREE_M
+    if near.any() or not _within(poses[moved, :2], WORKSPACE_X_M, WORKSPACE_Y_M, RIM_M):
+        return layout
+    return dataclasses.replace(layout, poses=poses)
+
+
+def _room(block: Block, other: Block | None) -> float:
+    """Return the least distance of a block's centre to another's, or to the pusher's."""
+    if BANANA in (block, other):
+        return BANANA_APART_M
+    return PUSHER_FREE_M if other is None else APART_M
+
+
+def _draw_free(
+    rim_m: float, taken: Sequence[Array], room: Sequence[float], randomness: np.random.Generator
+) -> Float64[Array, "2"]:
+    """Draw a point in the workspace that keeps its room to all points taken."""
+    (low_x, high_x), (low_y, high_y) = WORKSPACE_X_M, WORKSPACE_Y_M
+    low, high = np.array([low_x, low_y]) + rim_m, np.array([high_x, high_y]) - rim_m
+    for _ in range(_MOST_DRAWS):
+        point = low + randomness.random(2) * (high - low)
+        if all(math.dist(point, p) > r for p, r in zip(taken, room, strict=True)):
+            return point
+    raise EnvError(
+        f"blocks must fit on the board {APART_M} m apart, got more than {len(taken)}; take fewer"
+    )

@@ -1,0 +1,68 @@
+"""A fleet whose pictures are looked at once, by the frozen part of a model.
+
+The vision tower is frozen after pretraining (in the paper: in Stage 2), so what it makes of a
+frame never changes: it is computed when the frame is seen, kept with the observation, and shared
+by policy, detector, reward and update. That is exact, and the largest saving there is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from nearer.episode import Observation
+from nearer.protocols import Fleet, Sensed, Sight, Spaces, Starts
+from nearer.shapes import Array
+
+
+class SeeingFleet:
+    """A fleet whose observations come with a sight's features in place of their pictures."""
+
+    def __init__(self, fleet: Fleet, sight: Sight) -> None:
+        self._fleet = fleet
+        self._sight = sight
+        self._instructions = [""] * fleet.num_robots
+
+    @property
+    def num_robots(self) -> int:
+        """Count the slots."""
+        return self._fleet.num_robots
+
+    @property
+    def spaces(self) -> Spaces:
+        """Return the sizes of observations and actions."""
+        return self._fleet.spaces
+
+    def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
+        """Reset the fleet's robots and look at what they see."""
+        starts = self._fleet.reset(robots, seeds)
+        for robot, instruction in zip(robots.tolist(), starts.instructions, strict=True):
+            self._instructions[robot] = instruction
+        return replace(starts, observation=self._seen(robots, starts.observation))
+
+    def step(
+        self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
+    ) -> Sensed:
+        """Step the fleet's robots and look at what they see."""
+        sensed = self._fleet.step(robots, actions)
+        return replace(sensed, observation=self._seen(robots, sensed.observation))
+
+    def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
+        """Return the fleet's truth of now; the sight never asks."""
+        return self._fleet.ground_truth(robots)
+
+    def close(self) -> None:
+        """Close the fleet."""
+        self._fleet.close()
+
+    def _seen(self, robots: Int64[Array, "robots"], observation: Observation) -> Observation:
+        instructions = [self._instructions[robot] for robot in cast(list[int], robots.tolist())]
+        features = self._sight.look(observation.images, instructions)
+        return replace(observation, images={}, features=np.asarray(features, dtype=np.float32))
+
+
+def seeing(fleet: Fleet, sight: Sight | None) -> Fleet:
+    """Return the fleet with features in its observations; as it is, where a model has no sight."""
+    return fleet if sight is None else SeeingFleet(fleet, sight)

@@ -1,0 +1,264 @@
+"""The built-in foundation model: pretrained sight and language, two questions on top.
+
+    pictures, instruction --frozen sight--> where the things named are --+
+    instruction --words------------------------------------------------- +--> action tokens
+    proprioception ------------------------------------------------------+--> steps-to-go bins
+
+The sight (`nearer.models.pointing`) was pretrained on vision and language together and stays
+frozen; what it sees of a frame is computed once and kept (`Inputs.features`). The two questions
+have a network each, as in the authors' notebook.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64, UInt8
+from torch import Tensor, nn
+
+from nearer.actions import NUM_TOKENS, ActionTokens, action_units
+from nearer.checkpoint import weights_hash
+from nearer.errors import ConfigError
+from nearer.limits import check_settings
+from nearer.model import FoundationModel, Inputs
+from nearer.models.geometry import Geometry
+from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
+from nearer.protocols import Randomness, Sight, Spaces
+from nearer.shapes import Array
+from nearer.steps_to_go import StepsToGoBins
+
+_TOKEN_WIDTH = 16
+_AT_ONCE = 16  # frames; larger batches leave the processor's cache and took 1.7 times as long
+_NUMBERS_A_POINT = 3  # u, v and how sure the sight is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallVLAConfig:
+    """Sizes of the trained part of the built-in model.
+
+    Attributes:
+        hidden: width of each of the hidden layers.
+        word_width: numbers an instruction's words become, apart from what they point at.
+        num_bins: classes of the steps-to-go answer.
+        steps_per_bin: control steps a class.
+        max_deviation: facts are clipped to +- this many standard deviations.
+    """
+
+    hidden: int = 256
+    word_width: int = 4
+    num_bins: int = 80
+    steps_per_bin: int = 1
+    max_deviation: float = 4.0
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            prefix="vla.",
+            hidden="[1, inf)",
+            word_width="[1, inf)",
+            num_bins="[2, inf)",
+            steps_per_bin="[1, inf)",
+            max_deviation="(0, inf)",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSight:
+    """The frozen tower behind one camera: where the things are that an instruction names."""
+
+    tower: PointingTower
+    camera: str
+
+    @property
+    def identity(self) -> str:
+        """Name what this sight sees, by a hash of its weights and its camera."""
+        return f"{self.camera}-{weights_hash(self.tower)}"
+
+    @property
+    def width(self) -> int:
+        """Count the numbers a frame becomes: three a thing pointed at."""
+        return NUM_SLOTS * _NUMBERS_A_POINT
+
+    def look(
+        self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
+    ) -> Float32[Array, "frames features"]:
+        """Return u, v and certainty of every thing, in pictures of this camera."""
+        pictures = torch.from_numpy(images[self.camera])
+        with torch.inference_mode():
+            parts = [
+                self.tower.see(pictures[i : i + _AT_ONCE], instructions[i : i + _AT_ONCE])
+                for i in range(0, len(pictures), _AT_ONCE)
+            ]
+        return torch.cat(parts).numpy()
+
+
+class ActionHead(nn.Module):
+    """Answers axis by axis: the tokens of an axis, given those of the axes before."""
+
+    def __init__(self, hidden: int, axes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(NUM_TOKENS * max(1, axes - 1), _TOKEN_WIDTH)
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(hidden + axis * _TOKEN_WIDTH, hidden // 2),
+                nn.ReLU(),
+                nn.Linear(hidden // 2, NUM_TOKENS),
+            )
+            for axis in range(axes)
+        )
+
+    def forward(
+        self, trunk: Float[Tensor, "samples hidden"], before: Sequence[Tensor], axis: int
+    ) -> Float[Tensor, "samples tokens"]:
+        """Return log p(token of this axis | question, tokens of the axes before)."""
+        known = [self.embedding(token + NUM_TOKENS * i) for i, token in enumerate(before)]
+        return self.heads[axis](torch.cat([trunk, *known], dim=1)).log_softmax(dim=1)
+
+
+def words_of(instructions: Sequence[str]) -> tuple[str, ...]:
+    """Return every word of these instructions, in alphabetical order."""
+    return tuple(sorted({word for one in instructions for word in one.split()}))
+
+
+class SmallVLA(FoundationModel):
+    """Action tokens axis by axis, and a distribution over steps-to-go.
+
+    The frozen tower's weights are part of the model, so a checkpoint holds all it needs.
+
+    Args:
+        config: sizes.
+        spaces: of the robot; the first camera is looked through.
+        words: every word that instructions may hold, in order.
+        tower: pretrained, from `load_pointing`; not trained any further.
+
+    Raises:
+        ConfigError: there is no camera.
+    """
+
+    def __init__(
+        self,
+        config: SmallVLAConfig,
+        spaces: Spaces,
+        words: Sequence[str],
+        tower: PointingTower,
+    ) -> None:
+        super().__init__()
+        if not spaces.cameras:
+            raise ConfigError(
+                "--model small-vla must have pictures to look at, got a robot without a camera; "
+                "pass --model mlp for states"
+            )
+        self.sizes = config
+        self.spaces = spaces
+        self.bins = StepsToGoBins(count=config.num_bins, width_steps=config.steps_per_bin)
+        self.tower = tower.requires_grad_(False)
+        self.words = tuple(words)
+        self.tokens = ActionTokens(torch.ones(spaces.action))
+        state = spaces.agent_pos + spaces.environment_state
+        self.geometry = Geometry(state, config.max_deviation)
+        self.action_words = nn.EmbeddingBag(len(words), config.word_width)
+        self.steps_words = nn.EmbeddingBag(len(words), config.word_width)
+        width = self.geometry.num_facts + config.word_width
+        self.action_trunk = _two_layers(width, config.hidden)
+        self.steps_trunk = _two_layers(width, config.hidden)
+        self.action_head = ActionHead(config.hidden, spaces.action)
+        self.steps_head = nn.Linear(config.hidden, config.num_bins)
+        self._index = {word: row for row, word in enumerate(self.words)}
+        self._rows: dict[str, list[int]] = {}
+
+    @property
+    def sight(self) -> Sight:
+        """Return the frozen tower behind the first camera."""
+        return CameraSight(self.tower, self.spaces.cameras[0].name)
+
+    def train(self, mode: bool = True) -> "SmallVLA":
+        """Set the mode of the trained part; the tower always stays as it serves."""
+        super().train(mode)
+        self.tower.eval()
+        return self
+
+    def config(self) -> dict[str, Any]:
+        """Return what rebuilds the module without its weights."""
+        return {
+            "model": "small-vla",
+            "sizes": asdict(self.sizes),
+            "spaces": asdict(self.spaces),
+            "words": list(self.words),
+            "tower": asdict(self.tower.config),
+            "vocabulary": list(self.tower.words.vocabulary.words),
+        }
+
+    def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
+        """Keep action units, and how the demonstrations' pictures and places lie."""
+        self.tokens.units.copy_(action_units(actions))
+        self.geometry.fit(_points(inputs), inputs.state)
+
+    def sample(
+        self, inputs: Inputs, randomness: Randomness
+    ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
+        """Draw an action a row, axis by axis, with its exact log-probability."""
+        trunk = self.action_trunk(self._read(inputs, self.action_words))
+        drawn: list[Tensor] = []
+        total = torch.zeros(len(inputs))
+        for axis in range(self.spaces.action):
+            log_prob = self.action_head(trunk, drawn, axis)
+            token = _draw(log_prob, randomness)
+            total = total + log_prob.gather(1, token[:, None]).squeeze(1)
+            drawn.append(token)
+        return self.tokens.decode(torch.stack(drawn, dim=1)), total
+
+    def log_prob(
+        self, inputs: Inputs, actions: Float[Tensor, "samples action"]
+    ) -> Float[Tensor, "samples"]:
+        """Return the log-probability of the tokens that the actions round to."""
+        trunk = self.action_trunk(self._read(inputs, self.action_words))
+        tokens = self.tokens.encode(actions).unbind(dim=1)
+        parts = [
+            self.action_head(trunk, tokens[:axis], axis).gather(1, tokens[axis][:, None])
+            for axis in range(self.spaces.action)
+        ]
+        return torch.cat(parts, dim=1).sum(dim=1)
+
+    def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
+        """Return unnormalised log-probabilities of the steps-to-go bins."""
+        return self.steps_head(self.steps_trunk(self._read(inputs, self.steps_words)))
+
+    def _read(self, inputs: Inputs, words: nn.EmbeddingBag) -> Float[Tensor, "samples width"]:
+        facts = self.geometry(_points(inputs), inputs.state)
+        rows = [self._word_rows(instruction) for instruction in inputs.instructions]
+        starts = np.cumsum([0, *map(len, rows[:-1])])
+        flat = torch.tensor([row for one in rows for row in one])
+        return torch.cat([facts, words(flat, torch.from_numpy(starts))], dim=1)
+
+    def _word_rows(self, instruction: str) -> list[int]:
+        if instruction not in self._rows:
+            unknown = [word for word in instruction.split() if word not in self._index]
+            if unknown or not instruction.split():
+                raise ConfigError(
+                    f"an instruction must use words of the demonstrations, got {instruction!r} "
+                    f"with {unknown}; record demonstrations with these words"
+                )
+            self._rows[instruction] = [self._index[word] for word in instruction.split()]
+        return self._rows[instruction]
+
+
+def _points(inputs: Inputs) -> Float[Tensor, "samples things 2"]:
+    """Return u, v of the things pointed at, the effector last."""
+    return inputs.features.reshape(-1, NUM_SLOTS, _NUMBERS_A_POINT)[..., :2]
+
+
+def _draw(
+    log_prob: Float[Tensor, "samples tokens"], randomness: Randomness
+) -> Int64[Tensor, "samples"]:
+    """Draw a token a row, by inverting the cumulative distribution at one uniform number."""
+    uniform = torch.tensor([one.random() for one in randomness])[:, None]
+    cumulative = log_prob.double().exp().cumsum(dim=1)
+    return (cumulative < uniform * cumulative[:, -1:]).sum(dim=1).clamp(max=NUM_TOKENS - 1)
+
+
+def _two_layers(width_in: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width_in, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+    )

@@ -1,0 +1,193 @@
+"""The paper's headline at our size: little data and practice against much more data.
+
+Block2Block from pixels and language; SFT on 10, 20 and 80 % of one data set of our own, practice
+from each (paper, table 1 and fig. 4). Success is the simulator's. Every step that is on disk is
+not done again, so a run of hours may be killed at any time.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
+from nearer.configs import EvalConfig
+from nearer.data.reader import open_dataset
+from nearer.errors import ConfigError
+from nearer.evaluate import Evaluation, evaluation_of
+from nearer.intervals import Rate
+from nearer.limits import check_settings
+from nearer.progress import Watch, unwatched
+from nearer.recipes.recipe import Recipe
+from nearer.recipes.tabletop import tabletop
+from nearer.run import is_finished, read_json, read_metrics
+
+PAPER = {10: (0.452, 0.745), 20: (0.573, 0.889), 80: (0.584, 0.968)}
+"""Success after Stage 1 and Stage 2 in the paper, by percent of its 181,020 demonstrations."""
+_RERUN = "run nearer reproduce headline again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReproduceConfig:
+    """Reproduce a result of the paper at our size; hours, resumable.
+
+    Attributes:
+        which: the result.
+        out: folder for data, runs, headline.json and headline.md.
+        demonstrations: of the whole data set, tried.
+        shares: percent of it that Stage 1 learns from.
+        seeds: of everything that is drawn and trained, one whole series each.
+        episodes: test starts, the same for every policy.
+        quick: minutes, to see that the parts fit; learns little.
+    """
+
+    which: tyro.conf.Positional[Literal["headline"]] = "headline"
+    out: Path = Path("outputs/headline")
+    demonstrations: int = 3000
+    shares: tuple[int, ...] = (10, 20, 80)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    episodes: int = 300
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self, demonstrations="[20, inf)", episodes="[1, inf)")
+        wrong = [share for share in self.shares if not 0 < share <= 100]
+        if wrong or not self.shares or not self.seeds:
+            raise ConfigError(
+                "--shares must be percent in (0, 100] and --seeds one or more, got "
+                f"{self.shares} and {self.seeds}; the paper's shares are 10 20 80"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Success of one policy.
+
+    Attributes:
+        share: percent of the data set that Stage 1 learned from.
+        stage: 1 after SFT, 2 after practice.
+        demonstrations: episodes that Stage 1 learned from, held-out ones included.
+        practice_episodes: that Stage 2 learned from; 0 in stage 1.
+    """
+
+    share: int
+    stage: int
+    seed: int
+    demonstrations: int
+    practice_episodes: int
+    n_success: int
+    n_episodes: int
+
+    @property
+    def rate(self) -> Rate:
+        """Return the success rate."""
+        return Rate(successes=self.n_success, total=self.n_episodes)
+
+
+def reproduce(config: ReproduceConfig, watch: Watch = unwatched) -> list[Measurement]:
+    """Run what is missing, write headline.json and headline.md as results come, return them all."""
+    data = config.out / "demonstrations"
+    if not (data / "COMPLETE").exists():
+        recipe = tabletop(config.out, episodes=config.demonstrations, quick=config.quick)
+        collect_demonstrations(replace(recipe.collect, out=data), watch)
+        (data / "COMPLETE").touch()
+    total = open_dataset(data).info.total_episodes
+    found: list[Measurement] = []
+    for seed in config.seeds:
+        for share in config.shares:
+            recipe = _series(config, seed, share)
+            found += _measure(recipe, seed, share, round(total * share / 100), watch)
+            write_results(config.out, found)
+    return found
+
+
+def _series(config: ReproduceConfig, seed: int, share: int) -> Recipe:
+    """Return the configs of one seed and share; they use the one data set."""
+    recipe = tabletop(config.out / f"seed{seed}_share{share}", seed, quick=config.quick)
+    data = config.out / "demonstrations"
+    evals = [
+        replace(
+            one, episodes=min(config.episodes, one.episodes) if config.quick else config.episodes
+        )
+        for one in (recipe.eval_sft, recipe.eval_improve)
+    ]
+    return replace(
+        recipe,
+        sft=replace(recipe.sft, data=str(data), share=share / 100),
+        eval_sft=evals[0],
+        eval_improve=evals[1],
+    )
+
+
+def _measure(
+    recipe: Recipe, seed: int, share: int, demonstrations: int, watch: Watch
+) -> Iterator[Measurement]:
+    """Yield both stages of one seed and share, doing what is not on disk yet."""
+    sft, practice = recipe.sft, recipe.improve
+    if not is_finished(sft.out):
+        run_sft(replace(sft, resume=(sft.out / "run.json").exists()), watch)
+    first = _evaluated(recipe.eval_sft, watch)
+    if not is_finished(practice.out):
+        run_improve(replace(practice, resume=(practice.out / "run.json").exists()), watch)
+    second = _evaluated(recipe.eval_improve, watch)
+    episodes = read_metrics(practice.out)[-1]["practice/episodes"]
+    for stage, evaluation, practised in ((1, first, 0), (2, second, episodes)):
+        yield Measurement(
+            share=share,
+            stage=stage,
+            seed=seed,
+            demonstrations=demonstrations,
+            practice_episodes=practised,
+            n_success=evaluation.success.successes,
+            n_episodes=evaluation.success.total,
+        )
+
+
+def _evaluated(config: EvalConfig, watch: Watch) -> Evaluation:
+    done = config.checkpoint / "eval/eval_info.json"
+    if not done.exists():
+        return run_eval(config, watch)
+    return evaluation_of(read_json(done, _RERUN))
+
+
+def write_results(folder: Path, found: Sequence[Measurement]) -> None:
+    """Write headline.json and headline.md, each whole or not at all."""
+    records = [asdict(one) for one in found]
+    for name, text in (
+        ("headline.json", json.dumps(records, indent=1) + "\n"),
+        ("headline.md", headline_table(found)),
+    ):
+        temporary = folder / f".{name}.tmp"
+        temporary.write_text(text)
+        os.replace(temporary, folder / name)
+
+
+def headline_table(found: Sequence[Measurement]) -> str:
+    """Return the results as a table, seeds pooled, beside the paper's."""
+    lines = [
+        "| data | demonstrations | Stage 1 | Stage 2 | practice episodes | seeds, Stage 1 -> 2 "
+        "| paper |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for share in sorted({one.share for one in found}):
+        stages = [[m for m in found if m.share == share and m.stage == s] for s in (1, 2)]
+        seeds = [f"{a.rate.value:.3f} -> {b.rate.value:.3f}" for a, b in zip(*stages, strict=True)]
+        practised = sum(m.practice_episodes for m in stages[1]) / len(stages[1])
+        paper = " -> ".join(map(str, PAPER[share])) if share in PAPER else "-"
+        lines.append(
+            f"| {share} % | {stages[0][0].demonstrations:,} | {pooled(stages[0])} | "
+            f"{pooled(stages[1])} | {practised:,.0f} | {', '.join(seeds)} | {paper} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def pooled(measured: Sequence[Measurement]) -> Rate:
+    """Return the rate over the episodes of all seeds."""
+    return Rate(
+        successes=sum(one.n_success for one in measured),
+        total=sum(one.n_episodes for one in measured),
+    )
