@@ -308,3 +308,9 @@ def test_pretraining_learns_and_repeats_itself(tmp_path: Path) -> None:
     for name in names:
         assert (one / name).read_bytes() == (two / name).read_bytes()
     assert "unseen_wrong" in json.loads((one / names[1]).read_text())["measures"]
+    further = replace(config, out=tmp_path / "further", start=one, updates=1, learning_rate=1e-6)
+    three = pretrain(further, unwatched)
+    assert json.loads((three / names[1]).read_text())["settings"]["start"]["updates"] == 12
+    pictures = some_pictures(1)
+    before, after = (load_pointing(path).see(pictures, [SENTENCE]) for path in (one, three))
+    assert torch.allclose(before, after, atol=0.05), "it went on from there"

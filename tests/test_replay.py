@@ -50,6 +50,7 @@ class Counter(gymnasium.Env[Any, Any]):
         return self._observe(), 0.0, False, False, {"is_success": bool(self._sum[0] > 3)}
 
     def render(self) -> Any:
+        assert self.render_mode == "rgb_array"
         return np.full((*SIZE, 3), min(255, int(50 * self._sum[0])), np.uint8)
 
     def _observe(self) -> dict[str, Any]:
@@ -64,9 +65,9 @@ class Undrawn(Counter):
 
 @pytest.fixture(autouse=True)
 def envs() -> Iterator[None]:
-    gymnasium.register(FILMED, Counter)
-    gymnasium.register(UNDRAWN, Undrawn)
-    gymnasium.register(ROBOT, Counter, nondeterministic=True)
+    gymnasium.register(FILMED, lambda **settings: Counter(**settings))
+    gymnasium.register(UNDRAWN, lambda **settings: Undrawn(**settings))
+    gymnasium.register(ROBOT, lambda **settings: Counter(**settings), nondeterministic=True)
     yield
     for env_id in (FILMED, UNDRAWN, ROBOT):
         del gymnasium.registry[env_id]
@@ -97,7 +98,7 @@ def test_a_replay_shows_every_observation() -> None:
     episode = recorded(FILMED, seed=7, num_steps=4)
     with rendering_env(FILMED) as env:
         assert env is not None
-        frames = replay(env, 7, episode.actions, episode.observations.agent_pos)
+        frames = np.stack(list(replay(env, 7, episode.actions, episode.observations.agent_pos)))
     sums = episode.observations.agent_pos[:, 0].astype(np.float64)
     assert frames[:, 0, 0, 0].tolist() == [int(50 * one) for one in sums]
 
@@ -130,7 +131,7 @@ def test_an_unknown_env_is_a_sentence() -> None:
 
 
 def frames_of(mp4: bytes) -> tuple[Any, list[Any]]:
-    with av.open(io.BytesIO(mp4)) as container:
+    with av.open(io.BytesIO(mp4), "r") as container:
         stream = container.streams.video[0]
         facts = (stream.codec_context.name, stream.codec_context.pix_fmt, stream.average_rate)
         return facts, [one.to_ndarray(format="rgb24") for one in container.decode(stream)]
@@ -157,7 +158,7 @@ def test_success_alone_ends_in_a_green_frame(success: bool) -> None:
 
 
 def test_even_noise_makes_a_light_film() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (6, 270, 480, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (2, 270, 480, 3), dtype=np.uint8)
     assert len(film(noise, fps=5, success=False).mp4) < FILM_BYTES
 
 

@@ -323,10 +323,13 @@ def test_films_of_the_same_start_stand_side_by_side_stage_one_left(filmed: tuple
     assert len(found) == 3
     for index, card in enumerate(found):
         shown = re.findall(r'<video src="data:video/mp4;base64,([^"]+)"', card)
-        assert [b64decode(one).decode() for one in shown] == [f"one {index}", f"two {index}"]
+        assert [b64decode(one).decode().strip() for one in shown] == [
+            f"one {index}",
+            f"two {index}",
+        ]
         assert card.count('poster="data:image/jpeg;base64,') == 2
         assert words(card).index("Stage 1") < words(card).index("Stage 2")
-    assert "Stage 1 ✓ success after 3 steps Stage 2 ✓ success after 3 steps" in words(found[0])
+    assert "Stage 1 ✓ success after 10 steps Stage 2 ✓ success after 10 steps" in words(found[0])
     assert "Stage 1 ✗ not within 140 steps Stage 2 ✓ success after 10 steps" in words(found[2])
     for wanted in ("autoplay", "muted", "loop", "controls", "playsinline"):
         assert html.count(f' {wanted}=""') == 6
@@ -337,7 +340,6 @@ def test_films_of_the_same_start_stand_side_by_side_stage_one_left(filmed: tuple
 
 
 def test_an_episode_that_the_env_ended_is_not_called_a_time_limit(filmed: tuple[Path, Path]):
-    assert "Stage 1 ✓ success after 8 steps" in words(cards(page(*filmed))[1])
     write_evaluation(filmed[0], 0, 4, instruction=EVIL, env=PICTURED)
     seen = words(cards(page(*filmed))[1])
     assert "Stage 1 ✗ ended by the env after 8 steps, without success" in seen
@@ -355,7 +357,7 @@ def test_many_large_films_leave_the_page_light(filmed: tuple[Path, Path]):
         write_films(run, 3, num_bytes=600_000)
     html = page(*filmed)
     assert len(cards(html)) == 2
-    assert "1 more were left out" in words(html)
+    assert "Left out, to keep the page light: 1 more." in words(html)
     assert len(html) < 5_000_000
 
 
@@ -394,7 +396,7 @@ def test_a_few_instructions_are_shown_one_by_one_hardest_first(one: Path):
     asking(one, [("push it", True), ("<b>pull", False), ("pull it", True), ("push it", True)])
     html = page(one)
     assert labels(html) == [
-        "all, n = 4",
+        "all starts, n = 4",
         "&lt;b&gt;pull, n = 1",
         "pull it, n = 1",
         "push it, n = 2",
@@ -409,7 +411,7 @@ def test_hundreds_of_instructions_are_grouped_by_word(one: Path):
     ]
     asking(one, asked)
     html = page(one)
-    assert labels(html) == ["all, n = 100", "red, n = 40", "blue, n = 60"]
+    assert labels(html) == ["all starts, n = 100", "red, n = 40", "blue, n = 60"]
     assert "“push the red cube to 0” and 99 other instructions" in words(html)
     assert "Different instructions 100" in words(html)
 

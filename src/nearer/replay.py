@@ -5,7 +5,7 @@ acts. What is filmed is checked: where the replay leaves the recorded path, ther
 """
 
 import io
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,8 @@ def replay(
     seed: int,
     actions: Float32[Array, "steps action"],
     agent_pos: Float32[Array, "obs joints"],
-) -> UInt8[Array, "obs h w 3"]:
-    """Return pictures of a recorded episode, from its first to its last observation.
+) -> Iterator[UInt8[Array, "h w 3"]]:
+    """Go through the pictures of a recorded episode, from its first to its last observation.
 
     Args:
         env: made with `rendering_env`.
@@ -102,23 +102,22 @@ def replay(
     """
     raw, _ = env.reset(seed=seed)
     _check_repeats(raw, agent_pos[0], seed, step=0)
-    frames = [_picture(env)]
+    yield _picture(env)
     for step, action in enumerate(actions, start=1):
         raw, *_ = env.step(action)
         _check_repeats(raw, agent_pos[step], seed, step)
-        frames.append(_picture(env))
-    return np.stack(frames)
+        yield _picture(env)
 
 
-def film(frames: UInt8[Array, "obs h w 3"], fps: int, *, success: bool) -> Film:
+def film(pictures: Iterable[UInt8[Array, "h w 3"]], fps: int, *, success: bool) -> Film:
     """Return pictures as a small film; after a success its last picture stands in a green frame.
 
     Args:
-        frames: pictures of any size.
+        pictures: of any size, but all of one; they are made small one by one.
         fps: control steps a second, so that the film runs as fast as the robot did.
         success: whether the episode ended with the instruction fulfilled.
     """
-    small = _shrunk(frames)
+    small = np.stack([_shrunk(one) for one in pictures])
     still = io.BytesIO()
     Image.fromarray(small[0]).save(still, "JPEG", quality=_STILL_QUALITY)
     last = _framed(small[-1]) if success else small[-1]
@@ -142,9 +141,9 @@ def films(env_id: str, episodes: Sequence[Episode]) -> Iterator[Film]:
         for episode in episodes if env else ():
             assert env is not None, "there are no episodes without an env"
             recorded = episode.observations.agent_pos
-            frames = replay(env, episode.seed, episode.actions, recorded)
+            pictures = replay(env, episode.seed, episode.actions, recorded)
             success = episode.ended is Ended.SUCCESS_TRUE
-            yield film(frames, control_rate(env), success=success)
+            yield film(pictures, control_rate(env), success=success)
 
 
 def write_film(one: Film, folder: Path, index: int) -> None:
@@ -194,12 +193,13 @@ def _picture(env: AnyEnv) -> UInt8[Array, "h w 3"]:
     return picture
 
 
-def _shrunk(frames: UInt8[Array, "obs h w 3"]) -> UInt8[Array, "obs _ _ 3"]:
-    """Return pictures at most _WIDTH wide, with even sides, as halved colours need."""
-    height, width = frames.shape[1:3]
+def _shrunk(picture: UInt8[Array, "h w 3"]) -> UInt8[Array, "_ _ 3"]:
+    """Return a picture at most _WIDTH wide, with even sides, as halved colours need."""
+    height, width = picture.shape[:2]
     scale = min(1.0, _WIDTH / width)
-    size = (_even(width * scale), _even(height * scale))
-    return np.stack([np.asarray(Image.fromarray(one).resize(size)) for one in frames])
+    return np.asarray(
+        Image.fromarray(picture).resize((_even(width * scale), _even(height * scale)))
+    )
 
 
 def _even(length: float) -> int:

@@ -47,7 +47,7 @@ class ReproduceConfig:
 
     which: tyro.conf.Positional[Literal["headline"]] = "headline"
     out: Path = Path("outputs/headline")
-    demonstrations: int = 3000
+    demonstrations: int = 2000
     shares: tuple[int, ...] = (10, 20, 80)
     seeds: tuple[int, ...] = (0, 1, 2)
     episodes: int = 300
@@ -109,17 +109,12 @@ def _series(config: ReproduceConfig, seed: int, share: int) -> Recipe:
     """Return the configs of one seed and share; they use the one data set."""
     recipe = tabletop(config.out / f"seed{seed}_share{share}", seed, quick=config.quick)
     data = config.out / "demonstrations"
-    evals = [
-        replace(
-            one, episodes=min(config.episodes, one.episodes) if config.quick else config.episodes
-        )
-        for one in (recipe.eval_sft, recipe.eval_improve)
-    ]
+    episodes = recipe.eval_sft.episodes if config.quick else config.episodes
     return replace(
         recipe,
         sft=replace(recipe.sft, data=str(data), share=share / 100),
-        eval_sft=evals[0],
-        eval_improve=evals[1],
+        eval_sft=replace(recipe.eval_sft, episodes=episodes, videos=0),
+        eval_improve=replace(recipe.eval_improve, episodes=episodes, videos=0),
     )
 
 

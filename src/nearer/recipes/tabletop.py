@@ -8,13 +8,14 @@ from pathlib import Path
 
 from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
 from nearer.improve import Practice
+from nearer.plateau import PlateauRule
 from nearer.recipes.recipe import Recipe
 from nearer.sft import SFTTraining
 
 ENV_ID = "nearer/TabletopBlock2Block-v0"
 TIME_LIMIT_STEPS = 80
 _EVALUATION_SEED = 0  # the test starts; nothing was ever tuned on them
-_ROBOTS = 32
+_ROBOTS = 16
 
 
 def tabletop(out: Path, seed: int = 0, episodes: int | None = None, quick: bool = False) -> Recipe:
@@ -34,7 +35,7 @@ def tabletop(out: Path, seed: int = 0, episodes: int | None = None, quick: bool 
             episodes=episodes or (40 if quick else 300),
             max_steps=TIME_LIMIT_STEPS,
             min_observations=5,
-            robots=_ROBOTS,
+            robots=32,
             seed=seed,
         ),
         sft=_sft(data, sft_run, seed, quick),
@@ -50,7 +51,7 @@ def _sft(data: Path, out: Path, seed: int, quick: bool) -> SFTConfig:
         out=out,
         calibration=Calibration(
             env=ENV_ID,
-            rollouts=20 if quick else 100,
+            rollouts=20 if quick else 60,
             rollout_steps=TIME_LIMIT_STEPS,
             min_precision=0.9,
         ),
@@ -68,15 +69,22 @@ def _sft(data: Path, out: Path, seed: int, quick: bool) -> SFTConfig:
 
 def _improve(run: Path, out: Path, seed: int, quick: bool) -> ImproveConfig:
     practice = Practice(
-        max_env_steps=5_000 if quick else 40_000,
-        updates_per_iteration=8,
+        max_env_steps=5_000 if quick else 32_000,
+        updates_per_iteration=10,
         batch_size=128,
         learning_rate=2e-4,
         weight_decay=1e-2,
         max_steps=TIME_LIMIT_STEPS,
         seed=seed,
     )
-    return ImproveConfig(run=run, env=ENV_ID, out=out, robots=_ROBOTS, practice=practice)
+    return ImproveConfig(
+        run=run,
+        env=ENV_ID,
+        out=out,
+        robots=_ROBOTS,
+        practice=practice,
+        plateau=PlateauRule(block_iterations=4, patience_blocks=3),
+    )
 
 
 def _evaluation(run: Path, quick: bool) -> EvalConfig:

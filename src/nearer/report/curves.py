@@ -17,6 +17,7 @@ from nearer.shapes import Array
 
 AUDIT_WINDOW = 3
 _MOST_BLOCKS = 40  # points of a curve over practice; more hide the trend
+_LOW_SUCCESS = 0.3
 _EPISODES = "practice/iteration_episodes"
 _ENV_STEPS = "practice/iteration_env_steps"
 
@@ -80,7 +81,8 @@ def paint_success(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> Paint
             window = RateOverPractice(episodes=np.array([mark.episodes]), rates=(rate,))
             _draw_rates(axes, window, mark.colour, marker="D", size=7)
             words = f"{100 * rate.value:.1f} % evaluated"
-            _label(axes, mark, rate.value, words, (8, -25) if mark.is_start else (2, -24))
+            below = -25 if rate.value > _LOW_SUCCESS else 12  # clear of the axis
+            _label(axes, mark, rate.value, words, (8 if mark.is_start else 2, below))
         axes.set_ylim(0, 1.06)
         axes.set_yticks(np.linspace(0, 1, 5))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

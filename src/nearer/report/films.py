@@ -43,7 +43,7 @@ class Clip:
     def verdict(self) -> str:
         """Return how it ended, in words."""
         if self.result.success:
-            return f"success after {self.num_steps:,} steps"
+            return f"success after {self.result.num_steps:,} steps"
         if self.num_steps < self.max_steps:
             return f"ended by the env after {self.num_steps:,} steps, without success"
         return f"not within {self.max_steps:,} steps"
@@ -70,7 +70,7 @@ def _lead(num_shown: int, num_starts: int) -> str:
         "simulator calls the instruction fulfilled."
     )
     if num_shown < num_starts:
-        words += f" {num_starts - num_shown} more were left out, to keep the page light."
+        words += f" Left out, to keep the page light: {num_starts - num_shown} more."
     return words
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from nearer.evaluate import EpisodeResult
 from nearer.intervals import Rate
-from nearer.report.draw import INK, STAGE_1, label_axes, picture, stage_two_colour
+from nearer.report.draw import INK, STAGE_1, picture, stage_two_colour
 from nearer.report.html import NOTHING, Html, aside, grid, key, panel, section, tag, whole
 from nearer.report.read import Report, RunFacts
 
@@ -20,7 +20,7 @@ _FEWEST_STARTS = 10  # a word in fewer has an interval that says nothing
 _LARGEST_SHARE = 0.9  # a word in more starts divides nothing
 _GRAMMAR = frozenset(("a", "an", "and", "at", "from", "in", "of", "on", "the", "to", "your"))
 _LABEL_CHARACTERS = 52
-_ROW_PX, _CHARACTER_PX, _BAR_PX, _HEAD_PX = 22, 6.4, 330, 66
+_ROW_PX, _CHARACTER_PX, _BAR_PX, _HEAD_PX = 22, 6.4, 330, 52
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def asked_for(report: Report) -> Html:
     found = _groups(asked)
     if not found:
         return NOTHING
-    groups = [Group(name="all", holds=lambda _: True), *_hardest_first(found, policies)]
+    groups = [Group(name="all starts", holds=lambda _: True), *_hardest_first(found, policies)]
     is_by_word = len(set(asked)) > _MOST_INSTRUCTIONS
     kind = "word" if is_by_word else "instruction"
     name = f"Success by {kind} of the instruction" if is_by_word else "Success by instruction"
@@ -69,7 +69,9 @@ def asked_for(report: Report) -> Html:
         margins=_margins(groups),
     )
     caption = "Bars are 95 % intervals; n counts the starts. Hardest first, by the last policy."
-    shown = grid(panel(f"Success by {kind}", figure, caption, marks), _how_to_read(asked))
+    shown = grid(
+        panel(f"All starts, then {kind} by {kind}", figure, caption, marks), _how_to_read(asked)
+    )
     return section("asked", name, tag("div", shown, css="by-word"))
 
 
@@ -80,8 +82,8 @@ def _how_to_read(asked: Sequence[str]) -> Html:
     words = (
         "With so many wordings a row holds all starts whose instruction has the word, so rows "
         f"overlap; words in fewer than {_FEWEST_STARTS} starts are left out. A word far below "
-        "the others is one the policy does not understand, or a thing it handles badly. Of "
-        "twenty rows one lies outside its interval by chance."
+        "the others is one the policy does not understand, or a thing it handles badly; but about "
+        "one interval in twenty misses the true rate by chance."
     )
     return aside(words, numbers)
 
@@ -153,7 +155,7 @@ def _size(groups: Sequence[Group]) -> tuple[int, int]:
 
 def _margins(groups: Sequence[Group]) -> tuple[float, float, float, float]:
     width, height = _size(groups)
-    return _name_px(groups) / width, 1 - 14 / width, 40 / height, 1 - 26 / height
+    return _name_px(groups) / width, 1 - 14 / width, 40 / height, 1 - 12 / height
 
 
 def _paint(groups: Sequence[Group], policies: Sequence[Policy]) -> Callable[[Axes], None]:
@@ -176,6 +178,6 @@ def _paint(groups: Sequence[Group], policies: Sequence[Policy]) -> Callable[[Axe
         axes.set(xlim=(0, 1), ylim=(len(groups) - 0.5, -0.5))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="y", visible=False)
-        label_axes(axes, x="share of starts that succeed", y="")
+        axes.set_xlabel("share of starts that succeed", fontsize=11)
 
     return paint

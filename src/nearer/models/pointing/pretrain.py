@@ -26,7 +26,7 @@ from nearer.models.pointing.objectives import matching_loss, naming_loss, pointi
 from nearer.models.pointing.sentences import words_of_the_corpus
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower, TowerConfig
 from nearer.models.pointing.vocabulary import ANYTHING_WORDS, COLOUR_WORDS, SHAPE_WORDS
-from nearer.models.pointing.weights import prepared, save_pointing
+from nearer.models.pointing.weights import described, load_pointing, prepared, save_pointing
 from nearer.progress import Progress, Watch
 
 _TRAINING_STREAM, _WEIGHTS_STREAM, _BATCH_STREAM = 1, 2, 3
@@ -43,6 +43,7 @@ class PretrainConfig:
 
     Attributes:
         out: folder for the weights.
+        start: folder of weights to go on from; none: ImageNet's eyes, the rest random.
         emoji: the unpacked npm package emoji-datasource-google; none: no emoji lie about.
         easy_vqa: let drawings of the package easy-vqa lie about.
         imagenet: start from ImageNet's Lite0; else its weights are random, to see what it gives.
@@ -59,6 +60,7 @@ class PretrainConfig:
     """
 
     out: Path = Path("outputs/pretrain")
+    start: Path | None = None
     emoji: Path | None = None
     easy_vqa: bool = True
     imagenet: bool = True
@@ -124,11 +126,13 @@ def pretrain(config: PretrainConfig, watch: Watch) -> Path:
 
 
 def new_tower(config: PretrainConfig, album: Sequence[Card] = ()) -> PointingTower:
-    """Return the tower before pretraining: ImageNet's eyes, and everything else random.
+    """Return the tower before pretraining, ImageNet's eyes and the rest random, or --start's.
 
     Raises:
         ConfigError: the package with ImageNet's weights is not installed.
     """
+    if config.start is not None:
+        return load_pointing(config.start).train()
     vocabulary = Vocabulary(words_of_the_corpus(" ".join(one.words for one in album).split()))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1000 * _WEIGHTS_STREAM + config.seed)
@@ -255,6 +259,7 @@ def _draw(rng: np.random.Generator, words: Sequence[str]) -> str:
 
 def _finished(config: PretrainConfig, tower: PointingTower, losses: dict[str, float]) -> Path:
     settings = asdict(config) | {"emoji": config.emoji is not None}
+    settings["start"] = None if config.start is None else described(config.start)
     for local in ("out", "workers"):  # of this machine, and of no effect on the weights
         settings.pop(local)
     facts = {

@@ -147,7 +147,7 @@ def draw_scene(
     camera = _draw_camera(rng, board)
     metres_per_px = _metres_per_px(camera)
     chosen = _draw_names(rng) if names is None else names
-    size = 0.5 * metres_per_px * _log_uniform(rng, 7.0, 16.0)
+    size = 0.5 * metres_per_px * _log_uniform(rng, 5.5, 15.0)
     things: list[Thing] = []
     height = rng.uniform(0.25, 1.7)
     for name in chosen:
@@ -283,7 +283,7 @@ def _draw_pole(
 ) -> Pole:
     radius = size * rng.uniform(0.3, 1.0)
     centre = camera.ground(rng.uniform(0.06, 0.94, (1, 2)))[0]
-    if things and rng.random() < 0.65:  # touching, or nearly
+    if things and rng.random() < 0.75:  # touching, or nearly
         thing = things[int(rng.integers(len(things)))]
         angle = rng.uniform(-np.pi, np.pi)
         far = radius + _reach(thing.outline) * rng.uniform(0.75, 1.0) + rng.exponential(0.01)
@@ -297,7 +297,7 @@ def _draw_pole(
         centre=centre,
         radius=float(radius),
         bottom=bottom,
-        top=bottom + radius * _log_uniform(rng, 6.0, 50.0),
+        top=bottom + radius * _log_uniform(rng, 3.5, 50.0),
         rgb=draw_colour(rng, colour) * rng.uniform(0.7, 1.3),
         tip=tip,
         head=float(radius * rng.uniform(1.5, 5)) if rng.random() < 0.25 else 0.0,

@@ -45,6 +45,11 @@ def load_pointing(folder: Path = SHIPPED) -> PointingTower:
     return prepared(tower).eval()
 
 
+def described(folder: Path) -> dict[str, Any]:
+    """Return the settings that weights were made with, as their JSON has them."""
+    return json.loads((folder / _DESCRIPTION).read_text())["settings"]
+
+
 def prepared(tower: PointingTower) -> PointingTower:
     """Return the tower laid out for speed: channels last, the frozen trunk in bfloat16."""
     tower.trunk.to(torch.bfloat16)
