@@ -49,7 +49,12 @@ UNITS = {
         "--deviate.success-bonus": "steps",
         "--deviate.past-iterations": "iterations",
     },
-    "eval": {"--episodes": "starts", "--max-steps": "control steps", "--robots": "simulators"},
+    "eval": {
+        "--episodes": "starts",
+        "--max-steps": "control steps",
+        "--robots": "simulators",
+        "--videos": "starts",
+    },
     "report": {},
     "demo": {"--episodes": "demonstrations"},
     "pretrain": {

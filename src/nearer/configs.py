@@ -290,7 +290,7 @@ def _rebuild(kind: Any, document: Any) -> Any:
     for name, value in values.items():
         if is_dataclass(hints[name]):
             values[name] = _rebuild(hints[name], value)
-        elif (hints[name] == Path | None and value is not None) or hints[name] is Path:
+        elif value is not None and hints[name] in (Path, Path | None):
             values[name] = Path(value)
     return kind(**values)
 

@@ -3,8 +3,8 @@
     L = L_BC + L_steps-to-go                                (paper, section 3.1)
 
 The checkpoint with the best held-out BC loss (or the last) starts the policy; the one with the
-best held-out steps-to-go loss becomes reward and success detector. Every minibatch is a function of the seed
-and the update's number, so a resumed run continues bit for bit.
+best held-out steps-to-go loss becomes reward and success detector. Every minibatch is a function
+of the seed and the update's number, so a resumed run continues bit for bit.
 """
 
 import math
