@@ -157,12 +157,16 @@ class CheapSight:
     """Stands in for a model's sight: as many numbers a frame, computed in no time."""
 
     def __init__(self, width: int) -> None:
-        self.identity, self.width = "cheap", width
+        self.identity, self.width, self.look_width = "cheap", width, width
 
     def look(self, images: Mapping[str, np.ndarray], instructions: Sequence[str]) -> np.ndarray:
         """Return some of the pixels."""
         flat = images[CAMERA].reshape(len(instructions), -1)
         return flat[:, : 97 * self.width : 97].astype(np.float32) / 255
+
+    def follow(self, before: np.ndarray | None, looks: np.ndarray) -> np.ndarray:
+        """Return the looks: nothing moves."""
+        return looks
 
 
 def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:

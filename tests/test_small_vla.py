@@ -16,6 +16,7 @@ from nearer.fleet.seeing import SeeingFleet
 from nearer.model import Inputs
 from nearer.models.build import build_model, new_model
 from nearer.models.geometry import Geometry, fit_plane, to_plane
+from nearer.models.pointing.following import follow, two_peaks
 from nearer.models.small_vla import SmallVLA, SmallVLAConfig
 from nearer.protocols import Camera, Spaces
 from nearer.shapes import Array
@@ -136,7 +137,7 @@ def test_a_sight_sees_alike_alone_and_in_company(model: SmallVLA) -> None:
     draw = np.random.default_rng(0)
     pictures = draw.integers(0, 255, (20, 96, 128, 3), dtype=np.uint8)
     together = model.sight.look({"front": pictures}, [INSTRUCTIONS[0]] * 20)
-    assert together.shape == (20, model.sight.width)
+    assert together.shape == (20, model.sight.look_width)
     alone = model.sight.look({"front": pictures[7:8]}, [INSTRUCTIONS[0]])
     assert np.allclose(together[7:8], alone, atol=0.02)
 
@@ -158,7 +159,8 @@ class CountingSight:
     """Reads a number off a picture and counts how many frames it was shown."""
 
     identity = "counting"
-    width = 1
+    look_width = 1
+    width = 2
 
     def __init__(self) -> None:
         self.shown = 0
@@ -167,6 +169,9 @@ class CountingSight:
         assert len(instructions) == len(images["eye"])
         self.shown += len(instructions)
         return images["eye"][:, 0, 0, :1].astype(np.float32)
+
+    def follow(self, before: Array | None, looks: Array) -> Array:
+        return np.hstack([looks, -np.ones_like(looks) if before is None else before[:, :1]])
 
 
 class PicturedFleet(CountingFleet):
@@ -192,8 +197,28 @@ def test_every_frame_is_looked_at_once_and_its_picture_let_go() -> None:
     fleet = SeeingFleet(PicturedFleet(3, goal_steps=9), sight)
     robots = np.arange(3)
     starts = fleet.reset(robots, [5, 6, 7])
-    assert starts.observation.features.tolist() == [[0], [0], [0]]
+    assert starts.observation.features.tolist() == [[0, -1]] * 3
     sensed = fleet.step(robots[1:], np.zeros((2, 1), np.float32))
-    assert sensed.observation.features.tolist() == [[1], [1]]
+    assert sensed.observation.features.tolist() == [[1, 0], [1, 0]]
     assert sensed.observation.images == {}
     assert sight.shown == 5
+
+
+def test_a_thing_does_not_leap_across_the_table() -> None:
+    before = np.array([[[0.5, 0.5, 0.9]]], dtype=np.float32)
+    seen = np.array([[[[0.1, 0.1, 0.6], [0.51, 0.5, 0.3]]]], dtype=np.float32)
+    assert follow(before, seen, aspect=4 / 3)[0, 0].tolist() == pytest.approx([0.51, 0.5, 0.3])
+    assert follow(None, seen, aspect=4 / 3)[0, 0].tolist() == pytest.approx([0.1, 0.1, 0.6])
+    sure = seen * np.array([1, 1, 0.01], dtype=np.float32)
+    sure[..., 0, 2] = 0.99
+    assert follow(before, sure, aspect=4 / 3)[0, 0, 0] == pytest.approx(0.1)
+
+
+def test_two_peaks_are_found_with_their_shares() -> None:
+    logits = torch.zeros(1, 1, 48, 64)
+    logits[0, 0, 10, 20] = 12.0
+    logits[0, 0, 30, 50] = 11.0
+    first, second = two_peaks(logits)[0, 0]
+    assert first[:2].tolist() == pytest.approx([20.5 / 64, 10.5 / 48], abs=0.01)
+    assert second[:2].tolist() == pytest.approx([50.5 / 64, 30.5 / 48], abs=0.01)
+    assert 0.6 < first[2] < 0.75 < (first[2] + second[2]) <= 1

@@ -98,9 +98,8 @@ class Spaces:
 class Sight(Protocol):
     """Turns pictures and an instruction into the numbers that the trained part of a model reads.
 
-    Attributes:
-        identity: equal for two sights that see the same; a hash of weights and settings.
-        width: numbers a frame.
+    A look is costly and knows one frame alone, so it is kept; `follow` is cheap and knows the
+    frame before.
     """
 
     @property
@@ -109,14 +108,27 @@ class Sight(Protocol):
         ...
 
     @property
+    def look_width(self) -> int:
+        """Count the numbers that a look at a frame gives."""
+        ...
+
+    @property
     def width(self) -> int:
-        """Count the numbers a frame becomes."""
+        """Count the features of a frame."""
         ...
 
     def look(
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
-    ) -> Float32[Array, "frames features"]:
-        """Return the features of frames, each seen with its instruction in mind."""
+    ) -> Float32[Array, "frames looks"]:
+        """Look at frames, each with its instruction in mind."""
+        ...
+
+    def follow(
+        self,
+        before: Float32[Array, "robots features"] | None,
+        looks: Float32[Array, "robots looks"],
+    ) -> Float32[Array, "robots features"]:
+        """Return the features of a frame, given those of the frame before; None at the start."""
         ...
 
 

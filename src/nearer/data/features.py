@@ -26,10 +26,10 @@ _ROWS_A_PART = 2048
 _ROWS_A_LOOK = 128
 
 
-def open_features(
+def open_looks(
     dataset: Dataset, sight: Sight, cache: Path | None = None, watch: Watch = unwatched
-) -> Float32[Array, "frames features"]:
-    """Return what a sight makes of every frame, seen with its episode's instruction in mind.
+) -> Float32[Array, "frames looks"]:
+    """Return what a sight's look at every frame gives, seen with its episode's instruction in mind.
 
     Computed now unless it has been before; continues where it was interrupted. Pictures are
     decoded on the way, which takes a small part of the time and no room on the disk.
@@ -50,7 +50,7 @@ def open_features(
             f"{sorted(dataset.info.features)}; use --model mlp, or record with a camera"
         )
     name = "features-" + hashlib.blake2b(sight.identity.encode(), digest_size=16).hexdigest()
-    shape = (dataset.info.total_frames, sight.width)
+    shape = (dataset.info.total_frames, sight.look_width)
     features = CachedArray(name=name, shape=shape, dtype="float32", mode="c")
 
     def look(path: Path) -> None:
@@ -58,6 +58,23 @@ def open_features(
         _join_parts(path, shape)
 
     return features.open(dataset, cache, look)
+
+
+def open_features(
+    dataset: Dataset, sight: Sight, cache: Path | None = None, watch: Watch = unwatched
+) -> Float32[Array, "frames features"]:
+    """Return the features of every frame: looks that are followed through each episode.
+
+    Looks are kept on disk, see `open_looks`; following them takes no time worth keeping.
+    """
+    looks = open_looks(dataset, sight, cache, watch)
+    features = np.zeros((len(looks), sight.width), dtype=np.float32)
+    starts, lengths = dataset.episode_starts, dataset.episode_lengths
+    features[starts] = sight.follow(None, looks[starts])
+    for step in range(1, int(lengths.max())):
+        rows = starts[lengths > step] + step
+        features[rows] = sight.follow(features[rows - 1], looks[rows])
+    return features
 
 
 def _write_parts(dataset: Dataset, sight: Sight, path: Path, watch: Watch) -> None:
@@ -86,7 +103,7 @@ def _look(
     }
     episodes: list[int] = dataset.columns["episode_index"][rows].tolist()
     found = np.asarray(sight.look(images, [instructions[row] for row in episodes]), np.float32)
-    assert found.shape == (len(rows), sight.width), f"{found.shape} must be of width {sight.width}"
+    assert found.shape == (len(rows), sight.look_width), f"{found.shape} is no look of {sight}"
     wrong = np.flatnonzero(~np.isfinite(found).all(axis=1))
     if len(wrong):
         raise DatasetError(

@@ -24,6 +24,7 @@ class SeeingFleet:
         self._fleet = fleet
         self._sight = sight
         self._instructions = [""] * fleet.num_robots
+        self._features = np.zeros((fleet.num_robots, sight.width), dtype=np.float32)
 
     @property
     def num_robots(self) -> int:
@@ -40,14 +41,17 @@ class SeeingFleet:
         starts = self._fleet.reset(robots, seeds)
         for robot, instruction in zip(robots.tolist(), starts.instructions, strict=True):
             self._instructions[robot] = instruction
-        return replace(starts, observation=self._seen(robots, starts.observation))
+        looks = self._look(robots, starts.observation)
+        return replace(starts, observation=self._seen(robots, starts.observation, None, looks))
 
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
         """Step the fleet's robots and look at what they see."""
         sensed = self._fleet.step(robots, actions)
-        return replace(sensed, observation=self._seen(robots, sensed.observation))
+        looks = self._look(robots, sensed.observation)
+        before = self._features[robots]
+        return replace(sensed, observation=self._seen(robots, sensed.observation, before, looks))
 
     def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
         """Return the fleet's truth of now; the sight never asks."""
@@ -57,10 +61,20 @@ class SeeingFleet:
         """Close the fleet."""
         self._fleet.close()
 
-    def _seen(self, robots: Int64[Array, "robots"], observation: Observation) -> Observation:
+    def _look(self, robots: Int64[Array, "robots"], observation: Observation) -> Array:
         instructions = [self._instructions[robot] for robot in cast(list[int], robots.tolist())]
-        features = self._sight.look(observation.images, instructions)
-        return replace(observation, images={}, features=np.asarray(features, dtype=np.float32))
+        return self._sight.look(observation.images, instructions)
+
+    def _seen(
+        self,
+        robots: Int64[Array, "robots"],
+        observation: Observation,
+        before: Array | None,
+        looks: Array,
+    ) -> Observation:
+        features = self._sight.follow(before, looks)
+        self._features[robots] = features
+        return replace(observation, images={}, features=features)
 
 
 def seeing(fleet: Fleet, sight: Sight | None) -> Fleet:

@@ -24,8 +24,9 @@ from nearer.errors import ConfigError
 from nearer.limits import check_settings
 from nearer.model import FoundationModel, Inputs
 from nearer.models.geometry import Geometry
+from nearer.models.pointing.following import NUM_PEAKS, follow, two_peaks
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
-from nearer.protocols import Randomness, Sight, Spaces
+from nearer.protocols import Camera, Randomness, Sight, Spaces
 from nearer.shapes import Array
 from nearer.steps_to_go import StepsToGoBins
 
@@ -69,7 +70,7 @@ class CameraSight:
     """The frozen tower behind one camera: where the things are that an instruction names."""
 
     tower: PointingTower
-    camera: str
+    camera: Camera
 
     @property
     def identity(self) -> str:
@@ -77,21 +78,37 @@ class CameraSight:
         return f"{self.camera}-{weights_hash(self.tower)}"
 
     @property
+    def look_width(self) -> int:
+        """Count the numbers of a look: two peaks a thing."""
+        return NUM_SLOTS * NUM_PEAKS * _NUMBERS_A_POINT
+
+    @property
     def width(self) -> int:
-        """Count the numbers a frame becomes: three a thing pointed at."""
+        """Count the features of a frame: one point a thing."""
         return NUM_SLOTS * _NUMBERS_A_POINT
 
     def look(
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
-    ) -> Float32[Array, "frames features"]:
-        """Return u, v and certainty of every thing, in pictures of this camera."""
-        pictures = torch.from_numpy(images[self.camera])
+    ) -> Float32[Array, "frames looks"]:
+        """Return u, v and share of the two likeliest places of every thing named."""
+        pictures = torch.from_numpy(images[self.camera.name])
+        parts: list[Tensor] = []
         with torch.inference_mode():
-            parts = [
-                self.tower.see(pictures[i : i + _AT_ONCE], instructions[i : i + _AT_ONCE])
-                for i in range(0, len(pictures), _AT_ONCE)
-            ]
-        return torch.cat(parts).numpy()
+            for first in range(0, len(pictures), _AT_ONCE):
+                rows = slice(first, first + _AT_ONCE)
+                parts.append(two_peaks(self.tower.attend(pictures[rows], instructions[rows])))
+        return torch.cat(parts).flatten(1).numpy()
+
+    def follow(
+        self,
+        before: Float32[Array, "robots features"] | None,
+        looks: Float32[Array, "robots looks"],
+    ) -> Float32[Array, "robots features"]:
+        """Return u, v and share of every thing, where it can be, given the frame before."""
+        seen = looks.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
+        known = None if before is None else before.reshape(-1, NUM_SLOTS, _NUMBERS_A_POINT)
+        aspect = self.camera.width / self.camera.height
+        return follow(known, seen, aspect).reshape(len(looks), self.width)
 
 
 class ActionHead(nn.Module):
@@ -171,7 +188,7 @@ class SmallVLA(FoundationModel):
     @property
     def sight(self) -> Sight:
         """Return the frozen tower behind the first camera."""
-        return CameraSight(self.tower, self.spaces.cameras[0].name)
+        return CameraSight(self.tower, self.spaces.cameras[0])
 
     def train(self, mode: bool = True) -> "SmallVLA":
         """Set the mode of the trained part; the tower always stays as it serves."""

@@ -63,8 +63,8 @@ def naming_loss(
 ) -> Float[Tensor, ""]:
     """Return the cross-entropy of the right word at every thing's place, among all such words.
 
-    Every thing in a picture teaches, not only those that a sentence names: in trials, 400 updates
-    of pointing alone left shapes at chance. Source: Li et al. 2022 (GLIP), arXiv:2112.03857, where
-    regions are aligned with words.
+    Every thing in a picture teaches, not only those that a sentence names. Worth little: after 500
+    updates without it, wrong things rose from 0.33 to 0.34, of unseen names from 0.33 to 0.36 (one
+    seed, n = 300). Source: Li et al. 2022 (GLIP), arXiv:2112.03857, where regions meet words.
     """
     return cross_entropy(sharpness * at_things @ words.T, right)

@@ -97,9 +97,15 @@ class PointingTower(nn.Module):
             pictures: RGB, 96 rows by 128 columns.
             sentences: one a picture.
         """
+        return peaks(self.attend(pictures, sentences)).flatten(1)
+
+    @torch.inference_mode()
+    def attend(
+        self, pictures: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
+    ) -> Float[Tensor, "frames slots rows columns"]:
+        """Return how well every cell fits what the slots of each sentence look for."""
         queries = self._remembered(sentences)
-        keys = self.keys(pictures, self.maps(pictures))
-        return peaks(self.logits(keys, queries)).flatten(1)
+        return self.logits(self.keys(pictures, self.maps(pictures)), queries)
 
     def forward(
         self, pictures: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
