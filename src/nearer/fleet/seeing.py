@@ -41,17 +41,15 @@ class SeeingFleet:
         starts = self._fleet.reset(robots, seeds)
         for robot, instruction in zip(robots.tolist(), starts.instructions, strict=True):
             self._instructions[robot] = instruction
-        looks = self._look(robots, starts.observation)
-        return replace(starts, observation=self._seen(robots, starts.observation, None, looks))
+        return replace(starts, observation=self._seen(robots, starts.observation, None))
 
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
         """Step the fleet's robots and look at what they see."""
         sensed = self._fleet.step(robots, actions)
-        looks = self._look(robots, sensed.observation)
         before = self._features[robots]
-        return replace(sensed, observation=self._seen(robots, sensed.observation, before, looks))
+        return replace(sensed, observation=self._seen(robots, sensed.observation, before))
 
     def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
         """Return the fleet's truth of now; the sight never asks."""
@@ -61,17 +59,11 @@ class SeeingFleet:
         """Close the fleet."""
         self._fleet.close()
 
-    def _look(self, robots: Int64[Array, "robots"], observation: Observation) -> Array:
-        instructions = [self._instructions[robot] for robot in cast(list[int], robots.tolist())]
-        return self._sight.look(observation.images, instructions)
-
     def _seen(
-        self,
-        robots: Int64[Array, "robots"],
-        observation: Observation,
-        before: Array | None,
-        looks: Array,
+        self, robots: Int64[Array, "robots"], observation: Observation, before: Array | None
     ) -> Observation:
+        instructions = [self._instructions[robot] for robot in cast(list[int], robots.tolist())]
+        looks = self._sight.look(observation.images, instructions)
         features = self._sight.follow(before, looks)
         self._features[robots] = features
         return replace(observation, images={}, features=features)
