@@ -53,7 +53,7 @@ def asked_for(report: Report) -> Html:
     """Return success by instruction or word; nothing where everything asked for is the same."""
     policies = _policies(report)
     asked = [one.instruction for policy in policies for one in policy.results]
-    found = _groups(asked)
+    found = _groups(asked, len(policies))
     if not found:
         return NOTHING
     groups = [Group(name="all starts", holds=lambda _: True), *_hardest_first(found, policies)]
@@ -106,7 +106,7 @@ def _policies(report: Report) -> list[Policy]:
     ]
 
 
-def _groups(asked: Sequence[str]) -> list[Group]:
+def _groups(asked: Sequence[str], num_policies: int) -> list[Group]:
     """Return instructions, or words where there are many; none where nothing differs."""
     different = sorted(set(asked))
     if len(different) < 2:
@@ -115,7 +115,8 @@ def _groups(asked: Sequence[str]) -> list[Group]:
         return [Group(name=one, holds=one.__eq__) for one in different]
     counts = Counter(word for one in asked for word in _words(one))
     most = _LARGEST_SHARE * len(asked)
-    telling = [word for word, count in counts.most_common() if _FEWEST_STARTS <= count <= most]
+    fewest = _FEWEST_STARTS * num_policies  # each start was asked of every policy
+    telling = [word for word, count in counts.most_common() if fewest <= count <= most]
     return [_with_word(word) for word in telling[:_MOST_WORDS]]
 
 
