@@ -181,7 +181,9 @@ def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     data = load_demonstrations(dataset)
     model = new_model(SmallVLAConfig(), data.spaces, data.instructions, 0)
     assert model.sight is not None
-    data = load_demonstrations(dataset, CheapSight(model.sight.width), folder / "cache-features")
+    data = load_demonstrations(
+        dataset, CheapSight(model.sight.width), cache=folder / "cache-features"
+    )
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     training = SFTTraining(updates=updates, validate_every=updates)
     waited_s = 0.0

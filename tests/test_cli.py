@@ -22,6 +22,7 @@ UNITS = {
     },
     "sft": {
         "--updates": "gradient updates",
+        "--sight-updates": "gradient updates",
         "--batch-size": "frames",
         "--warmup-updates": "updates",
         "--validate-every": "updates",
@@ -46,6 +47,9 @@ UNITS = {
         "--min-gain": "relative",
         "--audit-every": "iterations",
         "--audit-episodes": "episodes",
+        "--min-precision": "share",
+        "--min-recall": "share",
+        "--min-trials": "episodes",
         "--deviate.success-bonus": "steps",
         "--deviate.past-iterations": "iterations",
     },

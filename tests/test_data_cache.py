@@ -16,7 +16,8 @@ import torch
 import nearer.data.features as features_room
 import nearer.data.frames as frames_room
 from nearer.data.cache import dataset_identity, default_cache
-from nearer.data.features import open_features
+from nearer.data.features import adapt_sight
+from nearer.data.features import open_features as open_some
 from nearer.data.frames import open_frames
 from nearer.data.reader import Dataset, open_dataset
 from nearer.data.schema import Feature
@@ -97,6 +98,11 @@ class MeanColour:
 
     def follow(self, before, looks):
         return looks
+
+
+def open_features(dataset, sight, cache):
+    """The features of all episodes."""
+    return open_some(dataset, sight, np.arange(len(dataset.episode_lengths)), cache)
 
 
 def small_blocks(monkeypatch) -> None:
@@ -201,6 +207,7 @@ def test_a_watcher_sees_every_frame_done(dataset, cache, monkeypatch):
 
 KILLED = """
 import os, signal, sys
+import numpy as np
 from pathlib import Path
 import nearer.data.frames, nearer.data.features
 from nearer.data.reader import open_dataset
@@ -233,7 +240,7 @@ def test_a_kill_leaves_no_half_frames(dataset, cache):
 
 def test_a_kill_while_looking_loses_the_part_in_flight_alone(dataset, cache, monkeypatch):
     whole = open_features(dataset, MeanColour(), cache.with_name("other")).copy()
-    kill_in_the_middle(dataset, cache, "features.open_features(dataset, MeanColour()")
+    kill_in_the_middle(dataset, cache, "features.open_features(dataset, MeanColour(), np.arange(4)")
     small_blocks(monkeypatch)
     sight = MeanColour()
     np.testing.assert_array_equal(open_features(dataset, sight, cache), whole)
@@ -303,10 +310,58 @@ def test_features_are_computed_once_for_each_sight(dataset, cache, decoded):
     assert other.looks == NUM_FRAMES
 
 
+class LearningColour(MeanColour):
+    """A sight that learns: how bright the frames of its films are on average."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.brightness = np.zeros(1, np.float32)
+        self.lessons = 0
+
+    def weights(self):
+        return self.brightness
+
+    def take(self, weights):
+        self.brightness = np.array(weights)
+        self.identity = f"brightness {weights}"
+
+    def learn(self, films, updates, rng, watch=None):
+        self.lessons += 1
+        assert films.instructions == ["push far left", "push left"]
+        assert len(films.looks) == len(films.rows) == sum(films.episode_lengths) == 7 + 5
+        mean = films.pictures["top"][films.rows].mean(dtype=np.float64)
+        self.take(np.array([mean], np.float32))
+
+
+def test_a_sight_learns_once_from_the_episodes_it_is_shown(dataset, cache):
+    shown, whole = np.array([3, 0]), dataset.frames(KEY, np.arange(NUM_FRAMES))
+    sight = LearningColour()
+    adapt_sight(dataset, sight, shown, 5, seed=0, cache=cache)
+    expected = np.concatenate([whole[17:24], whole[:5]]).mean(dtype=np.float64)
+    assert sight.brightness[0] == pytest.approx(expected)
+    again = LearningColour()
+    adapt_sight(dataset, again, shown, 5, seed=0, cache=cache)
+    assert (again.lessons, again.looks) == (0, 0)
+    assert again.brightness.tolist() == sight.brightness.tolist()
+    adapt_sight(dataset, again, shown, 5, seed=1, cache=cache)
+    assert again.lessons == 1
+
+
+def test_demonstrations_may_be_some_episodes_in_any_order(dataset, cache):
+    some = load_demonstrations(dataset, MeanColour(), np.array([3, 0]), cache)
+    every = load_demonstrations(dataset, MeanColour(), cache=cache)
+    rows = [*range(17, 24), *range(5)]
+    assert some.features.tolist() == every.features[rows].tolist()
+    assert some.actions.tolist() == every.actions[rows].tolist()
+    assert some.steps_to_go.tolist() == every.steps_to_go[rows].tolist()
+    assert some.instructions == (every.instructions[3], every.instructions[0])
+    assert some.episode_lengths.tolist() == [7, 5]
+
+
 def test_features_are_a_tensor_of_demonstrations(tmp_path, cache):
     root = recorded(tmp_path / "set").root
     dataset = open_dataset(root)
-    demonstrations = load_demonstrations(dataset, MeanColour(), cache)
+    demonstrations = load_demonstrations(dataset, MeanColour(), cache=cache)
     features = demonstrations.inputs(torch.tensor([23, 0])).features
     expected = open_features(dataset, MeanColour(), cache)[[23, 0]]
     assert features.tolist() == expected.tolist()

@@ -9,8 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from nearer.data.cameras import camera_key, cameras_of, check_cameras
-from nearer.data.checks import check_fps
+from nearer.data.cameras import camera_key, cameras_of
 from nearer.data.reader import open_dataset
 from nearer.data.schema import Feature
 from nearer.data.store import (
@@ -171,20 +170,10 @@ def test_cameras_are_found_under_lerobots_keys(tmp_path):
     assert camera_key(dataset, "wrist") == "observation.images.wrist"
 
 
-def test_a_missing_camera_and_another_size_are_refused():
+def test_a_missing_camera_is_refused():
     dataset = open_dataset(SAMPLES / "video")
-    check_cameras(dataset, [Camera("top", 96, 128)])
     with pytest.raises(DatasetError, match=r"camera 'wrist' .* got the cameras \['top'\]; record"):
-        check_cameras(dataset, [Camera("wrist", 96, 128)])
-    with pytest.raises(DatasetError, match="of 48 x 64 pixels, got 96 x 128; record"):
-        check_cameras(dataset, [Camera("top", 48, 64)])
-
-
-def test_another_control_rate_is_refused():
-    dataset = open_dataset(SAMPLES / "video")
-    check_fps(dataset, 10)
-    with pytest.raises(DatasetError, match=r"control rate of 5 Hz, got 10 Hz; record at 5 Hz"):
-        check_fps(dataset, 5)
+        camera_key(dataset, "wrist")
 
 
 def test_a_data_set_without_states_needs_a_model_that_sees(tmp_path):

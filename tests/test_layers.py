@@ -11,9 +11,9 @@ import nearer
 
 SOURCE = Path(nearer.__file__).parent
 LAYERS = (
-    ("errors", "limits", "shapes"),
+    ("cores", "errors", "limits", "shapes"),
     ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress", "actions"),
-    ("protocols", "plateau"),
+    ("protocols", "plateau", "wrapper"),
     ("model", "calibrate"),
     ("collect", "score", "batch", "demonstrations", "checkpoint"),
     ("run",),
@@ -28,7 +28,7 @@ LAYERS = (
 TRUTH_READERS = {
     "audit.py", "evaluate.py", "commands/collect.py", "commands/improve.py", "testing.py",
     "envs/point_mass.py", "envs/tabletop/env.py", "envs/tabletop/station.py",
-    "fleet/in_process.py", "fleet/seeing.py", "protocols.py",
+    "fleet/in_process.py", "protocols.py", "wrapper.py",
 }  # fmt: skip
 ROBOT_SIDE = ("episode", "protocols", "collect", "seeds", "fleet.in_process", "envs.point_mass")
 

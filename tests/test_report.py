@@ -422,6 +422,14 @@ def test_a_late_checkpoint_that_starts_the_policy_is_said(tmp_path: Path):
     assert "Last: policy 1.500 nats at update 300" in seen
     assert "Best held-out: reward model 3.200 nats at update 300" in seen
     assert "The last checkpoint starts the policy" in seen
+    assert "The one with the best held-out steps-to-go loss becomes reward" in seen
+
+
+def test_a_late_checkpoint_that_becomes_the_reward_is_said(tmp_path: Path):
+    late = {"training": {"reward_checkpoint": "last"}}
+    seen = words(page(write_stage_one(tmp_path / "one", late)))
+    assert "Last: reward model" in seen
+    assert "The last one becomes reward and success detector" in seen
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, one: Path):

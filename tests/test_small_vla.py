@@ -16,9 +16,10 @@ from nearer.fleet.seeing import SeeingFleet
 from nearer.model import Inputs
 from nearer.models.build import build_model, new_model
 from nearer.models.geometry import Geometry, fit_plane, to_plane
-from nearer.models.pointing.following import follow, two_peaks
+from nearer.models.pointing.adapt import path_targets
+from nearer.models.pointing.following import follow, trace, two_peaks
 from nearer.models.small_vla import SmallVLA, SmallVLAConfig
-from nearer.protocols import Camera, Spaces
+from nearer.protocols import AdaptableSight, Camera, Films, Spaces
 from nearer.shapes import Array
 from nearer.testing import CountingFleet, check_model
 
@@ -212,6 +213,58 @@ def test_a_thing_does_not_leap_across_the_table() -> None:
     sure = seen * np.array([1, 1, 0.01], dtype=np.float32)
     sure[..., 0, 2] = 0.99
     assert follow(before, sure, aspect=4 / 3)[0, 0, 0] == pytest.approx(0.1)
+
+
+def test_hindsight_settles_a_frame_in_which_a_thing_is_hidden() -> None:
+    right, wrong = [0.5, 0.5], [0.1, 0.1]
+    looks = np.array([[[[*right, 0.9], [*wrong, 0.05]]]] * 5, dtype=np.float32)
+    looks[0] = [[[*wrong, 0.8], [*right, 0.1]]]  # follow() would start at the wrong place
+    looks[3] = [[[*wrong, 0.7], [*right, 0.2]]]
+    path = trace(looks, aspect=4 / 3)
+    np.testing.assert_allclose(path[:, 0, :2], [right] * 5)
+    np.testing.assert_allclose(path[:, 0, 2], [0.1, 0.9, 0.9, 0.2, 0.9])
+
+
+def test_a_thing_that_is_never_clear_teaches_nothing() -> None:
+    looks = np.zeros((3, 2, 2, 3), dtype=np.float32)
+    looks[:, 0, 0] = [0.5, 0.5, 0.9]
+    looks[:, 1, 0] = [0.5, 0.5, 0.4]
+    targets = path_targets(looks, np.array([1, 2]), aspect=4 / 3)
+    assert targets[:, 0, 2].tolist() == pytest.approx([0.9] * 3)
+    assert targets[:, 1, 2].tolist() == [0.0] * 3
+
+
+def test_a_sight_learns_from_films_and_keeps_what_it_learned(model: SmallVLA) -> None:
+    sight = model.sight
+    assert isinstance(sight, AdaptableSight)
+    before, name = sight.weights(), sight.identity
+    rng = np.random.default_rng(0)
+    pictures = {"front": rng.integers(0, 256, (6, 96, 128, 3), dtype=np.uint8)}
+    pictures["front"][:, 56:60, 36:42] = 255  # at (0.3, 0.6), in the middle of noise
+    looks = np.tile(np.float32([0.3, 0.6, 0.9, 0.8, 0.8, 0.1]), (4, 3))
+    films = Films(
+        pictures=pictures,
+        rows=np.array([5, 1, 2, 0]),
+        looks=looks,
+        episode_lengths=np.array([2, 2]),
+        instructions=["push the red moon to the blue cube", "push the blue cube to the red moon"],
+    )
+
+    def fit() -> float:
+        shown = torch.from_numpy(pictures["front"][5:6])
+        found = model.tower.attend(shown, films.instructions[:1])[0, 0]
+        return float(found.flatten().log_softmax(0).reshape(found.shape)[28:30, 18:21].max())
+
+    was = fit()
+    sight.learn(films, 8, rng)
+    learned, now = sight.weights(), fit()
+    assert now > was + 1
+    assert sight.identity != name
+    sight.take(before)
+    assert sight.identity == name
+    sight.take(learned)
+    assert fit() == now
+    assert not any(one.requires_grad for one in model.tower.parameters())
 
 
 def test_two_peaks_are_found_with_their_shares() -> None:

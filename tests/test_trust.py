@@ -1,19 +1,30 @@
 """Intervals, calibration, audits, alarm and plateau: the numbers people decide by."""
 
+import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nearer.audit import Audit, Auditor, AuditPlan, WitnessedFleet, alarm
+from nearer.audit import Audit, Auditor, AuditPlan, WitnessedFleet, alarm, read_audits
 from nearer.calibrate import LabelledEpisode, choose_threshold, detector_curve, reliability
 from nearer.collect import collect
 from nearer.episode import Ended, ScoredEpisode
 from nearer.errors import ConfigError
-from nearer.evaluate import EpisodeResult, Evaluation, compare, eval_info, evaluate, evaluation_of
+from nearer.evaluate import (
+    EpisodeResult,
+    Evaluation,
+    TruthJudge,
+    compare,
+    eval_info,
+    evaluate,
+    evaluation_of,
+)
 from nearer.intervals import Rate, sign_test
 from nearer.plateau import PlateauRule
+from nearer.protocols import Judge
 from nearer.testing import CountingFleet, CountJudge, EchoPolicy
 
 
@@ -84,6 +95,9 @@ def test_reliability_of_a_perfect_and_of_a_biased_model() -> None:
     assert np.abs(np.array(nominal) - biased["observed"]).max() > 0.1
 
 
+PLAN = AuditPlan()
+
+
 def audits(*rows: tuple[int, int, int, float]) -> list[Audit]:
     """(detected, right, fulfilled, progress) of 30 audited episodes each."""
     return [
@@ -102,32 +116,60 @@ def audits(*rows: tuple[int, int, int, float]) -> list[Audit]:
 
 def test_no_alarm_while_truth_follows() -> None:
     rising = audits(*[(20 + i, 20 + i, 21 + i, 30.0 + 2 * i) for i in range(9)])
-    assert [alarm(rising[:n]) for n in range(1, 10)] == [None] * 9
+    assert [alarm(rising[:n], PLAN) for n in range(1, 10)] == [None] * 9
 
 
 def test_no_alarm_at_the_ceiling() -> None:
-    assert alarm(audits(*[(30, 30, 30, 30.0 + 3 * i) for i in range(8)])) is None
+    assert alarm(audits(*[(30, 30, 30, 30.0 + 3 * i) for i in range(8)]), PLAN) is None
 
 
 def test_alarm_when_progress_rises_and_success_does_not() -> None:
-    raised = alarm(audits(*[(20, 19, 20, 30.0)] * 3, *[(20, 19, 17, 40.0)] * 3))
+    raised = alarm(audits(*[(20, 19, 20, 30.0)] * 3, *[(18, 17, 17, 40.0)] * 3), PLAN)
     assert raised is not None
     assert "predicted progress rose by 10.0 steps" in raised
 
 
 def test_alarm_when_the_detector_is_fooled() -> None:
-    raised = alarm(audits(*[(28, 10, 11, 30.0)] * 3))
+    raised = alarm(audits(*[(28, 10, 11, 30.0)] * 3), PLAN)
     assert raised is not None
     assert "precision fell to" in raised
 
 
-def test_audits_compare_with_the_truth_of_each_episode(tmp_path: Path) -> None:
-    # the judge claims success after 5 steps, the truth comes after 7: nothing it ends is right
-    fleet = WitnessedFleet(CountingFleet(4, goal_steps=7))
-    episodes = list(
-        collect(fleet, EchoPolicy(), CountJudge(5), seeds=iter(range(1, 13)), max_steps=9)
-    )
-    scored = [
+def test_an_alarm_of_precision_needs_ten_detections() -> None:
+    assert Rate(successes=0, total=1).interval[1] < PLAN.min_precision
+    assert alarm(audits((1, 0, 0, 30.0)), PLAN) is None
+    assert alarm(audits(*[(3, 0, 0, 30.0)] * 3), PLAN) is None
+    raised = alarm(audits((4, 0, 0, 30.0), (3, 0, 0, 30.0), (3, 0, 0, 30.0)), PLAN)
+    assert raised is not None
+    assert "precision fell to 0.000 [0.000, 0.278] (n = 10)" in raised
+    assert alarm(audits((1, 0, 0, 30.0)), AuditPlan(min_trials=1)) is not None
+    assert alarm(audits((30, 20, 20, 30.0)), AuditPlan(min_precision=0.5)) is None
+
+
+def test_alarm_when_the_detector_misses_most_successes() -> None:
+    # the recall of a run that practice made worse, docs/log.md of 2026-11-22
+    raised = alarm(audits(*[(5, 5, 22, 30.0)] * 3), PLAN)
+    assert raised is not None
+    assert "recall fell to 0.227 [0.143, 0.342] (n = 66)" in raised
+    assert "raise --threshold" in raised
+    assert alarm(audits(*[(5, 5, 22, 30.0)] * 3), AuditPlan(min_recall=0.3)) is None
+    # the interval of 12 of 30 still holds one half
+    assert alarm(audits((12, 12, 30, 30.0)), PLAN) is None
+
+
+def test_an_alarm_of_recall_needs_ten_fulfilled_episodes() -> None:
+    assert alarm(audits(*[(0, 0, 3, 30.0)] * 3), PLAN) is None
+    raised = alarm(audits(*[(0, 0, 3, 30.0)] * 2, (0, 0, 4, 30.0)), PLAN)
+    assert raised is not None
+    assert "recall fell to 0.000" in raised
+    # only the last three audits count
+    assert alarm(audits((0, 0, 30, 30.0), *[(20, 20, 20, 30.0)] * 3), PLAN) is None
+
+
+def scored_with(fleet: WitnessedFleet, judge: Judge) -> list[ScoredEpisode]:
+    """Twelve episodes, with a model that says nothing."""
+    episodes = collect(fleet, EchoPolicy(), judge, seeds=iter(range(1, 13)), max_steps=9)
+    return [
         ScoredEpisode(
             episode=one,
             steps_to_go=np.zeros(one.num_steps + 1, dtype=np.float32),
@@ -139,6 +181,30 @@ def test_audits_compare_with_the_truth_of_each_episode(tmp_path: Path) -> None:
         )
         for one in episodes
     ]
+
+
+def test_episodes_that_the_truth_ended_say_nothing_of_the_detector(tmp_path: Path) -> None:
+    fleet = WitnessedFleet(CountingFleet(4, goal_steps=7))
+    scored = scored_with(fleet, TruthJudge(fleet))
+    plan = AuditPlan(min_trials=1)
+    report = Auditor(plan, fleet, 0, tmp_path / "audits.jsonl").check(0, scored)
+    assert report.record["audit/success"] == pytest.approx(8 / 12)
+    assert not report.record.keys() & {"audit/precision", "audit/recall"}
+    assert report.alarm is None
+
+
+def test_audits_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    (expected,) = audits((20, 19, 20, 30.0))
+    line = asdict(expected)
+    del line["ended_on_truth"]
+    (tmp_path / "audits.jsonl").write_text(json.dumps(line) + "\n")
+    assert read_audits(tmp_path / "audits.jsonl") == [expected]
+
+
+def test_audits_compare_with_the_truth_of_each_episode(tmp_path: Path) -> None:
+    # the judge claims success after 5 steps, the truth comes after 7: nothing it ends is right
+    fleet = WitnessedFleet(CountingFleet(4, goal_steps=7))
+    scored = scored_with(fleet, CountJudge(5))
     plan = AuditPlan(audit_every=2, audit_episodes=100)
     auditor = Auditor(plan, fleet, 0, tmp_path / "audits.jsonl")
     record = auditor.check(0, scored).record

@@ -18,11 +18,12 @@ from nearer.episode import Ended, Episode, ScoredEpisode
 from nearer.improve import AuditReport
 from nearer.intervals import Rate
 from nearer.limits import check_settings
-from nearer.protocols import Fleet, Sensed, Spaces, Starts
+from nearer.protocols import Fleet, Sensed, Starts
 from nearer.run import read_lines, write_lines, written
 from nearer.score import progress_of
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
+from nearer.wrapper import FleetWrapper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class Audit:
         fulfilled: episodes fulfilled in truth at any observation.
         progress_steps: mean predicted progress d(o_0) - d(o_T) of the audited episodes.
         progress_variance: of that progress over episodes.
+        ended_on_truth: episodes that ended because the truth said so, which say nothing of the
+            detector (`--deviate.end-on-truth`).
     """
 
     iteration: int
@@ -46,6 +49,7 @@ class Audit:
     fulfilled: int
     progress_steps: float
     progress_variance: float
+    ended_on_truth: int = 0
 
     @property
     def precision(self) -> Rate:
@@ -54,8 +58,8 @@ class Audit:
 
     @property
     def recall(self) -> Rate:
-        """Return the share of fulfilled episodes that were rightly detected."""
-        return Rate(successes=self.right, total=self.fulfilled)
+        """Return the share of fulfilled episodes, left to the detector, that it rightly ended."""
+        return Rate(successes=self.right, total=self.fulfilled - self.ended_on_truth)
 
     @property
     def success(self) -> Rate:
@@ -65,41 +69,44 @@ class Audit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPlan:
-    """How often and how closely Stage 2 is audited.
+    """How often and how closely Stage 2 is audited, and when to be alarmed.
 
     Attributes:
         audit_every: iterations between audits; 0 for none.
         audit_episodes: episodes compared an audit, drawn at random from the iteration's.
+        min_precision: share of detections that must be right; an alarm if surely fewer are.
+        min_recall: share of fulfilled episodes to be detected; an alarm if surely fewer are.
+        min_trials: detections an alarm of precision rests on, fulfilled episodes one of recall.
     """
 
     audit_every: int = 8
     audit_episodes: int = 32
+    min_precision: float = 0.8
+    min_recall: float = 0.5
+    min_trials: int = 10
 
     def __post_init__(self) -> None:
-        check_settings(self, audit_every="[0, inf)", audit_episodes="[1, inf)")
+        check_settings(
+            self,
+            audit_every="[0, inf)",
+            audit_episodes="[1, inf)",
+            min_precision="[0, 1]",
+            min_recall="[0, 1]",
+            min_trials="[1, inf)",
+        )
 
 
-class WitnessedFleet:
+class WitnessedFleet(FleetWrapper):
     """A fleet that remembers, aside, what was true at every observation of every episode."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+        super().__init__(fleet)
         self._seed_of_robot: dict[int, int] = {}
         self._truth: dict[int, list[bool]] = {}
 
-    @property
-    def num_robots(self) -> int:
-        """Count the slots."""
-        return self._fleet.num_robots
-
-    @property
-    def spaces(self) -> Spaces:
-        """Return the sizes of observations and actions."""
-        return self._fleet.spaces
-
     def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
         """Reset the fleet's robots and start a record for each."""
-        starts = self._fleet.reset(robots, seeds)
+        starts = super().reset(robots, seeds)
         for robot, seed in zip(robots.tolist(), seeds, strict=True):
             self._seed_of_robot[robot] = seed
             self._truth[seed] = []
@@ -110,17 +117,9 @@ class WitnessedFleet:
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
         """Step the fleet's robots and note what is true now."""
-        sensed = self._fleet.step(robots, actions)
+        sensed = super().step(robots, actions)
         self._note(robots)
         return sensed
-
-    def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
-        """Return the fleet's truth of now."""
-        return self._fleet.ground_truth(robots)
-
-    def close(self) -> None:
-        """Close the fleet."""
-        self._fleet.close()
 
     def fulfilled(self, episode: Episode) -> Bool[Array, "obs"]:
         """Return what was true at every observation of an episode."""
@@ -131,7 +130,7 @@ class WitnessedFleet:
         self._truth.clear()
 
     def _note(self, robots: Int64[Array, "robots"]) -> None:
-        truth = self._fleet.ground_truth(robots)
+        truth = self.ground_truth(robots)
         for robot, fulfilled in zip(robots.tolist(), truth.tolist(), strict=True):
             self._truth[self._seed_of_robot[robot]].append(fulfilled)
 
@@ -169,7 +168,9 @@ class Auditor:
         if not due:
             return AuditReport(record={}, alarm=None)
         so_far = [one for one in self._audits.values() if one.iteration <= iteration]
-        return AuditReport(record=audit_record(self._audits[iteration]), alarm=alarm(so_far))
+        return AuditReport(
+            record=audit_record(self._audits[iteration]), alarm=alarm(so_far, self._plan)
+        )
 
     def _compare(self, iteration: int, scored: Sequence[ScoredEpisode]) -> Audit:
         draw = generator(Purpose.AUDIT, self._seed, iteration)
@@ -186,6 +187,7 @@ class Auditor:
             fulfilled=sum(bool(truth.any()) for truth in truths),
             progress_steps=float(progress.mean()),
             progress_variance=float(progress.var()),
+            ended_on_truth=sum(one.episode.ended is Ended.SUCCESS_TRUE for one in sample),
         )
 
 
@@ -194,26 +196,45 @@ def read_audits(log: Path) -> list[Audit]:
     return [Audit(**record) for record in read_lines(log)]
 
 
-def alarm(audits: Sequence[Audit], window: int = 3, min_precision: float = 0.8) -> str | None:
+def alarm(audits: Sequence[Audit], plan: AuditPlan, window: int = 3) -> str | None:
     """Return why the reward can no longer be trusted, as a sentence, or None.
 
     Raised when, over the last `window` audits,
 
-    - the detector is surely (95 %) less precise than `min_precision`, or
+    - the detector is surely (95 %) less precise than `plan.min_precision`, or
+    - it surely (95 %) finds a smaller share of what is fulfilled than `plan.min_recall`, or
     - predicted progress rose (by two standard errors) over the `window` audits before, while
       audited success did not rise and is surely (95 %) below 0.95.
+
+    An interval of few trials is wide but not wide enough: one detection, wrong, excludes a
+    precision of 0.8. So the first two need `plan.min_trials`.
     """
-    recent, before = _pool(audits[-window:]), _pool(audits[-2 * window : -window])
-    if recent is None:
+    if not audits:
         return None
-    if recent.precision.interval[1] < min_precision:
+    recent = pooled(audits[-window:])
+    if _surely_below(recent.precision, plan.min_precision, plan):
         return (
             f"the detector's precision fell to {recent.precision} in the audits up to iteration "
             f"{recent.iteration}: episodes end as successes that are none; stop, and lower "
             "--threshold"
         )
-    if before is None or len(audits) < 2 * window:
+    if _surely_below(recent.recall, plan.min_recall, plan):
+        return (
+            f"the detector's recall fell to {recent.recall} in the audits up to iteration "
+            f"{recent.iteration}: most successes go unseen, and the policy that is kept is chosen "
+            "by those that are seen; stop, and raise --threshold or train on more demonstrations"
+        )
+    if len(audits) < 2 * window:
         return None
+    return _alarm_of_progress(pooled(audits[-2 * window : -window]), recent)
+
+
+def _surely_below(rate: Rate, least: float, plan: AuditPlan) -> bool:
+    """Tell whether enough trials exclude, at 95 %, that a rate is what it must be."""
+    return rate.total >= plan.min_trials and rate.interval[1] < least
+
+
+def _alarm_of_progress(before: Audit, recent: Audit) -> str | None:
     rise = recent.progress_steps - before.progress_steps
     error = np.sqrt(
         recent.progress_variance / recent.audited + before.progress_variance / before.audited
@@ -228,10 +249,8 @@ def alarm(audits: Sequence[Audit], window: int = 3, min_precision: float = 0.8) 
     return None
 
 
-def _pool(audits: Sequence[Audit]) -> Audit | None:
-    """Return several audits as one."""
-    if not audits:
-        return None
+def pooled(audits: Sequence[Audit]) -> Audit:
+    """Return several audits, one at least, as one."""
     weights = np.array([one.audited for one in audits], dtype=np.float64)
     means = np.array([one.progress_steps for one in audits])
     mean = float(np.average(means, weights=weights))
@@ -244,6 +263,7 @@ def _pool(audits: Sequence[Audit]) -> Audit | None:
         fulfilled=sum(one.fulfilled for one in audits),
         progress_steps=mean,
         progress_variance=float(np.average(within + (means - mean) ** 2, weights=weights)),
+        ended_on_truth=sum(one.ended_on_truth for one in audits),
     )
 
 

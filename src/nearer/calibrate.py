@@ -153,14 +153,18 @@ def _by_true_steps(
 
 
 def calibration_document(
-    curves: Mapping[str, DetectorCurve], min_precision: float, reliability_on_held_out: Any
+    curves: Mapping[str, DetectorCurve],
+    min_precision: float,
+    reliability_on_held_out: Any,
+    decisive: Sequence[str],
 ) -> dict[str, Any]:
-    """Return what a run keeps as calibration.json."""
-    threshold = choose_threshold(curves, min_precision)
+    """Return what a run keeps as calibration.json; the `decisive` curves choose the threshold."""
+    threshold = choose_threshold({name: curves[name] for name in decisive}, min_precision)
+    where = " and ".join(decisive)
     chosen = {name: _at(curve, threshold) for name, curve in curves.items()}
     return {
         "threshold_steps": threshold,
-        "rule": f"the best recall at a precision of at least {min_precision} on every source",
+        "rule": f"the best recall at a precision of at least {min_precision} on {where}",
         "chosen": chosen,
         "curves": {name: asdict(curve) for name, curve in curves.items()},
         "steps_to_go": reliability_on_held_out,

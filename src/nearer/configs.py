@@ -66,7 +66,7 @@ class Calibration:
             demonstrations are used.
         rollouts: episodes of the policy that are labelled.
         rollout_steps: control steps of each.
-        min_precision: share of detections that must be right, on every source.
+        min_precision: share of detections that must be right, on rollouts where there are any.
     """
 
     env: str | None = None
@@ -93,6 +93,7 @@ class SFTConfig:
         revision: of the hub's data set.
         share: of the data set's episodes that are used at all, drawn by --seed.
         model: name of a model: small-vla (pictures and language) or mlp (states).
+        sight_updates: gradient updates by which its sight first learns from the data set's frames.
         cache: folder for decoded frames and what the model's sight makes of them; none:
             ~/.cache/nearer.
         out: the run's folder; outputs: a new outputs/sft/DATE/TIME_MODEL.
@@ -104,6 +105,7 @@ class SFTConfig:
     revision: str | None = None
     share: float = 1.0
     model: Literal["small-vla", "mlp"] = "small-vla"
+    sight_updates: int = 300
     cache: Path | None = None
     resume: bool = False
     mlp: MLPConfig = field(default_factory=MLPConfig)
@@ -112,7 +114,7 @@ class SFTConfig:
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
 
     def __post_init__(self) -> None:
-        check_settings(self, share="(0, 1]")
+        check_settings(self, share="(0, 1]", sight_updates="[0, inf)")
 
     @property
     def sizes(self) -> MLPConfig | SmallVLAConfig:

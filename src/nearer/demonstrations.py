@@ -82,6 +82,18 @@ def split_by_episode(
         ConfigError: fewer than two episodes, so that one part would be empty.
     """
     total = len(demonstrations.episode_lengths)
+    train, held_out = split_episodes(total, held_out_share, seed)
+    return demonstrations.episodes(train), demonstrations.episodes(held_out)
+
+
+def split_episodes(
+    total: int, held_out_share: float, seed: int
+) -> tuple[Int64[Array, "train"], Int64[Array, "held_out"]]:
+    """Return which of `total` episodes are trained on and which are held out, in random order.
+
+    Raises:
+        ConfigError: fewer than two episodes, so that one part would be empty.
+    """
     if total < 2:
         raise ConfigError(
             f"--data must hold at least 2 episodes, one to train on and one held out, got {total}; "
@@ -89,4 +101,4 @@ def split_by_episode(
         )
     held_out = min(max(1, round(total * held_out_share)), total - 1)
     order = generator(Purpose.SFT_SPLIT, seed).permutation(total)
-    return demonstrations.episodes(order[held_out:]), demonstrations.episodes(order[:held_out])
+    return order[held_out:], order[:held_out]

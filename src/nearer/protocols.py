@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from nearer.episode import Ended, Observation
+from nearer.progress import Watch, unwatched
 from nearer.shapes import Array
 
 Randomness = Sequence[np.random.Generator]
@@ -129,6 +130,44 @@ class Sight(Protocol):
         looks: Float32[Array, "robots looks"],
     ) -> Float32[Array, "robots features"]:
         """Return the features of a frame, given those of the frame before; None at the start."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Films:
+    """Episodes that a sight may learn from: pictures and instructions, nothing else.
+
+    Attributes:
+        pictures: of every camera, of more frames than these; may be larger than memory.
+        rows: where in `pictures` the frames are, one episode's after the other's.
+        looks: what the sight's look at each of these frames gives.
+        episode_lengths: frames an episode.
+        instructions: one an episode.
+    """
+
+    pictures: Mapping[str, UInt8[Array, "all_frames h w 3"]]
+    rows: Int64[Array, "frames"]
+    looks: Float32[Array, "frames looks"]
+    episode_lengths: Int64[Array, "episodes"]
+    instructions: Sequence[str]
+
+
+@runtime_checkable
+class AdaptableSight(Sight, Protocol):
+    """A sight that learns from the demonstrations' own frames in Stage 1; frozen ever after."""
+
+    def weights(self) -> Float32[Array, "weights"]:
+        """Return what learns, as one vector."""
+        ...
+
+    def take(self, weights: Float32[Array, "weights"]) -> None:
+        """See with these weights from now on."""
+        ...
+
+    def learn(
+        self, films: Films, updates: int, rng: np.random.Generator, watch: Watch = unwatched
+    ) -> None:
+        """Learn from films, in place."""
         ...
 
 

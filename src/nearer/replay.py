@@ -21,6 +21,7 @@ from nearer.data.videos import VideoEncoding, encode_video
 from nearer.envs import register_envs
 from nearer.episode import Ended, Episode
 from nearer.errors import EnvError
+from nearer.fleet.in_process import AnyEnv, control_rate
 from nearer.run import written
 from nearer.shapes import Array
 
@@ -34,8 +35,6 @@ _HOLD_S = 1.0  # the last picture stands still, so that a film in a loop shows h
 _BORDER = 4
 _SUCCESS_RGB = (0, 158, 115)  # Okabe and Ito's (2008) bluish green, away from every block's colour
 _DEFAULT_FPS = 10  # Gymnasium's metadata need not name a rate
-
-AnyEnv = gymnasium.Env[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +124,9 @@ def film(pictures: Iterable[UInt8[Array, "h w 3"]], fps: int, *, success: bool) 
     return Film(mp4=_encoded(np.concatenate([small, held]), fps), still=still.getvalue())
 
 
-def control_rate(env: AnyEnv) -> int:
+def film_rate(env: AnyEnv) -> int:
     """Return the control steps a second that an env names: `control_hz`, or its `render_fps`."""
-    named = getattr(env.unwrapped, "control_hz", None) or env.metadata.get("render_fps")
+    named = control_rate(env.unwrapped) or env.metadata.get("render_fps")
     return max(1, round(named or _DEFAULT_FPS))
 
 
@@ -143,7 +142,7 @@ def films(env_id: str, episodes: Sequence[Episode]) -> Iterator[Film]:
             recorded = episode.observations.agent_pos
             pictures = replay(env, episode.seed, episode.actions, recorded)
             success = episode.ended is Ended.SUCCESS_TRUE
-            yield film(pictures, control_rate(env), success=success)
+            yield film(pictures, film_rate(env), success=success)
 
 
 def write_film(one: Film, folder: Path, index: int) -> None:

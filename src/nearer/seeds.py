@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     WEIGHTS = 8
     ACTIONS = 9
     SFT_SHARE = 10
+    SFT_SIGHT = 11
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

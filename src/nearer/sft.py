@@ -3,8 +3,8 @@
     L = L_BC + L_steps-to-go                                (paper, section 3.1)
 
 The checkpoint with the best held-out BC loss (or the last) starts the policy; the one with the
-best held-out steps-to-go loss becomes reward and success detector. Every minibatch is a function
-of the seed and the update's number, so a resumed run continues bit for bit.
+best held-out steps-to-go loss (or the last) becomes reward and success detector. Every minibatch
+is a function of the seed and the update's number, so a resumed run continues bit for bit.
 """
 
 import math
@@ -43,9 +43,9 @@ class SFTTraining:
         max_gradient_norm: gradients are scaled down to this norm.
         held_out_share: of the episodes, for validation and calibration.
         validate_every: updates between validations; each is also a checkpoint.
-        policy_checkpoint: which validated checkpoint starts the policy: best, the one with the
-            best held-out BC loss, or last; a late one acted better in the paper's Aloha domain
-            and on the tabletop, although its held-out loss is worse.
+        policy_checkpoint: best held-out BC loss, or last: a late one may act better.
+        reward_checkpoint: best held-out steps-to-go loss, or last: with few demonstrations a late
+            one is the more exact near the goal.
         seed: of split, minibatches and initial weights.
     """
 
@@ -58,6 +58,7 @@ class SFTTraining:
     held_out_share: float = 0.1
     validate_every: int = 512
     policy_checkpoint: Literal["best", "last"] = "best"
+    reward_checkpoint: Literal["best", "last"] = "best"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -204,11 +205,10 @@ def _save(
     """Write checkpoint and record, point `policy` and `reward` at the best; return the best."""
     _check_finite(record)
     update = record["step"]
-    late = training.policy_checkpoint == "last"
-    if late or record["sft/held_out_loss_bc"] < best.loss_bc:
+    if training.policy_checkpoint == "last" or record["sft/held_out_loss_bc"] < best.loss_bc:
         best = replace(best, loss_bc=record["sft/held_out_loss_bc"], policy=update)
-    if record["sft/held_out_loss_steps_to_go"] < best.loss_steps_to_go:
-        loss = record["sft/held_out_loss_steps_to_go"]
+    loss = record["sft/held_out_loss_steps_to_go"]
+    if training.reward_checkpoint == "last" or loss < best.loss_steps_to_go:
         best = replace(best, loss_steps_to_go=loss, reward=update)
     run.log(record)
     _checkpoint(run, model, optimizer, update, best)

@@ -5,27 +5,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 
 from nearer.calibrate import LabelledEpisode, calibration_document, detector_curve, reliability
 from nearer.checkpoint import load_model
 from nearer.commands.runs import SHOWN_EPISODES, as_saved, fitting_fleet, open_run
 from nearer.configs import SFTConfig
-from nearer.data.reader import open_dataset, resolve_dataset
+from nearer.data.features import adapt_sight
+from nearer.data.reader import Dataset, open_dataset, resolve_dataset
 from nearer.data.store import dataset_spaces, load_demonstrations
-from nearer.demonstrations import Demonstrations, split_by_episode
+from nearer.demonstrations import Demonstrations, split_by_episode, split_episodes
 from nearer.episode import Ended
 from nearer.errors import ConfigError
 from nearer.evaluate import LabelledRollouts, labelled_rollouts
 from nearer.model import FoundationModel, ModelPolicy, inputs_of
 from nearer.models.build import build_model, new_model
 from nearer.progress import Progress, Watch, unwatched
+from nearer.protocols import AdaptableSight
 from nearer.run import is_finished
 from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, generator
 from nearer.sft import sft
+from nearer.shapes import Array
 
 _CALIBRATION_ROBOTS = 100
 _EXAMPLE_STEPS = 20
+_SIGHT_EPISODES = 200
+"""The sight learns from at most so many: more than its updates can go through once."""
 
 
 def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
@@ -37,29 +43,54 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
         raise ConfigError(
             "--data must name a data set, got none; make one with nearer collect --env ID"
         )
+    training = config.training
     dataset = open_dataset(resolve_dataset(config.data, config.revision))
-    model = new_model(config.sizes, dataset_spaces(dataset), dataset.tasks, config.training.seed)
+    model = new_model(config.sizes, dataset_spaces(dataset), dataset.tasks, training.seed)
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
-    data = _drawn(load_demonstrations(dataset, model.sight, config.cache, watch), config)
+    episodes = _drawn(len(dataset.episode_lengths), config)
+    _adapt_sight(config, dataset, model, episodes, watch)
+    data = load_demonstrations(dataset, model.sight, episodes, config.cache, watch)
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
-    _, held_out = split_by_episode(data, config.training.held_out_share, config.training.seed)
+    _, held_out = split_by_episode(data, training.held_out_share, training.seed)
     with open_run(config, "sft") as run:
-        sft(config.training, data, model, run, watch)
+        sft(training, data, model, run, watch)
         run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
         run.write_json("calibration.json", _calibrate(config, held_out, watch))
         run.finish()
     return config.out
 
 
-def _drawn(data: Demonstrations, config: SFTConfig) -> Demonstrations:
-    """Return the share of the episodes that the run may use."""
-    total = len(data.episode_lengths)
+def _drawn(total: int, config: SFTConfig) -> Int64[Array, "episodes"]:
+    """Return the share of the data set's episodes that the run may use."""
     if config.share == 1:
-        return data
+        return np.arange(total)
     order = generator(Purpose.SFT_SHARE, config.training.seed).permutation(total)
-    return data.episodes(order[: max(1, round(total * config.share))])
+    return order[: max(1, round(total * config.share))]
+
+
+def _adapt_sight(
+    config: SFTConfig,
+    dataset: Dataset,
+    model: FoundationModel,
+    episodes: Int64[Array, "episodes"],
+    watch: Watch,
+) -> None:
+    """Let a model's sight learn from episodes that are trained on, if it can."""
+    sight, training = model.sight, config.training
+    if not config.sight_updates or not isinstance(sight, AdaptableSight):
+        return
+    train, _ = split_episodes(len(episodes), training.held_out_share, training.seed)
+    adapt_sight(
+        dataset,
+        sight,
+        episodes[train[:_SIGHT_EPISODES]],
+        config.sight_updates,
+        training.seed,
+        config.cache,
+        watch,
+    )
 
 
 def _calibrate(config: SFTConfig, held_out: Demonstrations, watch: Watch) -> dict[str, Any]:
@@ -86,7 +117,10 @@ def _calibrate(config: SFTConfig, held_out: Demonstrations, watch: Watch) -> dic
     watch(Progress(stage="calibration", done=1, total=1))
     curves = {name: detector_curve(episodes) for name, episodes in sources.items()}
     measured = reliability(probabilities, edges, true_steps, reward.bins.width_steps)
-    document = calibration_document(curves, config.calibration.min_precision, measured)
+    # Rollouts are what practice sees; demonstrations end where the instruction is just fulfilled.
+    decisive = [list(curves)[-1]]
+    precision = config.calibration.min_precision
+    document = calibration_document(curves, precision, measured, decisive)
     return document | {"examples": examples}
 
 

@@ -30,7 +30,6 @@ from nearer.errors import DatasetError
 from nearer.shapes import Array
 
 _DATASET = "dataset.json"
-_LOCK = ".lock"
 
 
 def default_cache() -> Path:
@@ -95,7 +94,7 @@ class CachedArray:
             return found
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder / _LOCK):
+            with _locked(folder / f".{self.name}.lock"):  # its own, since arrays build on arrays
                 if self._read(path) is None:
                     _claim(folder, dataset.root.resolve())
                     make(path)

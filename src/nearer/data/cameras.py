@@ -1,6 +1,6 @@
 """Cameras of a data set: which there are, under which keys, and how their pictures are kept."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from nearer.data.reader import Dataset
@@ -39,19 +39,6 @@ def camera_key(dataset: Dataset, camera: str) -> str:
             f"the cameras {sorted(keys)}; record it, or use a model that needs no such camera"
         )
     return keys[camera]
-
-
-def check_cameras(dataset: Dataset, cameras: Iterable[Camera]) -> None:
-    """Raise DatasetError unless the data set has these cameras, with pictures of these sizes."""
-    for camera in cameras:
-        key = camera_key(dataset, camera.name)
-        height, width = dataset.info.features[key].picture_size
-        if (height, width) != (camera.height, camera.width):
-            raise DatasetError(
-                f"{key} of {dataset.root} must have pictures of {camera.height} x {camera.width} "
-                f"pixels, got {height} x {width}; record them in this size, or train a model on "
-                "this data set"
-            )
 
 
 def camera_features(cameras: Sequence[Camera], pictures: Kept, fps: int) -> Mapping[str, Feature]:

@@ -34,20 +34,6 @@ def check_trainable(dataset: Dataset) -> None:
             _check_finite(dataset, key)
 
 
-def check_fps(dataset: Dataset, fps: int) -> None:
-    """Raise DatasetError unless the data set was recorded at a control rate, in Hz.
-
-    Steps-to-go counts control steps: at another rate the same number means another time, and the
-    same action another speed.
-    """
-    if dataset.info.fps != fps:
-        raise DatasetError(
-            f"{dataset.root} must be recorded at the control rate of {fps} Hz, got "
-            f"{dataset.info.fps} Hz; record at {fps} Hz, or let the env act at "
-            f"{dataset.info.fps} Hz with --fps {dataset.info.fps}"
-        )
-
-
 def _check_finite(dataset: Dataset, key: str) -> None:
     finite = np.isfinite(dataset.columns[key]).reshape(dataset.info.total_frames, -1)
     wrong = np.argwhere(~finite)

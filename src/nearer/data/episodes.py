@@ -8,10 +8,14 @@ from jaxtyping import Int64
 
 from nearer.data import parquet
 from nearer.data.pictures import encode_png
-from nearer.data.schema import NUMERIC_DTYPES, STANDARD_FEATURES, Feature
+from nearer.data.schema import NUMERIC_DTYPES, STANDARD_FEATURES, DatasetInfo, Feature
 from nearer.data.statistics import Statistics, episode_statistics, picture_statistics, stack
 from nearer.errors import DatasetError
 from nearer.shapes import Array
+
+_PARTS_A_FILE = 4
+"""Of numbers; a file may end one of them below its size. 10,000 episodes of 72 frames with 8 random
+numbers take 27.6 MB in one part, 29.0 MB in quarters of a file, 36.9 MB in sixteenths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,16 +159,29 @@ def data_tables(
     columns: Mapping[str, Array],
     episodes: Sequence[EpisodeFrames],
     lengths: Int64[Array, "episodes"],
+    max_bytes: int,
 ) -> Iterator[parquet.ArrowTable]:
-    """Give the rows of a data file: all at once, or one episode at a time if they hold images."""
-    if not any(feature.dtype == "image" for feature in features.values()):
-        yield _data_table(features, columns, {})
-        return
-    # One row group per episode, so that a reader of few pictures reads few.
-    stops = np.cumsum(lengths).tolist()
-    for episode, length, stop in zip(episodes, lengths.tolist(), stops, strict=True):
-        rows = {key: values[stop - length : stop] for key, values in columns.items()}
-        yield _data_table(features, rows, episode.columns)
+    """Give data rows, some whole episodes at a time: one if they hold images, else many.
+
+    Args:
+        features: All of them.
+        columns: Numbers of all frames.
+        episodes: Pictures of the frames.
+        lengths: Frames of each episode.
+        max_bytes: Size of a file; numbers come in quarters of it.
+    """
+    has_images = any(feature.dtype == "image" for feature in features.values())
+    frame_bytes = sum(values[0].nbytes for values in columns.values())
+    # One row group per episode of images, so that a reader of few pictures reads few.
+    frames = 1 if has_images else max_bytes // _PARTS_A_FILE // frame_bytes
+    stops = lengths.cumsum()
+    first = 0
+    while first < len(lengths):
+        start = int(stops[first] - lengths[first])
+        last = max(first, int(np.searchsorted(stops, start + frames, side="right")) - 1)
+        rows = {key: values[start : stops[last]] for key, values in columns.items()}
+        yield _data_table(features, rows, episodes[first].columns)
+        first = last + 1
 
 
 def _data_table(
@@ -185,9 +202,8 @@ def episodes_table(
     rows: Rows,
     tasks: Sequence[str],
     statistics: Mapping[str, Statistics],
-    video_keys: Sequence[str],
-    place: tuple[int, int],
-    fps: int,
+    files: Mapping[str, Int64[Array, "episodes"]],
+    info: DatasetInfo,
 ) -> parquet.ArrowTable:
     """Return the append's rows of the episodes table.
 
@@ -195,37 +211,39 @@ def episodes_table(
         rows: Episodes and their lengths.
         tasks: Instruction of each episode.
         statistics: Of each episode, by feature.
-        video_keys: Cameras with one mp4 for the whole append.
-        place: Chunk and file number of all files of this append.
-        fps: Frames per second, in Hz.
+        files: Number of each episode's file, counted through all chunks, by folder: "data",
+            "meta/episodes" and "videos/KEY" of each camera.
+        info: Of the data set.
     """
     starts = rows.first_frame + rows.starts
     columns: dict[str, Array] = {
         "length": rows.lengths,
-        **_place("data", place, len(tasks)),
+        **_places("data", files, info),
         "dataset_from_index": starts,
         "dataset_to_index": starts + rows.lengths,
     }
-    for key in video_keys:
-        columns |= _place(f"videos/{key}", place, len(tasks))
-        columns[f"videos/{key}/from_timestamp"] = rows.starts / fps
-        columns[f"videos/{key}/to_timestamp"] = (rows.starts + rows.lengths) / fps
+    for key in info.video_keys:
+        columns |= _places(f"videos/{key}", files, info)
+        numbers = files[f"videos/{key}"]
+        # An append starts new files, so the first episode of each is among these.
+        in_file = rows.starts - rows.starts[np.searchsorted(numbers, numbers)]
+        columns[f"videos/{key}/from_timestamp"] = in_file / info.fps
+        columns[f"videos/{key}/to_timestamp"] = (in_file + rows.lengths) / info.fps
     for key, values in statistics.items():
         for name, numbers in values.items():
             count = name == "count"
             columns[f"stats/{key}/{name}"] = numbers.reshape(-1, 1) if count else numbers
-    columns |= _place("meta/episodes", place, len(tasks))
+    columns |= _places("meta/episodes", files, info)
     arrows = {name: parquet.lists(values) for name, values in columns.items()}
     first = {"episode_index": parquet.lists(rows.episode_index), "tasks": parquet.text_lists(tasks)}
     return parquet.plain_table({**first, **arrows})
 
 
-def _place(prefix: str, place: tuple[int, int], num_episodes: int) -> dict[str, Array]:
-    chunk, file = place
-    return {
-        f"{prefix}/chunk_index": np.full(num_episodes, chunk, dtype=np.int64),
-        f"{prefix}/file_index": np.full(num_episodes, file, dtype=np.int64),
-    }
+def _places(
+    folder: str, files: Mapping[str, Int64[Array, "episodes"]], info: DatasetInfo
+) -> dict[str, Array]:
+    chunks, in_chunk = np.divmod(files[folder], info.chunks_size)
+    return {f"{folder}/chunk_index": chunks, f"{folder}/file_index": in_chunk}
 
 
 def progress_table(progress: Sequence[Mapping[str, Array]], rows: Rows) -> parquet.ArrowTable:

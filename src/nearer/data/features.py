@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, Int64
 
 from nearer.data.cache import CachedArray, write_array, write_header
 from nearer.data.cameras import camera_key, cameras_of
+from nearer.data.frames import open_frames
 from nearer.data.reader import Dataset
 from nearer.data.staging import StagedFiles
 from nearer.errors import DatasetError
 from nearer.progress import Progress, Watch, unwatched
-from nearer.protocols import Sight
+from nearer.protocols import AdaptableSight, Films, Sight
+from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
 
 _ROWS_A_PART = 2048
@@ -27,7 +29,11 @@ _ROWS_A_LOOK = 128
 
 
 def open_looks(
-    dataset: Dataset, sight: Sight, cache: Path | None = None, watch: Watch = unwatched
+    dataset: Dataset,
+    sight: Sight,
+    episodes: Int64[Array, "episodes"],
+    cache: Path | None = None,
+    watch: Watch = unwatched,
 ) -> Float32[Array, "frames looks"]:
     """Return what a sight's look at every frame gives, seen with its episode's instruction in mind.
 
@@ -37,6 +43,7 @@ def open_looks(
     Args:
         dataset: Whose frames; all its colour cameras are shown to the sight.
         sight: Looks at pictures.
+        episodes: Rows of the episodes that are looked at; their frames come in this order.
         cache: Folder of what was computed; None for ~/.cache/nearer.
         watch: Sees the progress of looking.
 
@@ -49,27 +56,33 @@ def open_looks(
             f"{dataset.root} must have pictures of a camera for a model that sees, got "
             f"{sorted(dataset.info.features)}; use --model mlp, or record with a camera"
         )
-    name = "features-" + hashlib.blake2b(sight.identity.encode(), digest_size=16).hexdigest()
-    shape = (dataset.info.total_frames, sight.look_width)
+    rows = episode_rows(dataset, episodes)
+    shape = (len(rows), sight.look_width)
+    name = "features-" + _hash(sight.identity, episodes)
     features = CachedArray(name=name, shape=shape, dtype="float32", mode="c")
 
     def look(path: Path) -> None:
-        _write_parts(dataset, sight, path, watch)
+        _write_parts(dataset, sight, rows, path, watch)
         _join_parts(path, shape)
 
     return features.open(dataset, cache, look)
 
 
 def open_features(
-    dataset: Dataset, sight: Sight, cache: Path | None = None, watch: Watch = unwatched
+    dataset: Dataset,
+    sight: Sight,
+    episodes: Int64[Array, "episodes"],
+    cache: Path | None = None,
+    watch: Watch = unwatched,
 ) -> Float32[Array, "frames features"]:
     """Return the features of every frame: looks that are followed through each episode.
 
     Looks are kept on disk, see `open_looks`; following them takes no time worth keeping.
     """
-    looks = open_looks(dataset, sight, cache, watch)
+    looks = open_looks(dataset, sight, episodes, cache, watch)
     features = np.zeros((len(looks), sight.width), dtype=np.float32)
-    starts, lengths = dataset.episode_starts, dataset.episode_lengths
+    lengths = dataset.episode_lengths[episodes]
+    starts = np.cumsum(lengths) - lengths
     features[starts] = sight.follow(None, looks[starts])
     for step in range(1, int(lengths.max())):
         rows = starts[lengths > step] + step
@@ -77,9 +90,78 @@ def open_features(
     return features
 
 
-def _write_parts(dataset: Dataset, sight: Sight, path: Path, watch: Watch) -> None:
-    """Look at every frame whose features are not on the disk yet."""
-    total = dataset.info.total_frames
+def adapt_sight(
+    dataset: Dataset,
+    sight: AdaptableSight,
+    episodes: Int64[Array, "episodes"],
+    updates: int,
+    seed: int,
+    cache: Path | None = None,
+    watch: Watch = unwatched,
+) -> None:
+    """Let a sight learn from these episodes' own frames, in place.
+
+    What it learned is kept on disk like what it sees, so a run that goes on sees the same.
+
+    Args:
+        dataset: Whose frames.
+        sight: Learns.
+        episodes: Rows of the episodes.
+        updates: Gradient updates.
+        seed: Of their minibatches.
+        cache: Folder of what was computed; None for ~/.cache/nearer.
+        watch: Sees the progress of looking, decoding and learning.
+
+    Raises:
+        DatasetError: As `open_looks` and `open_frames` raise it.
+    """
+
+    def learn(path: Path) -> None:
+        films = _films(dataset, sight, episodes, cache, watch)
+        sight.learn(films, updates, generator(Purpose.SFT_SIGHT, seed), watch)
+        write_array(path, sight.weights())
+
+    name = "sight-" + _hash(f"{sight.identity} {updates} {seed}", episodes)
+    shape = sight.weights().shape
+    learned = CachedArray(name=name, shape=shape, dtype="float32", mode="c")
+    sight.take(learned.open(dataset, cache, learn))
+
+
+def _films(
+    dataset: Dataset,
+    sight: Sight,
+    episodes: Int64[Array, "episodes"],
+    cache: Path | None,
+    watch: Watch,
+) -> Films:
+    cameras = [camera.name for camera in cameras_of(dataset)]
+    return Films(
+        looks=open_looks(dataset, sight, episodes, cache, watch),
+        pictures={one: open_frames(dataset, one, cache, watch).pictures for one in cameras},
+        rows=episode_rows(dataset, episodes),
+        episode_lengths=dataset.episode_lengths[episodes],
+        instructions=[dataset.task_of_episode(int(row)) for row in episodes],
+    )
+
+
+def episode_rows(dataset: Dataset, episodes: Int64[Array, "episodes"]) -> Int64[Array, "frames"]:
+    """Return the rows of all frames of these episodes, in their order."""
+    starts, lengths = dataset.episode_starts[episodes], dataset.episode_lengths[episodes]
+    before = np.cumsum(lengths) - lengths
+    return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+
+
+def _hash(identity: str, episodes: Int64[Array, "episodes"]) -> str:
+    digest = hashlib.blake2b(identity.encode(), digest_size=16)
+    digest.update(episodes.astype(np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def _write_parts(
+    dataset: Dataset, sight: Sight, chosen: Int64[Array, "frames"], path: Path, watch: Watch
+) -> None:
+    """Look at every chosen frame whose features are not on the disk yet."""
+    total = len(chosen)
     instructions = [dataset.task_of_episode(row) for row in range(len(dataset.episode_lengths))]
     for number, start in enumerate(range(0, total, _ROWS_A_PART)):
         stop = min(start + _ROWS_A_PART, total)
@@ -88,7 +170,7 @@ def _write_parts(dataset: Dataset, sight: Sight, path: Path, watch: Watch) -> No
             found: list[Float32[Array, "rows features"]] = []
             for first in range(start, stop, _ROWS_A_LOOK):
                 watch(Progress(stage="looking at pictures", done=first, total=total))
-                rows = np.arange(first, min(first + _ROWS_A_LOOK, stop))
+                rows = chosen[first : min(first + _ROWS_A_LOOK, stop)]
                 found.append(_look(dataset, sight, rows, instructions))
             write_array(part, np.concatenate(found))
         watch(Progress(stage="looking at pictures", done=stop, total=total))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from nearer.cores import num_cores
 from nearer.data.cache import CachedArray, write_header
 from nearer.data.cameras import camera_key
 from nearer.data.reader import Dataset
@@ -82,7 +83,7 @@ def _decode(dataset: Dataset, key: str, path: Path, shape: tuple[int, ...], watc
         )
     with StagedFiles() as staged:
         # The pool is left first: no thread writes to a file that is closed.
-        with staged.open(path, replace=True) as handle, ThreadPoolExecutor(_num_cores()) as pool:
+        with staged.open(path, replace=True) as handle, ThreadPoolExecutor(num_cores()) as pool:
             start = write_header(handle, shape, "uint8")
 
             def decode(rows: Int[Array, "rows"]) -> int:
@@ -107,8 +108,3 @@ def _write_at(descriptor: int, pictures: UInt8[Array, "rows h w 3"], offset: int
     while len(view):
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _num_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,6 +7,7 @@ that one function of this module returns and another takes.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int, Shaped
 
-from nearer.data.schema import Feature, huggingface_metadata, pandas_metadata
+from nearer.data.schema import Feature, has_room, huggingface_metadata, pandas_metadata
 from nearer.errors import DatasetError
 from nearer.shapes import Array
 
@@ -199,17 +200,30 @@ def tasks_table(tasks: Sequence[str]) -> ArrowTable:
     return table.replace_schema_metadata({"pandas": pandas_metadata(pa.__version__)})
 
 
-def write_tables(handle: BinaryIO, tables: Iterable[ArrowTable]) -> None:
-    """Write tables of one schema to an open file, at least one row group each.
+def write_tables(
+    handle: BinaryIO, tables: Iterable[ArrowTable], max_bytes: float = math.inf
+) -> int:
+    """Write tables of one schema, at least one row group each, and return how many rows.
+
+    Args:
+        handle: A file open for writing.
+        tables: At least one.
+        max_bytes: Before a table that would bring the rows to this size the file ends, unless it
+            is the first; the footer, of a few KB, comes on top.
 
     Raises:
         OSError: Writing to `handle` failed.
     """
     writer: Any = None
+    num_rows = 0
     try:
         for table in tables:
+            if not has_room(handle.tell(), num_rows, num_rows + table.num_rows, max_bytes):
+                break
             writer = writer or pq.ParquetWriter(handle, table.schema, compression="snappy")
             writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+            num_rows += table.num_rows
     finally:
         if writer is not None:
             writer.close()
+    return num_rows

@@ -8,9 +8,6 @@ What meta/info.json counts is what exists: files and rows beyond its totals are 
 writer that was killed, and are not looked at.
 """
 
-# huggingface_hub leaves a type argument of snapshot_download open.
-# pyright: reportUnknownMemberType=false
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

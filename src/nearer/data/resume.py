@@ -41,16 +41,13 @@ def check_boundary(
     root: Path, info: DatasetInfo, table: Mapping[str, Array], num_episodes: int
 ) -> None:
     """Raise DatasetError unless every file holds only kept or only dropped episodes."""
-    if num_episodes in (0, info.total_episodes):
-        return
-    for folder in _folders(info):
-        numbers = _file_numbers(info, table, folder)
-        if numbers[num_episodes - 1] != numbers[num_episodes]:
-            continue
-        ends = (np.flatnonzero(np.diff(numbers)) + 1).tolist()
+    steps = [np.diff(_file_numbers(info, table, folder)) for folder in _folders(info)]
+    inner = np.flatnonzero(np.all(steps, axis=0)) + 1
+    ends = [0, *inner.tolist(), info.total_episodes]
+    if num_episodes not in ends:
         raise DatasetError(
-            f"num_episodes must be the end of an append to {root}, one of "
-            f"{[0, *ends, info.total_episodes]}, got {num_episodes}; keep one of these"
+            f"num_episodes must be the end of an append to {root}, one of {ends}, got "
+            f"{num_episodes}; keep one of these"
         )
 
 

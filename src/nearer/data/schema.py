@@ -22,6 +22,11 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 PROGRESS_PATH = "nearer_progress/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 
+DATA_FILES_MB, VIDEO_FILES_MB = 100, 200
+"""Sizes at which a new file is started, where info.json names none; lerobot's own."""
+
+_BYTES_A_MB = 1024**2  # lerobot's MB
+
 CONVERTER = "lerobot.scripts.convert_dataset_v21_to_v30"
 """Where lerobot 0.5 and later keep it; lerobot 0.4 had it in lerobot.datasets.v30."""
 
@@ -101,6 +106,8 @@ class DatasetInfo:
     Args:
         fps: Frames per second, in Hz.
         chunks_size: Files per chunk folder.
+        max_data_bytes: Size that an episode does not bring a data file to, but starts another.
+        max_video_bytes: The same of a video file.
         data_path: Template of data files, relative to the root.
         video_path: Template of video files, relative to the root; None without videos.
     """
@@ -112,6 +119,8 @@ class DatasetInfo:
     total_frames: int = 0
     total_tasks: int = 0
     chunks_size: int = 1000
+    max_data_bytes: int = DATA_FILES_MB * _BYTES_A_MB
+    max_video_bytes: int = VIDEO_FILES_MB * _BYTES_A_MB
     data_path: str = DATA_PATH
     video_path: str | None = None
 
@@ -135,6 +144,14 @@ class DatasetInfo:
         return template.format(video_key=key, chunk_index=chunk, file_index=file)
 
 
+def has_room(written_bytes: int, written_frames: int, frames: int, max_bytes: float) -> bool:
+    """Tell whether a file stays below its limit when it holds `frames` in all.
+
+    As far as the mean frame in it tells; an empty file has room. Source: lerobot's own rule.
+    """
+    return not written_frames or written_bytes / written_frames * frames < max_bytes
+
+
 def numbered_file(template: str, chunk: int, file: int) -> str:
     """Return the name of a chunk's file, for the templates of this module."""
     return template.format(chunk_index=chunk, file_index=file)
@@ -154,8 +171,8 @@ def new_info_document(
         "total_frames": 0,
         "total_tasks": 0,
         "chunks_size": 1000,
-        "data_files_size_in_mb": 100,
-        "video_files_size_in_mb": 200,
+        "data_files_size_in_mb": DATA_FILES_MB,
+        "video_files_size_in_mb": VIDEO_FILES_MB,
         "data_path": DATA_PATH,
         "video_path": VIDEO_PATH if has_video else None,
         "robot_type": robot_type,
@@ -185,6 +202,8 @@ def parse_info(document: Mapping[str, Any], path: Path) -> DatasetInfo:
             total_frames=int(document["total_frames"]),
             total_tasks=int(document["total_tasks"]),
             chunks_size=int(document["chunks_size"]),
+            max_data_bytes=_bytes(document.get("data_files_size_in_mb", DATA_FILES_MB)),
+            max_video_bytes=_bytes(document.get("video_files_size_in_mb", VIDEO_FILES_MB)),
             data_path=str(document["data_path"]),
             video_path=document.get("video_path"),
         )
@@ -204,6 +223,12 @@ def _whole(number: float) -> int:
     if number != int(number) or number < 1:
         raise ValueError(f"fps {number}, not a whole number of frames per second")
     return int(number)
+
+
+def _bytes(size_mb: float) -> int:
+    if not 0 < size_mb < math.inf:
+        raise ValueError(f"a file size of {size_mb} MB")
+    return math.ceil(size_mb * _BYTES_A_MB)
 
 
 def _parse_feature(document: Mapping[str, Any]) -> Feature:

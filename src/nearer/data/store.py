@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 
 from nearer.data.cameras import IMAGES, Kept, camera_features, cameras_of
 from nearer.data.checks import check_trainable
-from nearer.data.features import open_features
+from nearer.data.features import episode_rows, open_features
 from nearer.data.reader import Dataset, open_dataset, read_progress
 from nearer.data.schema import INFO_PATH, Feature
 from nearer.data.writer import DatasetWriter, EpisodeFrames
@@ -101,6 +102,7 @@ def dataset_spaces(dataset: Dataset) -> Spaces:
 def load_demonstrations(
     dataset: Dataset,
     sight: Sight | None = None,
+    episodes: Int64[Array, "episodes"] | None = None,
     cache: Path | None = None,
     watch: Watch = unwatched,
 ) -> Demonstrations:
@@ -109,6 +111,7 @@ def load_demonstrations(
     Args:
         dataset: what to learn from.
         sight: the model's; None for a model that sees no pictures.
+        episodes: rows of the episodes to read, in this order; None: all of them.
         cache: folder of decoded frames and features; None: the user's cache folder.
         watch: sees the progress of decoding and looking.
 
@@ -121,18 +124,19 @@ def load_demonstrations(
             f"{dataset.root} must have {AGENT_POS} or {ENVIRONMENT_STATE} for --model mlp, got "
             f"{sorted(dataset.info.features)}; choose a model that sees pictures"
         )
+    chosen = np.arange(len(dataset.episode_lengths)) if episodes is None else episodes
+    rows, lengths = episode_rows(dataset, chosen), dataset.episode_lengths[chosen]
     none = np.zeros((dataset.info.total_frames, 0), dtype=np.float32)
-    states = [dataset.columns.get(key, none) for key in (AGENT_POS, ENVIRONMENT_STATE)]
-    features = none if sight is None else open_features(dataset, sight, cache, watch)
-    ends = dataset.episode_starts + dataset.episode_lengths
-    left = np.repeat(ends - 1, dataset.episode_lengths) - np.arange(len(none))
+    states = [dataset.columns.get(key, none)[rows] for key in (AGENT_POS, ENVIRONMENT_STATE)]
+    seen = none[rows] if sight is None else open_features(dataset, sight, chosen, cache, watch)
+    left = np.repeat(np.cumsum(lengths) - 1, lengths) - np.arange(len(rows))
     return Demonstrations(
         state=torch.from_numpy(np.concatenate(states, axis=1, dtype=np.float32)),
-        features=torch.from_numpy(features),
-        actions=torch.from_numpy(np.array(dataset.columns["action"], dtype=np.float32)),
+        features=torch.from_numpy(seen),
+        actions=torch.from_numpy(np.array(dataset.columns["action"][rows], dtype=np.float32)),
         steps_to_go=torch.from_numpy(left),
-        episode_lengths=dataset.episode_lengths,
-        instructions=tuple(map(dataset.task_of_episode, range(len(dataset.episode_lengths)))),
+        episode_lengths=lengths,
+        instructions=tuple(dataset.task_of_episode(int(row)) for row in chosen),
         spaces=spaces,
     )
 

@@ -1,24 +1,22 @@
 """Videos as numpy arrays: mp4 files, AV1 or H.264. With pictures.py all that knows PyAV."""
 
-# PyAV's own stubs leave the stream of a packet open.
-# pyright: reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import av.error
 import numpy as np
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 
+from nearer.data.schema import has_room
 from nearer.errors import DatasetError
 from nearer.shapes import Array
 
@@ -121,19 +119,44 @@ def encode_video(
     episodes: Sequence[UInt8[Array, "_ h w 3"]],
     fps: int,
     encoding: VideoEncoding = LEROBOT_ENCODING,
-) -> None:
-    """Write episodes one after another as one mp4; every episode starts with a keyframe.
+    max_bytes: float = math.inf,
+) -> int:
+    """Write episodes one after another as one mp4, and return how many frames they have.
+
+    Every episode starts with a keyframe.
 
     Args:
         handle: A file open for writing.
         episodes: At least one, all of one even height and width.
         fps: Frames per second, in Hz.
         encoding: Codec and quality.
+        max_bytes: Before an episode that would bring the packets to this size the file ends,
+            unless it is the first; the index, of some bytes a frame, comes on top.
 
     Raises:
         DatasetError: PyAV was built without the encoder.
         OSError: Writing to `handle` failed.
     """
+    num_frames = written_frames = written_bytes = 0
+    with av.open(handle, "w", format="mp4") as container:
+        stream = _video_stream(container, encoding, fps, *episodes[0].shape[1:3])
+        for episode in episodes:
+            if not has_room(written_bytes, written_frames, num_frames + len(episode), max_bytes):
+                break
+            for frame in _to_frames(episode):
+                # An encoder holds frames back: what is known of the file's size is these packets.
+                packets = cast(list[Any], stream.encode(frame))
+                container.mux(packets)
+                written_frames += len(packets)
+                written_bytes += sum(packet.size for packet in packets)
+            num_frames += len(episode)
+        container.mux(stream.encode(None))
+    return num_frames
+
+
+def _video_stream(
+    container: OutputContainer, encoding: VideoEncoding, fps: int, height: int, width: int
+) -> VideoStream:
     encoder = _ENCODERS[encoding.codec]
     if encoder not in av.codecs_available:
         raise DatasetError(
@@ -142,17 +165,18 @@ def encode_video(
         )
     # SVT-AV1 prints its settings for every file unless told to keep to errors before it starts.
     os.environ.setdefault("SVT_LOG", "1")
-    with av.open(handle, "w", format="mp4") as container:
-        stream = container.add_stream(encoder, rate=fps, options=encoding.options)
-        assert isinstance(stream, VideoStream), f"{encoder} must encode pictures"
-        stream.pix_fmt = encoding.pix_fmt
-        stream.height, stream.width = episodes[0].shape[1:3]
-        for episode in episodes:
-            for position, picture in enumerate(episode):
-                frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                frame.pict_type = PictureType.NONE if position else PictureType.I
-                container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    stream = container.add_stream(encoder, rate=fps, options=encoding.options)
+    assert isinstance(stream, VideoStream), f"{encoder} must encode pictures"
+    stream.pix_fmt = encoding.pix_fmt
+    stream.height, stream.width = height, width
+    return stream
+
+
+def _to_frames(episode: UInt8[Array, "_ h w 3"]) -> Iterator[VideoFrame]:
+    for position, picture in enumerate(episode):
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame.pict_type = PictureType.NONE if position else PictureType.I
+        yield frame
 
 
 def decode_video(

@@ -1,15 +1,17 @@
 """Writing a LeRobotDataset v3.0, append by append.
 
-Each append makes one new data file, one new file of the episodes table, one mp4 per video camera
-and, if asked, one progress file. Then it replaces tasks.parquet, stats.json and, last, info.json,
-whose `total_episodes` is the commit point: a process that is killed at any moment leaves a data
-set that opens at the last append. Only stats.json can then be one append ahead; `resume` computes
-it anew.
+Each append makes a new data file, a new file of the episodes table, an mp4 per video camera and, if
+asked, a progress file. Then it replaces tasks.parquet, stats.json and, last, info.json, whose
+`total_episodes` is the commit point: a process that is killed at any moment leaves a data set that
+opens at the last append. Only stats.json can then be one append ahead; `resume` computes it anew.
+
+Where the next episode would bring a data file or an mp4 to `data_files_size_in_mb` or
+`video_files_size_in_mb` of info.json, the append goes on in another one. All of an append's files
+appear together. They are numbered from the first number that is free in every folder, so a folder
+that needs fewer files than another leaves some numbers out.
 
 An append costs some 20 ms beside its episodes, and holds their pictures in memory: feed it 100 to
-300 episodes at a time. It is one data file and one mp4 however large, so that it exists whole or
-not at all: `data_files_size_in_mb` and `video_files_size_in_mb` are written for lerobot's sake and
-not enforced. 256 episodes of 36 pictures of 96 x 128 make an mp4 of 15 MB, where 200 are allowed.
+300 episodes at a time. 256 episodes of 36 pictures of 96 x 128 make an mp4 of 15 MB.
 """
 
 import json
@@ -26,12 +28,12 @@ from nearer.data.episodes import (
     EpisodeFrames,
     Rows,
     check_episodes,
-    data_tables,
     episodes_table,
     feature_statistics,
     frame_columns,
     progress_table,
 )
+from nearer.data.frame_files import stage_frames
 from nearer.data.reader import read_episodes_table, read_info
 from nearer.data.resume import (
     check_boundary,
@@ -59,7 +61,7 @@ from nearer.data.schema import (
 )
 from nearer.data.staging import StagedFiles
 from nearer.data.statistics import Statistics, aggregate, stack, statistics_json
-from nearer.data.videos import LEROBOT_ENCODING, VideoEncoding, encode_video
+from nearer.data.videos import LEROBOT_ENCODING, VideoEncoding
 from nearer.errors import DatasetError
 from nearer.shapes import Array
 
@@ -245,7 +247,6 @@ def _stage_episodes(
 ) -> _Committed:
     """Write the append's data, video and episodes files; return what stands when they count."""
     info, lengths = before.info, rows.lengths
-    place = divmod(before.next_file, info.chunks_size)
     number_of_task = {task: number for number, task in enumerate(before.tasks)}
     for episode in episodes:
         number_of_task.setdefault(episode.task, len(number_of_task))
@@ -253,23 +254,19 @@ def _stage_episodes(
     task_indices = np.array([number_of_task[name] for name in names], dtype=np.int64)
     columns = frame_columns(info.features, episodes, rows, task_indices, info.fps)
     statistics = feature_statistics(info.features, columns, episodes, lengths)
-
-    with staged.open(root / info.data_file(*place)) as handle:
-        tables = data_tables(info.features, columns, episodes, lengths)
-        parquet.write_tables(handle, tables)
-    for key in info.video_keys:
-        with staged.open(root / info.video_file(key, *place)) as handle:
-            pictures = [episode.columns[key] for episode in episodes]
-            encode_video(handle, pictures, info.fps, VideoEncoding.of(info.features[key].info))
+    first_file = before.next_file
+    files = stage_frames(staged, root, info, first_file, episodes, columns, lengths)
+    files["meta/episodes"] = np.full(len(episodes), first_file)
+    place = divmod(first_file, info.chunks_size)
     with staged.open(root / numbered_file(EPISODES_PATH, *place)) as handle:
-        table = episodes_table(rows, names, statistics, info.video_keys, place, info.fps)
+        table = episodes_table(rows, names, statistics, files, info)
         parquet.write_tables(handle, [table])
     return before.after(
         num_episodes=info.total_episodes + len(episodes),
         num_frames=info.total_frames + int(lengths.sum()),
         tasks=tuple(number_of_task),
         statistics=_merged(before.statistics, statistics),
-        next_file=before.next_file + 1,
+        next_file=1 + max(int(numbers[-1]) for numbers in files.values()),
     )
 
 

@@ -66,6 +66,18 @@ class StepsRows(Protocol):
         ...
 
 
+@runtime_checkable
+class HasControlRate(Protocol):
+    """An env that says how many control steps a second it takes."""
+
+    control_hz: int
+
+
+def control_rate(env: Any) -> int | None:
+    """Return the control steps a second of an env without its wrappers; None: it does not say."""
+    return env.control_hz if isinstance(env, HasControlRate) else None
+
+
 class VectorFleet:
     """One vectorised env that resets only the rows it is told to."""
 
@@ -218,7 +230,7 @@ def _spaces(env: Any, observation_space: Any, action_space: Any) -> Spaces:
         environment_state=_width(parts, "environment_state"),
         action=math.prod(action_space.shape),
         cameras=_cameras(parts.get("pixels")),
-        control_hz=getattr(env, "control_hz", None),
+        control_hz=control_rate(env),
     )
 
 

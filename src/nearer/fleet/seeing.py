@@ -10,35 +10,26 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float32, Int64
 
 from nearer.episode import Observation
-from nearer.protocols import Fleet, Sensed, Sight, Spaces, Starts
+from nearer.protocols import Fleet, Sensed, Sight, Starts
 from nearer.shapes import Array
+from nearer.wrapper import FleetWrapper
 
 
-class SeeingFleet:
+class SeeingFleet(FleetWrapper):
     """A fleet whose observations come with a sight's features in place of their pictures."""
 
     def __init__(self, fleet: Fleet, sight: Sight) -> None:
-        self._fleet = fleet
+        super().__init__(fleet)
         self._sight = sight
         self._instructions = [""] * fleet.num_robots
         self._features = np.zeros((fleet.num_robots, sight.width), dtype=np.float32)
 
-    @property
-    def num_robots(self) -> int:
-        """Count the slots."""
-        return self._fleet.num_robots
-
-    @property
-    def spaces(self) -> Spaces:
-        """Return the sizes of observations and actions."""
-        return self._fleet.spaces
-
     def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
         """Reset the fleet's robots and look at what they see."""
-        starts = self._fleet.reset(robots, seeds)
+        starts = super().reset(robots, seeds)
         for robot, instruction in zip(robots.tolist(), starts.instructions, strict=True):
             self._instructions[robot] = instruction
         return replace(starts, observation=self._seen(robots, starts.observation, None))
@@ -47,17 +38,9 @@ class SeeingFleet:
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
         """Step the fleet's robots and look at what they see."""
-        sensed = self._fleet.step(robots, actions)
+        sensed = super().step(robots, actions)
         before = self._features[robots]
         return replace(sensed, observation=self._seen(robots, sensed.observation, before))
-
-    def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
-        """Return the fleet's truth of now; the sight never asks."""
-        return self._fleet.ground_truth(robots)
-
-    def close(self) -> None:
-        """Close the fleet."""
-        self._fleet.close()
 
     def _seen(
         self, robots: Int64[Array, "robots"], observation: Observation, before: Array | None

@@ -24,12 +24,13 @@ class MLPConfig:
         hidden: width of each of the three hidden layers.
         num_bins: classes of the steps-to-go answer.
         steps_per_bin: control steps a class.
-        min_scale: smallest standard deviation of a normalised action. The notebook has 0.01; at
-            that, the gradient of a log-probability, which grows with 1 / scale^2, made practice
-            collapse on two seeds of five (docs/log.md).
-        max_deviation: normalised states are clipped to +- this many standard deviations, so that
-            a runaway robot cannot send the network, or its gradient, anywhere.
+        min_scale: smallest standard deviation of a normalised action.
+        max_deviation: normalised states are clipped to +- this many standard deviations.
     """
+
+    # The notebook has a smallest scale of 0.01. At that, the gradient of a log-probability, which
+    # grows with 1 / scale^2, made practice collapse on two seeds of five (docs/log.md). And a
+    # runaway robot must not send the network, or its gradient, anywhere.
 
     hidden: int = 256
     num_bins: int = 141

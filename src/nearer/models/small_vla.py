@@ -24,9 +24,11 @@ from nearer.errors import ConfigError
 from nearer.limits import check_settings
 from nearer.model import FoundationModel, Inputs
 from nearer.models.geometry import Geometry
+from nearer.models.pointing.adapt import adapt, path_targets, trainable
 from nearer.models.pointing.following import NUM_PEAKS, follow, two_peaks
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
-from nearer.protocols import Camera, Randomness, Sight, Spaces
+from nearer.progress import Watch, unwatched
+from nearer.protocols import Camera, Films, Randomness, Sight, Spaces
 from nearer.shapes import Array
 from nearer.steps_to_go import StepsToGoBins
 
@@ -107,8 +109,35 @@ class CameraSight:
         """Return u, v and share of every thing, where it can be, given the frame before."""
         seen = looks.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
         known = None if before is None else before.reshape(-1, NUM_SLOTS, _NUMBERS_A_POINT)
-        aspect = self.camera.width / self.camera.height
-        return follow(known, seen, aspect).reshape(len(looks), self.width)
+        return follow(known, seen, self._aspect).reshape(len(looks), self.width)
+
+    def weights(self) -> Float32[Array, "weights"]:
+        """Return what learns, as one vector."""
+        parts = [one.detach().reshape(-1) for one in trainable(self.tower)]
+        return torch.cat(parts).numpy()
+
+    def take(self, weights: Float32[Array, "weights"]) -> None:
+        """See with these weights from now on."""
+        start = 0
+        with torch.no_grad():
+            for one in trainable(self.tower):
+                part = weights[start : start + one.numel()]
+                one.copy_(torch.from_numpy(part).view(one.shape))
+                start += one.numel()
+
+    def learn(
+        self, films: Films, updates: int, rng: np.random.Generator, watch: Watch = unwatched
+    ) -> None:
+        """Learn to point where the things of each episode were, seen with hindsight."""
+        looks = films.looks.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
+        targets = path_targets(looks, films.episode_lengths, self._aspect)
+        pictures = films.pictures[self.camera.name]
+        sentences = np.repeat(np.array(films.instructions), films.episode_lengths).tolist()
+        adapt(self.tower, pictures, films.rows, sentences, targets, updates, rng, watch)
+
+    @property
+    def _aspect(self) -> float:
+        return self.camera.width / self.camera.height
 
 
 class ActionHead(nn.Module):

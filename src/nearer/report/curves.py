@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from nearer.audit import Audit
+from nearer.audit import Audit, pooled
 from nearer.evaluate import Evaluation
 from nearer.intervals import Rate
 from nearer.report.draw import FRAME, STAGE_1, label_axes, note, stage_two_colour
@@ -54,16 +55,13 @@ def audited(run: StageTwo, rate: Callable[[Audit], Rate]) -> RateOverPractice:
     windows = [run.audits[start : start + AUDIT_WINDOW] for start in starts]
     found: list[tuple[float, Rate]] = []
     for window in windows:
-        rates = [rate(audit) for audit in window]
-        pooled = Rate(
-            successes=sum(one.successes for one in rates), total=sum(one.total for one in rates)
-        )
+        found_rate = rate(pooled(window))
         middle = float(np.mean([run.episodes_at(audit.iteration + 1) for audit in window]))
-        if pooled.total:
-            found.append((middle, pooled))
+        if found_rate.total:
+            found.append((middle, found_rate))
     return RateOverPractice(
         episodes=np.array([middle for middle, _ in found], dtype=np.float64),
-        rates=tuple(pooled for _, pooled in found),
+        rates=tuple(one for _, one in found),
     )
 
 
@@ -235,10 +233,10 @@ def _draw_rates(
     values = [rate.value for rate in measured.rates]
     at = measured.episodes + shift
     axes.vlines(at, low, high, color=colour, linewidth=1.6, alpha=0.65)
-    style = {"color": colour, "markersize": size, "clip_on": False}
+    style: dict[str, Any] = {"color": colour, "markersize": size, "clip_on": False}
     if is_open:
         style |= {"markerfacecolor": "white", "markeredgewidth": 1.4}
-    axes.plot(at, values, marker, **style)  # pyright: ignore[reportArgumentType]
+    axes.plot(at, values, marker, **style)
 
 
 def _label(axes: Axes, mark: Mark, value: float, words: str, offset: tuple[int, int]) -> None:

@@ -91,9 +91,9 @@ def label_axes(axes: Axes, *, x: str, y: str) -> None:
     axes.set_title(y, loc="left", fontsize=11, color=MUTED, pad=7)
 
 
-def note(axes: Axes, x: float, y: float, words: str, **style: object) -> None:
+def note(axes: Axes, x: float, y: float, words: str, **style: Any) -> None:
     """Write words at a point of the data, `xytext` pixels off; the page gives them a white halo."""
-    axes.annotate(words, (x, y), textcoords="offset points", **style)  # pyright: ignore
+    axes.annotate(words, (x, y), textcoords="offset points", **style)
 
 
 def _inline(document: str, name: str, description: str, size: tuple[int, int]) -> Html:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -56,9 +57,9 @@ def paint_rows(rows: Sequence[Row]) -> Paint:
         axes.set_axis_off()
         for index, row in enumerate(rows):
             top = -index * _ROW_PITCH
-            style = {"color": row.colour, "fontsize": 12, "fontweight": "bold", "va": "center"}
             stage, _, run = row.name.partition("\n")
-            axes.text(0, top - _HALF_M, stage, **style)  # pyright: ignore[reportArgumentType]
+            bold: dict[str, Any] = {"color": row.colour, "fontsize": 12, "fontweight": "bold"}
+            axes.text(0, top - _HALF_M, stage, va="center", **bold)
             axes.text(0, top - _HALF_M - 0.36, run, color=MUTED, fontsize=10, va="center")
             for column, rollout in enumerate(row.rollouts[:ROW_LENGTH]):
                 _tile(axes, rollout, row.colour, _NAME_WIDTH + column * _PITCH, top)
@@ -83,8 +84,8 @@ def _tile(axes: Axes, rollout: Rollout, colour: str, left: float, top: float) ->
     for part, dots in enumerate(np.array_split(path, min(_SHADES, len(path)))):
         shade = shades(0.35 + 0.65 * part / (_SHADES - 1))
         artists += axes.plot(*dots.T, "o", color=shade, markersize=2.2, markeredgewidth=0)
-    start = {"markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.1}
-    artists += axes.plot(*path[0], "o", markeredgecolor=INK, **start)  # pyright: ignore
+    start: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.1}
+    artists += axes.plot(*path[0], "o", markeredgecolor=INK, **start)
     for artist in artists:
         artist.set_clip_path(frame)
     words = f"{rollout.num_steps} steps" if rollout.success else f"failed at {rollout.num_steps}"

@@ -8,7 +8,7 @@ Report      the runs of one page, and which Stage-2 run started from which Stage
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -150,18 +150,18 @@ class StageOne:
     demonstrations: tuple[Rollout, ...]
     calibration: CalibrationResult | None
 
-    @property
-    def starts_late(self) -> bool:
-        """Tell whether the last checkpoint starts the policy, whatever its loss."""
-        return self.facts.settings.get("training.policy_checkpoint") == "last"
+    def takes_last(self, metric: str) -> bool:
+        """Tell whether the last checkpoint is taken for an objective's part, whatever its loss."""
+        part = {"loss_bc": "policy", "loss_steps_to_go": "reward"}[metric]
+        return self.facts.settings.get(f"training.{part}_checkpoint") == "last"
 
     def chosen(self, metric: str) -> ChosenLoss | None:
         """Return the held-out loss of the checkpoint that an objective chose; None before any."""
         held_out = self.facts.series(f"sft/held_out_{metric}")
         if not np.isfinite(held_out).any():
             return None
-        late = metric == "loss_bc" and self.starts_late
-        row = int(np.flatnonzero(np.isfinite(held_out))[-1] if late else np.nanargmin(held_out))
+        last = int(np.flatnonzero(np.isfinite(held_out))[-1])
+        row = last if self.takes_last(metric) else int(np.nanargmin(held_out))
         return ChosenLoss(update=int(self.facts.records[row]["step"]), loss=float(held_out[row]))
 
 
@@ -230,7 +230,7 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for name, value in document.items():
         if isinstance(value, Mapping):
-            rows |= flat(value, f"{prefix}{name}.")  # pyright: ignore[reportUnknownArgumentType]
+            rows |= flat(cast(Mapping[str, Any], value), f"{prefix}{name}.")
         else:
             rows[f"{prefix}{name}"] = value
     return rows

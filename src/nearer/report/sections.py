@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from nearer.intervals import Rate
+from nearer.audit import pooled
 from nearer.report import calibrated, curves
 from nearer.report.draw import (
     FRAME,
@@ -36,11 +36,6 @@ from nearer.report.read import CalibrationResult, Example, Report, StageOne, Sta
 CALIBRATE = "nearer sft --resume --out RUN"
 LABEL = "nearer sft --data DATASET --calibration.env ID"
 AUDIT = "nearer improve --run RUN --env ID --audit-every 8"
-
-_REWARD_WORDS = (
-    "The one with the best held-out steps-to-go loss becomes reward and success detector, and "
-    "stays frozen."
-)
 
 
 def learning(report: Report) -> Html:
@@ -170,21 +165,26 @@ def _losses_of(run: StageOne, name: str) -> Html:
         )
         for title, metric, chosen in objectives
     ]
-    which = {"loss_bc": "Last" if run.starts_late else "Best held-out"}
     found = {
-        f"{which.get(name, 'Best held-out')}: {chosen}": _chosen_of(run, name)
+        f"{'Last' if run.takes_last(name) else 'Best held-out'}: {chosen}": _chosen_of(run, name)
         for _, name, chosen in objectives
     }
-    return grid(*panels, aside(f"{_policy_words(run)} {_REWARD_WORDS}", found))
+    return grid(*panels, aside(f"{_policy_words(run)} {_reward_words(run)}", found))
 
 
 def _policy_words(run: StageOne) -> str:
-    if run.starts_late:
+    if run.takes_last("loss_bc"):
         return (
             "The last checkpoint starts the policy, as this run was told: a late one may act "
             "better although its held-out cloning loss is worse."
         )
     return "The checkpoint with the best held-out cloning loss starts the policy."
+
+
+def _reward_words(run: StageOne) -> str:
+    late = run.takes_last("loss_steps_to_go")
+    which = "last one" if late else "one with the best held-out steps-to-go loss"
+    return f"The {which} becomes reward and success detector, and stays frozen."
 
 
 def _chosen_of(run: StageOne, metric: str) -> str:
@@ -295,13 +295,10 @@ def _all_audits(audited: list[StageTwo]) -> str:
     """Return all audits as one precision and one recall, when they are of one run."""
     if len(audited) > 1:
         return "Colours are those of the learning curves."
-    audits = audited[0].audits
-    right = sum(one.right for one in audits)
-    precision = Rate(successes=right, total=sum(one.detected for one in audits))
-    recall = Rate(successes=right, total=sum(one.fulfilled for one in audits))
+    found = pooled(audited[0].audits)
     return (
-        f"In all: precision {percent(precision.value)} ({interval(precision)}), "
-        f"recall {percent(recall.value)} ({interval(recall)})."
+        f"In all: precision {percent(found.precision.value)} ({interval(found.precision)}), "
+        f"recall {percent(found.recall.value)} ({interval(found.recall)})."
     )
 
 

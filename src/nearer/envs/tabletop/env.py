@@ -16,8 +16,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Int64
 
+from nearer.cores import num_cores
 from nearer.envs.tabletop.board import Layout
-from nearer.envs.tabletop.crew import Crew, num_cores
+from nearer.envs.tabletop.crew import Crew
 from nearer.envs.tabletop.demonstrator import SeesBoard, TabletopDemonstrator
 from nearer.envs.tabletop.habits import HABITS_REAL, HABITS_SIM
 from nearer.envs.tabletop.language import Task

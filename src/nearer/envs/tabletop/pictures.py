@@ -16,6 +16,9 @@ from nearer.envs.tabletop.scene import Quality, picture_model
 from nearer.errors import EnvError
 from nearer.shapes import Array
 
+_one_draws = threading.Lock()
+"""Mesa's contexts share lists that it does not guard: two threads that drew at once for hours
+ended in a segmentation fault in its renderer (docs/log.md)."""
 _UNUSED_EFFECTS = (
     mujoco.mjtRndFlag.mjRND_REFLECTION,
     mujoco.mjtRndFlag.mjRND_SKYBOX,
@@ -45,17 +48,19 @@ class Pictures:
         """
         _refuse_fork()
         canvas: _Canvas | None = getattr(self._of_thread, "canvas", None)
-        if canvas is None:
-            canvas = _Canvas(self._model, *self._size, self._shadows)
-            self._of_thread.canvas = canvas
-            _opened.add(self)
-        return canvas.draw(qpos)
+        with _one_draws:
+            if canvas is None:
+                canvas = _Canvas(self._model, *self._size, self._shadows)
+                self._of_thread.canvas = canvas
+                _opened.add(self)
+            return canvas.draw(qpos)
 
     def close(self) -> None:
         """Give back what this thread draws with; the next picture opens it anew."""
         canvas: _Canvas | None = getattr(self._of_thread, "canvas", None)
         if canvas is not None:
-            canvas.close()
+            with _one_draws:
+                canvas.close()
             del self._of_thread.canvas
 
 

@@ -1,0 +1,119 @@
+"""The sight in Stage 1: it learns from the demonstrations' own frames, without any label.
+
+    looks at an episode --trace--> where each thing was in every frame
+    a frame and its instruction --eyes, words--> softmax over the picture, to point there
+
+What is clear in some frames of an episode teaches those in which the effector hides it or two
+shapes look alike. No simulator's position is used, only pictures and instructions. Measured on
+other demonstrations, wrong looks fall by a third to a half (docs/log.md).
+
+Source: learning from one's own confident answers, Lee 2013 (pseudo-labels); here the answers are
+made consistent over time first.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Tensor, nn
+
+from nearer.models.pointing.following import trace
+from nearer.models.pointing.objectives import pointing_loss
+from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
+from nearer.progress import Progress, Watch, unwatched
+from nearer.shapes import Array
+
+_BATCH_SIZE = 32
+_LEARNING_RATE = 1e-3
+_WARMUP_UPDATES = 20
+_WEIGHT_DECAY = 0.02
+_LEAST_SHARE = 0.5
+"""A thing whose peaks hold less on average over an episode teaches nothing there."""
+
+
+def trainable(tower: PointingTower) -> list[nn.Parameter]:
+    """Return what learns: the fine eyes and the words; ImageNet's trunk stays."""
+    return [*tower.eyes.parameters(), *tower.words.parameters()]
+
+
+def adapt(
+    tower: PointingTower,
+    pictures: UInt8[Array, "all_frames h w 3"],
+    frames: Int64[Array, "frames"],
+    sentences: Sequence[str],
+    targets: Float32[Array, "frames slots 3"],
+    updates: int,
+    rng: np.random.Generator,
+    watch: Watch = unwatched,
+) -> None:
+    """Train the tower, in place, to point where `targets` say.
+
+    Args:
+        tower: from `load_pointing`.
+        pictures: may be larger than memory; a batch is read at a time.
+        frames: rows of the pictures that are learned from.
+        sentences: one a frame.
+        targets: u, v and weight of each thing, from `path_targets`.
+        updates: steps of AdamW; the rate falls on a half cosine.
+        rng: chooses the frames.
+        watch: sees the progress.
+    """
+    weights = trainable(tower)
+    for one in weights:
+        one.requires_grad_(True)
+    optimizer = torch.optim.AdamW(weights, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    for update in range(updates):
+        for group in optimizer.param_groups:
+            group["lr"] = _LEARNING_RATE * _schedule(update, updates)
+        rows = rng.integers(0, len(frames), _BATCH_SIZE)
+        asked = [sentences[int(row)] for row in rows]
+        loss = _loss(tower, pictures[frames[rows]], asked, targets[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        facts = {"pointing": f"{loss.item():.2f}"}
+        watch(Progress(stage="learning to see", done=update + 1, total=updates, facts=facts))
+    for one in weights:
+        one.requires_grad_(False)
+
+
+def path_targets(
+    looks: Float32[Array, "frames slots 2 3"],
+    episode_lengths: Int64[Array, "episodes"],
+    aspect: float,
+) -> Float32[Array, "frames slots 3"]:
+    """Return u, v of each thing in every frame, and how much it may teach.
+
+    Args:
+        looks: from `two_peaks`, the frames of one episode after those of another.
+        episode_lengths: frames an episode.
+        aspect: width of the pictures over their height.
+    """
+    parts: list[Float32[Array, "frames slots 3"]] = []
+    for start, stop in pairwise([0, *np.cumsum(episode_lengths).tolist()]):
+        path = trace(looks[start:stop], aspect).copy()
+        clear = path[:, :, 2].mean(axis=0)
+        path[:, :, 2] = np.where(clear >= _LEAST_SHARE, clear, 0.0)
+        parts.append(path)
+    return np.concatenate(parts)
+
+
+def _loss(
+    tower: PointingTower,
+    pictures: UInt8[Array, "batch h w 3"],
+    sentences: Sequence[str],
+    targets: Float32[Array, "batch slots 3"],
+) -> Tensor:
+    frames = torch.from_numpy(pictures)
+    logits = tower.logits(tower.keys(frames, tower.maps(frames)), tower.queries(sentences))
+    aimed = torch.from_numpy(targets).reshape(len(frames), 1, NUM_SLOTS, 1, 3)
+    return pointing_loss(logits[:, None], aimed[..., :2], aimed[..., 2]).sum()
+
+
+def _schedule(update: int, updates: int) -> float:
+    warm = min(1.0, (update + 1) / _WARMUP_UPDATES)
+    return warm * 0.5 * (1 + math.cos(math.pi * update / updates))
