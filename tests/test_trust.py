@@ -82,6 +82,14 @@ def test_the_threshold_is_the_most_sensitive_precise_one() -> None:
     )  # nothing is precise: the best there is
 
 
+def test_without_a_precise_threshold_precision_and_recall_are_weighed() -> None:
+    sure_and_rare = [labelled([0.1], 0)] * 2 + [labelled([0.1], None)]
+    usual = [labelled([0.4], 0)] * 12 + [labelled([0.4], None)] * 7
+    curves = {"a": detector_curve([*sure_and_rare, *usual], [0.2, 0.5])}
+    assert curves["a"].precision == pytest.approx((2 / 3, 14 / 22))
+    assert choose_threshold(curves, min_precision=0.9) == 0.5
+
+
 def test_reliability_of_a_perfect_and_of_a_biased_model() -> None:
     draw = np.random.default_rng(0)
     edges = np.arange(50, dtype=np.float32)

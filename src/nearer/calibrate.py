@@ -15,6 +15,10 @@ from jaxtyping import Bool, Float, Float32, Int64
 from nearer.errors import ConfigError
 from nearer.shapes import Array
 
+_RULE = (
+    "the best recall at a precision of at least {min_precision} on {where}; if there is none, the "
+    "best harmonic mean of both"
+)
 THRESHOLDS_STEPS = tuple(round(float(s), 3) for s in np.geomspace(0.02, 20, 61))
 """Thresholds that are tried, in control steps."""
 
@@ -84,7 +88,8 @@ def choose_threshold(curves: Mapping[str, DetectorCurve], min_precision: float) 
 
     A false alarm ends an episode as a success that was none and pays its reward; a miss only
     lets the episode run on. So precision is a condition and recall the aim. Where no threshold
-    that fires is precise enough, the most precise one is returned.
+    that fires is precise enough, the one with the best harmonic mean of both is returned: the
+    most precise ones hardly ever fire.
     """
     if not curves:
         raise ConfigError("the threshold must be chosen on labelled episodes, got none")
@@ -93,10 +98,8 @@ def choose_threshold(curves: Mapping[str, DetectorCurve], min_precision: float) 
     recall = np.min([row.recall for row in rows], axis=0)
     useful = recall > 0
     allowed = useful & (precision >= min_precision)
-    if not allowed.any():
-        recall = np.where(useful, precision, -1.0)
-        allowed = np.ones_like(useful)
-    best = int(np.where(allowed, recall, -1.0).argmax())
+    aim = recall if allowed.any() else 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+    best = int(np.where(allowed if allowed.any() else useful, aim, -1.0).argmax())
     return float(rows[0].thresholds_steps[best])
 
 
@@ -164,7 +167,7 @@ def calibration_document(
     chosen = {name: _at(curve, threshold) for name, curve in curves.items()}
     return {
         "threshold_steps": threshold,
-        "rule": f"the best recall at a precision of at least {min_precision} on {where}",
+        "rule": _RULE.format(min_precision=min_precision, where=where),
         "chosen": chosen,
         "curves": {name: asdict(curve) for name, curve in curves.items()},
         "steps_to_go": reliability_on_held_out,

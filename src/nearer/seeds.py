@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     ACTIONS = 9
     SFT_SHARE = 10
     SFT_SIGHT = 11
+    SFT_DROPOUT = 12
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -8,7 +8,8 @@ is a function of the seed and the update's number, so a resumed run continues bi
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from nearer.losses import behavioural_cloning_loss, steps_to_go_loss
 from nearer.model import FoundationModel
 from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
 from nearer.run import Run
-from nearer.seeds import Purpose, generator
+from nearer.seeds import Purpose, episode_seed, generator
 
 _VALIDATION_FRAMES = 16384
 
@@ -122,8 +123,9 @@ def sft(
             draw = generator(Purpose.SFT_BATCH, training.seed, update)
             cloned = acted[_draw(draw, len(acted), training.batch_size)]
             labelled = _draw(draw, len(train.state), training.batch_size)
-            loss_bc = bc_loss(model, train, cloned).mean()
-            loss_steps_to_go = time_loss(model, train, labelled).mean()
+            with _dropping_out(model, training.seed, update):
+                loss_bc = bc_loss(model, train, cloned).mean()
+                loss_steps_to_go = time_loss(model, train, labelled).mean()
             optimizer.param_groups[0]["lr"] = training.rate(update)
             optimizer.zero_grad()
             (loss_bc + loss_steps_to_go).backward()
@@ -175,6 +177,16 @@ def validate(model: FoundationModel, held_out: Demonstrations) -> dict[str, floa
             "sft/held_out_loss_bc": bc_loss(model, held_out, acted).mean().item(),
             "sft/held_out_loss_steps_to_go": time_loss(model, held_out, rows).mean().item(),
         }
+
+
+@contextmanager
+def _dropping_out(model: FoundationModel, seed: int, update: int) -> Generator[None, None, None]:
+    """Let the model leave out what its dropout says, by a seed of this update's own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(episode_seed(Purpose.SFT_DROPOUT, seed, update))
+        model.train()
+        yield
+        model.eval()
 
 
 def _draw(draw: np.random.Generator, total: int, size: int) -> Tensor:

@@ -27,7 +27,7 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
     if config.run == Path():
         raise ConfigError("--run must name a Stage-1 run, got none; make one with nearer sft")
-    policy = load_model(config.run, build_model, "policy").train()
+    policy = load_model(config.run, build_model, "policy")
     reward = load_model(config.run, build_model, "reward").requires_grad_(False)
     _check_same_sight(policy, reward)
     threshold = _threshold(config)
