@@ -71,6 +71,7 @@ UNITS = {
         "--workers": "processes",
     },
     "reproduce": {
+        "--practice-steps": "control steps",
         "--demonstrations": "of the whole data set",
         "--shares": "percent",
         "--episodes": "test starts",

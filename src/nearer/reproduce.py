@@ -41,6 +41,7 @@ class ReproduceConfig:
         demonstrations: of the whole data set, tried.
         shares: percent of it that Stage 1 learns from.
         seeds: of everything that is drawn and trained, one whole series each.
+        practice_steps: control steps that each policy practises at most.
         episodes: test starts, the same for every policy.
         quick: minutes, to see that the parts fit; learns little.
     """
@@ -50,11 +51,14 @@ class ReproduceConfig:
     demonstrations: int = 2000
     shares: tuple[int, ...] = (10, 20, 80)
     seeds: tuple[int, ...] = (0, 1, 2)
+    practice_steps: int = 64_000
     episodes: int = 300
     quick: bool = False
 
     def __post_init__(self) -> None:
-        check_settings(self, demonstrations="[20, inf)", episodes="[1, inf)")
+        check_settings(
+            self, demonstrations="[20, inf)", practice_steps="[1, inf)", episodes="[1, inf)"
+        )
         wrong = [share for share in self.shares if not 0 < share <= 100]
         if wrong or not self.shares or not self.seeds:
             raise ConfigError(
@@ -109,10 +113,14 @@ def _series(config: ReproduceConfig, seed: int, share: int) -> Recipe:
     """Return the configs of one seed and share; they use the one data set."""
     recipe = tabletop(config.out / f"seed{seed}_share{share}", seed, quick=config.quick)
     data = config.out / "demonstrations"
-    episodes = recipe.eval_sft.episodes if config.quick else config.episodes
+    practice, episodes = recipe.improve.practice, recipe.eval_sft.episodes
+    if not config.quick:
+        practice = replace(practice, max_env_steps=config.practice_steps)
+        episodes = config.episodes
     return replace(
         recipe,
         sft=replace(recipe.sft, data=str(data), share=share / 100),
+        improve=replace(recipe.improve, practice=practice),
         eval_sft=replace(recipe.eval_sft, episodes=episodes, videos=0),
         eval_improve=replace(recipe.eval_improve, episodes=episodes, videos=0),
     )
