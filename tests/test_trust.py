@@ -22,7 +22,7 @@ from nearer.evaluate import (
     evaluate,
     evaluation_of,
 )
-from nearer.intervals import Rate, sign_test
+from nearer.intervals import Rate, seed_interval, sign_test
 from nearer.plateau import PlateauRule
 from nearer.protocols import Judge
 from nearer.testing import CountingFleet, CountJudge, EchoPolicy
@@ -40,6 +40,11 @@ def test_wilson_intervals_against_published_numbers() -> None:
 def test_a_rate_without_trials_knows_nothing() -> None:
     assert math.isnan(Rate(successes=0, total=0).value)
     assert Rate(successes=0, total=0).interval == (0.0, 1.0)
+
+
+def test_an_interval_over_seeds_by_hand() -> None:
+    low, high = seed_interval([0.1, 0.2, 0.3])
+    assert (low, high) == pytest.approx((0.2 - 4.3 * 0.1 / 3**0.5, 0.2 + 4.3 * 0.1 / 3**0.5))
 
 
 def test_sign_test_by_hand() -> None:

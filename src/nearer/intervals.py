@@ -1,7 +1,9 @@
 """How sure a rate is: every success rate in nearer comes with n and one of these."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 _Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -39,6 +41,24 @@ class Rate:
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.value:.3f} [{low:.3f}, {high:.3f}] (n = {self.total})"
+
+
+_STUDENT_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+"""97.5 % quantiles for 1 to 9 degrees of freedom."""
+
+
+def seed_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean over seeds, Student's t.
+
+    Unlike an interval over episodes it knows that training differs from seed to seed.
+
+    Args:
+        values: one a seed, 2 to 10 of them.
+    """
+    assert 2 <= len(values) <= len(_STUDENT_T) + 1, f"2 to 10 seeds, got {len(values)}"
+    half = _STUDENT_T[len(values) - 2] * stdev(values) / len(values) ** 0.5
+    mean = fmean(values)
+    return mean - half, mean + half
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 import tyro
@@ -19,11 +20,12 @@ from nearer.configs import EvalConfig
 from nearer.data.reader import open_dataset
 from nearer.errors import ConfigError
 from nearer.evaluate import Evaluation, evaluation_of
-from nearer.intervals import Rate
+from nearer.intervals import Rate, seed_interval
 from nearer.limits import check_settings
 from nearer.progress import Watch, unwatched
 from nearer.recipes.recipe import Recipe
 from nearer.recipes.tabletop import tabletop
+from nearer.report.shares import SharePoint, shares_figure
 from nearer.run import is_finished, read_json, read_metrics
 
 PAPER = {10: (0.452, 0.745), 20: (0.573, 0.889), 80: (0.584, 0.968)}
@@ -37,7 +39,7 @@ class ReproduceConfig:
 
     Attributes:
         which: the result.
-        out: folder for data, runs, headline.json and headline.md.
+        out: folder for data, runs, headline.json, headline.md and headline.svg.
         demonstrations: of the whole data set, tried.
         shares: percent of it that Stage 1 learns from.
         seeds: of everything that is drawn and trained, one whole series each.
@@ -93,7 +95,7 @@ class Measurement:
 
 
 def reproduce(config: ReproduceConfig, watch: Watch = unwatched) -> list[Measurement]:
-    """Run what is missing, write headline.json and headline.md as results come, return them all."""
+    """Run what is missing, write table, figure and numbers as results come, and return them all."""
     data = config.out / "demonstrations"
     if not (data / "COMPLETE").exists():
         recipe = tabletop(config.out, episodes=config.demonstrations, quick=config.quick)
@@ -103,13 +105,13 @@ def reproduce(config: ReproduceConfig, watch: Watch = unwatched) -> list[Measure
     found: list[Measurement] = []
     for seed in config.seeds:
         for share in config.shares:
-            recipe = _series(config, seed, share)
-            found += _measure(recipe, seed, share, round(total * share / 100), watch)
+            recipe = recipe_of(config, seed, share)
+            found += measure(recipe, seed, share, round(total * share / 100), watch)
             write_results(config.out, found)
     return found
 
 
-def _series(config: ReproduceConfig, seed: int, share: int) -> Recipe:
+def recipe_of(config: ReproduceConfig, seed: int, share: int) -> Recipe:
     """Return the configs of one seed and share; they use the one data set."""
     recipe = tabletop(config.out / f"seed{seed}_share{share}", seed, quick=config.quick)
     data = config.out / "demonstrations"
@@ -126,7 +128,7 @@ def _series(config: ReproduceConfig, seed: int, share: int) -> Recipe:
     )
 
 
-def _measure(
+def measure(
     recipe: Recipe, seed: int, share: int, demonstrations: int, watch: Watch
 ) -> Iterator[Measurement]:
     """Yield both stages of one seed and share, doing what is not on disk yet."""
@@ -158,11 +160,12 @@ def _evaluated(config: EvalConfig, watch: Watch) -> Evaluation:
 
 
 def write_results(folder: Path, found: Sequence[Measurement]) -> None:
-    """Write headline.json and headline.md, each whole or not at all."""
+    """Write headline.json, .md and .svg, each whole or not at all."""
     records = [asdict(one) for one in found]
     for name, text in (
         ("headline.json", json.dumps(records, indent=1) + "\n"),
         ("headline.md", headline_table(found)),
+        ("headline.svg", shares_figure(_points(found))),
     ):
         temporary = folder / f".{name}.tmp"
         temporary.write_text(text)
@@ -173,19 +176,45 @@ def headline_table(found: Sequence[Measurement]) -> str:
     """Return the results as a table, seeds pooled, beside the paper's."""
     lines = [
         "| data | demonstrations | Stage 1 | Stage 2 | practice episodes | seeds, Stage 1 -> 2 "
-        "| paper |",
-        "|---|---|---|---|---|---|---|",
+        "| gain, 95 % over seeds | paper |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for share in sorted({one.share for one in found}):
         stages = [[m for m in found if m.share == share and m.stage == s] for s in (1, 2)]
         seeds = [f"{a.rate.value:.3f} -> {b.rate.value:.3f}" for a, b in zip(*stages, strict=True)]
+        gain = _gain([b.rate.value - a.rate.value for a, b in zip(*stages, strict=True)])
         practised = sum(m.practice_episodes for m in stages[1]) / len(stages[1])
         paper = " -> ".join(map(str, PAPER[share])) if share in PAPER else "-"
         lines.append(
             f"| {share} % | {stages[0][0].demonstrations:,} | {pooled(stages[0])} | "
-            f"{pooled(stages[1])} | {practised:,.0f} | {', '.join(seeds)} | {paper} |"
+            f"{pooled(stages[1])} | {practised:,.0f} | {', '.join(seeds)} | {gain} | {paper} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _gain(values: Sequence[float]) -> str:
+    """Return the mean gain by practice; with its interval where there are two seeds or more."""
+    if len(values) < 2:
+        return f"{values[0]:+.3f}"
+    low, high = seed_interval(values)
+    return f"{fmean(values):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _points(found: Sequence[Measurement]) -> list[SharePoint]:
+    points: list[SharePoint] = []
+    for share, stage in sorted({(one.share, one.stage) for one in found}):
+        seeds = [one for one in found if (one.share, one.stage) == (share, stage)]
+        points.append(
+            SharePoint(
+                share=share,
+                stage=stage,
+                demonstrations=seeds[0].demonstrations,
+                pooled=pooled(seeds),
+                seeds=tuple(one.rate.value for one in seeds),
+                paper=PAPER[share][stage - 1] if share in PAPER else None,
+            )
+        )
+    return points
 
 
 def pooled(measured: Sequence[Measurement]) -> Rate:

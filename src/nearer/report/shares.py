@@ -1,0 +1,79 @@
+"""Success against the share of the data, before and after practice, beside the paper's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from nearer.intervals import Rate
+from nearer.report.draw import STAGE_1, STAGE_2, label_axes, note, picture
+
+_SIZE = (560, 330)
+_COLOURS = {1: STAGE_1, 2: STAGE_2[0]}
+_NAMES = {1: "Stage 1", 2: "after practice"}
+_ASIDE = {1: -0.05, 2: 0.05}
+"""Both stages of a share stand beside each other, not on top."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharePoint:
+    """Success of one stage at one share of the data.
+
+    Attributes:
+        share: percent.
+        stage: 1 or 2.
+        demonstrations: of this share.
+        pooled: over the episodes of all seeds.
+        seeds: success of each seed.
+        paper: success in the paper, if it has this share.
+    """
+
+    share: int
+    stage: int
+    demonstrations: int
+    pooled: Rate
+    seeds: tuple[float, ...]
+    paper: float | None
+
+
+def shares_figure(points: Sequence[SharePoint]) -> str:
+    """Return the figure as an SVG file: means with Wilson intervals, a small dot a seed."""
+    shares = sorted({point.share for point in points})
+
+    def paint(axes: Axes) -> None:
+        for stage in (1, 2):
+            _paint_stage(axes, shares, [point for point in points if point.stage == stage], stage)
+        axes.set_ylim(0, 1)
+        axes.set_xlim(-0.4, len(shares) - 0.25)
+        counts = {point.share: point.demonstrations for point in points}
+        labels = [f"{share} %\n{counts[share]:,} demonstrations" for share in shares]
+        axes.set_xticks(range(len(shares)), labels)
+        label_axes(axes, x="", y="success; 95 % Wilson intervals; small dots: seeds; dashed: paper")
+
+    margins = (0.07, 0.98, 0.14, 0.9)
+    drawn = str(picture("shares", "Success by share of the data", paint, _SIZE, margins))
+    end = drawn.index(">") + 1
+    return f'{drawn[:end]}<rect width="100%" height="100%" fill="white"/>{drawn[end:]}\n'
+
+
+def _paint_stage(
+    axes: Axes, shares: Sequence[int], points: Sequence[SharePoint], stage: int
+) -> None:
+    colour = _COLOURS[stage]
+    points = sorted(points, key=lambda point: point.share)
+    places = [shares.index(point.share) + _ASIDE[stage] for point in points]
+    values = [point.pooled.value for point in points]
+    low = [value - point.pooled.interval[0] for value, point in zip(values, points, strict=True)]
+    high = [point.pooled.interval[1] - value for value, point in zip(values, points, strict=True)]
+    axes.errorbar(places, values, yerr=[low, high], color=colour, marker="o", capsize=3)
+    for place, point in zip(places, points, strict=True):
+        axes.plot([place] * len(point.seeds), point.seeds, ".", color=colour, alpha=0.5)
+    known = [
+        (place, point.paper)
+        for place, point in zip(places, points, strict=True)
+        if point.paper is not None
+    ]
+    if known:
+        axes.plot(*zip(*known, strict=True), "x--", color=colour, linewidth=1, alpha=0.6)
+    if points:
+        note(axes, places[-1], values[-1], _NAMES[stage], xytext=(14, -4), color=colour)
