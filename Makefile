@@ -8,7 +8,7 @@ GL := libegl1 libgl1-mesa-dri
 .PHONY: demo test lint types unit examples readme setup clean
 
 demo: setup
-	$(BIN)/nearer demo point-mass
+	$(BIN)/nearer demo
 
 test: lint types unit
 

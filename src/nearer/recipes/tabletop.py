@@ -24,7 +24,7 @@ def tabletop(out: Path, seed: int = 0, episodes: int | None = None, quick: bool 
     Args:
         out: folder for data set, runs and report.
         seed: of everything that is trained or practised; the test starts stay the same.
-        episodes: demonstrations; 300 unless given.
+        episodes: demonstrations; 250 unless given.
         quick: a minute's worth of everything, to see that the parts fit; learns little.
     """
     data, sft_run, practice_run = out / "demonstrations", out / "sft", out / "practice"
@@ -32,7 +32,7 @@ def tabletop(out: Path, seed: int = 0, episodes: int | None = None, quick: bool 
         collect=CollectConfig(
             env=ENV_ID,
             out=data,
-            episodes=episodes or (40 if quick else 300),
+            episodes=episodes or (40 if quick else 250),
             max_steps=TIME_LIMIT_STEPS,
             min_observations=5,
             robots=32,
@@ -93,7 +93,7 @@ def _evaluation(run: Path, quick: bool) -> EvalConfig:
     return EvalConfig(
         checkpoint=run,
         env=ENV_ID,
-        episodes=20 if quick else 300,
+        episodes=20 if quick else 200,
         max_steps=TIME_LIMIT_STEPS,
         robots=64,
         seed=_EVALUATION_SEED,
