@@ -1,47 +1,36 @@
-"""Threads that share the rows of a vectorised env.
+"""Threads that share the physics of a vectorised env.
 
-MuJoCo's steps and pictures release Python's lock, so two threads do nearly twice the work of one.
-Each row always belongs to the same thread: OpenGL contexts belong to threads, and no result
-depends on how many there are.
+MuJoCo's steps release Python's lock, so two threads do nearly twice the work of one. Pictures are
+no work for them: software OpenGL may not be used by two threads at once (`pictures.py`). No result
+depends on how many threads there are.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 
 class Crew:
-    """A few threads, started when they first have something to do; one is the caller's own."""
+    """A few threads, started when they first have something to do."""
 
     def __init__(self, num_threads: int) -> None:
         self._num_threads = num_threads
-        self._workers: list[ThreadPoolExecutor] = []
+        self._pool = ThreadPoolExecutor(num_threads, "tabletop") if num_threads > 1 else None
 
     def each(self, rows: Sequence[int], work: Callable[[int], None]) -> None:
         """Do the work for each row, side by side; the first fault is raised when all are done."""
-        if self._num_threads == 1:
+        if self._pool is None:
             _do(rows, work)
             return
-        if not self._workers:
-            self._workers = [
-                ThreadPoolExecutor(max_workers=1, thread_name_prefix="tabletop")
-                for _ in range(self._num_threads)
-            ]
-        futures: list[Future[None]] = [
-            worker.submit(_do, [row for row in rows if row % self._num_threads == place], work)
-            for place, worker in enumerate(self._workers)
-        ]
-        faults = [future.exception() for future in futures]
-        for fault in filter(None, faults):
-            raise fault
+        parts = [rows[first :: self._num_threads] for first in range(self._num_threads)]
+        futures = [self._pool.submit(_do, part, work) for part in parts]
+        wait(futures)
+        for future in futures:
+            future.result()
 
-    def close(self, farewell: Callable[[], None]) -> None:
-        """Let each thread do a last thing, and end it."""
-        if self._num_threads == 1:
-            farewell()
-        for worker in self._workers:
-            worker.submit(farewell).result()
-            worker.shutdown()
-        self._workers = []
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
 
 def _do(rows: Sequence[int], work: Callable[[int], None]) -> None:

@@ -166,9 +166,10 @@ class TabletopVector(VectorEnv[Any, Array, Array]):
         def reset_row(row: int) -> None:
             row_seed = seed + row if isinstance(seed, int) else seed[row] if seed else None
             self._stations[row].reset(row_seed, instruction=asked[row], keep_board=keep_board)
-            self._observe(row, self._seen)
 
-        self._crew.each([int(row) for row in np.flatnonzero(mask)], reset_row)
+        chosen = [int(row) for row in np.flatnonzero(mask)]
+        self._crew.each(chosen, reset_row)
+        self._observe(chosen)
         instructions = np.array([s.instruction for s in self._stations], dtype=object)
         return copy.deepcopy(self._seen), self._info() | {"instruction": instructions}
 
@@ -185,9 +186,9 @@ class TabletopVector(VectorEnv[Any, Array, Array]):
 
         def step_row(row: int) -> None:
             self._stations[row].step(actions[place_of[row]])
-            self._observe(row, self._seen)
 
         self._crew.each(chosen, step_row)
+        self._observe(chosen)
         seen = {"agent_pos": self._seen["agent_pos"][rows]}
         if self._settings.pictures:
             seen["pixels"] = {CAMERA: self._seen["pixels"][CAMERA][rows]}
@@ -203,7 +204,7 @@ class TabletopVector(VectorEnv[Any, Array, Array]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Give back what pictures are taken with, and end the threads."""
-        self._crew.close(self._close_pictures)
+        self._crew.close()
         self._close_pictures()
 
     def demonstrator(self, num_robots: int) -> Policy:
@@ -226,11 +227,12 @@ class TabletopVector(VectorEnv[Any, Array, Array]):
             seen["pixels"] = {CAMERA: np.zeros(size, np.uint8)}
         return seen
 
-    def _observe(self, row: int, seen: dict[str, Any]) -> None:
-        """Write what a row observes into its place."""
-        seen["agent_pos"][row] = self._stations[row].agent_pos()
-        if self._settings.pictures:
-            seen["pixels"][CAMERA][row] = self._stations[row].picture()
+    def _observe(self, rows: Sequence[int]) -> None:
+        """Write what these rows observe into their places; one thread draws all pictures."""
+        for row in rows:
+            self._seen["agent_pos"][row] = self._stations[row].agent_pos()
+            if self._settings.pictures:
+                self._seen["pixels"][CAMERA][row] = self._stations[row].picture()
 
     def _info(self) -> dict[str, Any]:
         infos = [station.info() for station in self._stations]

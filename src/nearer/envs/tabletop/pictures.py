@@ -17,7 +17,7 @@ from nearer.errors import EnvError
 from nearer.shapes import Array
 
 _one_draws = threading.Lock()
-"""Mesa's contexts share lists that it does not guard: two threads that drew at once for hours
+"""Mesa's contexts share lists that it does not guard: two threads that drew at once for minutes
 ended in a segmentation fault in its renderer (docs/log.md)."""
 _UNUSED_EFFECTS = (
     mujoco.mjtRndFlag.mjRND_REFLECTION,
