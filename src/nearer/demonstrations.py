@@ -44,9 +44,7 @@ class Demonstrations:
         """Return the chosen episodes, in that order."""
         lengths = self.episode_lengths[chosen]
         starts = (np.cumsum(self.episode_lengths) - self.episode_lengths)[chosen]
-        new_starts = np.cumsum(lengths) - lengths
-        rows = np.arange(int(lengths.sum())) + np.repeat(starts - new_starts, lengths)
-        frames = torch.from_numpy(rows)
+        frames = torch.from_numpy(frame_rows(starts, lengths))
         return Demonstrations(
             state=self.state[frames],
             features=self.features[frames],
@@ -71,6 +69,14 @@ class Demonstrations:
     def acted_frames(self) -> Int64[Tensor, "rows"]:
         """Return the frames whose action is real: all but the last of every episode."""
         return torch.nonzero(self.steps_to_go > 0).squeeze(1)
+
+
+def frame_rows(
+    starts: Int64[Array, "episodes"], lengths: Int64[Array, "episodes"]
+) -> Int64[Array, "frames"]:
+    """Return the rows of all frames of episodes that start at `starts`, in their order."""
+    before = np.cumsum(lengths) - lengths
+    return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
 
 
 def split_by_episode(

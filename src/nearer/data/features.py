@@ -16,6 +16,7 @@ from nearer.data.cameras import camera_key, cameras_of
 from nearer.data.frames import open_frames
 from nearer.data.reader import Dataset
 from nearer.data.staging import StagedFiles
+from nearer.demonstrations import frame_rows
 from nearer.errors import DatasetError
 from nearer.progress import Progress, Watch, unwatched
 from nearer.protocols import AdaptableSight, Films, Sight
@@ -146,9 +147,7 @@ def _films(
 
 def episode_rows(dataset: Dataset, episodes: Int64[Array, "episodes"]) -> Int64[Array, "frames"]:
     """Return the rows of all frames of these episodes, in their order."""
-    starts, lengths = dataset.episode_starts[episodes], dataset.episode_lengths[episodes]
-    before = np.cumsum(lengths) - lengths
-    return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+    return frame_rows(dataset.episode_starts[episodes], dataset.episode_lengths[episodes])
 
 
 def _hash(identity: str, episodes: Int64[Array, "episodes"]) -> str:
