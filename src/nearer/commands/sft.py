@@ -30,8 +30,9 @@ from nearer.shapes import Array
 
 _CALIBRATION_ROBOTS = 100
 _EXAMPLE_STEPS = 20
+_HELD_OUT, _ROLLOUTS = "held-out demonstrations", "labelled rollouts"
 _SIGHT_EPISODES = 200
-"""The sight learns from at most so many: more than its updates can go through once."""
+"""The sight learns from at most so many, as measured (docs/log.md): more cost time, not tried."""
 
 
 def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
@@ -102,7 +103,7 @@ def _calibrate(config: SFTConfig, held_out: Demonstrations, watch: Watch) -> dic
     true_steps = held_out.steps_to_go.numpy()
     cuts = np.cumsum(held_out.episode_lengths)[:-1]
     sources: dict[str, Sequence[LabelledEpisode]] = {
-        "held-out demonstrations": [
+        _HELD_OUT: [
             LabelledEpisode(steps_to_go=d, fulfilled=left == 0)
             for d, left in zip(
                 np.split(probabilities @ edges, cuts), np.split(true_steps, cuts), strict=True
@@ -112,13 +113,13 @@ def _calibrate(config: SFTConfig, held_out: Demonstrations, watch: Watch) -> dic
     examples: dict[str, Any] = {}
     if config.calibration.env is not None:
         rollouts = _rollouts(config, config.calibration.env, reward)
-        sources["labelled rollouts"] = rollouts.labelled
+        sources[_ROLLOUTS] = rollouts.labelled
         examples = _examples(reward, rollouts)
     watch(Progress(stage="calibration", done=1, total=1))
     curves = {name: detector_curve(episodes) for name, episodes in sources.items()}
     measured = reliability(probabilities, edges, true_steps, reward.bins.width_steps)
     # Rollouts are what practice sees; demonstrations end where the instruction is just fulfilled.
-    decisive = [list(curves)[-1]]
+    decisive = [_ROLLOUTS if _ROLLOUTS in curves else _HELD_OUT]
     precision = config.calibration.min_precision
     document = calibration_document(curves, precision, measured, decisive)
     return document | {"examples": examples}
