@@ -39,7 +39,7 @@ class Observation:
         agent_pos: proprioception, in the env's own units.
         environment_state: further numbers such as a goal; zero columns where there are none.
         images: camera name -> RGB picture.
-        features: what a model's frozen sight made of the pictures (`nearer.sight`); zero columns
+        features: what a model's frozen sight made of the pictures (`protocols.Sight`); zero columns
             where none has looked.
     """
 

@@ -1,6 +1,6 @@
 """A fleet whose pictures are looked at once, by the frozen part of a model.
 
-The vision tower is frozen after pretraining (in the paper: in Stage 2), so what it makes of a
+The vision tower is frozen when a robot acts (in the paper: in Stage 2), so what it makes of a
 frame never changes: it is computed when the frame is seen, kept with the observation, and shared
 by policy, detector, reward and update. That is exact, and the largest saving there is.
 """

@@ -4,8 +4,9 @@
     instruction --words------------------------------------------------- +--> action tokens
     proprioception ------------------------------------------------------+--> steps-to-go bins
 
-The sight (`nearer.models.pointing`) was pretrained on vision and language together and stays
-frozen; what it sees of a frame is computed once and kept (`Inputs.features`). The two questions
+The sight (`nearer.models.pointing`) was pretrained on vision and language together. Stage 1 lets it
+learn from the demonstrations' frames first; then it is frozen for good, and what it sees of a frame
+is computed once and kept (`Inputs.features`). The two questions
 have a network each, as in the authors' notebook.
 """
 
@@ -182,7 +183,7 @@ class SmallVLA(FoundationModel):
         config: sizes.
         spaces: of the robot; the first camera is looked through.
         words: every word that instructions may hold, in order.
-        tower: pretrained, from `load_pointing`; not trained any further.
+        tower: pretrained, from `load_pointing`; trained by `CameraSight.learn` alone.
 
     Raises:
         ConfigError: there is no camera.
