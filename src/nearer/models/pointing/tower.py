@@ -56,8 +56,12 @@ class PointingTower(nn.Module):
 
     @torch.no_grad()
     def maps(self, pictures: UInt8[Tensor, "frames h w c"]) -> Float[Tensor, "frames channels y x"]:
-        """Return the frozen maps, in float32: they need computing only once a frame."""
-        return self.trunk(pictures).float()
+        """Return the frozen maps, which need computing only once a frame.
+
+        In float32 also under autocast: bfloat16 is slow where the processor has none.
+        """
+        with torch.autocast(pictures.device.type, enabled=False):
+            return self.trunk(pictures)
 
     def keys(
         self,
@@ -69,7 +73,7 @@ class PointingTower(nn.Module):
         In float32 also under autocast: coarse keys would make coarse places.
         """
         with torch.autocast(pictures.device.type, enabled=False):
-            return self.eyes(pictures, maps.float())
+            return self.eyes(pictures, maps)
 
     def queries(self, sentences: Sequence[str]) -> Float[Tensor, "sentences 3 width"]:
         """Return what the three slots of every sentence look for; this part trains."""

@@ -51,8 +51,10 @@ def described(folder: Path) -> dict[str, Any]:
 
 
 def prepared(tower: PointingTower) -> PointingTower:
-    """Return the tower laid out for speed: channels last, the frozen trunk in bfloat16."""
-    tower.trunk.to(torch.bfloat16)
+    """Return the tower laid out for speed: channels last, in float32.
+
+    bfloat16 is a little faster where the processor has it, and 200 times slower where it has not.
+    """
     tower.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return tower
 
