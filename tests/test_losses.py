@@ -6,6 +6,7 @@ import torch
 
 from nearer.losses import (
     behavioural_cloning_loss,
+    instruction_loss,
     ppo_loss,
     reinforce_loss,
     steps_to_go_loss,
@@ -22,6 +23,12 @@ def test_steps_to_go_uses_the_bin_index() -> None:
     logits[1, 3] = 100.0
     loss = steps_to_go_loss(logits, torch.tensor([5, 3]))
     assert torch.allclose(loss, torch.tensor([math.log(8), 0.0]))
+
+
+def test_the_own_instruction_is_the_first_candidate() -> None:
+    shares = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.6, 0.3]])
+    loss = instruction_loss(shares.log() + torch.tensor([[5.0], [-2.0]]))
+    assert torch.allclose(loss, torch.tensor([2.0, 10.0]).log())
 
 
 def test_reinforce_by_hand() -> None:

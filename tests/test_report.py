@@ -12,6 +12,7 @@ import pytest
 
 from nearer.errors import ConfigError
 from nearer.report.page import write_report
+from nearer.run import read_lines
 
 EVIL = "<script>alert('pwned')</script> & <b>bold</b>"
 ALARM = "the detector's precision fell to 0.500"
@@ -120,6 +121,22 @@ def write_stage_one(run: Path, config: Mapping[str, Any] | None = None) -> Path:
             for step, bc in ((100, 2.0), (200, 1.25), (300, 1.5))
         ],
     )
+    return run
+
+
+def write_third_objective(run: Path) -> Path:
+    """Write a Stage-1 run that had the third objective too."""
+    write_stage_one(run, {"data": "here", "training": {"other_instructions": 7}})
+    records = [
+        {
+            **record,
+            "sft/loss_instruction": 1.5,
+            "sft/held_out_loss_instruction": 1.25,
+            "sft/held_out_accuracy_instruction": 0.64,
+        }
+        for record in read_lines(run / "metrics.jsonl")
+    ]
+    write_lines(run / "metrics.jsonl", records)
     return run
 
 
@@ -430,6 +447,13 @@ def test_a_late_checkpoint_that_becomes_the_reward_is_said(tmp_path: Path):
     seen = words(page(write_stage_one(tmp_path / "one", late)))
     assert "Last: reward model" in seen
     assert "The last one becomes reward and success detector" in seen
+
+
+def test_the_third_objective_is_shown_where_it_was_trained(tmp_path: Path, one: Path):
+    assert "Instruction" not in words(page(one))
+    seen = words(page(write_third_objective(tmp_path / "three")))
+    assert "Instruction told from 7 others, held-out 64.0 %, by chance 12.5 %" in seen
+    assert "The third objective chooses no checkpoint" in seen
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, one: Path):

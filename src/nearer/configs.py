@@ -91,7 +91,7 @@ class SFTConfig:
     Attributes:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
         revision: of the hub's data set.
-        share: of the data set's episodes that are used at all, drawn by --seed.
+        share: of the data set's episodes that are used, drawn by --seed.
         model: name of a model: small-vla (pictures and language) or mlp (states).
         sight_updates: gradient updates by which its sight first learns from the data set's frames.
         cache: folder for decoded frames and what the model's sight makes of them; none:
@@ -115,11 +115,19 @@ class SFTConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, share="(0, 1]", sight_updates="[0, inf)")
+        others = self.training.other_instructions
+        if self.model == "mlp" and others:
+            raise ConfigError(
+                "--other-instructions must be 0 for --model mlp, which reads no instruction, got "
+                f"{others}; leave it out, or pass --model small-vla"
+            )
 
     @property
     def sizes(self) -> MLPConfig | SmallVLAConfig:
-        """Return the sizes of the chosen model."""
-        return self.mlp if self.model == "mlp" else self.vla
+        """Return the sizes of the chosen model; it has a head for what training asks of it."""
+        if self.model == "mlp":
+            return self.mlp
+        return replace(self.vla, answers_instruction=self.training.other_instructions > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

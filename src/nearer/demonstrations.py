@@ -1,5 +1,6 @@
 """What Stage 1 learns from: frames of successful episodes and the steps that were left."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +14,29 @@ from nearer.model import Inputs
 from nearer.protocols import Spaces
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """What each episode may have been asked to do, as its first and last frame are seen with it.
+
+    All candidates are treated alike: every one is looked at on its own, and no frame before tells
+    which of two likely places is meant.
+
+    Attributes:
+        features: of first and last frame, with each candidate in mind.
+        instructions: the same number an episode; its own one first.
+    """
+
+    features: Float[Tensor, "episodes 2 candidates features"]
+    instructions: tuple[tuple[str, ...], ...]
+
+    def episodes(self, chosen: Int64[Array, "chosen"]) -> "Candidates":
+        """Return those of the chosen episodes, in that order."""
+        return Candidates(
+            features=self.features[torch.from_numpy(chosen)],
+            instructions=tuple(self.instructions[int(i)] for i in chosen),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +54,7 @@ class Demonstrations:
         episode_lengths: frames an episode, at least two.
         instructions: one an episode.
         spaces: sizes of state and action.
+        candidates: None unless the instruction is learned too, the paper's third objective.
     """
 
     state: Float[Tensor, "frames state"]
@@ -39,6 +64,7 @@ class Demonstrations:
     episode_lengths: Int64[Array, "episodes"]
     instructions: tuple[str, ...]
     spaces: Spaces
+    candidates: Candidates | None = None
 
     def episodes(self, chosen: Int64[Array, "chosen"]) -> "Demonstrations":
         """Return the chosen episodes, in that order."""
@@ -53,6 +79,7 @@ class Demonstrations:
             episode_lengths=lengths,
             instructions=tuple(self.instructions[int(i)] for i in chosen),
             spaces=self.spaces,
+            candidates=self.candidates and self.candidates.episodes(chosen),
         )
 
     def inputs(self, rows: Int64[Tensor, "rows"] | slice) -> Inputs:
@@ -66,6 +93,25 @@ class Demonstrations:
             instructions=[self.instructions[episode] for episode in episodes],
         )
 
+    def ends(self, episodes: Int64[Tensor, "rows"]) -> tuple[Inputs, Inputs]:
+        """Return the first and the last frames of these episodes, a row a candidate."""
+        candidates = self.candidates
+        assert candidates is not None, "without candidates nothing asks for the ends"
+        chosen = candidates.episodes(episodes.numpy())
+        asked = [one for episode in chosen.instructions for one in episode]
+        stops = torch.from_numpy(np.cumsum(self.episode_lengths))[episodes]
+        starts = stops - torch.from_numpy(self.episode_lengths)[episodes]
+        width = chosen.features.shape[2]
+        first, last = (
+            Inputs(
+                state=self.state[frames].repeat_interleave(width, dim=0),
+                features=chosen.features[:, end].flatten(0, 1),
+                instructions=asked,
+            )
+            for end, frames in enumerate((starts, stops - 1))
+        )
+        return first, last
+
     def acted_frames(self) -> Int64[Tensor, "rows"]:
         """Return the frames whose action is real: all but the last of every episode."""
         return torch.nonzero(self.steps_to_go > 0).squeeze(1)
@@ -77,6 +123,38 @@ def frame_rows(
     """Return the rows of all frames of episodes that start at `starts`, in their order."""
     before = np.cumsum(lengths) - lengths
     return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+
+
+def draw_candidates(
+    instructions: Sequence[str], others: int, draw: np.random.Generator
+) -> list[tuple[str, ...]]:
+    """Return each episode's own instruction and `others` different ones, of other episodes.
+
+    An instruction is drawn as often as it is given, so that its words alone tell nothing.
+
+    Args:
+        instructions: one an episode.
+        others: how many an episode.
+        draw: chance.
+
+    Raises:
+        ConfigError: there are not so many different instructions.
+    """
+    different = len(set(instructions))
+    if different <= others:
+        raise ConfigError(
+            "--other-instructions must be less than the different instructions, both of the "
+            f"demonstrations to train on and of those held out, got {others} where "
+            f"{len(instructions)} demonstrations have {different}; lower it (0 leaves the third "
+            "objective out), or raise --held-out-share"
+        )
+    found: list[tuple[str, ...]] = []
+    for own in instructions:
+        candidates = {own: None}
+        while len(candidates) <= others:
+            candidates[instructions[int(draw.integers(len(instructions)))]] = None
+        found.append(tuple(candidates))
+    return found
 
 
 def split_by_episode(

@@ -22,6 +22,19 @@ def steps_to_go_loss(
     return torch.nn.functional.cross_entropy(logits, bin_index, reduction="none")
 
 
+def instruction_loss(scores: Float[Tensor, "samples candidates"]) -> Float[Tensor, "samples"]:
+    """Return -log p(g | o_0, o_T), the third Stage-1 objective (paper, section on LanguageTable).
+
+        p(g | o_0, o_T) = softmax of the scores of all candidates, at g
+
+    The paper's model writes the instruction word by word; here g is told from other instructions.
+
+    Args:
+        scores: unnormalised log-probabilities of an episode's candidates, of its own one first.
+    """
+    return -scores.log_softmax(dim=1)[:, 0]
+
+
 def reinforce_loss(
     log_prob: Float[Tensor, "samples"], returns: Float[Tensor, "samples"], scale: float
 ) -> Float[Tensor, "samples"]:

@@ -1,7 +1,8 @@
 """The contract of a foundation model, and how it serves as policy and as detector.
 
 One model answers two questions about an observation: which action, and how many steps are left
-(paper, fig. 1). Training and serving show it observations through the same `inputs_of`.
+(paper, fig. 1). Stage 1 may ask a third: which instruction an episode had. Training and serving
+show it observations through the same `inputs_of`.
 """
 
 from abc import ABC, abstractmethod
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nearer.episode import Ended, Observation
+from nearer.errors import ConfigError
 from nearer.protocols import Decision, Randomness, Sight, Spaces
 from nearer.shapes import Array
 from nearer.steps_to_go import StepsToGoBins, expected_steps, is_solved
@@ -100,6 +102,20 @@ class FoundationModel(nn.Module, ABC):
     @abstractmethod
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
+
+    def instruction_scores(self, first: Inputs, last: Inputs) -> Float[Tensor, "samples"]:
+        """Return how well each instruction fits the first and last frame of an episode.
+
+        Unnormalised log-probabilities; they are compared among candidates for the same episode.
+        Only a model that can be asked the third question overrides this.
+
+        Raises:
+            ConfigError: this model cannot be asked.
+        """
+        raise ConfigError(
+            "--other-instructions must be 0 for a model without an answer to the third question, "
+            f"got {type(self).__name__}; leave it out, or choose small-vla"
+        )
 
 
 def inputs_of(observation: Observation, instructions: Sequence[str]) -> Inputs:

@@ -133,6 +133,19 @@ class Sight(Protocol):
         ...
 
 
+@runtime_checkable
+class ComparingSight(Sight, Protocol):
+    """A sight that can look at a frame with several instructions in mind, at little more cost."""
+
+    def look_for_each(
+        self,
+        images: Mapping[str, UInt8[Array, "frames h w c"]],
+        candidates: Sequence[Sequence[str]],
+    ) -> Float32[Array, "frames candidates looks"]:
+        """Look at frames, each with its candidates in mind one by one: as many looks as `look`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Films:
     """Episodes that a sight may learn from: pictures and instructions, nothing else.

@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     SFT_SHARE = 10
     SFT_SIGHT = 11
     SFT_DROPOUT = 12
+    SFT_CANDIDATES = 13
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -1,6 +1,6 @@
-"""Stage 1, supervised fine-tuning: two objectives on demonstrations, in one loop.
+"""Stage 1, supervised fine-tuning: two or three objectives on demonstrations, in one loop.
 
-    L = L_BC + L_steps-to-go                                (paper, section 3.1)
+    L = L_BC + L_steps-to-go [+ L_instruction]              (paper, section 3.1; LanguageTable)
 
 The checkpoint with the best held-out BC loss (or the last) starts the policy; the one with the
 best held-out steps-to-go loss (or the last) becomes reward and success detector. Every minibatch
@@ -22,13 +22,14 @@ from nearer.checkpoint import TrainingState, restore
 from nearer.demonstrations import Demonstrations, split_by_episode
 from nearer.errors import NearerError
 from nearer.limits import check_settings
-from nearer.losses import behavioural_cloning_loss, steps_to_go_loss
+from nearer.losses import behavioural_cloning_loss, instruction_loss, steps_to_go_loss
 from nearer.model import FoundationModel
 from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
 from nearer.run import Run
 from nearer.seeds import Purpose, episode_seed, generator
 
 _VALIDATION_FRAMES = 16384
+_VALIDATION_EPISODES = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class SFTTraining:
 
     Attributes:
         updates: gradient updates.
-        batch_size: frames an objective and update.
+        batch_size: frames, or episodes, an objective and update.
         learning_rate: AdamW's peak, after warm-up; falls to 0 on a half cosine.
         warmup_updates: updates over which the rate rises from 0.
         weight_decay: AdamW's.
@@ -47,6 +48,8 @@ class SFTTraining:
         policy_checkpoint: best held-out BC loss, or last: a late one may act better.
         reward_checkpoint: best held-out steps-to-go loss, or last: with few demonstrations a late
             one is the more exact near the goal.
+        other_instructions: how many an episode's own is told from by its first and last frame (the
+            paper's third objective); 0: not trained.
         seed: of split, minibatches and initial weights.
     """
 
@@ -60,6 +63,7 @@ class SFTTraining:
     validate_every: int = 512
     policy_checkpoint: Literal["best", "last"] = "best"
     reward_checkpoint: Literal["best", "last"] = "best"
+    other_instructions: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,6 +77,7 @@ class SFTTraining:
             max_gradient_norm="(0, inf)",
             held_out_share="(0, 1)",
             validate_every="[1, inf)",
+            other_instructions="[0, inf)",
             seed="[0, inf)",
         )
 
@@ -120,23 +125,17 @@ def sft(
     update, best = _restore(run, model, optimizer)
     with graceful_interrupt() as stop:
         while update < training.updates:
-            draw = generator(Purpose.SFT_BATCH, training.seed, update)
-            cloned = acted[_draw(draw, len(acted), training.batch_size)]
-            labelled = _draw(draw, len(train.state), training.batch_size)
-            with _dropping_out(model, training.seed, update):
-                loss_bc = bc_loss(model, train, cloned).mean()
-                loss_steps_to_go = time_loss(model, train, labelled).mean()
+            losses = _minibatch_losses(training, model, train, acted, update)
             optimizer.param_groups[0]["lr"] = training.rate(update)
             optimizer.zero_grad()
-            (loss_bc + loss_steps_to_go).backward()
+            torch.stack(list(losses.values())).sum().backward()
             nn.utils.clip_grad_norm_(model.parameters(), training.max_gradient_norm)
             optimizer.step()
             update += 1
             if update % training.validate_every == 0 or update == training.updates:
                 record = {
                     "step": update,
-                    "sft/loss_bc": loss_bc.item(),
-                    "sft/loss_steps_to_go": loss_steps_to_go.item(),
+                    **{f"sft/{name}": loss.item() for name, loss in losses.items()},
                     "sft/learning_rate": training.rate(update - 1),
                     **validate(model, held_out),
                 }
@@ -149,6 +148,29 @@ def sft(
                 watch(_progress(update, training, {}))
             stop.obey(f"continue with nearer sft --resume --out {run.root}")
     return best
+
+
+def _minibatch_losses(
+    training: SFTTraining,
+    model: FoundationModel,
+    train: Demonstrations,
+    acted: Int64[Tensor, "rows"],
+    update: int,
+) -> dict[str, Float[Tensor, ""]]:
+    """Return the mean loss of every objective, each on as many samples of its own."""
+    draw, size = generator(Purpose.SFT_BATCH, training.seed, update), training.batch_size
+    cloned = acted[_draw(draw, len(acted), size)]
+    labelled = _draw(draw, len(train.state), size)
+    with _dropping_out(model, training.seed, update):
+        losses = {
+            "loss_bc": bc_loss(model, train, cloned).mean(),
+            "loss_steps_to_go": time_loss(model, train, labelled).mean(),
+        }
+        if train.candidates is not None:
+            episodes = _draw(draw, len(train.episode_lengths), size)
+            scores = candidate_scores(model, train, episodes)
+            losses["loss_instruction"] = instruction_loss(scores).mean()
+    return losses
 
 
 def bc_loss(
@@ -167,16 +189,32 @@ def time_loss(
     return steps_to_go_loss(logits, model.bins.index(demonstrations.steps_to_go[rows]))
 
 
+def candidate_scores(
+    model: FoundationModel, demonstrations: Demonstrations, episodes: Int64[Tensor, "rows"]
+) -> Float[Tensor, "rows candidates"]:
+    """Return how well each candidate fits what happened in these episodes, their own one first."""
+    scores = model.instruction_scores(*demonstrations.ends(episodes))
+    return scores.reshape(len(episodes), -1)
+
+
 def validate(model: FoundationModel, held_out: Demonstrations) -> dict[str, float]:
-    """Return both losses on held-out frames: all of them, or evenly spread ones of a large set."""
+    """Return the losses on held-out frames: all of them, or evenly spread ones of a large set."""
     every = max(1, len(held_out.state) // _VALIDATION_FRAMES)
     rows = torch.arange(0, len(held_out.state), every)
     acted = held_out.acted_frames()[::every]
     with torch.inference_mode():
-        return {
+        record = {
             "sft/held_out_loss_bc": bc_loss(model, held_out, acted).mean().item(),
             "sft/held_out_loss_steps_to_go": time_loss(model, held_out, rows).mean().item(),
         }
+        if held_out.candidates is not None:
+            every = max(1, len(held_out.episode_lengths) // _VALIDATION_EPISODES)
+            episodes = torch.arange(0, len(held_out.episode_lengths), every)
+            scores = candidate_scores(model, held_out, episodes)
+            record["sft/held_out_loss_instruction"] = instruction_loss(scores).mean().item()
+            found = scores[:, 0] > scores[:, 1:].max(dim=1).values
+            record["sft/held_out_accuracy_instruction"] = found.float().mean().item()
+    return record
 
 
 @contextmanager
@@ -247,6 +285,6 @@ def _progress(update: int, training: SFTTraining, record: Mapping[str, float]) -
     facts = {
         name.removeprefix("sft/held_out_loss_").replace("_", "-"): f"{value:.3f}"
         for name, value in record.items()
-        if "held_out" in name
+        if "held_out_loss" in name
     }
     return Progress(stage="SFT", done=update, total=training.updates, facts=facts)

@@ -9,6 +9,7 @@ Axis words used in annotations:
     samples    (o_t, a_t, g, R_t) tuples, in any order
     frames     rows of a data set: an observation and the action taken on it
     bins       steps-to-go bins
+    candidates instructions that an episode may have had, its own one first
     state      numbers in a proprioceptive and environment state
     action     numbers in one action
     h w c      rows, columns and channels (RGB) of a picture

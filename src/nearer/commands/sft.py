@@ -1,31 +1,39 @@
 """nearer sft: a data set and a model -> a run with policy, reward and calibrated detector."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int64
 
 from nearer.calibrate import LabelledEpisode, calibration_document, detector_curve, reliability
 from nearer.checkpoint import load_model
 from nearer.commands.runs import SHOWN_EPISODES, as_saved, fitting_fleet, open_run
 from nearer.configs import SFTConfig
-from nearer.data.features import adapt_sight
+from nearer.data.features import adapt_sight, open_candidate_features
 from nearer.data.reader import Dataset, open_dataset, resolve_dataset
 from nearer.data.store import dataset_spaces, load_demonstrations
-from nearer.demonstrations import Demonstrations, split_by_episode, split_episodes
+from nearer.demonstrations import (
+    Candidates,
+    Demonstrations,
+    draw_candidates,
+    split_by_episode,
+    split_episodes,
+)
 from nearer.episode import Ended
 from nearer.errors import ConfigError
 from nearer.evaluate import LabelledRollouts, labelled_rollouts
 from nearer.model import FoundationModel, ModelPolicy, inputs_of
 from nearer.models.build import build_model, new_model
 from nearer.progress import Progress, Watch, unwatched
-from nearer.protocols import AdaptableSight
+from nearer.protocols import AdaptableSight, ComparingSight
 from nearer.run import is_finished
 from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, generator
-from nearer.sft import sft
+from nearer.sft import SFTTraining, sft
 from nearer.shapes import Array
 
 _CALIBRATION_ROBOTS = 100
@@ -51,8 +59,12 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
     episodes = _drawn(len(dataset.episode_lengths), config)
+    candidates = _candidates(training, dataset, episodes)
     _adapt_sight(config, dataset, model, episodes, watch)
     data = load_demonstrations(dataset, model.sight, episodes, config.cache, watch)
+    if candidates:
+        seen = _seen_candidates(config, dataset, model, episodes, candidates, watch)
+        data = replace(data, candidates=seen)
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     _, held_out = split_by_episode(data, training.held_out_share, training.seed)
     with open_run(config, "sft") as run:
@@ -92,6 +104,42 @@ def _adapt_sight(
         config.cache,
         watch,
     )
+
+
+def _candidates(
+    training: SFTTraining, dataset: Dataset, episodes: Int64[Array, "episodes"]
+) -> tuple[tuple[str, ...], ...]:
+    """Return what each episode may have been asked, for the third objective; none without it.
+
+    Candidates come from the same side of the split: an instruction that training has only seen as
+    a wrong one would betray the held-out episode that it belongs to.
+    """
+    if not training.other_instructions:
+        return ()
+    given = [dataset.task_of_episode(int(row)) for row in episodes]
+    found: dict[int, tuple[str, ...]] = {}
+    parts = split_episodes(len(episodes), training.held_out_share, training.seed)
+    for number, part in enumerate(parts):
+        draw = generator(Purpose.SFT_CANDIDATES, training.seed, number)
+        ours = [given[int(row)] for row in part]
+        drawn = draw_candidates(ours, training.other_instructions, draw)
+        found.update(zip(part.tolist(), drawn, strict=True))
+    return tuple(found[row] for row in range(len(episodes)))
+
+
+def _seen_candidates(
+    config: SFTConfig,
+    dataset: Dataset,
+    model: FoundationModel,
+    episodes: Int64[Array, "episodes"],
+    candidates: tuple[tuple[str, ...], ...],
+    watch: Watch,
+) -> Candidates:
+    """Return the candidates with what the model's sight makes of them."""
+    sight = model.sight
+    assert isinstance(sight, ComparingSight), "the config has refused models without one"
+    seen = open_candidate_features(dataset, sight, episodes, candidates, config.cache, watch)
+    return Candidates(features=torch.from_numpy(seen), instructions=candidates)
 
 
 def _calibrate(config: SFTConfig, held_out: Demonstrations, watch: Watch) -> dict[str, Any]:

@@ -5,11 +5,12 @@ identities of data set and sight: another data set, or other weights, are looked
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int, Int64
+from jaxtyping import Float32, Int64, UInt8
 
 from nearer.data.cache import CachedArray, write_array, write_header
 from nearer.data.cameras import camera_key, cameras_of
@@ -19,7 +20,7 @@ from nearer.data.staging import StagedFiles
 from nearer.demonstrations import frame_rows
 from nearer.errors import DatasetError
 from nearer.progress import Progress, Watch, unwatched
-from nearer.protocols import AdaptableSight, Films, Sight
+from nearer.protocols import AdaptableSight, ComparingSight, Films, Sight
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
 
@@ -27,6 +28,9 @@ _ROWS_A_PART = 2048
 """Durable once computed: a kill loses less than these. Some 20 s of a small tower on one core."""
 
 _ROWS_A_LOOK = 128
+
+Images = Mapping[str, UInt8[Array, "frames h w c"]]
+"""Pictures of the same frames, by camera."""
 
 
 def open_looks(
@@ -52,21 +56,16 @@ def open_looks(
         DatasetError: No camera, a damaged file, no room on the disk, or features that are not
             finite.
     """
-    if not cameras_of(dataset):
-        raise DatasetError(
-            f"{dataset.root} must have pictures of a camera for a model that sees, got "
-            f"{sorted(dataset.info.features)}; use --model mlp, or record with a camera"
-        )
     rows = episode_rows(dataset, episodes)
-    shape = (len(rows), sight.look_width)
+    owners: list[int] = dataset.columns["episode_index"][rows].tolist()
+    task = {int(row): dataset.task_of_episode(int(row)) for row in episodes}
+    asked = [task[owner] for owner in owners]
+
+    def look(images: Images, part: slice) -> Float32[Array, "rows looks"]:
+        return sight.look(images, asked[part])
+
     name = "features-" + _hash(sight.identity, episodes)
-    features = CachedArray(name=name, shape=shape, dtype="float32", mode="c")
-
-    def look(path: Path) -> None:
-        _write_parts(dataset, sight, rows, path, watch)
-        _join_parts(path, shape)
-
-    return features.open(dataset, cache, look)
+    return _kept(dataset, name, _Looking(rows, sight.look_width, look), cache, watch)
 
 
 def open_features(
@@ -89,6 +88,45 @@ def open_features(
         rows = starts[lengths > step] + step
         features[rows] = sight.follow(features[rows - 1], looks[rows])
     return features
+
+
+def open_candidate_features(
+    dataset: Dataset,
+    sight: ComparingSight,
+    episodes: Int64[Array, "episodes"],
+    candidates: Sequence[Sequence[str]],
+    cache: Path | None = None,
+    watch: Watch = unwatched,
+) -> Float32[Array, "episodes 2 candidates features"]:
+    """Return the features of first and last frames, seen with each candidate in mind.
+
+    The last frame is seen as if it were a first one, whatever its candidate: only the episode's own
+    instruction was followed through all frames, and that would give it away.
+
+    Args:
+        dataset: Whose frames.
+        sight: Looks at pictures.
+        episodes: Rows of the episodes that are looked at.
+        candidates: Instructions, the same number an episode.
+        cache: Folder of what was computed; None for ~/.cache/nearer.
+        watch: Sees the progress of looking.
+
+    Raises:
+        DatasetError: As `open_looks` raises it.
+    """
+    starts = dataset.episode_starts[episodes]
+    rows = np.stack([starts, starts + dataset.episode_lengths[episodes] - 1], axis=1).reshape(-1)
+    asked = [one for one in candidates for _ in range(2)]
+    width = len(candidates[0])
+
+    def look(images: Images, part: slice) -> Float32[Array, "rows looks"]:
+        return sight.look_for_each(images, asked[part]).reshape(-1, width * sight.look_width)
+
+    name = "candidates-" + _hash(f"{sight.identity} {candidates}", episodes)
+    looking = _Looking(rows, width * sight.look_width, look)
+    looks = _kept(dataset, name, looking, cache, watch)
+    features = sight.follow(None, looks.reshape(-1, sight.look_width))
+    return features.reshape(len(episodes), 2, width, sight.width)
 
 
 def adapt_sight(
@@ -156,12 +194,36 @@ def _hash(identity: str, episodes: Int64[Array, "episodes"]) -> str:
     return digest.hexdigest()
 
 
-def _write_parts(
-    dataset: Dataset, sight: Sight, chosen: Int64[Array, "frames"], path: Path, watch: Watch
-) -> None:
-    """Look at every chosen frame whose features are not on the disk yet."""
-    total = len(chosen)
-    instructions = [dataset.task_of_episode(row) for row in range(len(dataset.episode_lengths))]
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """How frames are looked at: rows of the data set, numbers a row, and the look at a part."""
+
+    rows: Int64[Array, "frames"]
+    width: int
+    look: Callable[[Images, slice], Float32[Array, "rows looks"]]
+
+
+def _kept(
+    dataset: Dataset, name: str, looking: _Looking, cache: Path | None, watch: Watch
+) -> Float32[Array, "frames looks"]:
+    """Return the looks at frames under the name they are kept by; look now unless they are."""
+    if not cameras_of(dataset):
+        raise DatasetError(
+            f"{dataset.root} must have pictures of a camera for a model that sees, got "
+            f"{sorted(dataset.info.features)}; use --model mlp, or record with a camera"
+        )
+    shape = (len(looking.rows), looking.width)
+
+    def look(path: Path) -> None:
+        _write_parts(dataset, looking, path, watch)
+        _join_parts(path, shape)
+
+    return CachedArray(name=name, shape=shape, dtype="float32", mode="c").open(dataset, cache, look)
+
+
+def _write_parts(dataset: Dataset, looking: _Looking, path: Path, watch: Watch) -> None:
+    """Look at every frame whose features are not on the disk yet."""
+    total = len(looking.rows)
     for number, start in enumerate(range(0, total, _ROWS_A_PART)):
         stop = min(start + _ROWS_A_PART, total)
         part = _part(path, number)
@@ -169,22 +231,20 @@ def _write_parts(
             found: list[Float32[Array, "rows features"]] = []
             for first in range(start, stop, _ROWS_A_LOOK):
                 watch(Progress(stage="looking at pictures", done=first, total=total))
-                rows = chosen[first : min(first + _ROWS_A_LOOK, stop)]
-                found.append(_look(dataset, sight, rows, instructions))
+                looks = slice(first, min(first + _ROWS_A_LOOK, stop))
+                found.append(_look(dataset, looking, looks))
             write_array(part, np.concatenate(found))
         watch(Progress(stage="looking at pictures", done=stop, total=total))
 
 
-def _look(
-    dataset: Dataset, sight: Sight, rows: Int[Array, "rows"], instructions: Sequence[str]
-) -> Float32[Array, "rows features"]:
+def _look(dataset: Dataset, looking: _Looking, part: slice) -> Float32[Array, "rows features"]:
+    rows = looking.rows[part]
     images = {
         camera.name: dataset.frames(camera_key(dataset, camera.name), rows)
         for camera in cameras_of(dataset)
     }
-    episodes: list[int] = dataset.columns["episode_index"][rows].tolist()
-    found = np.asarray(sight.look(images, [instructions[row] for row in episodes]), np.float32)
-    assert found.shape == (len(rows), sight.look_width), f"{found.shape} is no look of {sight}"
+    found = np.asarray(looking.look(images, part), np.float32)
+    assert found.shape == (len(rows), looking.width), f"{found.shape} is no look at {len(rows)}"
     wrong = np.flatnonzero(~np.isfinite(found).all(axis=1))
     if len(wrong):
         raise DatasetError(

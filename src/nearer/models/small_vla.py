@@ -6,8 +6,9 @@
 
 The sight (`nearer.models.pointing`) was pretrained on vision and language together. Stage 1 lets it
 learn from the demonstrations' frames first; then it is frozen for good, and what it sees of a frame
-is computed once and kept (`Inputs.features`). The two questions
-have a network each, as in the authors' notebook.
+is computed once and kept (`Inputs.features`). The two questions have a network each, as in the
+authors' notebook. Stage 1 may ask a third: which instruction an episode had. Its answer is read
+from the hidden numbers of both networks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,7 @@ class SmallVLAConfig:
         dropout: share of the hidden numbers that Stage 1 leaves out. Cloning gains nothing by it,
             practice does: its reward comes from a network that is less sure of what it has not seen
             (docs/log.md).
+        answers_instruction: it has a head for the third question, which instruction an episode had.
     """
 
     hidden: int = 256
@@ -59,6 +61,7 @@ class SmallVLAConfig:
     steps_per_bin: int = 1
     max_deviation: float = 4.0
     dropout: float = 0.2
+    answers_instruction: bool = False
 
     def __post_init__(self) -> None:
         check_settings(
@@ -106,6 +109,22 @@ class CameraSight:
                 rows = slice(first, first + _AT_ONCE)
                 parts.append(two_peaks(self.tower.attend(pictures[rows], instructions[rows])))
         return torch.cat(parts).flatten(1).numpy()
+
+    def look_for_each(
+        self,
+        images: Mapping[str, UInt8[Array, "frames h w c"]],
+        candidates: Sequence[Sequence[str]],
+    ) -> Float32[Array, "frames candidates looks"]:
+        """Return the looks at each frame for every candidate; its keys are made once."""
+        pictures = torch.from_numpy(images[self.camera.name])
+        parts: list[Tensor] = []
+        with torch.inference_mode():
+            for first in range(0, len(pictures), _AT_ONCE):
+                rows = slice(first, first + _AT_ONCE)
+                found = self.tower.attend_for_each(pictures[rows], candidates[rows])
+                looks = two_peaks(found.flatten(0, 1))
+                parts.append(looks.reshape(*found.shape[:2], self.look_width))
+        return torch.cat(parts).numpy()
 
     def follow(
         self,
@@ -217,6 +236,9 @@ class SmallVLA(FoundationModel):
         self.steps_trunk = _two_layers(width, config.hidden, config.dropout)
         self.action_head = ActionHead(config.hidden, spaces.action)
         self.steps_head = nn.Linear(config.hidden, config.num_bins)
+        self.instruction_head: nn.Linear | None = None
+        if config.answers_instruction:
+            self.instruction_head = nn.Linear(4 * config.hidden, 1)
         self._index = {word: row for row, word in enumerate(self.words)}
         self._rows: dict[str, list[int]] = {}
 
@@ -276,6 +298,20 @@ class SmallVLA(FoundationModel):
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
         return self.steps_head(self.steps_trunk(self._read(inputs, self.steps_words)))
+
+    def instruction_scores(self, first: Inputs, last: Inputs) -> Float[Tensor, "samples"]:
+        """Return how well instructions fit, read from what both networks make of both frames."""
+        if self.instruction_head is None:
+            return super().instruction_scores(first, last)
+        hidden = [
+            trunk(self._read(inputs, words))
+            for inputs in (first, last)
+            for trunk, words in (
+                (self.action_trunk, self.action_words),
+                (self.steps_trunk, self.steps_words),
+            )
+        ]
+        return self.instruction_head(torch.cat(hidden, dim=1)).squeeze(1)
 
     def _read(self, inputs: Inputs, words: nn.EmbeddingBag) -> Float[Tensor, "samples width"]:
         facts = self.geometry(_points(inputs), inputs.state)

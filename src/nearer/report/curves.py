@@ -151,13 +151,13 @@ def paint_audits(runs: Sequence[StageTwo]) -> Paint:
     return paint
 
 
-def paint_loss(run: StageOne, name: str, chosen_as: str) -> Paint:
+def paint_loss(run: StageOne, name: str, chosen_as: str | None) -> Paint:
     """One objective of Stage 1, train and held-out, with the checkpoint it chose.
 
     Args:
         run: the Stage-1 run.
         name: the objective's metric, such as loss_bc.
-        chosen_as: what the checkpoint it chose became.
+        chosen_as: what the checkpoint it chose became; None: it chose none.
     """
 
     def paint(axes: Axes) -> None:
@@ -165,8 +165,8 @@ def paint_loss(run: StageOne, name: str, chosen_as: str) -> Paint:
         held_out = run.facts.series(f"sft/held_out_{name}")
         axes.plot(updates, run.facts.series(f"sft/{name}"), color=FRAME, linewidth=1.4)
         axes.plot(updates, held_out, color=STAGE_1)
-        chosen = run.chosen(name)
-        if chosen is not None:
+        chosen = run.chosen(name) if chosen_as else None
+        if chosen_as and chosen is not None:
             axes.plot(chosen.update, chosen.loss, "o", color=STAGE_1, markersize=8)
             axes.axvline(chosen.update, color=STAGE_1, linewidth=0.8, linestyle=(0, (2, 3)))
             is_late = chosen.update > np.nanmax(updates) / 2

@@ -56,7 +56,7 @@ def learning(report: Report) -> Html:
 
 def losses(report: Report) -> Html:
     """Return the losses of Stage 1 and the two checkpoints they chose."""
-    return _per_stage_one("losses", "Stage 1: two objectives", report, _losses_of)
+    return _per_stage_one("losses", "Stage 1: objectives", report, _losses_of)
 
 
 def steps_to_go(report: Report) -> Html:
@@ -169,7 +169,18 @@ def _losses_of(run: StageOne, name: str) -> Html:
         f"{'Last' if run.takes_last(name) else 'Best held-out'}: {chosen}": _chosen_of(run, name)
         for _, name, chosen in objectives
     }
-    return grid(*panels, aside(f"{_policy_words(run)} {_reward_words(run)}", found))
+    words = f"{_policy_words(run)} {_reward_words(run)}"
+    others = run.facts.settings.get("training.other_instructions", 0)
+    if others:
+        title, metric = "Instruction", "loss_instruction"
+        drawn = picture(f"{name}-{metric}", title, curves.paint_loss(run, metric, None))
+        panels.append(panel(title, drawn, "From first and last frame.", marks))
+        accuracy = run.facts.last("sft/held_out_accuracy_instruction")
+        found[f"Instruction told from {others} others, held-out"] = (
+            f"{percent(accuracy)}, by chance {percent(1 / (1 + others))}"
+        )
+        words += " The third objective chooses no checkpoint."
+    return grid(*panels, aside(words, found))
 
 
 def _policy_words(run: StageOne) -> str:

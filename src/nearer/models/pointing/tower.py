@@ -111,6 +111,16 @@ class PointingTower(nn.Module):
         queries = self._remembered(sentences)
         return self.logits(self.keys(pictures, self.maps(pictures)), queries)
 
+    @torch.inference_mode()
+    def attend_for_each(
+        self, pictures: UInt8[Tensor, "frames h w c"], candidates: Sequence[Sequence[str]]
+    ) -> Float[Tensor, "frames candidates slots rows columns"]:
+        """Return what `attend` returns, for as many sentences a picture: its keys are made once."""
+        queries = torch.stack([self._remembered(sentences) for sentences in candidates])
+        keys = self.keys(pictures, self.maps(pictures))
+        found = self.logits(keys, queries.flatten(1, 2))
+        return found.reshape(*queries.shape[:3], *keys.shape[2:])
+
     def forward(
         self, pictures: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
     ) -> Float[Tensor, "frames 9"]:
