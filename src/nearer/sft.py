@@ -38,7 +38,7 @@ class SFTTraining:
 
     Attributes:
         updates: gradient updates.
-        batch_size: frames, or episodes, an objective and update.
+        batch_size: frames an objective and update.
         learning_rate: AdamW's peak, after warm-up; falls to 0 on a half cosine.
         warmup_updates: updates over which the rate rises from 0.
         weight_decay: AdamW's.
@@ -157,7 +157,7 @@ def _minibatch_losses(
     acted: Int64[Tensor, "rows"],
     update: int,
 ) -> dict[str, Float[Tensor, ""]]:
-    """Return the mean loss of every objective, each on as many samples of its own."""
+    """Return the mean loss of every objective, each on as many frames of its own."""
     draw, size = generator(Purpose.SFT_BATCH, training.seed, update), training.batch_size
     cloned = acted[_draw(draw, len(acted), size)]
     labelled = _draw(draw, len(train.state), size)
@@ -167,7 +167,7 @@ def _minibatch_losses(
             "loss_steps_to_go": time_loss(model, train, labelled).mean(),
         }
         if train.candidates is not None:
-            episodes = _draw(draw, len(train.episode_lengths), size)
+            episodes = _draw(draw, len(train.episode_lengths), max(1, size // 2))
             scores = candidate_scores(model, train, episodes)
             losses["loss_instruction"] = instruction_loss(scores).mean()
     return losses
