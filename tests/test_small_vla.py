@@ -252,7 +252,8 @@ def test_a_sight_learns_from_films_and_keeps_what_it_learned(model: SmallVLA) ->
 
     def fit() -> float:
         shown = torch.from_numpy(pictures["front"][5:6])
-        found = model.tower.attend(shown, films.instructions[:1])[0, 0]
+        query = model.tower.recall(films.instructions[:1])[:, None]
+        found = model.tower.attend(shown, query)[0, 0, 0]
         return float(found.flatten().log_softmax(0).reshape(found.shape)[28:30, 18:21].max())
 
     was = fit()
@@ -275,3 +276,18 @@ def test_two_peaks_are_found_with_their_shares() -> None:
     assert first[:2].tolist() == pytest.approx([20.5 / 64, 10.5 / 48], abs=0.01)
     assert second[:2].tolist() == pytest.approx([50.5 / 64, 30.5 / 48], abs=0.01)
     assert 0.6 < first[2] < 0.75 < (first[2] + second[2]) <= 1
+
+
+def test_looks_are_the_same_bits_on_any_number_of_threads(model: SmallVLA) -> None:
+    rng = np.random.default_rng(0)
+    pictures = {"front": rng.integers(0, 256, (10, 96, 128, 3), dtype=np.uint8)}
+    instructions = ["push the red moon to the blue cube", "push the blue cube to the red moon"] * 5
+    before = torch.get_num_threads()
+    looks: list[bytes] = []
+    for num_threads in (1, 2, 3):
+        torch.set_num_threads(num_threads)
+        looks.append(model.sight.look(pictures, instructions).tobytes())
+    torch.set_num_threads(before)
+    assert looks[0] == looks[1] == looks[2]
+    alone = model.sight.look({"front": pictures["front"][:4]}, instructions[:4])
+    assert looks[0].startswith(alone.tobytes())

@@ -29,13 +29,14 @@ from nearer.models.geometry import Geometry
 from nearer.models.pointing.adapt import adapt, path_targets, trainable
 from nearer.models.pointing.following import NUM_PEAKS, follow, two_peaks
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
+from nearer.models.threads import side_by_side
 from nearer.progress import Watch, unwatched
 from nearer.protocols import Camera, Films, Randomness, Sight, Spaces
 from nearer.shapes import Array
 from nearer.steps_to_go import StepsToGoBins
 
 _TOKEN_WIDTH = 16
-_AT_ONCE = 8  # frames; larger batches leave the processor's cache: 16 took 1.3 times as long
+_AT_ONCE = 4  # frames; larger batches leave the processor's cache: 16 took 1.3 times as long
 _NUMBERS_A_POINT = 3  # u, v and how sure the sight is
 
 
@@ -102,13 +103,7 @@ class CameraSight:
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
     ) -> Float32[Array, "frames looks"]:
         """Return u, v and share of the two likeliest places of every thing named."""
-        pictures = torch.from_numpy(images[self.camera.name])
-        parts: list[Tensor] = []
-        with torch.inference_mode():
-            for first in range(0, len(pictures), _AT_ONCE):
-                rows = slice(first, first + _AT_ONCE)
-                parts.append(two_peaks(self.tower.attend(pictures[rows], instructions[rows])))
-        return torch.cat(parts).flatten(1).numpy()
+        return self.look_for_each(images, [(one,) for one in instructions])[:, 0]
 
     def look_for_each(
         self,
@@ -117,14 +112,15 @@ class CameraSight:
     ) -> Float32[Array, "frames candidates looks"]:
         """Return the looks at each frame for every candidate; its keys are made once."""
         pictures = torch.from_numpy(images[self.camera.name])
-        parts: list[Tensor] = []
-        with torch.inference_mode():
-            for first in range(0, len(pictures), _AT_ONCE):
-                rows = slice(first, first + _AT_ONCE)
-                found = self.tower.attend_for_each(pictures[rows], candidates[rows])
-                looks = two_peaks(found.flatten(0, 1))
-                parts.append(looks.reshape(*found.shape[:2], self.look_width))
-        return torch.cat(parts).numpy()
+        queries = torch.stack([self.tower.recall(sentences) for sentences in candidates])
+
+        def look(rows: slice) -> Tensor:
+            with torch.inference_mode():
+                return two_peaks(self.tower.attend(pictures[rows], queries[rows]).flatten(0, 1))
+
+        parts = [slice(first, first + _AT_ONCE) for first in range(0, len(pictures), _AT_ONCE)]
+        looks = torch.cat(side_by_side(look, parts))
+        return looks.reshape(*queries.shape[:2], self.look_width).numpy()
 
     def follow(
         self,

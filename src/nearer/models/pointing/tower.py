@@ -101,34 +101,27 @@ class PointingTower(nn.Module):
             pictures: RGB, 96 rows by 128 columns.
             sentences: one a picture.
         """
-        return peaks(self.attend(pictures, sentences)).flatten(1)
+        logits = self.attend(pictures, self.recall(sentences)[:, None])
+        return peaks(logits[:, 0]).flatten(1)
 
     @torch.inference_mode()
     def attend(
-        self, pictures: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
-    ) -> Float[Tensor, "frames slots rows columns"]:
-        """Return how well every cell fits what the slots of each sentence look for."""
-        queries = self._remembered(sentences)
-        return self.logits(self.keys(pictures, self.maps(pictures)), queries)
-
-    @torch.inference_mode()
-    def attend_for_each(
-        self, pictures: UInt8[Tensor, "frames h w c"], candidates: Sequence[Sequence[str]]
+        self,
+        pictures: UInt8[Tensor, "frames h w c"],
+        queries: Float[Tensor, "frames candidates slots width"],
     ) -> Float[Tensor, "frames candidates slots rows columns"]:
-        """Return what `attend` returns, for as many sentences a picture: its keys are made once."""
-        queries = torch.stack([self._remembered(sentences) for sentences in candidates])
+        """Return how well every cell of a picture fits what each of its queries looks for.
+
+        Args:
+            pictures: RGB, 96 rows by 128 columns; the keys of each are made once.
+            queries: from `recall`, of as many sentences for each picture.
+        """
         keys = self.keys(pictures, self.maps(pictures))
         found = self.logits(keys, queries.flatten(1, 2))
         return found.reshape(*queries.shape[:3], *keys.shape[2:])
 
-    def forward(
-        self, pictures: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
-    ) -> Float[Tensor, "frames 9"]:
-        """Return what `see` returns, with gradients."""
-        keys = self.keys(pictures, self.maps(pictures))
-        return peaks(self.logits(keys, self.queries(sentences))).flatten(1)
-
-    def _remembered(self, sentences: Sequence[str]) -> Float[Tensor, "sentences 3 width"]:
+    @torch.inference_mode()
+    def recall(self, sentences: Sequence[str]) -> Float[Tensor, "sentences slots width"]:
         """Return the queries of sentences, read anew only if the words' weights have changed."""
         weights = sum(one._version for one in self.words.parameters())
         if weights != self._known_of:
@@ -141,6 +134,13 @@ class PointingTower(nn.Module):
         while len(self._known) > _CACHED_SENTENCES:
             self._known.popitem(last=False)
         return found
+
+    def forward(
+        self, pictures: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
+    ) -> Float[Tensor, "frames 9"]:
+        """Return what `see` returns, with gradients."""
+        keys = self.keys(pictures, self.maps(pictures))
+        return peaks(self.logits(keys, self.queries(sentences))).flatten(1)
 
 
 class FineStem(nn.Module):
