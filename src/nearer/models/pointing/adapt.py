@@ -27,6 +27,8 @@ from nearer.progress import Progress, Watch, unwatched
 from nearer.shapes import Array
 
 _BATCH_SIZE = 32
+_AT_ONCE = 8
+"""Frames; more leave the processor's cache: all 32 took 1.7 times as long."""
 _LEARNING_RATE = 1e-3
 _WARMUP_UPDATES = 20
 _WEIGHT_DECAY = 0.02
@@ -69,13 +71,16 @@ def adapt(
         for group in optimizer.param_groups:
             group["lr"] = _LEARNING_RATE * _schedule(update, updates)
         rows = rng.integers(0, len(frames), _BATCH_SIZE)
-        asked = [sentences[int(row)] for row in rows]
-        loss = _loss(tower, pictures[frames[rows]], asked, targets[rows])
         optimizer.zero_grad()
-        loss.backward()
+        parts: list[Tensor] = []
+        for part in rows.reshape(-1, _AT_ONCE):
+            asked = [sentences[int(row)] for row in part]
+            loss = _loss(tower, pictures[frames[part]], asked, targets[part])
+            (loss * _AT_ONCE / _BATCH_SIZE).backward()
+            parts.append(loss.detach())
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-        facts = {"pointing": f"{loss.item():.2f}"}
+        facts = {"pointing": f"{torch.stack(parts).mean():.2f}"}
         watch(Progress(stage="learning to see", done=update + 1, total=updates, facts=facts))
     for one in weights:
         one.requires_grad_(False)
