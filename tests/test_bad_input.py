@@ -134,6 +134,7 @@ def work(stage_one: Path, tmp_path: Path) -> Path:
         ("improve --deviate.ppo-clip 1", r"--deviate.ppo-clip must lie in \[0, 1\), got 1.0"),
         ("improve --deviate.success-bonus nan", "--deviate.success-bonus must be 0 or more"),
         ("improve --deviate.past-iterations -1", "--deviate.past-iterations must be 0 or more"),
+        ("improve --deviate.epochs 0", "--deviate.epochs must be 1 or more"),
         ("improve --max-env-steps 2143", "--max-env-steps must be 2144 or more, .*, got 2143"),
         ("collect --env E --out O --episodes 0", "--episodes must be 1 or more, got 0"),
         ("collect --env E --out O --min-observations 1", "--min-observations must be 2 or more"),

@@ -53,6 +53,7 @@ UNITS = {
         "--min-trials": "episodes",
         "--deviate.success-bonus": "steps",
         "--deviate.past-iterations": "iterations",
+        "--deviate.epochs": "times",
     },
     "eval": {
         "--episodes": "starts",

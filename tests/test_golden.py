@@ -10,8 +10,8 @@ import pytest
 from nearer.commands import collect_demonstrations, run_improve, run_sft
 from nearer.configs import CollectConfig, ImproveConfig, SFTConfig
 from nearer.envs.point_mass import ENV_ID
-from nearer.improve import Practice
 from nearer.models.mlp import MLPConfig
+from nearer.practice import Practice
 from nearer.run import read_metrics
 from nearer.sft import SFTTraining
 

@@ -13,9 +13,9 @@ SOURCE = Path(nearer.__file__).parent
 LAYERS = (
     ("cores", "errors", "limits", "shapes"),
     ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress", "actions"),
-    ("protocols", "plateau", "wrapper"),
+    ("protocols", "plateau", "practice", "wrapper"),
     ("model", "calibrate"),
-    ("collect", "score", "batch", "demonstrations", "checkpoint"),
+    ("collect", "score", "batch", "advantage", "demonstrations", "checkpoint"),
     ("run",),
     ("sft", "improve"),
     ("audit",),

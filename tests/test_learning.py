@@ -14,10 +14,10 @@ from nearer.data.reader import open_dataset, read_progress
 from nearer.data.store import load_demonstrations
 from nearer.envs.point_mass import ENV_ID
 from nearer.evaluate import Evaluation, compare
-from nearer.improve import Deviations
 from nearer.model import FoundationModel
 from nearer.models.build import build_model
 from nearer.models.mlp import MLPConfig
+from nearer.practice import Deviations
 from nearer.recipes.point_mass import Recipe, point_mass
 from nearer.run import read_header, read_metrics
 from nearer.sft import validate
@@ -124,7 +124,8 @@ def test_runs_say_what_made_them(recipe: Recipe) -> None:
     "deviations",
     [
         Deviations(ppo_clip=0.2, past_iterations=2),
-        Deviations(success_bonus=5.0, baseline=True),
+        Deviations(success_bonus=5.0, baseline="mean"),
+        Deviations(ppo_clip=0.2, baseline="value", epochs=2),
         Deviations(end_on_truth=True),
     ],
 )

@@ -53,7 +53,14 @@ IMPROVE = [
     *("--updates-per-iteration", "2", "--batch-size", "32", "--max-env-steps", "800"),
     *("--block-iterations", "2", "--audit-every", "2"),
 ]  # fmt: skip
-PAST = ["--deviate.past-iterations", "2", "--deviate.baseline", "--deviate.ppo-clip", "0.2"]
+PAST = [
+    "--deviate.past-iterations",
+    "2",
+    "--deviate.baseline",
+    "value",
+    "--deviate.ppo-clip",
+    "0.2",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

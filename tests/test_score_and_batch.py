@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from nearer.advantage import less_expected
 from nearer.batch import join, make_batch, minibatches
 from nearer.episode import Ended, Episode, Observation
 from nearer.model import FoundationModel, Inputs
@@ -29,6 +30,9 @@ class Ruler(FoundationModel):
 
     def log_prob(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
         raise AssertionError("a ruler does not act")
+
+    def facts(self, inputs: Inputs) -> torch.Tensor:
+        return inputs.state
 
     def steps_to_go_logits(self, inputs: Inputs) -> torch.Tensor:
         return 1000.0 * torch.nn.functional.one_hot(inputs.state[:, 0].long(), 20).float()
@@ -110,3 +114,32 @@ def test_minibatches_are_a_function_of_the_generator(count: int) -> None:
         for _ in range(2)
     )
     assert first == second
+
+
+def test_without_a_past_the_mean_return_is_expected() -> None:
+    batch = make_batch(score(Ruler(), EPISODES, threshold_steps=0.5, discount=0.9))
+    found = less_expected(Ruler(), batch, [], np.random.default_rng(0))
+    assert torch.allclose(found.returns, batch.returns - batch.returns.mean())
+    assert found.actions is batch.actions
+
+
+def test_what_the_past_says_of_a_place_is_expected_there() -> None:
+    """Returns that are a function of the place leave nothing; what is not so is left."""
+    rng = np.random.default_rng(0)
+
+    def samples(places: list[int], extra: float) -> Batch:
+        state = torch.tensor(places, dtype=torch.float32)[:, None]
+        return Batch(
+            inputs=Inputs(
+                state=state, features=torch.zeros(len(places), 0), instructions=[""] * len(places)
+            ),
+            actions=torch.zeros(len(places), 1),
+            log_prob=torch.zeros(len(places)),
+            returns=4 * state[:, 0] - 3 + extra,
+        )
+
+    past = [samples(rng.integers(-1, 2, 400).tolist(), 0.0) for _ in range(3)]
+    found = less_expected(Ruler(), samples([-1, 0, 1], 0.0), past, np.random.default_rng(1))
+    assert found.returns.abs().max() < 0.5
+    better = less_expected(Ruler(), samples([-1, 0, 1], 2.0), past, np.random.default_rng(1))
+    assert torch.allclose(better.returns, found.returns + 2.0, atol=1e-5)

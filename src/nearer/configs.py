@@ -9,11 +9,11 @@ import tyro
 
 from nearer.audit import AuditPlan
 from nearer.errors import ConfigError
-from nearer.improve import Deviations, Practice
 from nearer.limits import check_settings
 from nearer.models.mlp import MLPConfig
 from nearer.models.small_vla import SmallVLAConfig
 from nearer.plateau import PlateauRule
+from nearer.practice import Deviations, Practice
 from nearer.sft import SFTTraining
 
 Flat = tyro.conf.arg(name="")

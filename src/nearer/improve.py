@@ -24,109 +24,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nearer.advantage import less_expected
 from nearer.batch import Batch, join, make_batch, minibatches
 from nearer.checkpoint import TrainingState, restore
 from nearer.collect import collect
 from nearer.episode import Ended, Episode, ScoredEpisode
-from nearer.errors import ConfigError, NearerError
-from nearer.limits import check_settings
+from nearer.errors import NearerError
 from nearer.losses import ppo_loss, reinforce_loss
 from nearer.model import FoundationModel, ModelPolicy
 from nearer.plateau import PlateauRule
+from nearer.practice import Deviations, Practice
 from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
 from nearer.protocols import Fleet, Judge
 from nearer.run import Run, read_metrics
 from nearer.score import progress_of, score
 from nearer.seeds import Purpose, episode_seeds, generator
 
+_VALUE_ITERATIONS = 8  # that a value baseline learns from: older ones were another policy's
 _STARTS_DONE_AT_ONCE = 1000  # in a row; a detector this eager would let practice go on for ever
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deviations:
-    """Options that leave algorithm 1. With the defaults, nothing does.
-
-    Attributes:
-        ppo_clip: PPO's clipped ratio in place of REINFORCE, clipped at 1 +- this; 0 is off.
-        success_bonus: steps added to the last reward of an episode the detector ended; 0 is off.
-        end_on_truth: end episodes on the simulator's success instead of the detector's. Practice
-            then sees the truth; only for finding out what the detector costs.
-        past_iterations: iterations whose samples are used again, off-policy; 0 is off.
-        baseline: subtract the buffer's mean return from every return.
-    """
-
-    ppo_clip: float = 0.0
-    success_bonus: float = 0.0
-    end_on_truth: bool = False
-    past_iterations: int = 0
-    baseline: bool = False
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            prefix="deviate.",
-            ppo_clip="[0, 1)",
-            success_bonus="[0, inf)",
-            past_iterations="[0, inf)",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Practice:
-    """How Stage 2 practises and learns.
-
-    Attributes:
-        max_env_steps: control steps in all; never exceeded, the plateau may come earlier.
-        updates_per_iteration: N, gradient updates an iteration.
-        batch_size: B, samples an update; an iteration collects at least N * B control steps.
-        learning_rate: AdamW's, constant.
-        weight_decay: AdamW's.
-        max_gradient_norm: gradients are scaled down to this norm.
-        discount: gamma of the returns; 1 telescopes and does not work.
-        return_scale: c; c * R_t should lie about in [-1, 1].
-        max_steps: control steps an episode may take.
-        seed: of starts, actions and minibatches.
-    """
-
-    max_env_steps: int = 131_072
-    updates_per_iteration: int = 16
-    batch_size: int = 64
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-4
-    max_gradient_norm: float = 1.0
-    discount: float = 0.9
-    return_scale: float = 0.05
-    max_steps: int = 140
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            max_env_steps="[1, inf)",
-            updates_per_iteration="[1, inf)",
-            batch_size="[1, inf)",
-            learning_rate="(0, inf)",
-            weight_decay="[0, inf)",
-            max_gradient_norm="(0, inf)",
-            return_scale="(0, inf)",
-            max_steps="[1, inf)",
-            seed="[0, inf)",
-        )
-        if not 0 <= self.discount < 1:
-            raise ConfigError(
-                f"--discount must lie in [0, 1), got {self.discount}; at 1 the return telescopes "
-                "and hardly anything is learned, the paper uses 0.9"
-            )
-
-    @property
-    def samples_per_iteration(self) -> int:
-        """Return N * B."""
-        return self.updates_per_iteration * self.batch_size
-
-    def has_room(self, env_steps: int, num_robots: int) -> bool:
-        """Tell whether one more iteration surely stays within `max_env_steps`."""
-        longest = self.samples_per_iteration + num_robots * self.max_steps
-        return env_steps + longest <= self.max_env_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,11 +125,12 @@ def improve(
             if not stored:
                 cell.store.append(iteration, scored)
             fresh = make_batch(scored)
-            buffer = join([fresh, *past])
+            buffer = _buffer(practice, deviations, policy, fresh, past, iteration)
             draw = generator(Purpose.PRACTICE_BATCH, practice.seed, iteration)
             updates = practice.updates_per_iteration
             losses = [
-                update(practice, deviations, policy, optimizer, buffer, samples)
+                update(practice, deviations, policy, optimizer, samples)
+                for _ in range(deviations.epochs)
                 for samples in minibatches(buffer, updates, practice.batch_size, draw)
             ]
             past.append(fresh)
@@ -277,19 +193,15 @@ def update(
     deviations: Deviations,
     policy: FoundationModel,
     optimizer: torch.optim.Optimizer,
-    buffer: Batch,
     samples: Batch,
 ) -> Float[Tensor, ""]:
     """Take one policy update on a minibatch, line 3 of algorithm 1, and return its loss."""
     log_prob = policy.log_prob(samples.inputs, samples.actions)
-    returns = samples.returns
-    if deviations.baseline:
-        returns = returns - buffer.returns.mean()
+    returns, scale = samples.returns, practice.return_scale
     if deviations.ppo_clip:
-        clip = deviations.ppo_clip
-        loss = ppo_loss(log_prob, samples.log_prob, returns, practice.return_scale, clip).mean()
+        loss = ppo_loss(log_prob, samples.log_prob, returns, scale, deviations.ppo_clip).mean()
     else:
-        loss = reinforce_loss(log_prob, returns, practice.return_scale).mean()
+        loss = reinforce_loss(log_prob, returns, scale).mean()
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(policy.parameters(), practice.max_gradient_norm)
@@ -322,9 +234,28 @@ def _restore(
 
 
 def _past_batches(store: Store, first: int, deviations: Deviations) -> deque[Batch]:
-    kept = deviations.past_iterations
+    learned_from = _VALUE_ITERATIONS if deviations.baseline == "value" else 0
+    kept = max(deviations.past_iterations, learned_from)
     stored = [store.read(iteration) for iteration in range(max(0, first - kept), first)]
     return deque([make_batch(scored) for scored in stored], maxlen=kept)
+
+
+def _buffer(
+    practice: Practice,
+    deviations: Deviations,
+    policy: FoundationModel,
+    fresh: Batch,
+    past: Sequence[Batch],
+    iteration: int,
+) -> Batch:
+    """Return what is learned from: the fresh samples, unless a deviation adds or subtracts."""
+    again = deviations.past_iterations
+    buffer = join([fresh, *(list(past)[-again:] if again else ())])
+    if deviations.baseline == "none":
+        return buffer
+    known = list(past) if deviations.baseline == "value" else []
+    draw = generator(Purpose.PRACTICE_BASELINE, practice.seed, iteration)
+    return less_expected(policy, buffer, known, draw)
 
 
 def _record(

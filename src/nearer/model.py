@@ -103,6 +103,10 @@ class FoundationModel(nn.Module, ABC):
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
 
+    @abstractmethod
+    def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
+        """Return what the trained part reads of an observation, as numbers of about unit size."""
+
     def instruction_scores(self, first: Inputs, last: Inputs) -> Float[Tensor, "samples"]:
         """Return how well each instruction fits the first and last frame of an episode.
 

@@ -53,7 +53,7 @@ class ReproduceConfig:
     demonstrations: int = 2000
     shares: tuple[int, ...] = (10, 20, 80)
     seeds: tuple[int, ...] = (0, 1, 2)
-    practice_steps: int = 64_000
+    practice_steps: int = 48_000
     episodes: int = 300
     quick: bool = False
 

@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     SFT_SIGHT = 11
     SFT_DROPOUT = 12
     SFT_CANDIDATES = 13
+    PRACTICE_BASELINE = 14
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

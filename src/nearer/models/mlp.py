@@ -98,6 +98,10 @@ class MLP(FoundationModel):
         """Return the Gaussian log-density of the normalised actions."""
         return self._log_density(*self._gaussian(inputs.state), actions)
 
+    def facts(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
+        """Return the normalised state."""
+        return self._normalised(inputs.state)
+
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
         return self.steps_to_go_net(self._normalised(inputs.state))

@@ -291,6 +291,10 @@ class SmallVLA(FoundationModel):
         ]
         return torch.cat(parts, dim=1).sum(dim=1)
 
+    def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
+        """Return where things are, without the words."""
+        return self.geometry(_points(inputs), inputs.state)
+
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
         return self.steps_head(self.steps_trunk(self._read(inputs, self.steps_words)))
@@ -310,7 +314,7 @@ class SmallVLA(FoundationModel):
         return self.instruction_head(torch.cat(hidden, dim=1)).squeeze(1)
 
     def _read(self, inputs: Inputs, words: nn.EmbeddingBag) -> Float[Tensor, "samples width"]:
-        facts = self.geometry(_points(inputs), inputs.state)
+        facts = self.facts(inputs)
         rows = [self._word_rows(instruction) for instruction in inputs.instructions]
         starts = np.cumsum([0, *map(len, rows[:-1])])
         flat = torch.tensor([row for one in rows for row in one])

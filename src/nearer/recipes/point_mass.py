@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
 from nearer.envs.point_mass import ENV_ID, TIME_LIMIT_STEPS
-from nearer.improve import Practice
+from nearer.practice import Practice
 from nearer.recipes.recipe import Recipe
 from nearer.sft import SFTTraining
 

@@ -7,8 +7,8 @@ paper's where they can be; what differs, and what was tried, is in docs/log.md.
 from pathlib import Path
 
 from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
-from nearer.improve import Practice
 from nearer.plateau import PlateauRule
+from nearer.practice import Deviations, Practice
 from nearer.recipes.recipe import Recipe
 from nearer.sft import SFTTraining
 
@@ -86,6 +86,7 @@ def _improve(run: Path, out: Path, seed: int, quick: bool) -> ImproveConfig:
         robots=_ROBOTS,
         practice=practice,
         plateau=PlateauRule(block_iterations=4, patience_blocks=5),
+        deviate=Deviations(ppo_clip=0.2, baseline="value", epochs=4),
     )
 
 

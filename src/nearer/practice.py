@@ -1,0 +1,98 @@
+"""Settings of Stage 2: algorithm 1's own, and the deviations from it, which have names."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nearer.errors import ConfigError
+from nearer.limits import check_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deviations:
+    """Options that leave algorithm 1. With the defaults, nothing does.
+
+    Attributes:
+        ppo_clip: PPO's clipped ratio in place of REINFORCE, clipped at 1 +- this; 0 is off.
+        success_bonus: steps added to the last reward of an episode the detector ended; 0 is off.
+        end_on_truth: end episodes on the simulator's success instead of the detector's. Practice
+            then sees the truth; only for finding out what the detector costs.
+        past_iterations: iterations whose samples are used again, off-policy; 0 is off.
+        epochs: times that an iteration's samples are gone through; more than 1 is off-policy.
+        baseline: subtract from every return what could be expected: its mean, or what a small
+            network learned from the iterations before (`nearer.advantage`).
+    """
+
+    ppo_clip: float = 0.0
+    success_bonus: float = 0.0
+    end_on_truth: bool = False
+    past_iterations: int = 0
+    epochs: int = 1
+    baseline: Literal["none", "mean", "value"] = "none"
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            prefix="deviate.",
+            ppo_clip="[0, 1)",
+            success_bonus="[0, inf)",
+            past_iterations="[0, inf)",
+            epochs="[1, inf)",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Practice:
+    """How Stage 2 practises and learns.
+
+    Attributes:
+        max_env_steps: control steps in all; never exceeded, the plateau may come earlier.
+        updates_per_iteration: N, gradient updates an iteration.
+        batch_size: B, samples an update; an iteration collects at least N * B control steps.
+        learning_rate: AdamW's, constant.
+        weight_decay: AdamW's.
+        max_gradient_norm: gradients are scaled down to this norm.
+        discount: gamma of the returns; 1 telescopes and does not work.
+        return_scale: c; c * R_t should lie about in [-1, 1].
+        max_steps: control steps an episode may take.
+        seed: of starts, actions and minibatches.
+    """
+
+    max_env_steps: int = 131_072
+    updates_per_iteration: int = 16
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    max_gradient_norm: float = 1.0
+    discount: float = 0.9
+    return_scale: float = 0.05
+    max_steps: int = 140
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            max_env_steps="[1, inf)",
+            updates_per_iteration="[1, inf)",
+            batch_size="[1, inf)",
+            learning_rate="(0, inf)",
+            weight_decay="[0, inf)",
+            max_gradient_norm="(0, inf)",
+            return_scale="(0, inf)",
+            max_steps="[1, inf)",
+            seed="[0, inf)",
+        )
+        if not 0 <= self.discount < 1:
+            raise ConfigError(
+                f"--discount must lie in [0, 1), got {self.discount}; at 1 the return telescopes "
+                "and hardly anything is learned, the paper uses 0.9"
+            )
+
+    @property
+    def samples_per_iteration(self) -> int:
+        """Return N * B."""
+        return self.updates_per_iteration * self.batch_size
+
+    def has_room(self, env_steps: int, num_robots: int) -> bool:
+        """Tell whether one more iteration surely stays within `max_env_steps`."""
+        longest = self.samples_per_iteration + num_robots * self.max_steps
+        return env_steps + longest <= self.max_env_steps
