@@ -291,4 +291,4 @@ def test_the_instruction_is_learned(tmp_path: Path) -> None:
     last = read_metrics(tmp_path / "run")[-1]
     assert before < 0.5
     assert last["sft/held_out_accuracy_instruction"] > 0.7
-    assert last["sft/held_out_loss_instruction"] < 1.0  # knowing nothing would give 1.39
+    assert last["sft/held_out_loss_instruction"] < 1.2  # knowing nothing would give 1.39

@@ -167,7 +167,9 @@ def _minibatch_losses(
             "loss_steps_to_go": time_loss(model, train, labelled).mean(),
         }
         if train.candidates is not None:
-            episodes = _draw(draw, len(train.episode_lengths), max(1, size // 2))
+            # An episode is two frames, each seen with every candidate in mind.
+            num_episodes = max(1, size // (2 * len(train.candidates.instructions[0])))
+            episodes = _draw(draw, len(train.episode_lengths), num_episodes)
             scores = candidate_scores(model, train, episodes)
             losses["loss_instruction"] = instruction_loss(scores).mean()
     return losses
