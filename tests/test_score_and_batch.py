@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nearer.advantage import less_expected
-from nearer.batch import join, make_batch, minibatches
+from nearer.batch import Batch, join, make_batch, minibatches
 from nearer.episode import Ended, Episode, Observation
 from nearer.model import FoundationModel, Inputs
 from nearer.protocols import Randomness, Spaces

@@ -68,20 +68,17 @@ def adapt(
         one.requires_grad_(True)
     optimizer = torch.optim.AdamW(weights, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
     for update in range(updates):
-        for group in optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * _schedule(update, updates)
+        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * _schedule(update, updates)
         rows = rng.integers(0, len(frames), _BATCH_SIZE)
         optimizer.zero_grad()
-        parts: list[Tensor] = []
+        losses: list[Tensor] = []
         for part in rows.reshape(-1, _AT_ONCE):
             asked = [sentences[int(row)] for row in part]
-            loss = _loss(tower, pictures[frames[part]], asked, targets[part])
-            (loss * _AT_ONCE / _BATCH_SIZE).backward()
-            parts.append(loss.detach())
+            losses.append(_loss(tower, pictures[frames[part]], asked, targets[part]))
+            (losses[-1] * _AT_ONCE / _BATCH_SIZE).backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-        facts = {"pointing": f"{torch.stack(parts).mean():.2f}"}
-        watch(Progress(stage="learning to see", done=update + 1, total=updates, facts=facts))
+        watch(_progress(update + 1, updates, losses))
     for one in weights:
         one.requires_grad_(False)
 
@@ -117,6 +114,11 @@ def _loss(
     logits = tower.logits(tower.keys(frames, tower.maps(frames)), tower.queries(sentences))
     aimed = torch.from_numpy(targets).reshape(len(frames), 1, NUM_SLOTS, 1, 3)
     return pointing_loss(logits[:, None], aimed[..., :2], aimed[..., 2]).sum()
+
+
+def _progress(done: int, total: int, losses: Sequence[Tensor]) -> Progress:
+    facts = {"pointing": f"{torch.stack(list(losses)).mean().item():.2f}"}
+    return Progress(stage="learning to see", done=done, total=total, facts=facts)
 
 
 def _schedule(update: int, updates: int) -> float:
