@@ -8,12 +8,15 @@ thread does whole parts alone: the same bits on any number of cores.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+
+Part = TypeVar("Part")
+Made = TypeVar("Made")
 
 
-def side_by_side(work: Callable[[slice], Tensor], parts: Sequence[slice]) -> list[Tensor]:
+def side_by_side(work: Callable[[Part], Made], parts: Sequence[Part]) -> list[Made]:
     """Return what `work` makes of each part, in order, in as many threads as torch may use."""
     num_threads = torch.get_num_threads()
     if num_threads == 1:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from nearer.models.pointing.following import trace
 from nearer.models.pointing.objectives import pointing_loss
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
+from nearer.models.threads import side_by_side
 from nearer.progress import Progress, Watch, unwatched
 from nearer.shapes import Array
 
@@ -67,18 +68,23 @@ def adapt(
     for one in weights:
         one.requires_grad_(True)
     optimizer = torch.optim.AdamW(weights, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+
+    def gradients(rows: Int64[Array, "part"]) -> tuple[Tensor, ...]:
+        asked = [sentences[int(row)] for row in rows]
+        loss = _loss(tower, pictures[frames[rows]], asked, targets[rows])
+        return loss.detach(), *torch.autograd.grad(loss, weights, materialize_grads=True)
+
     for update in range(updates):
         optimizer.param_groups[0]["lr"] = _LEARNING_RATE * _schedule(update, updates)
-        rows = rng.integers(0, len(frames), _BATCH_SIZE)
-        optimizer.zero_grad()
-        losses: list[Tensor] = []
-        for part in rows.reshape(-1, _AT_ONCE):
-            asked = [sentences[int(row)] for row in part]
-            losses.append(_loss(tower, pictures[frames[part]], asked, targets[part]))
-            (losses[-1] * _AT_ONCE / _BATCH_SIZE).backward()
+        parts = rng.integers(0, len(frames), _BATCH_SIZE).reshape(-1, _AT_ONCE)
+        found = zip(*side_by_side(gradients, list(parts)), strict=True)
+        loss, *mean = (torch.stack(one).mean(dim=0) for one in found)
+        for one, gradient in zip(weights, mean, strict=True):
+            one.grad = gradient
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-        watch(_progress(update + 1, updates, losses))
+        facts = {"pointing": f"{loss.item():.2f}"}
+        watch(Progress(stage="learning to see", done=update + 1, total=updates, facts=facts))
     for one in weights:
         one.requires_grad_(False)
 
@@ -114,11 +120,6 @@ def _loss(
     logits = tower.logits(tower.keys(frames, tower.maps(frames)), tower.queries(sentences))
     aimed = torch.from_numpy(targets).reshape(len(frames), 1, NUM_SLOTS, 1, 3)
     return pointing_loss(logits[:, None], aimed[..., :2], aimed[..., 2]).sum()
-
-
-def _progress(done: int, total: int, losses: Sequence[Tensor]) -> Progress:
-    facts = {"pointing": f"{torch.stack(list(losses)).mean().item():.2f}"}
-    return Progress(stage="learning to see", done=done, total=total, facts=facts)
 
 
 def _schedule(update: int, updates: int) -> float:
