@@ -8,11 +8,13 @@ import ctypes
 import importlib
 import os
 import sys
+import warnings
 from typing import Any, Protocol, runtime_checkable
 
 from nearer.errors import EnvError
 
 _LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
+_PACKAGES = "libegl1 libgl1-mesa-dri"
 # what a missing library raises depends on the way in which it is missing
 _FAULTS = (ImportError, RuntimeError, AttributeError, OSError, TypeError)
 
@@ -33,11 +35,19 @@ def _choose_backend() -> None:
             return
 
 
-def _without_gl(fault: Exception) -> EnvError:
+_asked_for = os.environ.get("MUJOCO_GL", "")  # by the user, before we choose
+
+
+def _without_gl(fault: object) -> EnvError:
+    chosen = os.environ.get("MUJOCO_GL", "")
+    wanted = [chosen] if chosen in _LIBRARIES else [] if chosen else [*_LIBRARIES]
+    lacking = [_LIBRARIES[backend] for backend in wanted if not _installed(backend)]
+    got = f"no {' and no '.join(lacking)}" if lacking else f"{fault}"
+    others = [backend for backend in _LIBRARIES if backend != chosen and _installed(backend)]
+    advice = "unset MUJOCO_GL" if _asked_for and others else f"run: apt-get install {_PACKAGES}"
     return EnvError(
-        f"pictures must have EGL or OSMesa, got MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r} and "
-        f"{fault}; run: apt-get install libegl1 libgl1-mesa-dri, or make the env with "
-        "pictures=False"
+        f"pictures must have EGL or OSMesa, got {got} (MUJOCO_GL={chosen!r}); {advice}, or make "
+        "the env with pictures=False"
     )
 
 
@@ -70,8 +80,8 @@ class GLContext(Protocol):
         ...
 
 
-def open_context(height: int, width: int) -> GLContext:
-    """Return a new OpenGL context for this thread.
+def open_context(model: Model, height: int, width: int) -> tuple[GLContext, Any]:
+    """Return a new OpenGL context, current in this thread, and MuJoCo's own part of it.
 
     Raises:
         EnvError: there is no library that makes one.
@@ -79,7 +89,11 @@ def open_context(height: int, width: int) -> GLContext:
     backend = os.environ.get("MUJOCO_GL", "egl" if sys.platform == "linux" else "")
     # MuJoCo may have been imported before MUJOCO_GL was set; so its own choice is not asked
     chosen = f"mujoco.{backend}" if backend in _LIBRARIES else "mujoco"
-    try:
-        return importlib.import_module(chosen).GLContext(width, height)
-    except _FAULTS as fault:
-        raise _without_gl(fault) from fault
+    with warnings.catch_warnings(record=True) as said:  # GLFW only warns where it has no screen
+        try:
+            context = importlib.import_module(chosen).GLContext(width, height)
+            context.make_current()
+            font = int(mujoco.mjtFontScale.mjFONTSCALE_50)
+            return context, mujoco.MjrContext(model, font)
+        except (*_FAULTS, mujoco.FatalError) as fault:
+            raise _without_gl(said[0].message if said else fault) from fault

@@ -99,12 +99,10 @@ class _Canvas:
     def __init__(self, model: Model, height: int, width: int, shadows: bool) -> None:
         self._model, self._size = model, (height, width)
         self._data = mujoco.MjData(model)
-        self._gl = open_context(height, width)
+        self._gl, self._context = open_context(model, height, width)
         # MuJoCo ends OpenGL at exit; what runs at exit runs in reverse order, so ours comes first
         atexit.unregister(_close_at_exit)
         atexit.register(_close_at_exit)
-        self._gl.make_current()
-        self._context = mujoco.MjrContext(model, int(mujoco.mjtFontScale.mjFONTSCALE_50))
         mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + 10)
         for effect in _UNUSED_EFFECTS:
