@@ -159,3 +159,33 @@ def test_a_reader_who_has_seen_enough_gets_no_traceback() -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("usage: nearer improve")
     assert done.stderr == ""
+
+
+WHILE_TORCH_IS_IMPORTED = """
+import signal, sys
+from nearer.__main__ import main
+
+class PressCtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, PressCtrlC())
+{before}
+main()
+"""
+
+
+def test_ctrl_c_before_anything_began_says_nothing() -> None:
+    code = WHILE_TORCH_IS_IMPORTED.format(before="")
+    command = [sys.executable, "-c", code, "report", "none"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_who_ignores_ctrl_c_goes_on() -> None:
+    code = WHILE_TORCH_IS_IMPORTED.format(before="signal.signal(signal.SIGINT, signal.SIG_IGN)")
+    command = [sys.executable, "-c", code, "report", "none"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("nearer: runs must be folders")
