@@ -608,6 +608,21 @@ class Fails(SmallEnv):
     fails_at = 300
 
 
+class NotFinite(SmallEnv):
+    def _observe(self):
+        return {**super()._observe(), "agent_pos": np.full(4, np.nan, np.float32)}
+
+
+class OtherThanItSays(SmallEnv):
+    def _observe(self):
+        return {**super()._observe(), "environment_state": np.zeros(3, np.float32)}
+
+
+class CannotStart(SmallEnv):
+    def __init__(self):
+        raise OSError("no robot at /dev/ttyUSB0")
+
+
 class NeedsAPackage(SmallEnv):
     def __init__(self):
         raise ModuleNotFoundError("No module named 'mujoco'")
@@ -625,6 +640,9 @@ ENVS = [
     OtherSizes,
     EndsByItself,
     Fails,
+    NotFinite,
+    OtherThanItSays,
+    CannotStart,
     NeedsAPackage,
     CannotBeMade,
 ]
@@ -654,6 +672,7 @@ def envs() -> Iterator[None]:
         ),
         ("test/NeedsAPackage-v0", "No module named 'mujoco'; install what it needs"),
         ("test/CannotBeMade-v0", "box2d is not installed; install what it needs"),
+        ("test/CannotStart-v0", "must be made without an error, got OSError: no robot at /dev/tty"),
     ],
 )
 def test_an_env_that_cannot_be_used_is_refused(
@@ -671,6 +690,22 @@ def test_an_env_that_cannot_be_used_is_refused(
         assert re.search(sentence, refused(capsys, *command))
     assert files(work) == before
     assert not (work / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        ("NotFinite", "must observe finite numbers, got nan in agent_pos; mend the env"),
+        ("OtherThanItSays", r"must observe 2 numbers as environment_state, .*, got shape \(3,\);"),
+    ],
+)
+def test_an_env_that_observes_what_it_does_not_promise_is_refused(
+    env: str, sentence: str, work: Path, capsys: Capture
+) -> None:
+    before = files(work)
+    command = ["eval", "--checkpoint", work / "sft", "--env", f"test/{env}-v0", "--episodes", "4"]
+    assert re.search(f"test/{env}-v0 {sentence}", refused(capsys, *command))
+    assert {name: files(work)[name] for name in before} == before
 
 
 def test_collecting_without_a_demonstrator_is_refused(tmp_path: Path, capsys: Capture) -> None:
@@ -716,9 +751,15 @@ def test_an_env_that_ends_by_itself_is_practised_in(work: Path) -> None:
     assert read_metrics(run)[-1]["practice/detected"] == 0
 
 
-def test_an_env_that_fails_loses_only_what_was_in_flight(work: Path) -> None:
-    with pytest.raises(RuntimeError, match="the gripper is on fire"):
+def test_an_env_that_fails_loses_only_what_was_in_flight(work: Path, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
         practise(work, "Fails")
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"nearer: test/Fails-v0 must step without an error, got RuntimeError: the gripper is on "
+        r"fire with seed \d+; what was finished is written, mend the env, NEARER_TRACEBACK=1 .*\n",
+        said,
+    )
     stored = open_dataset(work / "Fails" / "practice")
     assert stored.info.total_episodes > 0
     assert read_metrics(work / "Fails")
@@ -750,12 +791,34 @@ def press_ctrl_c() -> None:
 
 
 def test_demonstrations_are_kept_when_the_env_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     at_step(monkeypatch, 90, catch_fire)
-    with pytest.raises(RuntimeError, match="on fire"):
-        main(["collect", "--env", ENV_ID, "--episodes", "40", "--out", str(tmp_path / "data")])
+    command = ["collect", "--env", ENV_ID, "--episodes", "40", "--out", tmp_path / "data"]
+    said = refused(capsys, *command)
+    assert re.search(r"got RuntimeError: the gripper is on fire with seeds \d+, \d+, \d+, ", said)
     assert open_dataset(tmp_path / "data").info.total_episodes > 0
+
+
+def test_an_env_that_fails_at_once_leaves_the_folder_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    at_step(monkeypatch, 1, catch_fire)
+    refused(capsys, "collect", "--env", ENV_ID, "--episodes", "4", "--out", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_whose_env_fails_can_ask_where(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("NEARER_TRACEBACK", "1")
+    monkeypatch.setattr(SmallEnv, "step", lambda self, action: catch_fire())
+    command = ["eval", "--checkpoint", str(work / "sft"), "--env", "test/SmallEnv-v0"]
+    with pytest.raises(SystemExit):
+        main(command)
+    said = capsys.readouterr().err
+    assert "in catch_fire" in said
+    assert said.splitlines()[-1].startswith("nearer: test/SmallEnv-v0 must step without an error")
 
 
 def test_ctrl_c_while_collecting_lets_robots_finish_and_keeps_all(

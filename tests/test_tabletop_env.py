@@ -269,6 +269,45 @@ def test_missing_opengl_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert simulation.picture(17, 19).shape == (17, 19, 3)
 
 
+@pytest.mark.parametrize(
+    ("installed", "asked_for", "sentence"),
+    [
+        ((), "", "got no libEGL.so.1 .*; run: apt-get install libegl1 libgl1-mesa-dri, or"),
+        (("egl",), "osmesa", r"got no libOSMesa.so.8 \(MUJOCO_GL='osmesa'\); unset MUJOCO_GL, or"),
+        (("egl",), "glfw", "got no window .*; unset MUJOCO_GL, or make the env with pictures=False"),
+    ],
+)
+def test_what_opengl_lacks_is_named(
+    installed: tuple[str, ...], asked_for: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_window(name: str) -> Any:
+        raise RuntimeError("no window")
+
+    monkeypatch.setattr(gl.importlib, "import_module", no_window)
+    monkeypatch.setattr(gl, "_installed", lambda backend: backend in installed)
+    monkeypatch.setattr(gl, "_asked_for", asked_for)
+    monkeypatch.setenv("MUJOCO_GL", asked_for or "egl")
+    simulation = Simulation()
+    simulation.reset(draw_layout(BLOCKS, np.random.default_rng(0)))
+    with pytest.raises(EnvError, match=sentence):
+        simulation.picture(18, 20)
+
+
+def test_a_window_that_cannot_be_opened_is_a_sentence() -> None:
+    code = (
+        "from nearer.envs.tabletop.env import Tabletop\n"
+        "from nearer.errors import EnvError\n"
+        "try: Tabletop().reset(seed=0)\n"
+        "except EnvError as error: print(error)"
+    )
+    screenless = {**os.environ, "MUJOCO_GL": "glfw", "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=screenless, capture_output=True, text=True, check=False)
+    assert "pictures must have EGL or OSMesa, got " in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
 def test_a_forked_process_is_told_instead_of_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
     simulation = Simulation()
     simulation.reset(draw_layout(BLOCKS, np.random.default_rng(0)))

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)
     except NearerError as error:
+        if os.environ.get("NEARER_TRACEBACK"):
+            traceback.print_exc()
         _fail(str(error), 1)
     except BrokenPipeError:
         # Whoever reads, such as head, has seen enough; flushing at exit would fail once more.

@@ -21,7 +21,8 @@ from nearer.data.videos import VideoEncoding, encode_video
 from nearer.envs import register_envs
 from nearer.episode import Ended, Episode
 from nearer.errors import EnvError
-from nearer.fleet.in_process import AnyEnv, control_rate
+from nearer.fleet.faults import making, running
+from nearer.fleet.in_process import AnyEnv, control_rate, env_name
 from nearer.run import written
 from nearer.shapes import Array
 
@@ -61,25 +62,24 @@ def rendering_env(env_id: str) -> Generator[AnyEnv | None, None, None]:
         EnvError: the env cannot be made.
     """
     register_envs()
+    env = _made(env_id)
     try:
+        yield env
+    finally:
+        if env is not None:
+            env.close()
+
+
+def _made(env_id: str) -> AnyEnv | None:
+    with making(env_id):
         if gymnasium.spec(env_id).nondeterministic:
-            yield None
-            return
+            return None
         plain = gymnasium.make(env_id, disable_env_checker=True)
         can_render = "rgb_array" in (plain.metadata.get("render_modes") or ())
         plain.close()
         if not can_render:
-            yield None
-            return
-        env = gymnasium.make(env_id, render_mode="rgb_array", disable_env_checker=True)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise EnvError(
-            f"{env_id} must be an env that can be made here, got: {error}; install what it needs"
-        ) from error
-    try:
-        yield env
-    finally:
-        env.close()
+            return None
+        return gymnasium.make(env_id, render_mode="rgb_array", disable_env_checker=True)
 
 
 def replay(
@@ -97,13 +97,17 @@ def replay(
         agent_pos: as recorded; one more than actions.
 
     Raises:
-        EnvError: the env does not repeat the recorded path bit for bit, or draws no RGB pictures.
+        EnvError: the env does not repeat the recorded path bit for bit, draws no RGB pictures, or
+            fails.
     """
-    raw, _ = env.reset(seed=seed)
+    name = env_name(env)
+    with running(name, "reset", [seed]):
+        raw, _ = env.reset(seed=seed)
     _check_repeats(raw, agent_pos[0], seed, step=0)
     yield _picture(env)
     for step, action in enumerate(actions, start=1):
-        raw, *_ = env.step(action)
+        with running(name, "step", [seed]):
+            raw, *_ = env.step(action)
         _check_repeats(raw, agent_pos[step], seed, step)
         yield _picture(env)
 
@@ -182,7 +186,8 @@ def _check_repeats(raw: Any, recorded: Float32[Array, "joints"], seed: int, step
 
 
 def _picture(env: AnyEnv) -> UInt8[Array, "h w 3"]:
-    picture = np.asarray(cast(Any, env.render()))
+    with running(env_name(env), "render"):
+        picture = np.asarray(cast(Any, env.render()))
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
         raise EnvError(
             "render() must return an RGB picture of bytes (height, width, 3), got "

@@ -49,9 +49,10 @@ def collect_demonstrations(config: CollectConfig, watch: Watch = unwatched) -> i
         finally:  # also when an env fails: what was recorded is kept
             _write(writer, block)
             fleet.close()
+            if not kept:
+                shutil.rmtree(config.out)  # the same command can run again
     stop.obey(f"{config.out} holds {kept} demonstrations, collect more into another --out")
     if not kept:
-        shutil.rmtree(config.out)
         raise EnvError(
             f"the demonstrator of {config.env} must succeed within --max-steps {config.max_steps}, "
             f"got 0 successes of {config.min_observations} observations or more in {tried} "

@@ -7,8 +7,7 @@ env's `task_description` or `task`.
 
 import difflib
 import math
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
@@ -20,6 +19,7 @@ from jaxtyping import Bool, Float32, Int64
 from nearer.envs import register_envs
 from nearer.episode import Observation
 from nearer.errors import EnvError
+from nearer.fleet.faults import checked, making, running
 from nearer.protocols import Camera, Fleet, HasDemonstrator, Policy, Sensed, Spaces, Starts
 from nearer.shapes import Array
 
@@ -35,7 +35,7 @@ def make_fleet(env_id: str, num_robots: int) -> Fleet:
     spec = _spec(env_id)
     if spec.vector_entry_point is None:
         return SingleEnvFleet([_make(env_id) for _ in range(num_robots)])
-    with _explained(env_id):
+    with making(env_id):
         envs = gymnasium.make_vec(env_id, num_robots, vectorization_mode="vector_entry_point")
     return VectorFleet(envs)
 
@@ -88,6 +88,8 @@ class VectorFleet:
                 f"{envs.metadata.get('autoreset_mode')}; set AutoresetMode.DISABLED in its metadata"
             )
         self._envs = envs
+        self._name = env_name(envs)
+        self._seeds = [0] * envs.num_envs
         self.num_robots = envs.num_envs
         self.spaces = _spaces(
             envs.unwrapped, envs.single_observation_space, envs.single_action_space
@@ -106,26 +108,33 @@ class VectorFleet:
         mask[robots] = True
         row_seeds: list[int | None] = [None] * self.num_robots
         for robot, seed in zip(_slots(robots), seeds, strict=True):
-            row_seeds[robot] = seed
-        raw, info = cast(Any, self._envs).reset(seed=row_seeds, options={"reset_mask": mask})
+            row_seeds[robot] = self._seeds[robot] = seed
+        with running(self._name, "reset", seeds):
+            raw, info = cast(Any, self._envs).reset(seed=row_seeds, options={"reset_mask": mask})
         self._success = np.asarray(info["is_success"], dtype=bool)
         instructions = [str(info["instruction"][robot]) for robot in _slots(robots)]
-        return Starts(observation=_observation(raw, 1).rows(robots), instructions=instructions)
+        observation = checked(self._name, self.spaces, _observation(raw, 1).rows(robots))
+        return Starts(observation=observation, instructions=instructions)
 
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
         """Step these rows; an env without `step_rows` steps the others too, with action zero."""
+        seeds = [self._seeds[robot] for robot in _slots(robots)]
         if isinstance(self.env, StepsRows):
-            raw, _, terminated, truncated, info = self.env.step_rows(robots, actions)
+            with running(self._name, "step", seeds):
+                raw, _, terminated, truncated, info = self.env.step_rows(robots, actions)
             self._success[robots] = info["is_success"]
-            return Sensed(observation=_observation(raw, 1), env_ended=terminated | truncated)
+            observation = checked(self._name, self.spaces, _observation(raw, 1))
+            return Sensed(observation=observation, env_ended=terminated | truncated)
         self._actions[:] = 0
         self._actions[robots] = actions
-        raw, _, terminated, truncated, info = self._envs.step(self._actions)
+        with running(self._name, "step", seeds):
+            raw, _, terminated, truncated, info = self._envs.step(self._actions)
         self._success = np.asarray(info["is_success"], dtype=bool)
         env_ended = (terminated | truncated)[robots]
-        return Sensed(observation=_observation(raw, 1).rows(robots), env_ended=env_ended)
+        observation = checked(self._name, self.spaces, _observation(raw, 1).rows(robots))
+        return Sensed(observation=observation, env_ended=env_ended)
 
     def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
         """Return `info["is_success"]` of these rows."""
@@ -141,6 +150,8 @@ class SingleEnvFleet:
 
     def __init__(self, envs: Sequence[AnyEnv]) -> None:
         self._envs = envs
+        self._name = env_name(envs[0])
+        self._seeds = [0] * len(envs)
         self.num_robots = len(envs)
         self.spaces = _spaces(envs[0].unwrapped, envs[0].observation_space, envs[0].action_space)
         self._success = np.zeros(len(envs), dtype=bool)
@@ -155,11 +166,14 @@ class SingleEnvFleet:
         raws: list[Any] = []
         instructions: list[str] = []
         for robot, seed in zip(_slots(robots), seeds, strict=True):
-            raw, info = self._envs[robot].reset(seed=seed)
+            self._seeds[robot] = seed
+            with running(self._name, "reset", [seed]):
+                raw, info = self._envs[robot].reset(seed=seed)
             raws.append(raw)
             instructions.append(_instruction(self._envs[robot], info))
             self._success[robot] = bool(info.get("is_success", False))
-        return Starts(observation=_stack(raws), instructions=instructions)
+        observation = checked(self._name, self.spaces, _stack(raws))
+        return Starts(observation=observation, instructions=instructions)
 
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
@@ -168,11 +182,13 @@ class SingleEnvFleet:
         raws: list[Any] = []
         env_ended = np.zeros(len(robots), dtype=bool)
         for row, (robot, action) in enumerate(zip(_slots(robots), actions, strict=True)):
-            raw, _, terminated, truncated, info = self._envs[robot].step(action)
+            with running(self._name, "step", [self._seeds[robot]]):
+                raw, _, terminated, truncated, info = self._envs[robot].step(action)
             raws.append(raw)
             env_ended[row] = terminated or truncated
             self._success[robot] = bool(info.get("is_success", False))
-        return Sensed(observation=_stack(raws), env_ended=env_ended)
+        observation = checked(self._name, self.spaces, _stack(raws))
+        return Sensed(observation=observation, env_ended=env_ended)
 
     def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
         """Return the latest `info["is_success"]` of these envs."""
@@ -193,21 +209,15 @@ def _spec(env_id: str) -> EnvSpec:
     return gymnasium.registry[env_id]
 
 
+def env_name(env: AnyEnv | VectorEnv[Any, Any, Any]) -> str:
+    """Return the id that an env was made by, or else the name of its class."""
+    return env.spec.id if env.spec else type(env).__name__
+
+
 def _make(env_id: str) -> AnyEnv:
     _spec(env_id)
-    with _explained(env_id):
+    with making(env_id):
         return gymnasium.make(env_id)
-
-
-@contextmanager
-def _explained(env_id: str) -> Generator[None, None, None]:
-    """Turn a package that an env needs and does not find into a sentence."""
-    try:
-        yield
-    except (gymnasium.error.Error, ImportError) as error:
-        raise EnvError(
-            f"{env_id} must be an env that can be made here, got: {error}; install what it needs"
-        ) from error
 
 
 def _spaces(env: Any, observation_space: Any, action_space: Any) -> Spaces:
