@@ -26,7 +26,7 @@ from nearer.cli import main
 from nearer.data.reader import open_dataset
 from nearer.data.schema import Feature
 from nearer.data.writer import DatasetWriter, EpisodeFrames
-from nearer.envs.point_mass import PointMassVector
+from nearer.envs.point_mass import PDDemonstrator, PointMassVector
 from nearer.errors import DatasetError
 from nearer.run import read_metrics
 
@@ -600,6 +600,17 @@ class OtherSizes(SmallEnv):
     action_space = Box(-1, 1, (7,), np.float32)
 
 
+class Timid(SmallEnv):
+    action_space = Box(-1e-5, 1e-5, (2,), np.float32)
+
+    def demonstrator(self, num_robots):
+        return PDDemonstrator(num_robots)
+
+    def step(self, action):
+        observed, reward, ended, truncated, _ = super().step(action)
+        return observed, reward, ended, truncated, {"is_success": self.steps >= 20}
+
+
 class EndsByItself(SmallEnv):
     ends_after = 3
 
@@ -638,6 +649,7 @@ ENVS = [
     DiscreteActions,
     OtherKeys,
     OtherSizes,
+    Timid,
     EndsByItself,
     Fails,
     NotFinite,
@@ -668,7 +680,7 @@ def envs() -> Iterator[None]:
         ("test/OtherKeys-v0", r"must observe agent_pos, .* got \['joints'\]; rename them"),
         (
             "test/OtherSizes-v0",
-            "must have the spaces of the checkpoint, .*action=2.*got .*action=7",
+            "must have the spaces of the checkpoint, .*action 2.*got .*action 7",
         ),
         ("test/NeedsAPackage-v0", "No module named 'mujoco'; install what it needs"),
         ("test/CannotBeMade-v0", "box2d is not installed; install what it needs"),
@@ -731,6 +743,25 @@ def test_a_detector_that_takes_every_start_for_done_is_refused(work: Path, capsy
         capsys, *command, "--max-steps", "140", "--threshold", "140", "--max-env-steps", 999
     )
     assert "starts in a row that look done at a threshold of 140.0 steps; lower --threshold" in said
+
+
+def test_actions_beyond_the_limits_are_counted_and_shown(work: Path, capsys: Capture) -> None:
+    run, env = practise(work, "Timid"), "test/Timid-v0"
+    practised = [one["practice/actions_outside"] for one in read_metrics(run)]
+    assert min(practised) > 0
+    command = ["eval", "--checkpoint", str(run), "--env", env, "--episodes", "4"]
+    capsys.readouterr()
+    main(command)
+    (evaluated,) = re.findall(r"(\d+) actions were beyond the limits of", capsys.readouterr().out)
+    document = json.loads((run / "eval/eval_info.json").read_text())
+    assert document["overall"]["n_actions_outside"] == int(evaluated)
+    assert sum(one["actions_outside"] for one in document["episodes"]) == int(evaluated)
+    main(["report", str(run), "--out", str(work / "report.html")])
+    page = (work / "report.html").read_text()
+    for counted in (sum(practised), int(evaluated)):
+        assert f">{counted:,}<" in page
+    main(["collect", "--env", env, "--episodes", "4", "--out", str(work / "more")])
+    assert re.search(r"actions beyond limits \d+", capsys.readouterr().out)
 
 
 def practise(work: Path, env: str) -> Path:

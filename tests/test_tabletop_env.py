@@ -274,7 +274,11 @@ def test_missing_opengl_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ((), "", "got no libEGL.so.1 .*; run: apt-get install libegl1 libgl1-mesa-dri, or"),
         (("egl",), "osmesa", r"got no libOSMesa.so.8 \(MUJOCO_GL='osmesa'\); unset MUJOCO_GL, or"),
-        (("egl",), "glfw", "got no window .*; unset MUJOCO_GL, or make the env with pictures=False"),
+        (
+            ("egl",),
+            "glfw",
+            "got no window .*; unset MUJOCO_GL, or make the env with pictures=False",
+        ),
     ],
 )
 def test_what_opengl_lacks_is_named(

@@ -173,6 +173,12 @@ def _eval(config: EvalConfig, console: Console) -> None:
     with live(console) as watch:
         evaluation = run_eval(config, watch)
     console.print(f"success {evaluation.success}, {evaluation.mean_length:.1f} steps")
+    if evaluation.actions_outside:
+        console.print(
+            f"{evaluation.actions_outside:,} actions were beyond the limits of {config.env}, which "
+            "clips or refuses such",
+            soft_wrap=True,
+        )
     if against is not None:
         paired = compare(against, evaluation)
         low, high = paired.steps_saved_ci95

@@ -1,6 +1,6 @@
 """Let a fleet act and return what happened, episode by episode."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -61,6 +61,11 @@ def collect(
             sensed = fleet.step(robots, decision.actions)
             recorder.append(robots, decision, sensed.observation, sensed.env_ended)
             taken += len(robots)
+
+
+def actions_outside(fleet: Fleet, episodes: Iterable[Episode]) -> int:
+    """Count the actions of episodes that were beyond the limits of their env."""
+    return sum(fleet.spaces.num_outside(episode.actions) for episode in episodes)
 
 
 class _Recorder:

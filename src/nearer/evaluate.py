@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int64
 
 from nearer.audit import WitnessedFleet
 from nearer.calibrate import LabelledEpisode
-from nearer.collect import collect
+from nearer.collect import actions_outside, collect
 from nearer.episode import Ended, Episode, Observation
 from nearer.errors import ConfigError
 from nearer.intervals import Rate, sign_test
@@ -60,12 +60,17 @@ class NeverJudge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeResult:
-    """How one evaluation episode went."""
+    """How one evaluation episode went.
+
+    Attributes:
+        actions_outside: actions beyond the env's limits; None: an older nearer did not count.
+    """
 
     seed: int
     instruction: str
     success: bool
     num_steps: int
+    actions_outside: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +97,11 @@ class Evaluation:
     def mean_length(self) -> float:
         """Return the mean number of control steps; a failure counts the time limit."""
         return float(np.mean([result.num_steps for result in self.results]))
+
+    @property
+    def actions_outside(self) -> int | None:
+        """Return how many actions were beyond the env's limits, which clips or refuses them."""
+        return _total_outside(self.results)
 
 
 def evaluate(
@@ -124,6 +134,7 @@ def evaluate(
             instruction=one.instruction,
             success=one.ended is Ended.SUCCESS_TRUE,
             num_steps=one.num_steps if one.ended is Ended.SUCCESS_TRUE else max_steps,
+            actions_outside=actions_outside(fleet, [one]),
         )
         for one in ordered
     )
@@ -260,4 +271,11 @@ def _summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "n_success": rate.successes,
         "n_episodes": rate.total,
         "mean_length": float(np.mean([r.num_steps for r in results])),
+        "n_actions_outside": _total_outside(results),
     }
+
+
+def _total_outside(results: Sequence[EpisodeResult]) -> int | None:
+    counts = [one.actions_outside for one in results]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from nearer.advantage import less_expected
 from nearer.batch import Batch, join, make_batch, minibatches
 from nearer.checkpoint import TrainingState, restore
-from nearer.collect import collect
+from nearer.collect import actions_outside, collect
 from nearer.episode import Ended, Episode, ScoredEpisode
 from nearer.errors import NearerError
 from nearer.losses import ppo_loss, reinforce_loss
@@ -134,7 +134,9 @@ def improve(
                 for samples in minibatches(buffer, updates, practice.batch_size, draw)
             ]
             past.append(fresh)
-            history.append(_record(iteration, scored, history, losses, report))
+            outside = actions_outside(cell.fleet, [one.episode for one in scored])
+            record = _record(iteration, scored, history, losses, report)
+            history.append(record | {"practice/actions_outside": outside})
             run.log(history[-1])
             room = practice.has_room(history[-1]["practice/env_steps"], cell.fleet.num_robots)
             over = rule.over(history) or not room

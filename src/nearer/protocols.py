@@ -80,12 +80,16 @@ class Camera(NamedTuple):
         return f"{self.name} {self.height}x{self.width}"
 
 
+_ROUNDING = 1e-6  # of a limit that was written in float32
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spaces:
     """The sizes an env and a checkpoint must agree on.
 
     Attributes:
         control_hz: control steps a second; None: the env does not say.
+        action_limits: least and greatest value of each axis; None: nobody says, as in a data set.
     """
 
     agent_pos: int
@@ -93,6 +97,22 @@ class Spaces:
     action: int
     cameras: tuple[Camera, ...] = ()
     control_hz: int | None = None
+    action_limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    def __str__(self) -> str:
+        cameras = "".join(f", camera {camera}" for camera in self.cameras)
+        return (
+            f"agent_pos {self.agent_pos}, environment_state {self.environment_state}, action "
+            f"{self.action}{cameras}"
+        )
+
+    def num_outside(self, actions: Float32[Array, "steps action"]) -> int:
+        """Count the actions beyond the limits: the env clips or refuses these."""
+        if self.action_limits is None:
+            return 0
+        low, high = np.array(self.action_limits)
+        beyond = (actions < low - _ROUNDING) | (actions > high + _ROUNDING)
+        return int(beyond.any(axis=1).sum())
 
 
 @runtime_checkable

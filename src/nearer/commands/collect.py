@@ -3,7 +3,7 @@
 import shutil
 from itertools import islice, takewhile
 
-from nearer.collect import collect
+from nearer.collect import actions_outside, collect
 from nearer.configs import CollectConfig
 from nearer.data.store import create_dataset, episode_frames
 from nearer.data.writer import DatasetWriter
@@ -26,18 +26,18 @@ def collect_demonstrations(config: CollectConfig, watch: Watch = unwatched) -> i
     """
     fleet = make_fleet(config.env, config.robots)
     demonstrator = make_demonstrator(config.env, fleet)
-    robot_type = config.env.rpartition("/")[2]
-    writer = create_dataset(config.out, fleet.spaces, _fps(config, fleet), robot_type)
-    all_seeds = islice(episode_seeds(Purpose.DEMONSTRATION, config.seed), config.episodes)
+    writer = _writer(config, fleet)
+    seeds = islice(episode_seeds(Purpose.DEMONSTRATION, config.seed), config.episodes)
     block: list[Episode] = []
-    tried = kept = 0
+    tried = kept = outside = 0
     with graceful_interrupt() as stop:
-        seeds = takewhile(lambda _: not stop.asked, all_seeds)
+        judge, asked = TruthJudge(fleet), takewhile(lambda _: not stop.asked, seeds)
         try:
             for episode in collect(
-                fleet, demonstrator, TruthJudge(fleet), seeds=seeds, max_steps=config.max_steps
+                fleet, demonstrator, judge, seeds=asked, max_steps=config.max_steps
             ):
                 tried += 1
+                outside += actions_outside(fleet, [episode])
                 long_enough = episode.num_steps + 1 >= config.min_observations
                 if episode.ended is Ended.SUCCESS_TRUE and long_enough:
                     block.append(episode)
@@ -45,7 +45,7 @@ def collect_demonstrations(config: CollectConfig, watch: Watch = unwatched) -> i
                 if len(block) == _EPISODES_A_BLOCK:
                     _write(writer, block)
                 if tried % 20 == 0 or tried == config.episodes:
-                    watch(Progress(stage="demonstrations", done=tried, total=config.episodes))
+                    watch(_progress(tried, config.episodes, outside))
         finally:  # also when an env fails: what was recorded is kept
             _write(writer, block)
             fleet.close()
@@ -59,6 +59,16 @@ def collect_demonstrations(config: CollectConfig, watch: Watch = unwatched) -> i
             "episodes; allow more steps"
         )
     return kept
+
+
+def _writer(config: CollectConfig, fleet: Fleet) -> DatasetWriter:
+    robot_type = config.env.rpartition("/")[2]
+    return create_dataset(config.out, fleet.spaces, _fps(config, fleet), robot_type)
+
+
+def _progress(tried: int, total: int, outside: int) -> Progress:
+    facts = {"actions beyond limits": f"{outside:,}"} if outside else {}
+    return Progress(stage="demonstrations", done=tried, total=total, facts=facts)
 
 
 def _fps(config: CollectConfig, fleet: Fleet) -> int:

@@ -67,7 +67,8 @@ def _check_fits(env: str, offered: Spaces, needed: Spaces) -> None:
     if offered.control_hz and needed.control_hz and offered.control_hz != needed.control_hz:
         raise EnvError(
             f"{env} must be controlled at the {needed.control_hz} Hz of the demonstrations, got "
-            f"{offered.control_hz} Hz: steps-to-go counts control steps; record at this rate"
+            f"{offered.control_hz} Hz: steps-to-go counts control steps; record demonstrations at "
+            f"{offered.control_hz} Hz, or set the env to {needed.control_hz} Hz"
         )
     missing = [camera for camera in needed.cameras if camera not in offered.cameras]
     if missing:

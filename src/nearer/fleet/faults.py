@@ -14,7 +14,9 @@ _SHOWN_SEEDS = 3
 
 
 @contextmanager
-def running(env_id: str, call: str, seeds: Sequence[int | None] = ()) -> Generator[None, None, None]:
+def running(
+    env_id: str, call: str, seeds: Sequence[int | None] = ()
+) -> Generator[None, None, None]:
     """Let an env do one call, and name it if it raises.
 
     The error ends the command: an episode that a broken env cut short says nothing of the task,

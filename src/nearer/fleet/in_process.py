@@ -235,12 +235,14 @@ def _spaces(env: Any, observation_space: Any, action_space: Any) -> Spaces:
             "the env must observe agent_pos, environment_state or pixels, got "
             f"{sorted(parts)}; rename them in a gymnasium.ObservationWrapper"
         )
+    box = cast(Any, action_space)
     return Spaces(
         agent_pos=_width(parts, "agent_pos"),
         environment_state=_width(parts, "environment_state"),
-        action=math.prod(action_space.shape),
+        action=math.prod(box.shape),
         cameras=_cameras(parts.get("pixels")),
         control_hz=control_rate(env),
+        action_limits=(_axes(box.low), _axes(box.high)),
     )
 
 
@@ -251,6 +253,10 @@ def _cameras(pixels: Any) -> tuple[Camera, ...]:
     one_camera = not isinstance(pixels, gymnasium.spaces.Dict)
     named = {"pixels": pixels} if one_camera else cast(Mapping[str, Any], pixels.spaces)
     return tuple(Camera(name, *box.shape[:2]) for name, box in sorted(named.items()))
+
+
+def _axes(limits: Array) -> tuple[float, ...]:
+    return tuple(cast(list[float], limits.ravel().tolist()))
 
 
 def _width(parts: Mapping[str, Any], key: str) -> int:

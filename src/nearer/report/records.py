@@ -15,6 +15,7 @@ _COST_HEAD = (
     "Updates",
     "Episodes",
     "Control steps",
+    "Actions beyond limits",
     "Seconds",
     "Steps a second",
 )
@@ -49,6 +50,7 @@ def _cost_of_stage_two(run: StageTwo) -> list[Html]:
         updates=iterations * number(run.facts.settings.get("practice.updates_per_iteration")),
         episodes=run.facts.last("practice/episodes"),
         steps=run.facts.last("practice/env_steps"),
+        outside=float(run.facts.series("practice/actions_outside").sum()),
         seconds=_seconds(run.facts),
     )
 
@@ -59,7 +61,10 @@ def _cost_of_evaluation(facts: RunFacts) -> list[list[Html]]:
     evaluation = facts.evaluated.evaluation
     steps = sum(result.num_steps for result in evaluation.results)
     episodes, seconds = len(evaluation.results), evaluation.seconds
-    return [_row("Evaluation", facts, episodes=episodes, steps=steps, seconds=seconds)]
+    outside = number(evaluation.actions_outside)
+    return [
+        _row("Evaluation", facts, episodes=episodes, steps=steps, outside=outside, seconds=seconds)
+    ]
 
 
 def _row(
@@ -70,9 +75,10 @@ def _row(
     updates: float = np.nan,
     episodes: float = np.nan,
     steps: float = np.nan,
+    outside: float = np.nan,
     seconds: float = np.nan,
 ) -> list[Html]:
-    counts = [text(whole(one)) for one in (iterations, updates, episodes, steps)]
+    counts = [text(whole(one)) for one in (iterations, updates, episodes, steps, outside)]
     rate = steps / seconds if seconds > 0 else np.nan
     return [text(stage), text(facts.name), *counts, text(decimal(seconds)), text(whole(rate))]
 
