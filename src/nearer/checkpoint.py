@@ -26,10 +26,6 @@ from nearer.errors import CheckpointError
 from nearer.model import FoundationModel
 
 _MARKER = "COMPLETE"
-_NORMALISATION = (
-    *("state_mean", "state_std", "action_mean", "action_std"),
-    *("geometry.plane", "geometry.near", "geometry.mean", "geometry.std", "tokens.units"),
-)
 
 Build = Callable[[Mapping[str, Any]], FoundationModel]
 """Rebuilds a module, without weights, from its config.json."""
@@ -48,7 +44,7 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingSta
         pretrained.mkdir(parents=True)
         weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         safetensors.torch.save_file(weights, pretrained / "model.safetensors")
-        described = model.config() | {"normalisation_sha256": normalisation_hash(weights)}
+        described = model.config() | {"normalisation_sha256": _normalisation_hash(model, weights)}
         _write_json(pretrained / "config.json", described)
         if training is not None:
             training.save(temporary / "training_state")
@@ -125,11 +121,6 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
     folder = pretrained_folder(path, link)
     config = _read_json(folder / "config.json")
     weights = _load_tensors(folder / "model.safetensors")
-    if normalisation_hash(weights) != config.get("normalisation_sha256"):
-        raise CheckpointError(
-            f"{folder}/model.safetensors must carry the normalisation that config.json was written "
-            "with, got another; copy both files from one checkpoint"
-        )
     try:
         model = build(config)
         model.load_state_dict(weights)
@@ -138,6 +129,11 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
             f"{folder}/model.safetensors must fit the model that config.json describes, got: "
             f"{_first_line(error)}; copy both files from one checkpoint"
         ) from error
+    if _normalisation_hash(model, weights) != config.get("normalisation_sha256"):
+        raise CheckpointError(
+            f"{folder}/model.safetensors must carry the normalisation that config.json was written "
+            "with, got another; copy both files from one checkpoint"
+        )
     return model.eval()
 
 
@@ -178,9 +174,9 @@ def weights_hash(model: nn.Module) -> str:
     return _tensors_hash(dict(model.state_dict()))
 
 
-def normalisation_hash(weights: Mapping[str, Tensor]) -> str:
+def _normalisation_hash(model: FoundationModel, weights: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 of the statistics that states and actions are normalised by."""
-    return _tensors_hash({name: weights[name] for name in _NORMALISATION if name in weights})
+    return _tensors_hash({name: weights[name] for name in model.normalisation})
 
 
 def _tensors_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -64,10 +64,13 @@ class FoundationModel(nn.Module, ABC):
     Attributes:
         bins: the classes of the steps-to-go answer.
         spaces: the sizes of state and action it was built for.
+        normalisation: names of the buffers that `normalise_by` sets; a checkpoint keeps their hash,
+            so that weights and config.json of different ones are never mixed.
     """
 
     bins: StepsToGoBins
     spaces: Spaces
+    normalisation: ClassVar[tuple[str, ...]] = ()
 
     @property
     def sight(self) -> Sight | None:

@@ -57,6 +57,8 @@ class MLP(FoundationModel):
     log-probability is that of the normalised action (a constant apart).
     """
 
+    normalisation = ("state_mean", "state_std", "action_mean", "action_std")
+
     def __init__(self, config: MLPConfig, spaces: Spaces) -> None:
         super().__init__()
         self.sizes = config

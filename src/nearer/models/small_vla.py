@@ -204,6 +204,14 @@ class SmallVLA(FoundationModel):
         ConfigError: there is no camera.
     """
 
+    normalisation = (
+        "geometry.plane",
+        "geometry.near",
+        "geometry.mean",
+        "geometry.std",
+        "tokens.units",
+    )
+
     def __init__(
         self,
         config: SmallVLAConfig,
