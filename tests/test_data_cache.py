@@ -329,7 +329,9 @@ class LearningColour(MeanColour):
         self.lessons += 1
         assert films.instructions == ["push far left", "push left"]
         assert len(films.looks) == len(films.rows) == sum(films.episode_lengths) == 7 + 5
-        mean = films.pictures["top"][films.rows].mean(dtype=np.float64)
+        assert len(films.pictures["top"]) == 7 + 5  # what it does not learn from is not decoded
+        self.seen = films.pictures["top"][films.rows]
+        mean = self.seen.mean(dtype=np.float64)
         self.take(np.array([mean], np.float32))
 
 
@@ -337,8 +339,10 @@ def test_a_sight_learns_once_from_the_episodes_it_is_shown(dataset, cache):
     shown, whole = np.array([3, 0]), dataset.frames(KEY, np.arange(NUM_FRAMES))
     sight = LearningColour()
     adapt_sight(dataset, sight, shown, 5, seed=0, cache=cache)
-    expected = np.concatenate([whole[17:24], whole[:5]]).mean(dtype=np.float64)
-    assert sight.brightness[0] == pytest.approx(expected)
+    expected = np.concatenate([whole[17:24], whole[:5]])
+    np.testing.assert_array_equal(sight.seen, expected)
+    assert sight.brightness[0] == pytest.approx(expected.mean(dtype=np.float64))
+    assert not list(cache.rglob("frames-*.npy"))
     again = LearningColour()
     adapt_sight(dataset, again, shown, 5, seed=0, cache=cache)
     assert (again.lessons, again.looks) == (0, 0)

@@ -171,7 +171,7 @@ class Films:
     """Episodes that a sight may learn from: pictures and instructions, nothing else.
 
     Attributes:
-        pictures: of every camera, of more frames than these; may be larger than memory.
+        pictures: of every camera, of these frames at least; may be larger than memory.
         rows: where in `pictures` the frames are, one episode's after the other's.
         looks: what the sight's look at each of these frames gives.
         episode_lengths: frames an episode.

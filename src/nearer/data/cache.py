@@ -59,6 +59,25 @@ def dataset_identity(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
+def contents_hash(dataset: Dataset) -> str:
+    """Return the SHA-256 of a data set's numbers and instructions, and of its files' sizes.
+
+    Unlike `dataset_identity` it outlives a copy to another machine. Pictures are not read; who
+    records, drops or encodes some anew changes the size of their file.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(dataset.columns):
+        values = dataset.columns[name]
+        digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    digest.update(json.dumps([dataset.info.fps, *dataset.tasks]).encode())
+    for folder in ("data", "videos"):  # numbers' files may hold pictures as well
+        for path in sorted((dataset.root / folder).rglob("file-*")):
+            name = path.relative_to(dataset.root).as_posix()
+            digest.update(f"{name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedArray:
     """An array of the cache; one with this name and another shape or dtype is made anew.
@@ -101,6 +120,11 @@ class CachedArray:
         made = self._read(path)
         assert made is not None, f"{path} must be {self.dtype} of shape {self.shape}"
         return made
+
+    def delete(self, dataset: Dataset, cache: Path | None) -> None:
+        """Delete the array, if it is there; who has it open keeps it."""
+        folder = (cache or default_cache()) / dataset_identity(dataset)
+        (folder / f"{self.name}.npy").unlink(missing_ok=True)
 
     def _read(self, path: Path) -> Array | None:
         try:

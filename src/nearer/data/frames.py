@@ -1,5 +1,6 @@
 """The pictures of a data set, decoded once: any rows, in any order, at the speed of memory."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Int64, UInt8
 
 from nearer.cores import num_cores
 from nearer.data.cache import CachedArray, write_header
@@ -47,7 +48,11 @@ class FrameCache:
 
 
 def open_frames(
-    dataset: Dataset, camera: str, cache: Path | None = None, watch: Watch = unwatched
+    dataset: Dataset,
+    camera: str,
+    cache: Path | None = None,
+    watch: Watch = unwatched,
+    rows: Int64[Array, "rows"] | None = None,
 ) -> FrameCache:
     """Return a camera's pictures, decoded now unless they have been before.
 
@@ -56,23 +61,46 @@ def open_frames(
         camera: Name of the camera, such as "top".
         cache: Folder of decoded data sets; None for ~/.cache/nearer.
         watch: Sees the progress of decoding.
+        rows: Frames to decode, which come in this order; fastest from first to last. None: all.
 
     Raises:
         DatasetError: No such camera, a damaged file, or no room on the disk.
     """
     key = camera_key(dataset, camera)
-    shape = (dataset.info.total_frames, *dataset.info.features[key].picture_size, 3)
+    wanted = np.arange(dataset.info.total_frames) if rows is None else rows
+    array = _array(dataset, key, rows)
 
     def decode(path: Path) -> None:
-        _decode(dataset, key, path, shape, watch)
+        _decode(dataset, key, wanted, path, array.shape, watch)
 
+    return FrameCache(pictures=array.open(dataset, cache, decode))
+
+
+def drop_frames(
+    dataset: Dataset, camera: str, cache: Path | None, rows: Int64[Array, "rows"]
+) -> None:
+    """Delete what `open_frames` decoded of these rows; who has it open keeps it."""
+    _array(dataset, camera_key(dataset, camera), rows).delete(dataset, cache)
+
+
+def _array(dataset: Dataset, key: str, rows: Int64[Array, "rows"] | None) -> CachedArray:
     name = "frames-" + key.replace("/", "_")
-    frames = CachedArray(name=name, shape=shape, dtype="uint8", mode="r")
-    return FrameCache(pictures=frames.open(dataset, cache, decode))
+    if rows is not None:
+        name += "-" + hashlib.blake2b(rows.astype(np.int64).tobytes(), digest_size=16).hexdigest()
+    total = dataset.info.total_frames if rows is None else len(rows)
+    shape = (total, *dataset.info.features[key].picture_size, 3)
+    return CachedArray(name=name, shape=shape, dtype="uint8", mode="r")
 
 
-def _decode(dataset: Dataset, key: str, path: Path, shape: tuple[int, ...], watch: Watch) -> None:
-    """Write all pictures of a camera as one .npy file."""
+def _decode(
+    dataset: Dataset,
+    key: str,
+    wanted: Int64[Array, "wanted"],
+    path: Path,
+    shape: tuple[int, ...],
+    watch: Watch,
+) -> None:
+    """Write these pictures of a camera as one .npy file."""
     total, picture_bytes = shape[0], int(np.prod(shape[1:]))
     free = shutil.disk_usage(path.parent).free
     if free < total * picture_bytes:
@@ -87,7 +115,7 @@ def _decode(dataset: Dataset, key: str, path: Path, shape: tuple[int, ...], watc
             start = write_header(handle, shape, "uint8")
 
             def decode(rows: Int[Array, "rows"]) -> int:
-                pictures = dataset.frames(key, rows)
+                pictures = dataset.frames(key, wanted[rows])
                 _write_at(handle.fileno(), pictures, start + int(rows[0]) * picture_bytes)
                 return int(rows[-1]) + 1
 
