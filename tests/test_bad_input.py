@@ -466,6 +466,21 @@ def test_resuming_what_does_not_fit_is_refused(
     assert files(work) == before
 
 
+def test_resuming_on_other_demonstrations_is_refused(work: Path, capsys: Capture) -> None:
+    run, data = work / "run", work / "data"
+    main(["sft", "--data", str(data), "--out", str(run), *TINY_SFT])
+    (run / "FINISHED").unlink()
+    shutil.move(data, work / "first")
+    main(["collect", "--env", ENV_ID, "--episodes", "50", "--seed", "1", "--out", str(data)])
+    before = files(run)
+    said = refused(capsys, "sft", "--resume", "--out", run)
+    assert re.search("data_sha256 must be [0-9a-f]+, as .*run.json says, got .*; restore", said)
+    assert files(run) == before
+    shutil.rmtree(data)
+    shutil.copytree(work / "first", data)  # a copy is as good
+    main(["sft", "--resume", "--out", str(run)])
+
+
 def test_resuming_no_run_is_refused(tmp_path: Path, capsys: Capture) -> None:
     said = refused(capsys, "improve", "--resume", "--out", tmp_path / "none")
     assert "or start the run without --resume" in said

@@ -4,6 +4,7 @@
         metrics.jsonl    one line a record; the source of every curve
         tensorboard/     the same, for tensorboard --logdir
         checkpoints/     see checkpoint.py
+        seeing.json      Stage 1: what its sight took before the first update
         practice/        Stage 2: its episodes as a LeRobotDataset with the progress sidecar
         FINISHED         written last; there is nothing left to resume
 
@@ -32,6 +33,8 @@ from nearer.model import FoundationModel
 Record = Mapping[str, Any]
 """Metric name -> number (or None), with `step`: what one call of `Run.log` writes."""
 
+SEEING = "seeing.json"
+"""The seconds that a model's sight looked at the demonstrations and learned from them."""
 _FINISHED = "FINISHED"
 _PACKAGES = ("nearer", "torch", "numpy", "gymnasium", "pyarrow", "safetensors")
 
@@ -88,12 +91,7 @@ class Run:
             ConfigError: a fact has changed since.
         """
         header = read_header(root)
-        for name, value in facts.items():
-            if header.get(name) != value:
-                raise ConfigError(
-                    f"{name} must be {header.get(name)}, as {root}/run.json says, got {value}; "
-                    "restore what the run started from, or start a new run with another --out"
-                )
+        check_facts(root, header, facts)
         found = complete_checkpoints(root / "checkpoints")
         last_step = int(found[-1].name) if found else -1
         kept = [line for line in read_metrics(root) if line["step"] <= last_step]
@@ -210,6 +208,16 @@ def check_new(root: Path) -> None:
             f"--out must be a new or empty folder, got {root}, which holds something; "
             "choose another, or continue this run with --resume"
         )
+
+
+def check_facts(root: Path, header: Mapping[str, Any], facts: Mapping[str, str]) -> None:
+    """Raise ConfigError unless these are as run.json says; an older nearer wrote fewer of them."""
+    for name, value in facts.items():
+        if header.get(name, value) != value:
+            raise ConfigError(
+                f"{name} must be {header.get(name)}, as {root}/run.json says, got {value}; "
+                "restore what the run started from, or start a new run with another --out"
+            )
 
 
 def _elapsed_s(root: Path) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from nearer.calibrate import LabelledEpisode, calibration_document, detector_cur
 from nearer.checkpoint import load_model
 from nearer.commands.runs import SHOWN_EPISODES, as_saved, fitting_fleet, open_run
 from nearer.configs import SFTConfig
+from nearer.data.cache import contents_hash
 from nearer.data.features import adapt_sight, open_candidate_features
 from nearer.data.reader import Dataset, open_dataset, resolve_dataset
 from nearer.data.store import dataset_spaces, load_demonstrations
@@ -30,7 +32,7 @@ from nearer.model import FoundationModel, ModelPolicy, inputs_of
 from nearer.models.build import build_model, new_model
 from nearer.progress import Progress, Watch, unwatched
 from nearer.protocols import AdaptableSight, ComparingSight
-from nearer.run import is_finished
+from nearer.run import SEEING, Run, check_facts, is_finished, read_header, read_json
 from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, generator
 from nearer.sft import SFTTraining, sft
@@ -54,25 +56,39 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
         )
     training = config.training
     dataset = open_dataset(resolve_dataset(config.data, config.revision))
+    facts = {"data_sha256": contents_hash(dataset)}
+    if config.resume:
+        check_facts(config.out, read_header(config.out), facts)  # before anything is looked at
     model = new_model(config.sizes, dataset_spaces(dataset), dataset.tasks, training.seed)
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
     episodes = _drawn(len(dataset.episode_lengths), config)
     candidates = _candidates(training, dataset, episodes)
+    started = perf_counter()
     _adapt_sight(config, dataset, model, episodes, watch)
     data = load_demonstrations(dataset, model.sight, episodes, config.cache, watch)
     if candidates:
         seen = _seen_candidates(config, dataset, model, episodes, candidates, watch)
         data = replace(data, candidates=seen)
+    seeing_s = perf_counter() - started
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     _, held_out = split_by_episode(data, training.held_out_share, training.seed)
-    with open_run(config, "sft") as run:
+    with open_run(config, "sft", **facts) as run:
+        if model.sight:
+            _note_seeing(run, seeing_s)
         sft(training, data, model, run, watch)
         run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
         run.write_json("calibration.json", _calibrate(config, held_out, watch))
         run.finish()
     return config.out
+
+
+def _note_seeing(run: Run, seconds: float) -> None:
+    """Add to the time that looking and learning to see took, which ends before the run begins."""
+    path = run.root / SEEING
+    before = read_json(path, "delete it")["seconds"] if path.exists() else 0.0
+    run.write_json(SEEING, {"seconds": before + seconds})
 
 
 def _drawn(total: int, config: SFTConfig) -> Int64[Array, "episodes"]:

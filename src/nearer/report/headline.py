@@ -144,9 +144,7 @@ def _stats(run: StageTwo) -> Html:
         for name, one in (("Stage 1", before), ("Stage 2", run.facts))
         if one is not None and one.evaluated is not None
     ]
-    seconds = [decimal(one.last("time/elapsed_s")) for one in (before, run.facts) if one]
     steps = whole(run.facts.last("practice/env_steps"))
-    stages = "Stage 1 + Stage 2" if before else "Stage 2"
     return tag(
         "div",
         _stat(
@@ -159,9 +157,21 @@ def _stats(run: StageTwo) -> Html:
             whole(run.facts.last("practice/episodes")),
             f"{steps} control steps",
         ),
-        _stat("Training, seconds", " + ".join(seconds), f"{stages}; evaluation not counted"),
+        _training(run),
         css="stats",
     )
+
+
+def _training(run: StageTwo) -> Html:
+    """Return the seconds of everything that was learned, by name."""
+    parts = {"Stage 2": run.facts.last("time/elapsed_s")}
+    if run.before:
+        parts = {"Stage 1": run.before.facts.last("time/elapsed_s"), **parts}
+        if np.isfinite(run.before.seeing_s):
+            parts = {"seeing": run.before.seeing_s, **parts}
+    stages = " + ".join(parts)
+    seconds = " + ".join(decimal(one) for one in parts.values())
+    return _stat("Training, seconds", seconds, f"{stages}; evaluation not counted")
 
 
 def _stat(title: str, value: str, remark: str) -> Html:

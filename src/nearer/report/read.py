@@ -18,7 +18,7 @@ from nearer.calibrate import DetectorCurve
 from nearer.errors import ConfigError
 from nearer.evaluate import Evaluation, evaluation_of
 from nearer.intervals import Rate
-from nearer.run import read_header, read_json, read_metrics
+from nearer.run import SEEING, read_header, read_json, read_metrics
 from nearer.shapes import Array
 
 _ADVICE = "make the run again with this version of nearer"
@@ -144,11 +144,16 @@ class ChosenLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOne:
-    """A Stage-1 run."""
+    """A Stage-1 run.
+
+    Attributes:
+        seeing_s: time that its sight looked and learned before the first update; nan without one.
+    """
 
     facts: RunFacts
     demonstrations: tuple[Rollout, ...]
     calibration: CalibrationResult | None
+    seeing_s: float
 
     def takes_last(self, metric: str) -> bool:
         """Tell whether the last checkpoint is taken for an objective's part, whatever its loss."""
@@ -294,10 +299,12 @@ def _read_rollouts(path: Path) -> tuple[Rollout, ...]:
 
 
 def _read_stage_one(facts: RunFacts) -> StageOne:
+    seeing = facts.root / SEEING
     return StageOne(
         facts=facts,
         demonstrations=_read_rollouts(facts.root / "demonstrations.json"),
         calibration=_read_calibration(facts.root / "calibration.json"),
+        seeing_s=number(read_json(seeing, _ADVICE).get("seconds")) if seeing.exists() else np.nan,
     )
 
 

@@ -23,10 +23,14 @@ _COST_HEAD = (
 
 def cost(report: Report) -> Html:
     """Return what every stage and evaluation took."""
-    rows = [_cost_of_stage_one(run) for run in report.stage_one]
+    rows = [row for run in report.stage_one for row in _cost_of_stage_one(run)]
     rows += [_cost_of_stage_two(run) for run in report.stage_two]
     rows += [row for facts in report.all_facts for row in _cost_of_evaluation(facts)]
-    lead = "Wall-clock seconds of training and practice; calibration is not counted."
+    lead = (
+        "Wall-clock seconds of seeing, training and practice; calibration is not counted. Seeing "
+        "is what the sight takes to look at the demonstrations and to learn from them; what an "
+        "earlier run left in the cache takes none."
+    )
     return section("cost", "Cost", tag("p", text(lead)), table(_COST_HEAD, rows))
 
 
@@ -36,9 +40,12 @@ def config_section(report: Report) -> Html:
     return section("config", "Config and provenance", *folded)
 
 
-def _cost_of_stage_one(run: StageOne) -> list[Html]:
+def _cost_of_stage_one(run: StageOne) -> list[list[Html]]:
     updates = run.facts.last("step")
-    return _row("Stage 1, SFT", run.facts, updates=updates, seconds=_seconds(run.facts))
+    sft = _row("Stage 1, SFT", run.facts, updates=updates, seconds=_seconds(run.facts))
+    if not np.isfinite(run.seeing_s):
+        return [sft]
+    return [_row("Stage 1, seeing", run.facts, seconds=run.seeing_s), sft]
 
 
 def _cost_of_stage_two(run: StageTwo) -> list[Html]:
