@@ -73,10 +73,10 @@ class AuditPlan:
 
     Attributes:
         audit_every: iterations between audits; 0 for none.
-        audit_episodes: episodes compared an audit, drawn at random from the iteration's.
-        min_precision: share of detections that must be right; an alarm if surely fewer are.
-        min_recall: share of fulfilled episodes to be detected; an alarm if surely fewer are.
-        min_trials: detections an alarm of precision rests on, fulfilled episodes one of recall.
+        audit_episodes: episodes compared an audit, drawn at random.
+        min_precision: share of detections to be right; an alarm if surely fewer.
+        min_recall: share of successes to be detected; an alarm if surely fewer.
+        min_trials: detections, or fulfilled episodes, an alarm rests on.
     """
 
     audit_every: int = 8

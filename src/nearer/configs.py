@@ -66,7 +66,7 @@ class Calibration:
             demonstrations are used.
         rollouts: episodes of the policy that are labelled.
         rollout_steps: control steps of each.
-        min_precision: share of detections that must be right, on rollouts where there are any.
+        min_precision: share of detections to be right, on rollouts if any.
     """
 
     env: str | None = None
@@ -92,11 +92,10 @@ class SFTConfig:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
         revision: of the hub's data set.
         share: of the data set's episodes that are used, drawn by --seed.
-        model: name of a model: small-vla (pictures and language) or mlp (states).
-        sight_updates: gradient updates by which its sight first learns from the data set's frames.
-        cache: folder for decoded frames and what the model's sight makes of them; none:
-            ~/.cache/nearer.
-        out: the run's folder; outputs: a new outputs/sft/DATE/TIME_MODEL.
+        model: small-vla (pictures and language) or mlp (states).
+        sight_updates: gradient updates of its sight, first, on the frames.
+        cache: folder of decoded frames and looks; none: ~/.cache/nearer.
+        out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
         resume: continue the run in --out, with the settings it has.
     """
 
@@ -137,9 +136,9 @@ class ImproveConfig:
     Attributes:
         run: Stage-1 run with policy, reward and calibration.
         env: Gymnasium id.
-        out: the run's folder; outputs: a new outputs/improve/DATE/TIME_RUN.
+        out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.
         robots: simulators that run in lockstep.
-        threshold: s of the success detector, control steps; none: as the run was calibrated.
+        threshold: s of the detector, control steps; none: as calibrated.
         resume: continue the run in --out, with the settings it has.
     """
 

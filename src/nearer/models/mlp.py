@@ -25,7 +25,7 @@ class MLPConfig:
         num_bins: classes of the steps-to-go answer.
         steps_per_bin: control steps a class.
         min_scale: smallest standard deviation of a normalised action.
-        max_deviation: normalised states are clipped to +- this many standard deviations.
+        max_deviation: states are clipped to +- this many standard deviations.
     """
 
     # The notebook has a smallest scale of 0.01. At that, the gradient of a log-probability, which
