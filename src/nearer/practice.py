@@ -12,14 +12,13 @@ class Deviations:
     """Options that leave algorithm 1. With the defaults, nothing does.
 
     Attributes:
-        ppo_clip: PPO's clipped ratio in place of REINFORCE, clipped at 1 +- this; 0 is off.
-        success_bonus: steps added to the last reward of an episode the detector ended; 0 is off.
-        end_on_truth: end episodes on the simulator's success instead of the detector's. Practice
-            then sees the truth; only for finding out what the detector costs.
-        past_iterations: iterations whose samples are used again, off-policy; 0 is off.
-        epochs: times that an iteration's samples are gone through; more than 1 is off-policy.
-        baseline: subtract from every return what could be expected: its mean, or what a small
-            network learned from the iterations before (`nearer.advantage`).
+        ppo_clip: PPO, clipped at 1 +- this, in place of REINFORCE; 0 is off.
+        success_bonus: steps added to a detected episode's last reward; 0 is off.
+        end_on_truth: episodes end on the simulator's success: practice sees the truth; only to
+            find out what the detector costs.
+        past_iterations: iterations used again, off-policy; 0 is off.
+        epochs: times an iteration's samples are gone through; above 1 off-policy.
+        baseline: subtracted from returns: their mean, or a value learned from earlier iterations.
     """
 
     ppo_clip: float = 0.0
@@ -45,9 +44,9 @@ class Practice:
     """How Stage 2 practises and learns.
 
     Attributes:
-        max_env_steps: control steps in all; never exceeded, the plateau may come earlier.
+        max_env_steps: control steps in all, at most; a plateau may come first.
         updates_per_iteration: N, gradient updates an iteration.
-        batch_size: B, samples an update; an iteration collects at least N * B control steps.
+        batch_size: B, samples an update, of at least N * B control steps.
         learning_rate: AdamW's, constant.
         weight_decay: AdamW's.
         max_gradient_norm: gradients are scaled down to this norm.
