@@ -28,7 +28,7 @@ UNITS = {
         "--validate-every": "updates",
         "--held-out-share": "of the episodes",
         "--share": "of the data set's episodes",
-        "--other-instructions": "how many",
+        "--other-instructions": "wrong ones",
         "--mlp.steps-per-bin": "control steps",
         "--mlp.min-scale": "standard deviation",
         "--mlp.max-deviation": "standard deviations",

@@ -17,7 +17,7 @@ class Deviations:
         end_on_truth: episodes end on the simulator's success: practice sees the truth; only to
             find out what the detector costs.
         past_iterations: iterations used again, off-policy; 0 is off.
-        epochs: times an iteration's samples are gone through; above 1 off-policy.
+        epochs: times that samples are used; above 1 is off-policy.
         baseline: subtracted from returns: their mean, or a value learned from earlier iterations.
     """
 

@@ -46,10 +46,8 @@ class SFTTraining:
         held_out_share: of the episodes, for validation and calibration.
         validate_every: updates between validations; each is also a checkpoint.
         policy_checkpoint: best held-out BC loss, or last: a late one may act better.
-        reward_checkpoint: best held-out steps-to-go loss, or last: with few demonstrations a late
-            one is the more exact near the goal.
-        other_instructions: how many an episode's own is told from by its first and last frame (the
-            paper's third objective); 0: not trained.
+        reward_checkpoint: the same by steps-to-go loss; late is exact near the goal.
+        other_instructions: wrong ones beside its own in the third objective; 0: off.
         seed: of split, minibatches and initial weights.
     """
 

@@ -26,7 +26,7 @@ from nearer.errors import ConfigError
 from nearer.limits import check_settings
 from nearer.model import FoundationModel, Inputs
 from nearer.models.geometry import Geometry
-from nearer.models.pointing.adapt import adapt, path_targets, trainable
+from nearer.models.pointing.adapt import Lessons, adapt, path_targets, trainable
 from nearer.models.pointing.following import NUM_PEAKS, follow, two_peaks
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
 from nearer.models.threads import side_by_side
@@ -152,9 +152,14 @@ class CameraSight:
         """Learn to point where the things of each episode were, seen with hindsight."""
         looks = films.looks.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
         targets = path_targets(looks, films.episode_lengths, self._aspect)
-        pictures = films.pictures[self.camera.name]
         sentences = np.repeat(np.array(films.instructions), films.episode_lengths).tolist()
-        adapt(self.tower, pictures, films.rows, sentences, targets, updates, rng, watch)
+        lessons = Lessons(
+            pictures=films.pictures[self.camera.name],
+            frames=films.rows,
+            sentences=sentences,
+            targets=targets,
+        )
+        adapt(self.tower, lessons, updates, rng, watch)
 
     @property
     def _aspect(self) -> float:

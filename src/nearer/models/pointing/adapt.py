@@ -13,11 +13,12 @@ made consistent over time first.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from nearer.models.pointing.following import trace
@@ -42,24 +43,43 @@ def trainable(tower: PointingTower) -> list[nn.Parameter]:
     return [*tower.eyes.parameters(), *tower.words.parameters()]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """Frames, and where to point in them.
+
+    Attributes:
+        pictures: may be larger than memory; a part of a batch is read at a time.
+        frames: rows of the pictures that are learned from.
+        sentences: one a frame.
+        targets: u, v and weight of each thing, from `path_targets`.
+    """
+
+    pictures: UInt8[Array, "all_frames h w 3"]
+    frames: Int64[Array, "frames"]
+    sentences: Sequence[str]
+    targets: Float32[Array, "frames slots 3"]
+
+    def loss(self, tower: PointingTower, rows: Int64[Array, "part"]) -> Float[Tensor, ""]:
+        """Return how far the tower is from pointing right in these frames."""
+        pictures = torch.from_numpy(self.pictures[self.frames[rows]])
+        queries = tower.queries([self.sentences[int(row)] for row in rows])
+        logits = tower.logits(tower.keys(pictures, tower.maps(pictures)), queries)
+        aimed = torch.from_numpy(self.targets[rows]).reshape(len(rows), 1, NUM_SLOTS, 1, 3)
+        return pointing_loss(logits[:, None], aimed[..., :2], aimed[..., 2]).sum()
+
+
 def adapt(
     tower: PointingTower,
-    pictures: UInt8[Array, "all_frames h w 3"],
-    frames: Int64[Array, "frames"],
-    sentences: Sequence[str],
-    targets: Float32[Array, "frames slots 3"],
+    lessons: Lessons,
     updates: int,
     rng: np.random.Generator,
     watch: Watch = unwatched,
 ) -> None:
-    """Train the tower, in place, to point where `targets` say.
+    """Train the tower, in place, to point where the lessons say.
 
     Args:
         tower: from `load_pointing`.
-        pictures: may be larger than memory; a batch is read at a time.
-        frames: rows of the pictures that are learned from.
-        sentences: one a frame.
-        targets: u, v and weight of each thing, from `path_targets`.
+        lessons: frames and targets.
         updates: steps of AdamW; the rate falls on a half cosine.
         rng: chooses the frames.
         watch: sees the progress.
@@ -70,13 +90,12 @@ def adapt(
     optimizer = torch.optim.AdamW(weights, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
 
     def gradients(rows: Int64[Array, "part"]) -> tuple[Tensor, ...]:
-        asked = [sentences[int(row)] for row in rows]
-        loss = _loss(tower, pictures[frames[rows]], asked, targets[rows])
+        loss = lessons.loss(tower, rows)
         return loss.detach(), *torch.autograd.grad(loss, weights, materialize_grads=True)
 
     for update in range(updates):
         optimizer.param_groups[0]["lr"] = _LEARNING_RATE * _schedule(update, updates)
-        parts = rng.integers(0, len(frames), _BATCH_SIZE).reshape(-1, _AT_ONCE)
+        parts = rng.integers(0, len(lessons.frames), _BATCH_SIZE).reshape(-1, _AT_ONCE)
         found = zip(*side_by_side(gradients, list(parts)), strict=True)
         loss, *mean = (torch.stack(one).mean(dim=0) for one in found)
         for one, gradient in zip(weights, mean, strict=True):
@@ -108,18 +127,6 @@ def path_targets(
         path[:, :, 2] = np.where(clear >= _LEAST_SHARE, clear, 0.0)
         parts.append(path)
     return np.concatenate(parts)
-
-
-def _loss(
-    tower: PointingTower,
-    pictures: UInt8[Array, "batch h w 3"],
-    sentences: Sequence[str],
-    targets: Float32[Array, "batch slots 3"],
-) -> Tensor:
-    frames = torch.from_numpy(pictures)
-    logits = tower.logits(tower.keys(frames, tower.maps(frames)), tower.queries(sentences))
-    aimed = torch.from_numpy(targets).reshape(len(frames), 1, NUM_SLOTS, 1, 3)
-    return pointing_loss(logits[:, None], aimed[..., :2], aimed[..., 2]).sum()
 
 
 def _schedule(update: int, updates: int) -> float:
