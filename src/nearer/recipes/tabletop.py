@@ -71,7 +71,7 @@ def _sft(data: Path, out: Path, seed: int, quick: bool) -> SFTConfig:
 
 def _improve(run: Path, out: Path, seed: int, quick: bool) -> ImproveConfig:
     practice = Practice(
-        max_env_steps=5_000 if quick else 32_000,
+        max_env_steps=5_000 if quick else 20_000,
         updates_per_iteration=16,
         batch_size=64,
         learning_rate=4e-4,

@@ -75,7 +75,7 @@ class Quality:
 
 
 LEARNERS = Quality(chamfer_m=0.0, round_sides=12, samples=4, shadow_map=0)
-PEOPLES = Quality(chamfer_m=0.0015, round_sides=48, samples=8, shadow_map=2048)
+PEOPLES = Quality(chamfer_m=0.0015, round_sides=32, samples=4, shadow_map=1024)
 
 
 def physics_model(blocks: Sequence[Block], look: Look) -> Model:
