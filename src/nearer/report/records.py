@@ -49,12 +49,14 @@ def _cost_of_stage_one(run: StageOne) -> list[list[Html]]:
 
 
 def _cost_of_stage_two(run: StageTwo) -> list[Html]:
-    iterations = run.facts.last("step")
+    iterations, settings = run.facts.last("step"), run.facts.settings
+    updates = number(settings.get("practice.updates_per_iteration"))
+    epochs = number(settings.get("deviate.epochs", 1))
     return _row(
         "Stage 2, Self-Improvement",
         run.facts,
         iterations=iterations,
-        updates=iterations * number(run.facts.settings.get("practice.updates_per_iteration")),
+        updates=iterations * updates * epochs,
         episodes=run.facts.last("practice/episodes"),
         steps=run.facts.last("practice/env_steps"),
         outside=float(run.facts.series("practice/actions_outside").sum()),
