@@ -65,11 +65,10 @@ def checked(env_id: str, spaces: Spaces, observation: Observation) -> Observatio
     Raises:
         EnvError: another size, a camera that is missing, or numbers that are not finite.
     """
-    for key, size in (
-        ("agent_pos", spaces.agent_pos),
-        ("environment_state", spaces.environment_state),
+    for key, size, values in (
+        ("agent_pos", spaces.agent_pos, observation.agent_pos),
+        ("environment_state", spaces.environment_state, observation.environment_state),
     ):
-        values = getattr(observation, key)
         if values.shape[1:] != (size,):
             raise EnvError(
                 f"{env_id} must observe {size} numbers as {key}, as its observation_space says, "
