@@ -90,10 +90,10 @@ def test_too_few_instructions_are_refused() -> None:
 
 
 def test_a_model_that_cannot_answer_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--other-instructions must be 0 for --model mlp"):
+    with pytest.raises(ConfigError, match="must be 0 unless --model is small-vla"):
         SFTConfig(model="mlp", training=TRAINING)
     one = demonstrations(4, others=1)
-    blind = new_model(MLPConfig(hidden=8), SPACES, (), seed=0)
+    blind = new_model("mlp", MLPConfig(hidden=8), SPACES, (), seed=0)
     with pytest.raises(ConfigError, match=r"must be 0 for a model without an answer .* got MLP"):
         candidate_scores(blind, one, torch.arange(4))
 
@@ -138,7 +138,7 @@ def test_the_ends_of_episodes_come_with_every_candidate() -> None:
 
 
 def model_for(data: Demonstrations, sizes: SmallVLAConfig = SMALL) -> SmallVLA:
-    made = new_model(sizes, SPACES, INSTRUCTIONS, seed=0)
+    made = new_model("small-vla", sizes, SPACES, INSTRUCTIONS, seed=0)
     assert isinstance(made, SmallVLA)
     made.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     return made.eval()

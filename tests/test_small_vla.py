@@ -38,7 +38,7 @@ def questions(rows: int = 64) -> Inputs:
 
 @pytest.fixture
 def model() -> SmallVLA:
-    made = new_model(SmallVLAConfig(hidden=16), SPACES, INSTRUCTIONS, seed=0)
+    made = new_model("small-vla", SmallVLAConfig(hidden=16), SPACES, INSTRUCTIONS, seed=0)
     assert isinstance(made, SmallVLA)
     made.normalise_by(questions(), torch.rand(50, 2) * 0.1 - 0.05)
     return made.eval()
@@ -153,7 +153,7 @@ def test_instructions_of_other_words_are_refused(model: SmallVLA) -> None:
 def test_a_robot_without_a_camera_is_refused() -> None:
     blind = Spaces(agent_pos=2, environment_state=0, action=2)
     with pytest.raises(ConfigError, match="--model small-vla must have pictures"):
-        new_model(SmallVLAConfig(), blind, INSTRUCTIONS, seed=0)
+        new_model("small-vla", SmallVLAConfig(), blind, INSTRUCTIONS, seed=0)
 
 
 class CountingSight:

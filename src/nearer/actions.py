@@ -4,6 +4,9 @@ Each axis becomes a sign and a magnitude 0..10, in units of that axis: here one 
 an axis, since -0 and +0 are the same action.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -36,7 +39,22 @@ class ActionTokens(nn.Module):
         return (tokens - LEVELS) * self.units
 
 
+def action_words() -> list[str]:
+    """Return what each token says: "-10" to "+10"."""
+    return [f"{level:+d}" for level in range(-LEVELS, LEVELS + 1)]
+
+
 def action_units(actions: Float[Tensor, "samples axes"]) -> Float[Tensor, "axes"]:
     """Return units with which ten of them reach 99.5 % of the demonstrated actions of an axis."""
     reach = torch.quantile(actions.abs()[:1_000_000], 0.995, dim=0)
     return torch.where(reach > 0, reach, torch.ones_like(reach)) / LEVELS
+
+
+def draw_tokens(
+    log_prob: Float[Tensor, "samples tokens"], randomness: Sequence[np.random.Generator]
+) -> Int64[Tensor, "samples"]:
+    """Draw a token a row, by inverting the cumulative distribution at one uniform number."""
+    uniform = torch.tensor([one.random() for one in randomness])[:, None]
+    cumulative = log_prob.double().exp().cumsum(dim=1)
+    drawn = (cumulative < uniform * cumulative[:, -1:]).sum(dim=1)
+    return drawn.clamp(max=log_prob.shape[1] - 1)

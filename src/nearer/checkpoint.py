@@ -27,8 +27,8 @@ from nearer.model import FoundationModel
 
 _MARKER = "COMPLETE"
 
-Build = Callable[[Mapping[str, Any]], FoundationModel]
-"""Rebuilds a module, without weights, from its config.json."""
+Build = Callable[[Mapping[str, Any], Path], FoundationModel]
+"""Rebuilds a module, without weights, from its config.json and the folder that this lies in."""
 
 
 def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingState | None") -> None:
@@ -46,6 +46,8 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingSta
         safetensors.torch.save_file(weights, pretrained / "model.safetensors")
         described = model.config() | {"normalisation_sha256": _normalisation_hash(model, weights)}
         _write_json(pretrained / "config.json", described)
+        for name, text in model.files().items():
+            (pretrained / name).write_text(text)
         if training is not None:
             training.save(temporary / "training_state")
         for path in sorted(temporary.rglob("*")):
@@ -122,7 +124,7 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
     config = _read_json(folder / "config.json")
     weights = _load_tensors(folder / "model.safetensors")
     try:
-        model = build(config)
+        model = build(config, folder)
         model.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(

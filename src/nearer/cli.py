@@ -4,10 +4,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import copy
+from dataclasses import fields, make_dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, Union, cast, get_args
 
 import tyro
 from rich.console import Console
@@ -21,6 +23,7 @@ from nearer.commands import (
     saved_config,
 )
 from nearer.configs import (
+    MODEL_SETTINGS,
     CollectConfig,
     Config,
     DemoConfig,
@@ -30,6 +33,7 @@ from nearer.configs import (
     SFTConfig,
     as_resumed,
     check_same,
+    settings_of,
 )
 from nearer.demo import run_demo
 from nearer.display import live
@@ -84,10 +88,13 @@ def parse(arguments: Sequence[str]) -> Any:
         ConfigError: an impossible value, or `--resume` with a flag that would change the run.
     """
     description = "Robots that get better by practising."
-    config = _cli(Command, args=arguments, prog="nearer", description=description)
+    after = dict(zip(arguments, [*arguments[1:], ""], strict=True))
+    named = settings_of(after.get("--model", SFTConfig().model))
+    asked = _help_with(named) if set(arguments) & {"-h", "--help"} else Command
+    config = _cli(asked, args=arguments, prog="nearer", description=description)
     match config:
         case SFTConfig():
-            config = _placed(config, "sft", config.model)
+            config = _placed(config, "sft", Path(config.model).name)
             return _continued(config, arguments) if config.resume else config
         case ImproveConfig():
             config = _placed(config, "improve", config.run.name)
@@ -96,6 +103,22 @@ def parse(arguments: Sequence[str]) -> Any:
             return _placed(config, "demo", config.which)
         case _:
             return config
+
+
+@cache  # tyro remembers classes by their address, so they must stay
+def _help_with(kind: str) -> Any:
+    """Return the commands so that help is short: common settings, or those of a kind of model."""
+    hidden = {name for name in MODEL_SETTINGS if name != kind}
+    hidden |= set() if kind == "vla" else {"training", "calibration"}
+    shown = [
+        (one.name, tyro.conf.Suppress[one.type] if one.name in hidden else one.type, copy(one))
+        for one in fields(SFTConfig)
+    ]
+    doc = {"__doc__": SFTConfig.__doc__}
+    short = make_dataclass("SFTConfig", shown, kw_only=True, namespace=doc)
+    sft = Annotated[short, tyro.conf.subcommand("sft")]
+    commands = (sft if get_args(one)[0] is SFTConfig else one for one in get_args(Command))
+    return Union[*commands]
 
 
 def _continued(config: Config, arguments: Sequence[str]) -> Config:

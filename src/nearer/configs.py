@@ -12,6 +12,7 @@ from nearer.errors import ConfigError
 from nearer.limits import check_settings
 from nearer.models.mlp import MLPConfig
 from nearer.models.small_vla import SmallVLAConfig
+from nearer.models.vlm.config import VLMConfig
 from nearer.plateau import PlateauRule
 from nearer.practice import Deviations, Practice
 from nearer.sft import SFTTraining
@@ -84,6 +85,15 @@ class Calibration:
         )
 
 
+MODEL_SETTINGS = ("mlp", "vla", "vlm")
+"""Fields of `SFTConfig`, each for one kind of model."""
+
+
+def settings_of(model: str) -> str:
+    """Return which of `MODEL_SETTINGS` a model has: vlm, unless it is built in."""
+    return {"mlp": "mlp", "small-vla": "vla"}.get(model, "vlm")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SFTConfig:
     """Stage 1: fine-tune a model on demonstrations (behavioural cloning and steps-to-go).
@@ -92,8 +102,9 @@ class SFTConfig:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
         revision: of the hub's data set.
         share: of the data set's episodes that are used, drawn by --seed.
-        model: small-vla (pictures and language) or mlp (states).
-        sight_updates: gradient updates of its sight, first, on the frames.
+        model: small-vla, mlp (states), or a vision-language model's hub id or folder; its own
+            settings: --model NAME --help.
+        sight_updates: gradient updates of small-vla's sight, first, on the frames.
         cache: folder of decoded frames and looks; none: ~/.cache/nearer.
         out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
         resume: continue the run in --out, with the settings it has.
@@ -103,30 +114,31 @@ class SFTConfig:
     data: str = ""
     revision: str | None = None
     share: float = 1.0
-    model: Literal["small-vla", "mlp"] = "small-vla"
+    model: str = "small-vla"
     sight_updates: int = 300
     cache: Path | None = None
     resume: bool = False
     mlp: MLPConfig = field(default_factory=MLPConfig)
     vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
+    vlm: VLMConfig = field(default_factory=VLMConfig)
     calibration: Calibration = field(default_factory=Calibration)
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
 
     def __post_init__(self) -> None:
         check_settings(self, share="(0, 1]", sight_updates="[0, inf)")
         others = self.training.other_instructions
-        if self.model == "mlp" and others:
+        if self.model != "small-vla" and others:
             raise ConfigError(
-                "--other-instructions must be 0 for --model mlp, which reads no instruction, got "
-                f"{others}; leave it out, or pass --model small-vla"
+                "--other-instructions must be 0 unless --model is small-vla, which alone answers "
+                f"the third question, got {others}; leave it out"
             )
 
     @property
-    def sizes(self) -> MLPConfig | SmallVLAConfig:
+    def sizes(self) -> MLPConfig | SmallVLAConfig | VLMConfig:
         """Return the sizes of the chosen model; it has a head for what training asks of it."""
-        if self.model == "mlp":
-            return self.mlp
-        return replace(self.vla, answers_instruction=self.training.other_instructions > 0)
+        if settings_of(self.model) == "vla":
+            return replace(self.vla, answers_instruction=self.training.other_instructions > 0)
+        return self.mlp if self.model == "mlp" else self.vlm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,19 +59,13 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     facts = {"data_sha256": contents_hash(dataset)}
     if config.resume:
         check_facts(config.out, read_header(config.out), facts)  # before anything is looked at
-    model = new_model(config.sizes, dataset_spaces(dataset), dataset.tasks, training.seed)
+    spaces = dataset_spaces(dataset)
+    model = new_model(config.model, config.sizes, spaces, dataset.tasks, training.seed)
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
     episodes = _drawn(len(dataset.episode_lengths), config)
-    candidates = _candidates(training, dataset, episodes)
-    started = perf_counter()
-    _adapt_sight(config, dataset, model, episodes, watch)
-    data = load_demonstrations(dataset, model.sight, episodes, config.cache, watch)
-    if candidates:
-        seen = _seen_candidates(config, dataset, model, episodes, candidates, watch)
-        data = replace(data, candidates=seen)
-    seeing_s = perf_counter() - started
+    data, seeing_s = _seen(config, dataset, model, episodes, watch)
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     _, held_out = split_by_episode(data, training.held_out_share, training.seed)
     with open_run(config, "sft", **facts) as run:
@@ -79,9 +73,33 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
             _note_seeing(run, seeing_s)
         sft(training, data, model, run, watch)
         run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
-        run.write_json("calibration.json", _calibrate(config, held_out, watch))
+        reward = load_model(config.out, build_model, "reward")
+        if _sees_otherwise(reward, model):
+            chosen = episodes[
+                split_episodes(len(episodes), training.held_out_share, training.seed)[1]
+            ]
+            held_out = load_demonstrations(dataset, reward.sight, chosen, config.cache, watch)
+        run.write_json("calibration.json", _calibrate(config, reward, held_out, watch))
         run.finish()
     return config.out
+
+
+def _seen(
+    config: SFTConfig,
+    dataset: Dataset,
+    model: FoundationModel,
+    episodes: Int64[Array, "episodes"],
+    watch: Watch,
+) -> tuple[Demonstrations, float]:
+    """Return the demonstrations as the model's sight sees them, and the seconds that took."""
+    candidates = _candidates(config.training, dataset, episodes)
+    started = perf_counter()
+    _adapt_sight(config, dataset, model, episodes, watch)
+    data = load_demonstrations(dataset, model.sight, episodes, config.cache, watch)
+    if candidates:
+        seen = _seen_candidates(config, dataset, model, episodes, candidates, watch)
+        data = replace(data, candidates=seen)
+    return data, perf_counter() - started
 
 
 def _note_seeing(run: Run, seconds: float) -> None:
@@ -158,10 +176,30 @@ def _seen_candidates(
     return Candidates(features=torch.from_numpy(seen), instructions=candidates)
 
 
-def _calibrate(config: SFTConfig, held_out: Demonstrations, watch: Watch) -> dict[str, Any]:
+def _sees_otherwise(reward: FoundationModel, model: FoundationModel) -> bool:
+    """Tell whether a tower that trained sees, now that it is frozen, in a way of its own."""
+    seen = [one.sight.identity if one.sight else None for one in (reward, model)]
+    return seen[0] != seen[1]
+
+
+def _seen_anew(
+    config: SFTConfig,
+    dataset: Dataset,
+    reward: FoundationModel,
+    episodes: Int64[Array, "episodes"],
+    watch: Watch,
+) -> Demonstrations:
+    """Return the held-out demonstrations as the reward's own sight sees them."""
+    training = config.training
+    _, rows = split_episodes(len(episodes), training.held_out_share, training.seed)
+    return load_demonstrations(dataset, reward.sight, episodes[rows], config.cache, watch)
+
+
+def _calibrate(
+    config: SFTConfig, reward: FoundationModel, held_out: Demonstrations, watch: Watch
+) -> dict[str, Any]:
     """Choose s on held-out demonstrations, and on labelled rollouts where an env is given."""
     watch(Progress(stage="calibration", done=0, total=1))
-    reward = load_model(config.out, build_model, "reward")
     probabilities = steps_to_go_probabilities(reward, held_out.inputs(slice(None))).numpy()
     edges = reward.bins.edges().numpy()
     true_steps = held_out.steps_to_go.numpy()

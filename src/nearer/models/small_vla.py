@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
-from nearer.actions import NUM_TOKENS, ActionTokens, action_units
+from nearer.actions import NUM_TOKENS, ActionTokens, action_units, draw_tokens
 from nearer.checkpoint import weights_hash
 from nearer.errors import ConfigError
 from nearer.limits import check_settings
@@ -287,7 +287,7 @@ class SmallVLA(FoundationModel):
         total = torch.zeros(len(inputs))
         for axis in range(self.spaces.action):
             log_prob = self.action_head(trunk, drawn, axis)
-            token = _draw(log_prob, randomness)
+            token = draw_tokens(log_prob, randomness)
             total = total + log_prob.gather(1, token[:, None]).squeeze(1)
             drawn.append(token)
         return self.tokens.decode(torch.stack(drawn, dim=1)), total
@@ -348,15 +348,6 @@ class SmallVLA(FoundationModel):
 def _points(inputs: Inputs) -> Float[Tensor, "samples things 2"]:
     """Return u, v of the things pointed at, the effector last."""
     return inputs.features.reshape(-1, NUM_SLOTS, _NUMBERS_A_POINT)[..., :2]
-
-
-def _draw(
-    log_prob: Float[Tensor, "samples tokens"], randomness: Randomness
-) -> Int64[Tensor, "samples"]:
-    """Draw a token a row, by inverting the cumulative distribution at one uniform number."""
-    uniform = torch.tensor([one.random() for one in randomness])[:, None]
-    cumulative = log_prob.double().exp().cumsum(dim=1)
-    return (cumulative < uniform * cumulative[:, -1:]).sum(dim=1).clamp(max=NUM_TOKENS - 1)
 
 
 def _two_layers(width_in: int, hidden: int, dropout: float) -> nn.Sequential:
