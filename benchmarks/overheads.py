@@ -52,7 +52,9 @@ def measure_sft(recipe: Recipe, rounds: int) -> dict[str, float]:
     training = replace(recipe.sft.training, updates=UPDATES, validate_every=UPDATES)
     ratios = []
     for round_ in range(rounds):
-        model = new_model(recipe.sft.model, recipe.sft.sizes, data.spaces, data.instructions, seed=0)
+        model = new_model(
+            recipe.sft.model, recipe.sft.sizes, data.spaces, data.instructions, seed=0
+        )
         model.normalise_by(data.inputs(slice(None)), data.actions)
         bare_s = timed(lambda model=model: bare_sft(model, data, training.batch_size))
         with Run.create(recipe.sft.out.with_name(f"sft-{round_}"), "sft", {}) as run:

@@ -28,6 +28,8 @@ class Family(ABC):
     layout: Layout
     tower_parts: ClassVar[tuple[str, ...]]
     """Names of the modules that turn pixels into tokens of the language model."""
+    both_ways: ClassVar[bool] = False
+    """Tokens before the question look at each other both ways, not only back."""
     streams: int = 1
     """Numbers a token has, in widths of the language model: one, and one a deep layer."""
 
@@ -68,10 +70,6 @@ class Family(ABC):
         """Return time, rows and columns of a picture's patches."""
         return (1, height, width)
 
-    def prefix_settings(self, prefix: int, total: int, rows: int) -> dict[str, Any]:
-        """Return what the network must be told besides, when it reads a prefix and more."""
-        return {}
-
     def tower(self, network: Network) -> list[nn.Module]:
         """Return the modules that turn pixels into tokens."""
         return [getattr(network, name) for name in self.tower_parts]
@@ -80,12 +78,14 @@ class Family(ABC):
 class PaliGemma(Family):
     """PaliGemma and PaliGemma 2: SigLIP and Gemma; pictures attend to each other both ways.
 
-    They were pretrained with a question that is read both ways as well. Here it is read forwards,
-    so that both questions share what was computed of the pictures; fine-tuning takes it in.
+    They were pretrained with a question that pictures can look at, too. Here they cannot, and it is
+    read forwards, so that both questions share what was computed of the pictures; fine-tuning takes
+    that in.
     """
 
     layout = Layout(close="<bos>", question="{}\n", special=("<bos>",))
     tower_parts = ("vision_tower", "multi_modal_projector")
+    both_ways = True
 
     def size(
         self, picture_px: int, processor: Mapping[str, Any], camera: Camera
@@ -119,11 +119,6 @@ class PaliGemma(Family):
     ) -> Int64[Tensor, "axes prefix"]:
         """Count from one, as these models were trained."""
         return torch.arange(len(prefix))[None] + 1
-
-    def prefix_settings(self, prefix: int, total: int, rows: int) -> dict[str, Any]:
-        """Return that the prefix is read both ways, the rest forwards."""
-        kinds = (torch.arange(total) >= prefix).long()
-        return {"token_type_ids": kinds.expand(rows, -1)}
 
 
 class Idefics(Family):

@@ -53,7 +53,7 @@ class Preparing:
                 planes = planes.round().clamp(0, 255)
         mean = torch.tensor(self.mean, device=planes.device)[:, None, None]
         std = torch.tensor(self.std, device=planes.device)[:, None, None]
-        return (planes * self.scale - mean) / std
+        return ((planes * self.scale - mean) / std).contiguous()
 
     def numbers(self) -> Float[Tensor, "settings"]:
         """Return the settings as numbers, to be kept with the weights."""

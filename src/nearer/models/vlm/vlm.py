@@ -7,14 +7,14 @@ The answers' tokens are added beside the vocabulary, each with a row of input an
 that starts as the mean of the words that say it ("+3", "42"). A softmax over these rows alone is
 the distribution: an answer that is no action cannot be sampled, and log-probabilities are exact.
 
-What stands in brackets comes first and is the same for both questions: `answers` reads it once.
+What stands in brackets comes first and is the same for both questions: `answers` reads it once,
+with both questions after it, neither of which sees the other.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -28,27 +28,12 @@ from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import Family, Network
 from nearer.models.vlm.pictures import Preparing
 from nearer.models.vlm.prompts import Prompts, Question
+from nearer.models.vlm.reading import Asked, Read, counted, in_parts, split_columns, who_sees_whom
 from nearer.models.vlm.sight import PixelSight, TowerSight
 from nearer.protocols import Randomness, Sight, Spaces
 from nearer.steps_to_go import StepsToGoBins
 
 _STATE_LEVELS = 256  # of a number of proprioception, as in the paper (Aloha)
-_ROWS_AT_ONCE = 32  # questions, where nothing is learned; bounds the memory of a large buffer
-
-
-@dataclass(slots=True)
-class _Read:
-    """What a network has read of some questions so far: keys and values, and where it stands.
-
-    Attributes:
-        cache: keys and values of every layer.
-        real: which of the tokens read count.
-        place: position of the next token.
-    """
-
-    cache: DynamicCache
-    real: Bool[Tensor, "samples read"]
-    place: Int64[Tensor, "samples"]
 
 
 class VLM(FoundationModel):
@@ -178,21 +163,17 @@ class VLM(FoundationModel):
         self, inputs: Inputs, randomness: Randomness
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, axis by axis, with its exact log-probability."""
-        return self._sample(self._read_prefix(inputs), inputs, randomness)
+        actions, log_prob, _ = self._act(inputs, randomness, ("action",))
+        return actions, log_prob
 
     def answers(
         self, inputs: Inputs, randomness: Randomness
     ) -> tuple[
         Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]
     ]:
-        """Return what `sample` and `steps_to_go_logits` say; pictures are read once."""
-        read = self._read_prefix(inputs)
-        prefix = read.real, read.place
-        actions, log_prob = self._sample(read, inputs, randomness)
-        read.cache.crop(prefix[0].shape[1] - read.real.shape[1])
-        read.real, read.place = prefix
-        hidden = self._read_question(read, "steps", inputs.instructions)
-        return actions, log_prob, self.steps_head(hidden).cpu()
+        """Return what `sample` and `steps_to_go_logits` say; both questions are read at once."""
+        actions, log_prob, last = self._act(inputs, randomness, ("action", "steps"))
+        return actions, log_prob, self.steps_head(last).cpu()
 
     def log_prob(
         self, inputs: Inputs, actions: Float[Tensor, "samples action"]
@@ -205,7 +186,7 @@ class VLM(FoundationModel):
             log_prob = self.action_head(hidden).log_softmax(dim=-1)
             return log_prob.gather(2, tokens[rows, :, None]).sum(dim=(1, 2)).cpu()
 
-        return _in_parts(part, len(inputs))
+        return in_parts(part, len(inputs))
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
@@ -215,7 +196,7 @@ class VLM(FoundationModel):
             hidden = self._hidden(inputs.rows(rows), "steps", none.to(self.device))
             return self.steps_head(hidden[:, 0]).cpu()
 
-        return _in_parts(part, len(inputs))
+        return in_parts(part, len(inputs))
 
     def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
         """Return the mean token of every picture and the state, each of about unit size."""
@@ -244,50 +225,31 @@ class VLM(FoundationModel):
         self, inputs: Inputs, question: Question, answered: Int64[Tensor, "samples known"]
     ) -> Float[Tensor, "samples known+1 hidden"]:
         """Return what each answer is read from, all in one pass: the way to learn."""
-        embedded, seen = self._embed_prefix(inputs)
-        asked, real = self._asked(question, inputs.instructions)
-        words = [embedded, self._embed(asked), self.action_tokens(answered)]
+        asked = self._asked(question, inputs.instructions)
         known = torch.ones_like(answered, dtype=torch.bool)
-        prefix = real.new_ones((len(real), len(self.prefix)))
-        real = torch.cat([prefix, real, known], dim=1)
-        settings = self.family.prefix_settings(len(self.prefix), real.shape[1], len(real))
-        start = self.places.max() + 1
-        after = start + _counted(real[:, len(self.prefix) :])
-        read = self._run(words, real, self._all_places(after), seen, settings, None)
-        return read[:, -answered.shape[1] - 1 :]
+        words = torch.cat([asked.words, self.action_tokens(answered).to(asked.words.dtype)], dim=1)
+        asked = Asked(words, torch.cat([asked.real, known], dim=1))
+        return self._read(inputs, [asked], None)[:, -answered.shape[1] - 1 :]
 
-    def _read_prefix(self, inputs: Inputs) -> _Read:
-        embedded, seen = self._embed_prefix(inputs)
-        count, length = embedded.shape[:2]
+    def _act(
+        self, inputs: Inputs, randomness: Randomness, questions: Sequence[Question]
+    ) -> tuple[Tensor, Tensor, Float[Tensor, "samples hidden"]]:
+        """Draw actions, asked first; return what the last question is answered from, too."""
+        asked = [self._asked(question, inputs.instructions) for question in questions]
         cache = DynamicCache(config=self.family.config.get_text_config())
-        real = torch.ones((count, length), dtype=torch.bool, device=self.device)
-        settings = self.family.prefix_settings(length, length, count)
-        places = self.places[:, None].expand(-1, count, -1)
-        self._run([embedded], real, places, seen, settings, cache)
-        place = (self.places.max() + 1).expand(count)
-        return _Read(cache=cache, real=real, place=place)
+        hidden = self._read(inputs, asked, cache)
+        first, *others = (one.real for one in asked)
+        shared = first.new_ones((len(first), len(self.prefix)))
+        visible = torch.cat([shared, first, *map(torch.zeros_like, others)], dim=1)
+        read = Read(cache, visible, self.places.max() + 1 + first.sum(dim=1))
+        start = hidden[:, shared.shape[1] + first.shape[1] - 1]
+        actions, log_prob = self._draw_axes(read, start, randomness)
+        return actions, log_prob, hidden[:, -1]
 
-    def _read_question(
-        self, read: _Read, question: Question, instructions: Sequence[str]
-    ) -> Float[Tensor, "samples hidden"]:
-        asked, real = self._asked(question, instructions)
-        return self._read_on(read, self._embed(asked), real)
-
-    def _read_on(
-        self,
-        read: _Read,
-        words: Float[Tensor, "samples more hidden"],
-        real: Bool[Tensor, "samples more"],
-    ) -> Float[Tensor, "samples hidden"]:
-        """Read more tokens and return what the next answer is read from."""
-        places = (read.place[:, None] + _counted(real)).expand(len(self.places), -1, -1)
-        read.real = torch.cat([read.real, real], dim=1)
-        read.place = read.place + real.sum(dim=1)
-        return self._run([words], read.real, places, None, {}, read.cache)[:, -1]
-
-    def _sample(self, read: _Read, inputs: Inputs, randomness: Randomness) -> tuple[Tensor, Tensor]:
-        hidden = self._read_question(read, "action", inputs.instructions)
-        total = torch.zeros(len(inputs))
+    def _draw_axes(
+        self, read: Read, hidden: Float[Tensor, "samples hidden"], randomness: Randomness
+    ) -> tuple[Tensor, Tensor]:
+        total = torch.zeros(len(hidden))
         drawn: list[Tensor] = []
         for axis in range(self.spaces.action):
             log_prob = self.action_head(hidden).log_softmax(dim=-1).cpu()
@@ -295,30 +257,53 @@ class VLM(FoundationModel):
             total = total + log_prob.gather(1, token[:, None]).squeeze(1)
             drawn.append(token.to(self.device))
             if axis + 1 < self.spaces.action:
-                words = self.action_tokens(drawn[-1][:, None])
-                hidden = self._read_on(read, words, read.real.new_ones((len(inputs), 1)))
+                hidden = self._read_on(read, self.action_tokens(drawn[-1][:, None]))
         return self.tokens.decode(torch.stack(drawn, dim=1)).cpu(), total
+
+    def _read(
+        self, inputs: Inputs, asked: Sequence[Asked], cache: DynamicCache | None
+    ) -> Float[Tensor, "samples read hidden"]:
+        """Read what all questions share, and each question as if it were alone."""
+        shared, seen = self._embed_prefix(inputs)
+        after = [self.places.max() + 1 + counted(one.real) for one in asked]
+        places = torch.cat(
+            [self.places[:, None].expand(-1, len(shared), -1)]
+            + [one.expand(len(self.places), -1, -1) for one in after],
+            dim=2,
+        )
+        allowed = who_sees_whom(
+            len(self.prefix), [one.real for one in asked], self.family.both_ways
+        )
+        words = torch.cat([shared, *(one.words for one in asked)], dim=1)
+        return self._run(words, allowed, places, seen, cache)
+
+    def _read_on(
+        self, read: Read, words: Float[Tensor, "samples 1 hidden"]
+    ) -> Float[Tensor, "samples hidden"]:
+        """Read one more token and return what the next answer is read from."""
+        places = read.place[:, None].expand(len(self.places), -1, -1)
+        read.visible = torch.nn.functional.pad(read.visible, (0, 1), value=True)
+        read.place = read.place + 1
+        return self._run(words, read.visible[:, None], places, None, read.cache)[:, -1]
 
     def _run(
         self,
-        words: Sequence[Tensor],
-        real: Bool[Tensor, "samples read"],
+        words: Float[Tensor, "samples more hidden"],
+        allowed: Bool[Tensor, "samples more read"],
         places: Int64[Tensor, "axes samples more"],
         seen: Any,
-        settings: Mapping[str, Any],
         cache: DynamicCache | None,
     ) -> Float[Tensor, "samples more hidden"]:
-        weight = self.network.get_input_embeddings().weight
-        told = {name: value.to(self.device) for name, value in settings.items()}
-        with self._arithmetic(weight.dtype):
+        kept: torch.dtype = self.network.get_input_embeddings().weight.dtype
+        barred = torch.zeros_like(allowed, dtype=kept).masked_fill(~allowed, torch.finfo(kept).min)
+        with self._arithmetic(kept):
             read = self.network(
-                inputs_embeds=torch.cat([one.to(weight.dtype) for one in words], dim=1),
-                attention_mask=real.long(),
+                inputs_embeds=words.to(kept),
+                attention_mask=barred[:, None],
                 position_ids=places if len(places) > 1 else places[0],
                 mm_encoder_outputs=None if seen is None else {"image": seen},
                 cache=cache,
                 use_cache=cache is not None,
-                **told,
             )
         return read.last_hidden_state.float()
 
@@ -341,11 +326,11 @@ class VLM(FoundationModel):
         cameras, frames = self.spaces.cameras, self.settings.frames
         if not self.tower_learns:
             shapes = [(count, width // count) for count, width in self._tokens()] * frames
-            return [one.unflatten(1, shape) for one, shape in _split(features, shapes)]
+            return [one.unflatten(1, shape) for one, shape in split_columns(features, shapes)]
         sizes = [(one.height, one.width, 3) for one in cameras] * frames
         return [
             self.see(one.reshape(len(one), *size), index % len(cameras))
-            for index, (one, size) in enumerate(_split(features, sizes))
+            for index, (one, size) in enumerate(split_columns(features, sizes))
         ]
 
     def _tokens(self) -> list[tuple[int, int]]:
@@ -357,44 +342,14 @@ class VLM(FoundationModel):
         unit = (state - self.state_low) / (self.state_high - self.state_low) * 2 - 1
         return unit.clamp(-1, 1)
 
-    def _asked(
-        self, question: Question, instructions: Sequence[str]
-    ) -> tuple[Int64[Tensor, "samples asked"], Bool[Tensor, "samples asked"]]:
-        asked, real = self.prompts.ask(question, instructions)
-        return asked.to(self.device), real.to(self.device)
+    def _asked(self, question: Question, instructions: Sequence[str]) -> Asked:
+        tokens, real = self.prompts.ask(question, instructions)
+        return Asked(self._embed(tokens.to(self.device)), real.to(self.device))
 
     def _embed(self, tokens: Int64[Tensor, "samples read"]) -> Float[Tensor, "samples read hidden"]:
         return self.network.get_input_embeddings()(tokens)
-
-    def _all_places(
-        self, after: Int64[Tensor, "samples more"]
-    ) -> Int64[Tensor, "axes samples all"]:
-        prefix = self.places[:, None].expand(-1, len(after), -1)
-        return torch.cat([prefix, after.expand(len(prefix), -1, -1)], dim=2)
 
     def _arithmetic(self, kept: torch.dtype) -> AbstractContextManager[object]:
         """Compute in bfloat16, where that is wanted and the weights are kept in float32."""
         wanted = self.settings.precision == "bfloat16" and kept == torch.float32
         return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
-
-
-def _in_parts(part: Any, rows: int) -> Tensor:
-    """Return the answers to all rows; not all at once where nothing is learned."""
-    if torch.is_grad_enabled():
-        return part(slice(0, rows))
-    starts = range(0, rows, _ROWS_AT_ONCE)
-    return torch.cat([part(slice(first, min(first + _ROWS_AT_ONCE, rows))) for first in starts])
-
-
-def _split(
-    features: Tensor, shapes: Sequence[tuple[int, ...]]
-) -> list[tuple[Tensor, tuple[int, ...]]]:
-    """Return the columns that each shape takes, with the shape."""
-    widths = [math.prod(shape) for shape in shapes]
-    parts = cast(Sequence[Tensor], features.split(widths, dim=1))
-    return list(zip(parts, shapes, strict=True))
-
-
-def _counted(real: Bool[Tensor, "samples more"]) -> Int64[Tensor, "samples more"]:
-    """Return how many real tokens stand before each; padding counts from zero."""
-    return (real.long().cumsum(dim=1) - 1).clamp(min=0)
