@@ -1,11 +1,10 @@
-"""A vision-language model through both stages, as a user runs them; stopped, and to the same bits."""
+"""A vision-language model through both stages, as a user runs them; resumed to the same bits."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_vlms import make_vlm
 
 from nearer.checkpoint import load_model, weights_hash
 from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
@@ -17,6 +16,7 @@ from nearer.practice import Practice
 from nearer.progress import Progress
 from nearer.run import read_json, read_metrics
 from nearer.sft import SFTTraining
+from tiny_vlms import make_vlm
 
 ENV = "nearer/TabletopBlock2Block-v0"
 STEPS = 6
