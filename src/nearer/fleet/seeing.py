@@ -48,7 +48,9 @@ class SeeingFleet(FleetWrapper):
         reward_sight: the reward model's; None: the policy's is its own, or it sees no pictures.
     """
 
-    def __init__(self, fleet: Fleet, sight: Sight | None, reward_sight: Sight | None) -> None:
+    def __init__(
+        self, fleet: Fleet, sight: Sight | None, reward_sight: Sight | None = None
+    ) -> None:
         super().__init__(fleet)
         named = {"features": sight, "reward_features": reward_sight}
         self._followers = {
