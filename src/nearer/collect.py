@@ -165,6 +165,7 @@ def _columns(observation: Observation) -> dict[str, Array]:
         "agent_pos": observation.agent_pos,
         "environment_state": observation.environment_state,
         "features": observation.features,
+        "reward_features": observation.reward_features,
         **pictures,
     }
 
@@ -174,5 +175,6 @@ def _observation(columns: dict[str, Array]) -> Observation:
         agent_pos=columns["agent_pos"],
         environment_state=columns["environment_state"],
         features=columns["features"],
+        reward_features=columns["reward_features"],
         images={key[len(_IMAGE) :]: v for key, v in columns.items() if key.startswith(_IMAGE)},
     )

@@ -147,6 +147,7 @@ class ImproveConfig:
 
     Attributes:
         run: Stage-1 run with policy, reward and calibration.
+        reward: run or checkpoint that judges in place of the run's own reward; its calibration.
         env: Gymnasium id.
         out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.
         robots: simulators that run in lockstep.
@@ -156,6 +157,7 @@ class ImproveConfig:
 
     out: Path = Path("outputs")
     run: Path = Path()
+    reward: Path | None = None
     env: str = ""
     robots: int = 8
     threshold: float | None = None

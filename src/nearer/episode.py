@@ -41,17 +41,21 @@ class Observation:
         images: camera name -> RGB picture.
         features: what a model's frozen sight made of the pictures (`protocols.Sight`); zero columns
             where none has looked.
+        reward_features: the same of the reward model's sight; zero columns where it is the policy's,
+            so that every frame is looked at once.
     """
 
     agent_pos: Float32[Array, "*batch joints"]
     environment_state: Float32[Array, "*batch facts"]
     images: Mapping[str, UInt8[Array, "*batch h w c"]] = field(default_factory=dict[str, Array])
     features: Float32[Array, "*batch features"] = field(default_factory=_unseen)
+    reward_features: Float32[Array, "*batch reward_features"] = field(default_factory=_unseen)
 
     def __post_init__(self) -> None:
-        if self.features is _UNSEEN:
-            none = np.zeros((*self.agent_pos.shape[:-1], 0), dtype=np.float32)
-            object.__setattr__(self, "features", none)
+        none = np.zeros((*self.agent_pos.shape[:-1], 0), dtype=np.float32)
+        for name in ("features", "reward_features"):
+            if getattr(self, name) is _UNSEEN:
+                object.__setattr__(self, name, none)
 
     @property
     def state(self) -> Float32[Array, "*batch state"]:
@@ -65,6 +69,7 @@ class Observation:
             environment_state=self.environment_state[index],
             images={camera: picture[index] for camera, picture in self.images.items()},
             features=self.features[index],
+            reward_features=self.reward_features[index],
         )
 
 

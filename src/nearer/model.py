@@ -7,7 +7,7 @@ show it observations through the same `inputs_of`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
@@ -152,6 +152,13 @@ def inputs_of(observation: Observation, instructions: Sequence[str]) -> Inputs:
     )
 
 
+def reward_inputs_of(observation: Observation, instructions: Sequence[str]) -> Inputs:
+    """Return the same for the reward model: with its own sight's features, where it has another."""
+    if not observation.reward_features.shape[-1]:
+        return inputs_of(observation, instructions)
+    return inputs_of(replace(observation, features=observation.reward_features), instructions)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelPolicy:
     """A foundation model behind the `Policy` contract. It has no memory."""
@@ -190,6 +197,6 @@ class Detector:
     ) -> Bool[Array, "robots"]:
         """Tell for each robot whether its instruction looks fulfilled."""
         with torch.inference_mode():
-            logits = self.model.steps_to_go_logits(inputs_of(observation, instructions))
+            logits = self.model.steps_to_go_logits(reward_inputs_of(observation, instructions))
             steps_to_go = expected_steps(logits.softmax(dim=-1), self.model.bins)
         return is_solved(steps_to_go, self.threshold_steps).numpy()

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nearer.episode import Ended, Episode, ScoredEpisode
-from nearer.model import FoundationModel, Inputs, inputs_of, join_inputs
+from nearer.model import FoundationModel, Inputs, join_inputs, reward_inputs_of
 from nearer.shapes import Array
 from nearer.steps_to_go import (
     discounted_returns,
@@ -85,7 +85,7 @@ def _with_bonus(
 
 def _all_inputs(episodes: Sequence[Episode]) -> Inputs:
     return join_inputs(
-        [inputs_of(e.observations, [e.instruction] * (e.num_steps + 1)) for e in episodes]
+        [reward_inputs_of(e.observations, [e.instruction] * (e.num_steps + 1)) for e in episodes]
     )
 
 

@@ -8,14 +8,19 @@ from nearer.commands.collect import DEFAULT_HZ
 from nearer.commands.runs import as_saved, fitting_fleet, open_run
 from nearer.configs import ImproveConfig
 from nearer.data.store import PracticeStore
-from nearer.errors import CheckpointError, ConfigError
+from nearer.errors import ConfigError
 from nearer.evaluate import TruthJudge
+from nearer.fleet.seeing import feature_widths
 from nearer.improve import Cell, improve
-from nearer.model import Detector, FoundationModel
+from nearer.model import Detector
 from nearer.models.build import build_model
 from nearer.progress import Watch, unwatched
 from nearer.protocols import Judge
 from nearer.run import is_finished, read_json
+
+
+CALIBRATION = "calibration.json"
+"""What Stage 1 leaves in its run: the threshold, and what it was chosen on."""
 
 
 def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
@@ -28,18 +33,17 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     if config.run == Path():
         raise ConfigError("--run must name a Stage-1 run, got none; make one with nearer sft")
     policy = load_model(config.run, build_model, "policy")
-    reward = load_model(config.run, build_model, "reward").requires_grad_(False)
-    _check_same_sight(policy, reward)
+    reward = load_model(config.reward or config.run, build_model, "reward").requires_grad_(False)
     threshold = _threshold(config)
-    witnessed = WitnessedFleet(fitting_fleet(config.env, config.robots, policy))
+    witnessed = WitnessedFleet(fitting_fleet(config.env, config.robots, policy, reward))
     detector = Detector(model=reward, threshold_steps=threshold)
     judge: Judge = TruthJudge(witnessed) if config.deviate.end_on_truth else detector
     frozen = weights_hash(reward)
     robot_type = config.env.rpartition("/")[2]
     with open_run(config, "improve", frozen_sha256=frozen, threshold_steps=str(threshold)) as run:
-        features = policy.sight.width if policy.sight else 0
+        widths = feature_widths(policy.sight, reward.sight)
         fps = policy.spaces.control_hz or DEFAULT_HZ
-        store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, features)
+        store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, *widths)
         log = run.root / "audits.jsonl"
         cell = Cell(
             fleet=witnessed,
@@ -56,14 +60,12 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     return config.out
 
 
-def _check_same_sight(policy: FoundationModel, reward: FoundationModel) -> None:
-    """Raise unless both see alike, so that every frame has to be looked at once only."""
-    seen = [model.sight.identity if model.sight else None for model in (policy, reward)]
-    if seen[0] != seen[1]:
-        raise CheckpointError(
-            "policy and reward must have the same frozen sight, got two; take both from one "
-            "Stage-1 run"
-        )
+def calibration_of(path: Path) -> Path:
+    """Return where the calibration.json of a run is, or of the run that a checkpoint belongs to."""
+    # RUN, RUN/checkpoints/NAME or RUN/checkpoints/NAME/pretrained_model
+    folders = (path, *path.absolute().parents[:3])
+    found = (one / CALIBRATION for one in folders if (one / CALIBRATION).is_file())
+    return next(found, path / CALIBRATION)
 
 
 def _threshold(config: ImproveConfig) -> float:
@@ -71,7 +73,7 @@ def _threshold(config: ImproveConfig) -> float:
     if config.threshold is not None:
         return config.threshold
     advice = "run nearer sft to the end, or pass --threshold STEPS"
-    path = config.run / "calibration.json"
+    path = calibration_of(config.reward or config.run)
     threshold = read_json(path, advice).get("threshold_steps")
     if not isinstance(threshold, float):
         raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {advice}")

@@ -42,26 +42,36 @@ def open_run(config: SFTConfig | ImproveConfig, command: str, **facts: str) -> R
     return Run.create(config.out, command, to_json(config), **facts)
 
 
-def fitting_fleet(env: str, num_robots: int, model: FoundationModel) -> Fleet:
+def fitting_fleet(
+    env: str, num_robots: int, model: FoundationModel, reward: FoundationModel | None = None
+) -> Fleet:
     """Return a fleet of an env that fits a model, its pictures looked at by the model's sight.
 
+    Args:
+        env: Gymnasium id.
+        num_robots: copies of it.
+        model: acts.
+        reward: judges, with a sight of its own if it has another; None: nobody, or `model`.
+
     Raises:
-        EnvError: the env has other sizes than the checkpoint, or not its cameras.
+        EnvError: the env has other sizes than a checkpoint, or not its cameras.
     """
     fleet = make_fleet(env, num_robots)
     try:
-        _check_fits(env, fleet.spaces, model.spaces)
+        _check_fits(env, fleet.spaces, model.spaces, "the checkpoint")
+        if reward is not None:
+            _check_fits(env, fleet.spaces, reward.spaces, "the reward's checkpoint")
     except EnvError:
         fleet.close()
         raise
-    return seeing(fleet, model.sight)
+    return seeing(fleet, model.sight, reward.sight if reward else None)
 
 
-def _check_fits(env: str, offered: Spaces, needed: Spaces) -> None:
+def _check_fits(env: str, offered: Spaces, needed: Spaces, whose: str) -> None:
     sizes = [(one.agent_pos, one.environment_state, one.action) for one in (offered, needed)]
     if sizes[0] != sizes[1]:
         raise EnvError(
-            f"{env} must have the spaces of the checkpoint, {needed}, got {offered}; "
+            f"{env} must have the spaces of {whose}, {needed}, got {offered}; "
             "use the env that the demonstrations came from"
         )
     if offered.control_hz and needed.control_hz and offered.control_hz != needed.control_hz:
@@ -73,7 +83,7 @@ def _check_fits(env: str, offered: Spaces, needed: Spaces) -> None:
     missing = [camera for camera in needed.cameras if camera not in offered.cameras]
     if missing:
         raise EnvError(
-            f"{env} must have the checkpoint's camera {missing[0]}, got "
+            f"{env} must have the camera {missing[0]} of {whose}, got "
             f"{', '.join(map(str, offered.cameras)) or 'none'}; rename or resize it in a "
             "gymnasium.ObservationWrapper"
         )

@@ -25,6 +25,7 @@ from nearer.shapes import Array
 AGENT_POS = "observation.state"
 ENVIRONMENT_STATE = "observation.environment_state"
 FEATURES = "observation.features"
+REWARD_FEATURES = "observation.reward_features"
 _ENDED = tuple(Ended)
 
 
@@ -35,6 +36,7 @@ def create_dataset(
     robot_type: str,
     features: int = 0,
     pictures: Kept = "video",
+    reward_features: int = 0,
 ) -> DatasetWriter:
     """Start a data set for episodes of these sizes.
 
@@ -45,11 +47,14 @@ def create_dataset(
         robot_type: what the data set says of the robot.
         features: numbers a frame that a model's sight makes of its pictures.
         pictures: how the cameras' pictures are kept; with "none" they are not.
+        reward_features: numbers a frame that the reward model's sight makes of its pictures, where
+            it has another one.
     """
     widths = {
         AGENT_POS: spaces.agent_pos,
         ENVIRONMENT_STATE: spaces.environment_state,
         FEATURES: features,
+        REWARD_FEATURES: reward_features,
         "action": spaces.action,
     }
     numbers = {
@@ -71,6 +76,7 @@ def episode_frames(episode: Episode, *, with_pictures: bool = True) -> EpisodeFr
         AGENT_POS: episode.observations.agent_pos,
         ENVIRONMENT_STATE: episode.observations.environment_state,
         FEATURES: episode.observations.features,
+        REWARD_FEATURES: episode.observations.reward_features,
         "action": np.concatenate([episode.actions, episode.actions[-1:]]),
         "next.done": last_two[:, None],
     }
@@ -141,6 +147,21 @@ def load_demonstrations(
     )
 
 
+def read_practice(root: Path) -> list[ScoredEpisode]:
+    """Return the practised episodes of a run's practice folder, in the order they were stored.
+
+    Raises:
+        DatasetError: it is no data set, or has no progress sidecar.
+    """
+    iterations = _read_iterations(root)
+    if not iterations:
+        raise DatasetError(
+            f"{root} must hold practised episodes with their progress, got none; name the practice "
+            "folder of a run of nearer improve"
+        )
+    return [one for stored in iterations.values() for one in stored]
+
+
 class PracticeStore:
     """The practised episodes of a run: a LeRobotDataset with the progress sidecar.
 
@@ -154,7 +175,13 @@ class PracticeStore:
 
     @classmethod
     def open(
-        cls, root: Path, spaces: Spaces, fps: int, robot_type: str, features: int = 0
+        cls,
+        root: Path,
+        spaces: Spaces,
+        fps: int,
+        robot_type: str,
+        features: int = 0,
+        reward_features: int = 0,
     ) -> "PracticeStore":
         """Continue the store of a run, or start one.
 
@@ -165,6 +192,7 @@ class PracticeStore:
             robot_type: what the data set says of the robot.
             features: numbers a frame that the policy's sight makes of its pictures; these are
                 kept in place of the pictures.
+            reward_features: the same of the reward model's sight, where it has another one.
 
         Raises:
             DatasetError: it holds episodes, but not what says how many.
@@ -177,7 +205,9 @@ class PracticeStore:
                 )
             # A process that was killed while it started the store leaves meta files, no more.
             shutil.rmtree(root, ignore_errors=True)
-            return cls(create_dataset(root, replace(spaces, cameras=()), fps, robot_type, features))
+            blind = replace(spaces, cameras=())
+            widths = {"features": features, "reward_features": reward_features}
+            return cls(create_dataset(root, blind, fps, robot_type, **widths))
         committed = open_dataset(root).info.total_episodes
         return cls(DatasetWriter.resume(root, committed))
 
@@ -250,6 +280,7 @@ def _scored(
             agent_pos=state(AGENT_POS),
             environment_state=state(ENVIRONMENT_STATE),
             features=state(FEATURES),
+            reward_features=state(REWARD_FEATURES),
         ),
         actions=np.array(dataset.columns["action"][frames][:-1]),
         log_prob=column("log_prob")[:-1].copy(),
