@@ -30,9 +30,10 @@ from nearer.errors import ConfigError
 from nearer.evaluate import LabelledRollouts, labelled_rollouts
 from nearer.model import FoundationModel, ModelPolicy, inputs_of
 from nearer.models.build import build_model, new_model
+from nearer.processes import Processes, started
 from nearer.progress import Progress, Watch, unwatched
 from nearer.protocols import AdaptableSight, ComparingSight
-from nearer.run import SEEING, Run, check_facts, is_finished, read_header, read_json
+from nearer.run import SEEING, Run, SilentRun, check_facts, is_finished, read_header, read_json
 from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, generator
 from nearer.sft import SFTTraining, sft
@@ -50,6 +51,33 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     config = as_saved(config) if config.resume else config
     if config.resume and is_finished(config.out):
         return config.out
+    with started(config.training.processes) as processes:
+        return _run_together(config, processes, watch if processes.first else unwatched)
+
+
+def _run_together(config: SFTConfig, processes: Processes, watch: Watch) -> Path:
+    """Do what each of the processes does; only the first one writes the run and calibrates."""
+    with processes.in_turn():
+        model, data, facts, seeing_s = _ready(config, watch)
+    training = config.training
+    if not processes.first:
+        sft(training, data, model, SilentRun(config.out), watch, processes)
+        return config.out
+    _, held_out = split_by_episode(data, training.held_out_share, training.seed)
+    with open_run(config, "sft", **facts) as run:
+        if model.sight:
+            _note_seeing(run, seeing_s)
+        sft(training, data, model, run, watch, processes)
+        run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
+        run.write_json("calibration.json", _calibrate(config, held_out, watch))
+        run.finish()
+    return config.out
+
+
+def _ready(
+    config: SFTConfig, watch: Watch
+) -> tuple[FoundationModel, Demonstrations, dict[str, str], float]:
+    """Return model, demonstrations, the run's facts and the seconds that looking took."""
     if not config.data:
         raise ConfigError(
             "--data must name a data set, got none; make one with nearer collect --env ID"
@@ -73,15 +101,7 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
         data = replace(data, candidates=seen)
     seeing_s = perf_counter() - started
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
-    _, held_out = split_by_episode(data, training.held_out_share, training.seed)
-    with open_run(config, "sft", **facts) as run:
-        if model.sight:
-            _note_seeing(run, seeing_s)
-        sft(training, data, model, run, watch)
-        run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
-        run.write_json("calibration.json", _calibrate(config, held_out, watch))
-        run.finish()
-    return config.out
+    return model, data, facts, seeing_s
 
 
 def _note_seeing(run: Run, seconds: float) -> None:
