@@ -69,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(config, console)
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)
-    except ToldElsewhere as told:
-        stopped = isinstance(told.__cause__, Interrupted | KeyboardInterrupt)
-        sys.exit(_INTERRUPTED if stopped else 1)
+    except ToldElsewhere:
+        # Not a failure: torchrun would end the process that is about to tell.
+        sys.exit(0)
     except NearerError as error:
         if os.environ.get("NEARER_TRACEBACK"):
             traceback.print_exc()

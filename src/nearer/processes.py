@@ -107,19 +107,16 @@ class Processes:
             module: its `forward` is watched, and nothing else of it may be called from outside.
             blocks: parts of it that fsdp gathers one at a time; what is in none of them is
                 gathered as a whole.
+
+        Raises:
+            ConfigError: fsdp cannot share one of its parameters.
         """
         if self.count == 1:
             return module
         _take_from_first(module)
         if self.kind == "ddp":
             return DistributedDataParallel(module, init_sync=False, **_buffers_stay())
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard
-
-        device = next(module.parameters()).device.type
-        mesh = init_device_mesh(device, (self.count,))
-        for part in (*blocks, module):
-            fully_shard(part, mesh=mesh)
+        _shard(module, blocks, self.count)
         return module
 
     def exchanging(self, module: nn.Module, now: bool) -> AbstractContextManager[None]:
@@ -200,7 +197,7 @@ def first_tells() -> Generator[None, None, None]:
             redirect_stderr(nowhere),
         ):
             yield
-    except NearerError as error:
+    except (NearerError, SystemExit) as error:
         raise ToldElsewhere("the first process says what is wrong") from error
 
 
@@ -275,11 +272,30 @@ def _check_launch(kind: Kind) -> None:
         )
 
 
+def _shard(module: nn.Module, blocks: Sequence[nn.Module], count: int) -> None:
+    """Leave a part of each parameter in this process; frozen ones that cannot be cut stay whole."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    parameters = dict(module.named_parameters())
+    uncut = {name: p for name, p in parameters.items() if not p.ndim or not p.is_contiguous()}
+    for name, parameter in uncut.items():
+        if parameter.requires_grad:
+            raise ConfigError(
+                f"a trained parameter must be contiguous and have an axis for --processes fsdp, "
+                f"got {name}, which is not or has none; pass --processes ddp"
+            )
+    mesh = init_device_mesh(next(module.parameters()).device.type, (count,))
+    for part in (*blocks, module):
+        fully_shard(part, mesh=mesh, ignored_params=set(uncut.values()))
+
+
 def _take_from_first(module: nn.Module) -> None:
     """Give a module the weights that the first process has."""
     with torch.no_grad():
         for tensor in module.state_dict().values():
-            values = tensor.reshape(-1).view(torch.uint8)  # gloo does not know every dtype
+            # Bytes, since gloo does not know every dtype.
+            values = tensor.reshape(-1).clone().view(torch.uint8)
             dist.broadcast(values, src=0)
             tensor.copy_(values.view(tensor.dtype).view(tensor.shape))
 

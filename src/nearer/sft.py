@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -108,6 +108,7 @@ class Best:
         return {"policy": self.policy, "reward": self.reward} if self.policy else {}
 
 
+@runtime_checkable
 class Keeper(Protocol):
     """What the loop needs of a run: where its metrics and checkpoints go."""
 
