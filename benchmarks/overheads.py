@@ -29,9 +29,10 @@ from nearer.data.store import load_demonstrations
 from nearer.fleet.in_process import VectorFleet
 from nearer.model import Detector, FoundationModel, ModelPolicy
 from nearer.models.build import new_model
+from nearer.objectives import bc_loss, time_loss
 from nearer.recipes.point_mass import Recipe, point_mass
 from nearer.run import Run, read_metrics
-from nearer.sft import bc_loss, sft, time_loss
+from nearer.sft import sft
 
 UPDATES = 512
 Call = tuple[str, Callable[[], Any]]

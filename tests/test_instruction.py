@@ -19,10 +19,11 @@ from nearer.errors import ConfigError
 from nearer.models.build import build_model, new_model
 from nearer.models.mlp import MLPConfig
 from nearer.models.small_vla import SmallVLA, SmallVLAConfig
+from nearer.objectives import Objectives, candidate_scores
 from nearer.progress import Progress
 from nearer.protocols import Camera, ComparingSight, Spaces
 from nearer.run import Run, read_metrics
-from nearer.sft import SFTTraining, candidate_scores, sft, validate
+from nearer.sft import SFTTraining, sft, validate
 
 SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 96, 128),))
 COLOURS = ("red", "blue", "green", "yellow", "cyan", "pink")
@@ -285,7 +286,7 @@ def test_the_instruction_is_learned(tmp_path: Path) -> None:
     model = model_for(data, replace(SMALL, hidden=64))
     training = replace(TRAINING, updates=150, validate_every=50, batch_size=64)
     _, held_out = (data.episodes(np.arange(225)), data.episodes(np.arange(225, 300)))
-    before = validate(model, held_out)["sft/held_out_accuracy_instruction"]
+    before = validate(Objectives(model), held_out)["sft/held_out_accuracy_instruction"]
     with Run.create(tmp_path / "run", "sft", {}) as run:
         sft(training, data, model, run)
     last = read_metrics(tmp_path / "run")[-1]

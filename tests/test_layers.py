@@ -12,10 +12,10 @@ import nearer
 SOURCE = Path(nearer.__file__).parent
 LAYERS = (
     ("cores", "errors", "limits", "shapes"),
-    ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress", "actions"),
+    ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress", "actions", "processes"),
     ("protocols", "plateau", "practice", "wrapper"),
     ("model", "calibrate"),
-    ("collect", "score", "batch", "advantage", "demonstrations", "checkpoint"),
+    ("collect", "score", "batch", "advantage", "demonstrations", "checkpoint", "objectives"),
     ("run",),
     ("sft", "improve"),
     ("audit",),

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from nearer.errors import CheckpointError
 from nearer.model import FoundationModel
+from nearer.processes import placed_like, whole
 
 _MARKER = "COMPLETE"
 
@@ -42,7 +43,7 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingSta
         shutil.rmtree(temporary, ignore_errors=True)
         pretrained = temporary / "pretrained_model"
         pretrained.mkdir(parents=True)
-        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        weights = whole(model.state_dict())
         safetensors.torch.save_file(weights, pretrained / "model.safetensors")
         described = model.config() | {"normalisation_sha256": _normalisation_hash(model, weights)}
         _write_json(pretrained / "config.json", described)
@@ -65,6 +66,12 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingSta
         ) from error
 
 
+def take_part(model: FoundationModel, training: "TrainingState") -> None:
+    """Give away this process's part of a checkpoint that the first process writes."""
+    whole(model.state_dict())
+    whole(training.moments())
+
+
 class TrainingState:
     """What resuming needs besides weights: the optimiser's moments and the loop's own numbers."""
 
@@ -75,13 +82,16 @@ class TrainingState:
     def save(self, folder: Path) -> None:
         """Write `optimizer_state.safetensors` and `training_step.json`."""
         folder.mkdir()
-        moments = {
+        safetensors.torch.save_file(whole(self.moments()), folder / "optimizer_state.safetensors")
+        _write_json(folder / "training_step.json", self._numbers)
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return what the optimiser remembers of each parameter, by the parameter's number."""
+        return {
             f"{parameter}.{name}": value
             for parameter, state in self._optimizer.state_dict()["state"].items()
             for name, value in state.items()
         }
-        safetensors.torch.save_file(moments, folder / "optimizer_state.safetensors")
-        _write_json(folder / "training_step.json", self._numbers)
 
 
 def restore(
@@ -93,17 +103,22 @@ def restore(
         CheckpointError: a file is damaged, or the checkpoint is another model's.
     """
     weights = _load_tensors(folder / "pretrained_model/model.safetensors")
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in _load_tensors(folder / "training_state/optimizer_state.safetensors").items():
-        parameter, name = key.split(".")
-        moments.setdefault(int(parameter), {})[name] = value
+    known = model.state_dict()
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(
+            {name: placed_like(one, known.get(name, one)) for name, one in weights.items()}
+        )
     except RuntimeError as error:
         raise CheckpointError(
             f"{folder} must hold the model that the run was started with, got: "
             f"{_first_line(error)}; restore it, or start a new run"
         ) from error
+    parameters = list(model.parameters())
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _load_tensors(folder / "training_state/optimizer_state.safetensors").items():
+        number, name = key.split(".")
+        placed = placed_like(value, parameters[int(number)])
+        moments.setdefault(int(number), {})[name] = placed
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     return _read_json(folder / "training_state/training_step.json")
 

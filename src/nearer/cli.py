@@ -37,9 +37,10 @@ from nearer.configs import (
 )
 from nearer.demo import run_demo
 from nearer.display import live
-from nearer.errors import ConfigError, Interrupted, NearerError
+from nearer.errors import ConfigError, Interrupted, NearerError, ToldElsewhere
 from nearer.evaluate import check_paired, compare
 from nearer.models.pointing.pretrain import PretrainConfig, pretrain
+from nearer.processes import check_alone, first_tells, follows, started_as
 from nearer.recipes.point_mass import point_mass
 from nearer.recipes.tabletop import tabletop
 from nearer.reproduce import ReproduceConfig, headline_table, reproduce
@@ -62,13 +63,19 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; what goes wrong is one sentence on stderr."""
-    console = Console()
+    console = Console(quiet=follows())
     config = None
     try:
-        config = parse(sys.argv[1:] if arguments is None else arguments)
+        with first_tells():
+            config = parse(sys.argv[1:] if arguments is None else arguments)
+            if not isinstance(config, SFTConfig):
+                check_alone()
         run(config, console)
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)
+    except ToldElsewhere:
+        # Not a failure: torchrun would end the process that is about to tell.
+        sys.exit(0)
     except NearerError as error:
         if os.environ.get("NEARER_TRACEBACK"):
             traceback.print_exc()
@@ -125,14 +132,16 @@ def _continued(config: Config, arguments: Sequence[str]) -> Config:
     """Return the settings of the run that `--resume` continues."""
     saved = as_resumed(saved_config(config), config.out)
     # Read once more, on top of the saved settings: now every flag that differs was given.
-    check_same(_cli(type(config), args=arguments[1:], default=saved), saved)
-    return saved
+    given = _cli(type(config), args=arguments[1:], default=saved)
+    check_same(given, saved)
+    return given
 
 
 def _what_next(config: Any) -> str:
     if isinstance(config, SFTConfig | ImproveConfig) and (config.out / "run.json").exists():
-        command = "sft" if isinstance(config, SFTConfig) else "improve"
-        return f"continue with nearer {command} --resume --out {config.out}"
+        sft = isinstance(config, SFTConfig)
+        command = started_as(config.training.processes) if sft else "nearer improve"
+        return f"continue with {command} --resume --out {config.out}"
     return "what was finished is written, run the command again for the rest"
 
 

@@ -241,6 +241,8 @@ class ReportConfig:
 
 
 Config = TypeVar("Config", SFTConfig, ImproveConfig)
+_MAY_CHANGE = ("out", "resume", "training.processes")
+"""What a run that is continued need not have been started with."""
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -271,7 +273,11 @@ def resumed(given: Config, saved: Config) -> Config:
     """
     default = type(given)(out=given.out)
     _check_same(given, saved, default)
-    return as_resumed(saved, given.out)
+    same = as_resumed(saved, given.out)
+    if isinstance(same, SFTConfig) and isinstance(given, SFTConfig):
+        now = given.training.processes
+        same = replace(same, training=replace(same.training, processes=now))
+    return same
 
 
 def as_resumed(saved: Config, out: Path) -> Config:
@@ -287,7 +293,7 @@ def check_same(given: Config, saved: Config) -> None:
 def _check_same(given: Config, saved: Config, default: Config) -> None:
     wanted, kept, unset = (_flat(to_json(config)) for config in (given, saved, default))
     for name, value in wanted.items():
-        if name not in ("out", "resume") and value not in (unset[name], kept[name]):
+        if name not in _MAY_CHANGE and value not in (unset[name], kept[name]):
             raise ConfigError(
                 f"--resume must continue {given.out} as it was started, with {name} = "
                 f"{kept[name]}, got {value}; leave the flag out, or start a new run with another "

@@ -77,6 +77,14 @@ class FoundationModel(nn.Module, ABC):
         """Return the frozen part that looks at pictures; None for a model that needs none."""
         return None
 
+    @property
+    def sharded_blocks(self) -> Sequence[nn.Module]:
+        """Return the parts that `--processes fsdp` gathers one at a time, such as layers.
+
+        Each must be called through its `forward`; what is in none of them is gathered as a whole.
+        """
+        return ()
+
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Return what rebuilds the module without its weights, as JSON values."""

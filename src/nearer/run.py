@@ -26,7 +26,13 @@ from typing import Any, cast
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from nearer.checkpoint import TrainingState, complete_checkpoints, point, save_checkpoint
+from nearer.checkpoint import (
+    TrainingState,
+    complete_checkpoints,
+    point,
+    save_checkpoint,
+    take_part,
+)
 from nearer.errors import CheckpointError, ConfigError, NearerError
 from nearer.model import FoundationModel
 
@@ -185,6 +191,38 @@ class Run:
         with written(self.root):
             self._metrics.close()
             self._tensorboard.close()
+
+
+class SilentRun:
+    """A run's directory that another process writes; this one only gives its part of the weights.
+
+    To the loop it is what a `Run` is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def log(self, record: Record) -> None:
+        """Do nothing: the first process writes the same record."""
+
+    def save(
+        self,
+        step: int,
+        model: FoundationModel,
+        training: TrainingState,
+        names: Mapping[str, int],
+        keep: Sequence[int] = (),
+    ) -> None:
+        """Give away this process's part of checkpoint `step`."""
+        take_part(model, training)
+
+    def name(self, last: int, names: Mapping[str, int], keep: Sequence[int] = ()) -> None:
+        """Do nothing: the first process names checkpoints."""
+
+    def last_checkpoint(self) -> Path | None:
+        """Return the newest complete checkpoint, or None before the first."""
+        found = complete_checkpoints(self.root / "checkpoints")
+        return found[-1] if found else None
 
 
 def is_finished(root: Path) -> bool:

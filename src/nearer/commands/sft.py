@@ -30,9 +30,10 @@ from nearer.errors import ConfigError
 from nearer.evaluate import LabelledRollouts, labelled_rollouts
 from nearer.model import FoundationModel, ModelPolicy, inputs_of
 from nearer.models.build import build_model, new_model
+from nearer.processes import Processes, started
 from nearer.progress import Progress, Watch, unwatched
 from nearer.protocols import AdaptableSight, ComparingSight
-from nearer.run import SEEING, Run, check_facts, is_finished, read_header, read_json
+from nearer.run import SEEING, Run, SilentRun, check_facts, is_finished, read_header, read_json
 from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, generator
 from nearer.sft import SFTTraining, sft
@@ -50,6 +51,37 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     config = as_saved(config) if config.resume else config
     if config.resume and is_finished(config.out):
         return config.out
+    with started(config.training.processes) as processes:
+        return _run_together(config, processes, watch if processes.first else unwatched)
+
+
+def _run_together(config: SFTConfig, processes: Processes, watch: Watch) -> Path:
+    """Do what each of the processes does; only the first one writes the run and calibrates."""
+    with processes.in_turn():
+        model, data, facts, seeing_s = _ready(config, watch)
+    training = config.training
+    if not processes.first:
+        sft(training, data, model, SilentRun(config.out), watch, processes)
+        return config.out
+    _, held_out = split_by_episode(data, training.held_out_share, training.seed)
+    seen_by = _identity(model)
+    with open_run(config, "sft", **facts) as run:
+        if model.sight:
+            _note_seeing(run, seeing_s)
+        sft(training, data, model, run, watch, processes)
+        run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
+        reward = load_model(config.out, build_model, "reward")
+        if _identity(reward) != seen_by:
+            held_out = _seen_anew(config, reward, watch)
+        run.write_json("calibration.json", _calibrate(config, reward, held_out, watch))
+        run.finish()
+    return config.out
+
+
+def _ready(
+    config: SFTConfig, watch: Watch
+) -> tuple[FoundationModel, Demonstrations, dict[str, str], float]:
+    """Return model, demonstrations, the run's facts and the seconds that looking took."""
     if not config.data:
         raise ConfigError(
             "--data must name a data set, got none; make one with nearer collect --env ID"
@@ -67,21 +99,7 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     episodes = _drawn(len(dataset.episode_lengths), config)
     data, seeing_s = _seen(config, dataset, model, episodes, watch)
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
-    _, held_out = split_by_episode(data, training.held_out_share, training.seed)
-    with open_run(config, "sft", **facts) as run:
-        if model.sight:
-            _note_seeing(run, seeing_s)
-        sft(training, data, model, run, watch)
-        run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
-        reward = load_model(config.out, build_model, "reward")
-        if _sees_otherwise(reward, model):
-            chosen = episodes[
-                split_episodes(len(episodes), training.held_out_share, training.seed)[1]
-            ]
-            held_out = load_demonstrations(dataset, reward.sight, chosen, config.cache, watch)
-        run.write_json("calibration.json", _calibrate(config, reward, held_out, watch))
-        run.finish()
-    return config.out
+    return model, data, facts, seeing_s
 
 
 def _seen(
@@ -176,20 +194,15 @@ def _seen_candidates(
     return Candidates(features=torch.from_numpy(seen), instructions=candidates)
 
 
-def _sees_otherwise(reward: FoundationModel, model: FoundationModel) -> bool:
-    """Tell whether a tower that trained sees, now that it is frozen, in a way of its own."""
-    seen = [one.sight.identity if one.sight else None for one in (reward, model)]
-    return seen[0] != seen[1]
+def _identity(model: FoundationModel) -> str | None:
+    """Return what a model's sight sees; another, once a tower that trained is frozen."""
+    return model.sight.identity if model.sight else None
 
 
-def _seen_anew(
-    config: SFTConfig,
-    dataset: Dataset,
-    reward: FoundationModel,
-    episodes: Int64[Array, "episodes"],
-    watch: Watch,
-) -> Demonstrations:
+def _seen_anew(config: SFTConfig, reward: FoundationModel, watch: Watch) -> Demonstrations:
     """Return the held-out demonstrations as the reward's own sight sees them."""
+    dataset = open_dataset(resolve_dataset(config.data, config.revision))
+    episodes = _drawn(len(dataset.episode_lengths), config)
     training = config.training
     _, rows = split_episodes(len(episodes), training.held_out_share, training.seed)
     return load_demonstrations(dataset, reward.sight, episodes[rows], config.cache, watch)

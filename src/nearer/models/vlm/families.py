@@ -74,6 +74,17 @@ class Family(ABC):
         """Return the modules that turn pixels into tokens."""
         return [getattr(network, name) for name in self.tower_parts]
 
+    def layers(self, network: Network, *, with_tower: bool) -> list[nn.Module]:
+        """Return the layers that repeat: of the language model, and of the tower if asked for."""
+        tower = {id(one) for part in self.tower(network) for one in part.modules()}
+        found = [
+            layer
+            for stack in network.modules()
+            if isinstance(stack, nn.ModuleList) and len(stack) > 1
+            for layer in stack
+        ]
+        return [one for one in found if with_tower or id(one) not in tower]
+
 
 class PaliGemma(Family):
     """PaliGemma and PaliGemma 2: SigLIP and Gemma; pictures attend to each other both ways.

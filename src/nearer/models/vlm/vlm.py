@@ -105,6 +105,11 @@ class VLM(FoundationModel):
         return self.family.tower(self.network)
 
     @property
+    def sharded_blocks(self) -> Sequence[nn.Module]:
+        """Return the layers of the language model, and of a tower that trains."""
+        return self.family.layers(self.network, with_tower=self.tower_learns)
+
+    @property
     def device(self) -> torch.device:
         """Return where it computes; its answers come back to the processor."""
         return self.steps_head.weight.device
