@@ -395,7 +395,7 @@ def model_of(name: str, data: Demonstrations) -> FoundationModel:
     if name == "blocks":
         return Blocks()
     sizes = SmallVLAConfig(hidden=16, answers_instruction=True, dropout=0.5)
-    model = new_model(sizes, SPACES, data.instructions, seed=0)
+    model = new_model("small-vla", sizes, SPACES, data.instructions, seed=0)
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     return model
 

@@ -41,8 +41,8 @@ class Observation:
         images: camera name -> RGB picture.
         features: what a model's frozen sight made of the pictures (`protocols.Sight`); zero columns
             where none has looked.
-        reward_features: the same of the reward model's sight; zero columns where it is the policy's,
-            so that every frame is looked at once.
+        reward_features: the same of the reward model's sight; zero columns where the policy's
+            is its own, so that every frame is looked at once.
     """
 
     agent_pos: Float32[Array, "*batch joints"]
