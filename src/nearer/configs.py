@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 import tyro
 
 from nearer.audit import AuditPlan
+from nearer.chunking import Chunking
 from nearer.errors import ConfigError
 from nearer.limits import check_settings
 from nearer.models.mlp import MLPConfig
@@ -110,10 +111,13 @@ class SFTConfig:
     mlp: MLPConfig = field(default_factory=MLPConfig)
     vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
     calibration: Calibration = field(default_factory=Calibration)
+    chunking: Annotated[Chunking, Flat] = field(default_factory=Chunking)
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
 
     def __post_init__(self) -> None:
         check_settings(self, share="(0, 1]", sight_updates="[0, inf)")
+        if self.calibration.env is not None:
+            self.chunking.decisions_within(self.calibration.rollout_steps)
         others = self.training.other_instructions
         if self.model == "mlp" and others:
             raise ConfigError(
@@ -156,13 +160,7 @@ class ImproveConfig:
     def __post_init__(self) -> None:
         check_settings(self, robots="[1, inf)")
         practice = self.practice
-        if not practice.has_room(0, self.robots):
-            longest = practice.samples_per_iteration + self.robots * practice.max_steps
-            raise ConfigError(
-                f"--max-env-steps must be {longest} or more, which one iteration may take (N * B, "
-                f"and an episode of --max-steps for each of {self.robots} robots), got "
-                f"{practice.max_env_steps}; raise it or lower the others"
-            )
+        practice.check_room(self.robots)
         if self.threshold is not None and not 0 <= self.threshold <= practice.max_steps:
             raise ConfigError(
                 f"--threshold must lie between 0 and the time limit of {practice.max_steps} "

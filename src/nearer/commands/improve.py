@@ -30,6 +30,8 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     policy = load_model(config.run, build_model, "policy")
     reward = load_model(config.run, build_model, "reward").requires_grad_(False)
     _check_same_sight(policy, reward)
+    chunking = policy.spaces.chunking
+    config.practice.check_room(config.robots, chunking.chunk)
     threshold = _threshold(config)
     witnessed = WitnessedFleet(fitting_fleet(config.env, config.robots, policy))
     detector = Detector(model=reward, threshold_steps=threshold)
@@ -38,7 +40,7 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     robot_type = config.env.rpartition("/")[2]
     with open_run(config, "improve", frozen_sha256=frozen, threshold_steps=str(threshold)) as run:
         features = policy.sight.width if policy.sight else 0
-        fps = policy.spaces.control_hz or DEFAULT_HZ
+        fps = chunking.decision_rate(policy.spaces.control_hz or DEFAULT_HZ)
         store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, features)
         log = run.root / "audits.jsonl"
         cell = Cell(

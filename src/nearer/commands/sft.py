@@ -21,6 +21,7 @@ from nearer.data.store import dataset_spaces, load_demonstrations
 from nearer.demonstrations import (
     Candidates,
     Demonstrations,
+    chunked,
     draw_candidates,
     split_by_episode,
     split_episodes,
@@ -59,7 +60,8 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     facts = {"data_sha256": contents_hash(dataset)}
     if config.resume:
         check_facts(config.out, read_header(config.out), facts)  # before anything is looked at
-    model = new_model(config.sizes, dataset_spaces(dataset), dataset.tasks, training.seed)
+    spaces = dataset_spaces(dataset).in_chunks(config.chunking)
+    model = new_model(config.sizes, spaces, dataset.tasks, training.seed)
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
@@ -68,6 +70,7 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     started = perf_counter()
     _adapt_sight(config, dataset, model, episodes, watch)
     data = load_demonstrations(dataset, model.sight, episodes, config.cache, watch)
+    data = chunked(data, config.chunking)
     if candidates:
         seen = _seen_candidates(config, dataset, model, episodes, candidates, watch)
         data = replace(data, candidates=seen)
@@ -215,7 +218,7 @@ def _examples(reward: FoundationModel, rollouts: LabelledRollouts) -> dict[str, 
     for index, one in enumerate(rollouts.labelled):
         if not one.fulfilled.any():
             wanted.setdefault("bad", index)
-        elif one.fulfilled.argmax() >= _EXAMPLE_STEPS:
+        elif one.fulfilled.argmax() * reward.spaces.chunking.chunk >= _EXAMPLE_STEPS:
             wanted.setdefault("good", index)
     examples: dict[str, Any] = {}
     for name, index in wanted.items():
