@@ -11,7 +11,7 @@ from nearer.cli import main
 
 FLAGS = Path(__file__).parent / "data" / "cli_flags.txt"
 COMMANDS = ("collect", "sft", "improve", "eval", "report", "demo", "pretrain", "reproduce")
-SCREEN_LINES, SCREEN_COLUMNS = 64, 100  # a pipe gets three blank lines in place of boxes
+SCREEN_LINES, SCREEN_COLUMNS = 65, 100  # a pipe gets three blank lines in place of boxes
 UNITS = {
     "collect": {
         "--episodes": "demonstrations",
@@ -28,6 +28,7 @@ UNITS = {
         "--validate-every": "updates",
         "--held-out-share": "of the episodes",
         "--share": "of the data set's episodes",
+        "--chunk": "control steps",
         "--other-instructions": "wrong ones",
         "--mlp.steps-per-bin": "control steps",
         "--mlp.min-scale": "standard deviation",

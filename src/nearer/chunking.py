@@ -24,7 +24,7 @@ class Chunking:
 
     Attributes:
         chunk: control steps a decision covers; all are executed.
-        relative: actions, which must be joint positions, less the joints at the chunk's start.
+        relative: chunks of joint positions, less those at their start.
     """
 
     chunk: int = 1

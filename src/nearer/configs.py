@@ -63,8 +63,7 @@ class Calibration:
     """How the detector's threshold is chosen.
 
     Attributes:
-        env: Gymnasium id to label rollouts in by the simulator's truth; none: only held-out
-            demonstrations are used.
+        env: env to label rollouts in by truth; none: held-out data.
         rollouts: episodes of the policy that are labelled.
         rollout_steps: control steps of each.
         min_precision: share of detections to be right, on rollouts if any.
@@ -111,7 +110,9 @@ class SFTConfig:
     mlp: MLPConfig = field(default_factory=MLPConfig)
     vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
     calibration: Calibration = field(default_factory=Calibration)
-    chunking: Annotated[Chunking, Flat] = field(default_factory=Chunking)
+    chunking: Annotated[Chunking, Flat, tyro.conf.FlagCreatePairsOff] = field(
+        default_factory=Chunking
+    )
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
 
     def __post_init__(self) -> None:
