@@ -30,6 +30,7 @@ UNITS = {
         "--validate-every": "updates",
         "--held-out-share": "of the episodes",
         "--share": "of the data set's episodes",
+        "--chunk": "control steps",
         "--other-instructions": "wrong ones",
         "--calibration.rollouts": "episodes",
         "--calibration.rollout-steps": "control steps",

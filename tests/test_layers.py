@@ -13,6 +13,7 @@ SOURCE = Path(nearer.__file__).parent
 LAYERS = (
     ("cores", "errors", "limits", "shapes"),
     ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress", "actions", "processes"),
+    ("chunking",),
     ("protocols", "plateau", "practice", "wrapper"),
     ("model", "calibrate"),
     ("collect", "score", "batch", "advantage", "demonstrations", "checkpoint", "objectives"),

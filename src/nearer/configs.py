@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 import tyro
 
 from nearer.audit import AuditPlan
+from nearer.chunking import Chunking
 from nearer.errors import ConfigError
 from nearer.limits import check_settings
 from nearer.models.mlp import MLPConfig
@@ -63,8 +64,7 @@ class Calibration:
     """How the detector's threshold is chosen.
 
     Attributes:
-        env: Gymnasium id to label rollouts in by the simulator's truth; none: only held-out
-            demonstrations are used.
+        env: env to label rollouts in by truth; none: held-out data.
         rollouts: episodes of the policy that are labelled.
         rollout_steps: control steps of each.
         min_precision: share of detections to be right, on rollouts if any.
@@ -122,10 +122,15 @@ class SFTConfig:
     vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
     vlm: VLMConfig = field(default_factory=VLMConfig)
     calibration: Calibration = field(default_factory=Calibration)
+    chunking: Annotated[Chunking, Flat, tyro.conf.FlagCreatePairsOff] = field(
+        default_factory=Chunking
+    )
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
 
     def __post_init__(self) -> None:
         check_settings(self, share="(0, 1]", sight_updates="[0, inf)")
+        if self.calibration.env is not None:
+            self.chunking.decisions_within(self.calibration.rollout_steps)
         others = self.training.other_instructions
         if self.model != "small-vla" and others:
             raise ConfigError(
@@ -170,13 +175,7 @@ class ImproveConfig:
     def __post_init__(self) -> None:
         check_settings(self, robots="[1, inf)")
         practice = self.practice
-        if not practice.has_room(0, self.robots):
-            longest = practice.samples_per_iteration + self.robots * practice.max_steps
-            raise ConfigError(
-                f"--max-env-steps must be {longest} or more, which one iteration may take (N * B, "
-                f"and an episode of --max-steps for each of {self.robots} robots), got "
-                f"{practice.max_env_steps}; raise it or lower the others"
-            )
+        practice.check_room(self.robots)
         if self.threshold is not None and not 0 <= self.threshold <= practice.max_steps:
             raise ConfigError(
                 f"--threshold must lie between 0 and the time limit of {practice.max_steps} "

@@ -97,7 +97,7 @@ class Episode:
 
     @property
     def num_steps(self) -> int:
-        """Count the control steps."""
+        """Count the decisions: control steps, unless the policy acts in chunks of several."""
         return len(self.actions)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nearer.audit import Auditor, WitnessedFleet
 from nearer.checkpoint import load_model, weights_hash
+from nearer.chunking import Chunking
 from nearer.commands.collect import DEFAULT_HZ
 from nearer.commands.runs import as_saved, fitting_fleet, open_run
 from nearer.configs import ImproveConfig
@@ -33,6 +34,9 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
         raise ConfigError("--run must name a Stage-1 run, got none; make one with nearer sft")
     policy = load_model(config.run, build_model, "policy")
     reward = load_model(config.reward or config.run, build_model, "reward").requires_grad_(False)
+    chunking = policy.spaces.chunking
+    _check_same_chunks(chunking, reward.spaces.chunking)
+    config.practice.check_room(config.robots, chunking.chunk)
     threshold = _threshold(config)
     witnessed = WitnessedFleet(fitting_fleet(config.env, config.robots, policy, reward))
     detector = Detector(model=reward, threshold_steps=threshold)
@@ -41,7 +45,7 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     robot_type = config.env.rpartition("/")[2]
     with open_run(config, "improve", frozen_sha256=frozen, threshold_steps=str(threshold)) as run:
         widths = feature_widths(policy.sight, reward.sight)
-        fps = policy.spaces.control_hz or DEFAULT_HZ
+        fps = chunking.decision_rate(policy.spaces.control_hz or DEFAULT_HZ)
         store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, *widths)
         log = run.root / "audits.jsonl"
         cell = Cell(
@@ -57,6 +61,15 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
         run.finish()
     witnessed.close()
     return config.out
+
+
+def _check_same_chunks(policy: Chunking, reward: Chunking) -> None:
+    """Raise ConfigError unless both count steps-to-go in the same chunks of control steps."""
+    if policy.chunk != reward.chunk:
+        raise ConfigError(
+            f"the reward must decide on {policy.chunk} control steps at once, as the policy does, "
+            f"got {reward.chunk}; train it with nearer sft --chunk {policy.chunk}"
+        )
 
 
 def calibration_of(path: Path) -> Path:

@@ -21,6 +21,7 @@ from nearer.data.store import dataset_spaces, load_demonstrations
 from nearer.demonstrations import (
     Candidates,
     Demonstrations,
+    chunked,
     draw_candidates,
     split_by_episode,
     split_episodes,
@@ -91,7 +92,7 @@ def _ready(
     facts = {"data_sha256": contents_hash(dataset)}
     if config.resume:
         check_facts(config.out, read_header(config.out), facts)  # before anything is looked at
-    spaces = dataset_spaces(dataset)
+    spaces = dataset_spaces(dataset).in_chunks(config.chunking)
     model = new_model(config.model, config.sizes, spaces, dataset.tasks, training.seed)
     if config.calibration.env is not None:
         # Known now, not after hours of training.
@@ -114,6 +115,7 @@ def _seen(
     started = perf_counter()
     _adapt_sight(config, dataset, model, episodes, watch)
     data = load_demonstrations(dataset, model.sight, episodes, config.cache, watch)
+    data = chunked(data, config.chunking)
     if candidates:
         seen = _seen_candidates(config, dataset, model, episodes, candidates, watch)
         data = replace(data, candidates=seen)
@@ -205,7 +207,8 @@ def _seen_anew(config: SFTConfig, reward: FoundationModel, watch: Watch) -> Demo
     episodes = _drawn(len(dataset.episode_lengths), config)
     training = config.training
     _, rows = split_episodes(len(episodes), training.held_out_share, training.seed)
-    return load_demonstrations(dataset, reward.sight, episodes[rows], config.cache, watch)
+    data = load_demonstrations(dataset, reward.sight, episodes[rows], config.cache, watch)
+    return chunked(data, config.chunking)
 
 
 def _calibrate(
@@ -266,7 +269,7 @@ def _examples(reward: FoundationModel, rollouts: LabelledRollouts) -> dict[str, 
     for index, one in enumerate(rollouts.labelled):
         if not one.fulfilled.any():
             wanted.setdefault("bad", index)
-        elif one.fulfilled.argmax() >= _EXAMPLE_STEPS:
+        elif one.fulfilled.argmax() * reward.spaces.chunking.chunk >= _EXAMPLE_STEPS:
             wanted.setdefault("good", index)
     examples: dict[str, Any] = {}
     for name, index in wanted.items():

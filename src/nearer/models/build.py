@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from nearer.chunking import Chunking
 from nearer.errors import CheckpointError, ConfigError
 from nearer.model import FoundationModel
 from nearer.models.mlp import MLP, MLPConfig
@@ -97,4 +98,5 @@ def _spaces(document: Mapping[str, Any]) -> Spaces:
         action=document["action"],
         cameras=tuple(Camera(*one) for one in document.get("cameras", ())),
         control_hz=document.get("control_hz"),
+        chunking=Chunking(**document.get("chunking", {})),
     )

@@ -202,10 +202,11 @@ def _teach_answers(model: VLM, head: Float[Tensor, "vocabulary hidden"]) -> None
     levels = [str(level) for level in range(model.state_tokens.num_embeddings)]
     edges = cast(list[float], model.bins.edges().tolist())
     steps = [f"{edge:.0f}" for edge in edges]
+    actions = action_words(model.tokens.levels)
     answers = [
-        (model.action_tokens.weight, action_words(), embedded.float()),
+        (model.action_tokens.weight, actions, embedded.float()),
         (model.state_tokens.weight, levels, embedded.float()),
-        (model.action_head.weight, action_words(), head),
+        (model.action_head.weight, actions, head),
         (model.steps_head.weight, steps, head),
     ]
     with torch.no_grad():

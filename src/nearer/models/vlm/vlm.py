@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from nearer.actions import NUM_TOKENS, ActionTokens, action_units, draw_tokens
+from nearer.actions import ActionTokens, action_units, draw_tokens
 from nearer.errors import ConfigError
 from nearer.model import FoundationModel, Inputs
 from nearer.models.vlm.config import VLMConfig
@@ -79,9 +79,9 @@ class VLM(FoundationModel):
         self.network = network
         hidden = family.config.get_text_config().hidden_size
         state = spaces.agent_pos + spaces.environment_state
-        self.tokens = ActionTokens(torch.ones(spaces.action))
-        self.action_tokens = nn.Embedding(NUM_TOKENS, hidden)
-        self.action_head = nn.Linear(hidden, NUM_TOKENS, bias=False)
+        self.tokens = ActionTokens(torch.ones(spaces.action), settings.action_levels)
+        self.action_tokens = nn.Embedding(self.tokens.count, hidden)
+        self.action_head = nn.Linear(hidden, self.tokens.count, bias=False)
         self.steps_head = nn.Linear(hidden, settings.num_bins, bias=False)
         self.state_tokens = nn.Embedding(_STATE_LEVELS, hidden)
         self.state_low = nn.Buffer(-torch.ones(state))
@@ -150,7 +150,7 @@ class VLM(FoundationModel):
 
     def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
         """Keep action units, and the range of all but 2 % of each number of the state."""
-        self.tokens.units.copy_(action_units(actions))
+        self.tokens.units.copy_(action_units(actions, self.tokens.levels))
         if inputs.state.shape[1]:
             ends = torch.tensor([0.01, 0.99])
             low, high = torch.quantile(inputs.state[:1_000_000], ends, dim=0)
