@@ -43,7 +43,7 @@ class SFTTraining:
         updates: gradient updates.
         batch_size: frames an objective and update.
         accumulate: parts of a batch, one after the other; more take less memory.
-        processes: how those that torchrun starts share a model: whole, or in parts.
+        processes: of torchrun; ddp: each has the whole model, fsdp: a part.
         learning_rate: AdamW's peak, after warm-up; falls to 0 on a half cosine.
         warmup_updates: updates over which the rate rises from 0.
         weight_decay: AdamW's.
