@@ -26,6 +26,7 @@ UNITS = {
         "--updates": "gradient updates",
         "--sight-updates": "gradient updates",
         "--batch-size": "frames",
+        "--accumulate": "parts of a batch",
         "--warmup-updates": "updates",
         "--validate-every": "updates",
         "--held-out-share": "of the episodes",
@@ -37,6 +38,7 @@ UNITS = {
         "--calibration.min-precision": "share",
     },
     "sft --model mlp": {
+        "--chunk": "control steps",
         "--sight-updates": "gradient updates",
         "--share": "of the data set's episodes",
         "--mlp.steps-per-bin": "control steps",
@@ -44,6 +46,8 @@ UNITS = {
         "--mlp.max-deviation": "standard deviations",
     },
     "sft --model user/name": {
+        "--chunk": "control steps",
+        "--vlm.action-levels": "magnitudes",
         "--sight-updates": "gradient updates",
         "--share": "of the data set's episodes",
         "--vlm.picture-px": "side of the square",

@@ -16,7 +16,7 @@ from nearer.models.small_vla import SmallVLAConfig
 from nearer.models.vlm.config import VLMConfig
 from nearer.plateau import PlateauRule
 from nearer.practice import Deviations, Practice
-from nearer.sft import SFTTraining
+from nearer.sft import LEARNING_RATE, SFTTraining
 
 Flat = tyro.conf.arg(name="")
 """The settings of a nested config are flags of the command itself."""
@@ -64,7 +64,7 @@ class Calibration:
     """How the detector's threshold is chosen.
 
     Attributes:
-        env: env to label rollouts in by truth; none: held-out data.
+        env: Gymnasium id, if its truth is to label rollouts too.
         rollouts: episodes of the policy that are labelled.
         rollout_steps: control steps of each.
         min_precision: share of detections to be right, on rollouts if any.
@@ -87,6 +87,10 @@ class Calibration:
 
 MODEL_SETTINGS = ("mlp", "vla", "vlm")
 """Fields of `SFTConfig`, each for one kind of model."""
+
+
+PRETRAINED_RATE = 1e-4
+"""AdamW's peak for a vision-language model: it must not forget what it knows."""
 
 
 def settings_of(model: str) -> str:
@@ -129,6 +133,9 @@ class SFTConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, share="(0, 1]", sight_updates="[0, inf)")
+        if self.training.learning_rate is None:
+            rate = PRETRAINED_RATE if settings_of(self.model) == "vlm" else LEARNING_RATE
+            object.__setattr__(self, "training", replace(self.training, learning_rate=rate))
         if self.calibration.env is not None:
             self.chunking.decisions_within(self.calibration.rollout_steps)
         others = self.training.other_instructions

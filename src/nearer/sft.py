@@ -31,6 +31,8 @@ from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
 from nearer.run import Record
 from nearer.seeds import Purpose, episode_seed, generator
 
+LEARNING_RATE = 1e-3
+"""AdamW's peak for a model whose trained part is small."""
 _VALIDATION_FRAMES = 16384
 _VALIDATION_EPISODES = 1024
 
@@ -43,8 +45,9 @@ class SFTTraining:
         updates: gradient updates.
         batch_size: frames an objective and update.
         accumulate: parts of a batch, one after the other; more take less memory.
-        processes: how those that torchrun starts share a model: whole, or in parts.
-        learning_rate: AdamW's peak, after warm-up; falls to 0 on a half cosine.
+        processes: of torchrun; ddp: each has the whole model, fsdp: a part.
+        learning_rate: AdamW's peak, after warm-up; falls to 0 on a half cosine; none: 1e-3, or 1e-4
+            for a vision-language model.
         warmup_updates: updates over which the rate rises from 0.
         weight_decay: AdamW's.
         max_gradient_norm: gradients are scaled down to this norm.
@@ -60,7 +63,7 @@ class SFTTraining:
     batch_size: int = 256
     accumulate: int = 1
     processes: Kind = "one"
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     warmup_updates: int = 128
     weight_decay: float = 1e-4
     max_gradient_norm: float = 10.0
@@ -77,7 +80,6 @@ class SFTTraining:
             updates="[1, inf)",
             batch_size="[1, inf)",
             accumulate="[1, inf)",
-            learning_rate="(0, inf)",
             warmup_updates="[0, inf)",
             weight_decay="[0, inf)",
             max_gradient_norm="(0, inf)",
@@ -86,11 +88,14 @@ class SFTTraining:
             other_instructions="[0, inf)",
             seed="[0, inf)",
         )
+        if self.learning_rate is not None:
+            check_settings(self, learning_rate="(0, inf)")
 
     def rate(self, update: int) -> float:
         """Return the learning rate of an update (0 is the first)."""
         warm = min(1.0, (update + 1) / max(1, self.warmup_updates))
-        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * update / self.updates))
+        peak = self.learning_rate or LEARNING_RATE
+        return peak * warm * 0.5 * (1 + math.cos(math.pi * update / self.updates))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

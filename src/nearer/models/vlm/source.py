@@ -271,11 +271,16 @@ def _tuples(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _download(name: str, revision: str | None) -> Path:
     """Return the folder of a hub's model, downloaded unless it has been before."""
+    if name.count("/") != 1:
+        raise ConfigError(
+            "--model must be small-vla, mlp, a folder, or a hub id such as user/name, got "
+            f"{name!r}; check the spelling"
+        )
     try:
         download = cast(Any, huggingface_hub).snapshot_download
         return Path(download(name, revision=revision, allow_patterns=_FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
-            f"--model must be small-vla, mlp, a folder or a hub id that can be reached, got "
-            f"{name!r}: {str(error).splitlines()[0]}; check the name and the connection"
+            f"--model must name a hub's model that can be reached, got {name!r}: "
+            f"{str(error).splitlines()[0]}; check the name and the connection"
         ) from error
