@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -37,7 +36,7 @@ class MLPConfig:
     num_bins: int = 141
     steps_per_bin: int = 1
     min_scale: float = 0.15
-    max_deviation: tyro.conf.Suppress[float] = 5.0
+    max_deviation: float = 5.0
 
     def __post_init__(self) -> None:
         check_settings(
