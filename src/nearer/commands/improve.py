@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nearer.audit import Auditor, WitnessedFleet
 from nearer.checkpoint import load_model, weights_hash
+from nearer.chunking import Chunking
 from nearer.commands.collect import DEFAULT_HZ
 from nearer.commands.runs import as_saved, fitting_fleet, open_run
 from nearer.configs import ImproveConfig
@@ -32,7 +33,7 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     _check_same_sight(policy, reward)
     chunking = policy.spaces.chunking
     config.practice.check_room(config.robots, chunking.chunk)
-    threshold = _threshold(config)
+    threshold = _threshold(config, chunking)
     witnessed = WitnessedFleet(fitting_fleet(config.env, config.robots, policy))
     detector = Detector(model=reward, threshold_steps=threshold)
     judge: Judge = TruthJudge(witnessed) if config.deviate.end_on_truth else detector
@@ -68,8 +69,9 @@ def _check_same_sight(policy: FoundationModel, reward: FoundationModel) -> None:
         )
 
 
-def _threshold(config: ImproveConfig) -> float:
+def _threshold(config: ImproveConfig, chunking: Chunking) -> float:
     """Return s: the user's, or the one that Stage 1 calibrated."""
+    limit = chunking.decisions_within(config.practice.max_steps)
     if config.threshold is not None:
         return config.threshold
     advice = "run nearer sft to the end, or pass --threshold STEPS"
@@ -77,9 +79,9 @@ def _threshold(config: ImproveConfig) -> float:
     threshold = read_json(path, advice).get("threshold_steps")
     if not isinstance(threshold, float):
         raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {advice}")
-    if threshold > config.practice.max_steps:
+    if threshold > limit:
         raise ConfigError(
-            f"the calibrated threshold of {threshold} steps must be below the time limit of "
-            f"{config.practice.max_steps} steps; raise --max-steps or pass --threshold"
+            f"the calibrated threshold of {threshold} must be below the time limit of {limit} "
+            f"{chunking.unit}; raise --max-steps or pass --threshold"
         )
     return threshold
