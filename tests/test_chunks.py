@@ -429,16 +429,16 @@ def test_the_time_limit_of_calibration_is_checked_before_training(
 def test_an_arm_learns_relative_chunks(tmp_path: Path) -> None:
     """Seeded: a policy of three joint targets at once, given less the joints, reaches the goal."""
     data, run = str(tmp_path / "data"), str(tmp_path / "sft")
-    main(["collect", "--env", ARM, "--episodes", "120", "--robots", "20", "--max-steps", "40",
+    main(["collect", "--env", ARM, "--episodes", "60", "--robots", "20", "--max-steps", "40",
           "--min-observations", "3", "--out", data])  # fmt: skip
     main(["sft", "--data", data, "--model", "mlp", "--chunk", "3", "--relative", "--mlp.hidden",
-          "64", "--mlp.num-bins", "16", "--updates", "600", "--validate-every", "300", "--out",
+          "64", "--mlp.num-bins", "16", "--updates", "300", "--validate-every", "150", "--out",
           run])  # fmt: skip
-    main(["eval", "--checkpoint", run, "--env", ARM, "--episodes", "40", "--robots", "20",
-          "--max-steps", "60", "--videos", "2"])  # fmt: skip
+    main(["eval", "--checkpoint", run, "--env", ARM, "--episodes", "30", "--robots", "20",
+          "--max-steps", "60", "--videos", "1"])  # fmt: skip
     info = document(Path(run) / "eval/eval_info.json")
-    assert info["overall"]["pc_success"] > 90
-    assert len(list((Path(run) / "eval/videos").glob("*.mp4"))) == 2
+    assert info["overall"]["pc_success"] > 70
+    assert len(list((Path(run) / "eval/videos").glob("*.mp4"))) == 1
     plain = load_demonstrations(open_dataset(Path(data)))
     shown = chunked(plain, Chunking(chunk=3, relative=True)).actions
     assert shown.abs().max() < 3 * 0.08 + 1e-5 < plain.actions.abs().max()
