@@ -38,6 +38,11 @@ class Chunking:
         """Tell whether a decision is just the action of one control step."""
         return self.chunk == 1 and not self.relative
 
+    @property
+    def unit(self) -> str:
+        """Name what steps-to-go counts, in words."""
+        return "steps" if self.chunk == 1 else f"chunks of {self.chunk} steps"
+
     def join(
         self,
         actions: Float32[Array, "*batch chunk axes"],

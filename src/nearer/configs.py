@@ -163,7 +163,7 @@ class ImproveConfig:
         env: Gymnasium id.
         out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.
         robots: simulators that run in lockstep.
-        threshold: s of the detector, control steps; none: as calibrated.
+        threshold: s of the detector, control steps (or chunks); none: as calibrated.
         resume: continue the run in --out, with the settings it has.
     """
 

@@ -37,7 +37,7 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     chunking = policy.spaces.chunking
     _check_same_chunks(chunking, reward.spaces.chunking)
     config.practice.check_room(config.robots, chunking.chunk)
-    threshold = _threshold(config)
+    threshold = _threshold(config, chunking)
     witnessed = WitnessedFleet(fitting_fleet(config.env, config.robots, policy, reward))
     detector = Detector(model=reward, threshold_steps=threshold)
     judge: Judge = TruthJudge(witnessed) if config.deviate.end_on_truth else detector
@@ -80,8 +80,9 @@ def calibration_of(path: Path) -> Path:
     return next(found, path / CALIBRATION)
 
 
-def _threshold(config: ImproveConfig) -> float:
+def _threshold(config: ImproveConfig, chunking: Chunking) -> float:
     """Return s: the user's, or the one that Stage 1 calibrated."""
+    limit = chunking.decisions_within(config.practice.max_steps)
     if config.threshold is not None:
         return config.threshold
     advice = "run nearer sft to the end, or pass --threshold STEPS"
@@ -89,9 +90,9 @@ def _threshold(config: ImproveConfig) -> float:
     threshold = read_json(path, advice).get("threshold_steps")
     if not isinstance(threshold, float):
         raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {advice}")
-    if threshold > config.practice.max_steps:
+    if threshold > limit:
         raise ConfigError(
-            f"the calibrated threshold of {threshold} steps must be below the time limit of "
-            f"{config.practice.max_steps} steps; raise --max-steps or pass --threshold"
+            f"the calibrated threshold of {threshold} must be below the time limit of {limit} "
+            f"{chunking.unit}; raise --max-steps or pass --threshold"
         )
     return threshold
