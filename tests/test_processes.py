@@ -292,6 +292,7 @@ def test_what_one_process_cannot_do_ends_both_and_is_told_once(
     assert done.err[1].endswith("RuntimeError: a bug\n")  # a bug of ours keeps its traceback
     assert LOST not in done.err[0]
     for out, flags, told in [
+        ("bug", ddp, "--out must be a new or empty folder, got .*/bug"),
         ("nan", [*ddp, "--learning-rate", "1e38"], "must be finite, got nan at update 8"),
         ("thin", [*ddp, "--accumulate", "16"], "for each of 32 parts .* got 30; lower --accum"),
         ("same", [*ddp, "--data", str(tmp_path)], "must hold meta/info.json|info.json"),
