@@ -20,6 +20,7 @@ from nearer.commands import (
     run_sft,
     saved_config,
 )
+from nearer.commands.calibrate import CalibrateConfig, run_calibrate
 from nearer.configs import (
     CollectConfig,
     Config,
@@ -39,6 +40,7 @@ from nearer.models.pointing.pretrain import PretrainConfig, pretrain
 from nearer.recipes.point_mass import point_mass
 from nearer.recipes.tabletop import tabletop
 from nearer.reproduce import ReproduceConfig, headline_table, reproduce
+from nearer.trust_table import trust_table
 
 _RECIPES = {"tabletop": tabletop, "point-mass": point_mass}
 _cli = cast(Any, tyro.cli)
@@ -53,6 +55,7 @@ Command = (
     | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
     | Annotated[PretrainConfig, tyro.conf.subcommand("pretrain")]
     | Annotated[ReproduceConfig, tyro.conf.subcommand("reproduce")]
+    | Annotated[CalibrateConfig, tyro.conf.subcommand("calibrate")]
 )
 
 
@@ -139,6 +142,8 @@ def run(config: Any, console: Console) -> None:
             with live(console) as watch:
                 measured = reproduce(config, watch)
             console.print(headline_table(measured), soft_wrap=True, highlight=False)
+        case CalibrateConfig():
+            _calibrate(config, console)
         case _:
             raise AssertionError(f"no command for {type(config).__name__}")
 
@@ -187,6 +192,13 @@ def _eval(config: EvalConfig, console: Console) -> None:
             f"{paired.losses} by the other alone (p = {paired.p_value:.2g}); "
             f"{paired.steps_saved:.1f} [{low:.1f}, {high:.1f}] steps saved"
         )
+
+
+def _calibrate(config: CalibrateConfig, console: Console) -> None:
+    with live(console) as watch:
+        document = run_calibrate(config, watch)
+    console.print(trust_table(document), soft_wrap=True, highlight=False, markup=False)
+    console.print(f"all of it: {config.folder}", soft_wrap=True)
 
 
 def _demo(config: DemoConfig, console: Console) -> None:

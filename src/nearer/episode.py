@@ -41,7 +41,7 @@ class Observation:
         images: camera name -> RGB picture.
         features: what a model's frozen sight made of the pictures (`protocols.Sight`); zero columns
             where none has looked.
-        reward_features: the same of the reward model's sight; zero columns where it is the policy's,
+        reward_features: the same of the reward model's sight; zero columns where that is this one,
             so that every frame is looked at once.
     """
 

@@ -18,7 +18,6 @@ from nearer.progress import Watch, unwatched
 from nearer.protocols import Judge
 from nearer.run import is_finished, read_json
 
-
 CALIBRATION = "calibration.json"
 """What Stage 1 leaves in its run: the threshold, and what it was chosen on."""
 

@@ -22,6 +22,7 @@ from nearer.demonstrations import (
     Candidates,
     Demonstrations,
     draw_candidates,
+    draw_share,
     split_by_episode,
     split_episodes,
 )
@@ -63,7 +64,7 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
-    episodes = _drawn(len(dataset.episode_lengths), config)
+    episodes = draw_share(len(dataset.episode_lengths), config.share, training.seed)
     candidates = _candidates(training, dataset, episodes)
     started = perf_counter()
     _adapt_sight(config, dataset, model, episodes, watch)
@@ -89,14 +90,6 @@ def _note_seeing(run: Run, seconds: float) -> None:
     path = run.root / SEEING
     before = read_json(path, "delete it")["seconds"] if path.exists() else 0.0
     run.write_json(SEEING, {"seconds": before + seconds})
-
-
-def _drawn(total: int, config: SFTConfig) -> Int64[Array, "episodes"]:
-    """Return the share of the data set's episodes that the run may use."""
-    if config.share == 1:
-        return np.arange(total)
-    order = generator(Purpose.SFT_SHARE, config.training.seed).permutation(total)
-    return order[: max(1, round(total * config.share))]
 
 
 def _adapt_sight(
