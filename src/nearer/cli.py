@@ -22,6 +22,7 @@ from nearer.commands import (
     run_sft,
     saved_config,
 )
+from nearer.commands.calibrate import CalibrateConfig, run_calibrate
 from nearer.configs import (
     MODEL_SETTINGS,
     CollectConfig,
@@ -44,6 +45,7 @@ from nearer.processes import check_alone, first_tells, follows, started_as
 from nearer.recipes.point_mass import point_mass
 from nearer.recipes.tabletop import tabletop
 from nearer.reproduce import ReproduceConfig, headline_table, reproduce
+from nearer.trust_table import trust_table
 
 _RECIPES = {"tabletop": tabletop, "point-mass": point_mass}
 _cli = cast(Any, tyro.cli)
@@ -58,6 +60,7 @@ Command = (
     | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
     | Annotated[PretrainConfig, tyro.conf.subcommand("pretrain")]
     | Annotated[ReproduceConfig, tyro.conf.subcommand("reproduce")]
+    | Annotated[CalibrateConfig, tyro.conf.subcommand("calibrate")]
 )
 
 
@@ -171,6 +174,8 @@ def run(config: Any, console: Console) -> None:
             with live(console) as watch:
                 measured = reproduce(config, watch)
             console.print(headline_table(measured), soft_wrap=True, highlight=False)
+        case CalibrateConfig():
+            _calibrate(config, console)
         case _:
             raise AssertionError(f"no command for {type(config).__name__}")
 
@@ -219,6 +224,13 @@ def _eval(config: EvalConfig, console: Console) -> None:
             f"{paired.losses} by the other alone (p = {paired.p_value:.2g}); "
             f"{paired.steps_saved:.1f} [{low:.1f}, {high:.1f}] steps saved"
         )
+
+
+def _calibrate(config: CalibrateConfig, console: Console) -> None:
+    with live(console) as watch:
+        document = run_calibrate(config, watch)
+    console.print(trust_table(document), soft_wrap=True, highlight=False, markup=False)
+    console.print(f"all of it: {config.folder}", soft_wrap=True)
 
 
 def _demo(config: DemoConfig, console: Console) -> None:

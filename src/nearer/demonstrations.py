@@ -191,6 +191,14 @@ def draw_candidates(
     return found
 
 
+def draw_share(total: int, share: float, seed: int) -> Int64[Array, "episodes"]:
+    """Return the share of a data set's `total` episodes that a run may use."""
+    if share == 1:
+        return np.arange(total)
+    order = generator(Purpose.SFT_SHARE, seed).permutation(total)
+    return order[: max(1, round(total * share))]
+
+
 def split_by_episode(
     demonstrations: Demonstrations, held_out_share: float, seed: int
 ) -> tuple[Demonstrations, Demonstrations]:

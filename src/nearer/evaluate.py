@@ -10,13 +10,13 @@ from time import perf_counter
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from nearer.audit import WitnessedFleet
 from nearer.calibrate import LabelledEpisode
 from nearer.collect import actions_outside, collect
 from nearer.episode import Ended, Episode, Observation
-from nearer.errors import ConfigError
+from nearer.errors import ConfigError, EnvError
 from nearer.intervals import Rate, sign_test
 from nearer.model import FoundationModel
 from nearer.progress import Progress, Watch, unwatched
@@ -254,15 +254,63 @@ def labelled_rollouts(
     seed: int,
 ) -> LabelledRollouts:
     """Run a policy to the time limit and label every observation with d and the truth."""
+    ran, truths = witnessed_rollouts(
+        fleet, policy, episodes=episodes, max_steps=max_steps, seed=seed
+    )
+    scored = score(reward, ran, threshold_steps=0.0, discount=0.0)
+    labelled = [
+        LabelledEpisode(steps_to_go=one.steps_to_go, fulfilled=fulfilled)
+        for one, fulfilled in zip(scored, truths, strict=True)
+    ]
+    return LabelledRollouts(episodes=tuple(ran), labelled=tuple(labelled))
+
+
+def witnessed_rollouts(
+    fleet: Fleet, policy: Policy, *, episodes: int, max_steps: int, seed: int
+) -> tuple[list[Episode], list[Bool[Array, "obs"]]]:
+    """Run a policy to the time limit; return its episodes and what was true all along them."""
     witnessed = WitnessedFleet(fleet)
     seeds: Iterator[int] = islice(episode_seeds(Purpose.CALIBRATION, seed), episodes)
     ran = list(collect(witnessed, policy, NeverJudge(), seeds=seeds, max_steps=max_steps))
-    scored = score(reward, ran, threshold_steps=0.0, discount=0.0)
-    labelled = [
-        LabelledEpisode(steps_to_go=one.steps_to_go, fulfilled=witnessed.fulfilled(one.episode))
-        for one in scored
-    ]
-    return LabelledRollouts(episodes=tuple(ran), labelled=tuple(labelled))
+    return ran, [witnessed.fulfilled(one) for one in ran]
+
+
+def replayed_truth(fleet: Fleet, episodes: Sequence[Episode]) -> list[Bool[Array, "obs"]]:
+    """Return what was true along recorded episodes: the same seeds and actions once more.
+
+    Args:
+        fleet: simulators that are a function of seed and actions; nobody need look at pictures.
+        episodes: as recorded.
+
+    Raises:
+        EnvError: a simulator does not repeat the recorded path bit for bit.
+    """
+    truths: list[list[bool]] = [[] for _ in episodes]
+    for first in range(0, len(episodes), fleet.num_robots):
+        part = episodes[first : first + fleet.num_robots]
+        robots = list(range(len(part)))
+        rows = np.array(robots, dtype=np.int64)
+        seen = fleet.reset(rows, [one.seed for one in part]).observation
+        for step in range(max(one.num_steps for one in part) + 1):
+            truth = fleet.ground_truth(rows)
+            for row, robot in enumerate(robots):
+                _check_repeats(seen.state[row], part[robot], step)
+                truths[first + robot].append(bool(truth[row]))
+            robots = [robot for robot, one in enumerate(part) if one.num_steps > step]
+            rows = np.array(robots, dtype=np.int64)
+            if robots:
+                actions = np.stack([part[robot].actions[step] for robot in robots])
+                seen = fleet.step(rows, actions).observation
+    return [np.array(one, dtype=bool) for one in truths]
+
+
+def _check_repeats(seen: Float32[Array, "state"], recorded: Episode, step: int) -> None:
+    if not np.array_equal(seen, recorded.observations.state[step]):
+        raise EnvError(
+            f"a replay must repeat the recorded episode bit for bit, got another state at step "
+            f"{step} of seed {recorded.seed}; practise and replay in the same env, whose "
+            "randomness comes from the seed of its reset, or leave out --env"
+        )
 
 
 def _summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from nearer.demonstrations import (
     Demonstrations,
     chunked,
     draw_candidates,
+    draw_share,
     split_by_episode,
     split_episodes,
 )
@@ -97,7 +98,7 @@ def _ready(
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
-    episodes = _drawn(len(dataset.episode_lengths), config)
+    episodes = draw_share(len(dataset.episode_lengths), config.share, training.seed)
     data, seeing_s = _seen(config, dataset, model, episodes, watch)
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     return model, data, facts, seeing_s
@@ -127,14 +128,6 @@ def _note_seeing(run: Run, seconds: float) -> None:
     path = run.root / SEEING
     before = read_json(path, "delete it")["seconds"] if path.exists() else 0.0
     run.write_json(SEEING, {"seconds": before + seconds})
-
-
-def _drawn(total: int, config: SFTConfig) -> Int64[Array, "episodes"]:
-    """Return the share of the data set's episodes that the run may use."""
-    if config.share == 1:
-        return np.arange(total)
-    order = generator(Purpose.SFT_SHARE, config.training.seed).permutation(total)
-    return order[: max(1, round(total * config.share))]
 
 
 def _adapt_sight(
@@ -204,8 +197,8 @@ def _identity(model: FoundationModel) -> str | None:
 def _seen_anew(config: SFTConfig, reward: FoundationModel, watch: Watch) -> Demonstrations:
     """Return the held-out demonstrations as the reward's own sight sees them."""
     dataset = open_dataset(resolve_dataset(config.data, config.revision))
-    episodes = _drawn(len(dataset.episode_lengths), config)
     training = config.training
+    episodes = draw_share(len(dataset.episode_lengths), config.share, training.seed)
     _, rows = split_episodes(len(episodes), training.held_out_share, training.seed)
     data = load_demonstrations(dataset, reward.sight, episodes[rows], config.cache, watch)
     return chunked(data, config.chunking)

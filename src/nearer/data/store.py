@@ -205,10 +205,8 @@ class PracticeStore:
                 )
             # A process that was killed while it started the store leaves meta files, no more.
             shutil.rmtree(root, ignore_errors=True)
-            blind = replace(spaces, cameras=())
-            writer = create_dataset(
-                root, blind, fps, robot_type, features, reward_features=reward_features
-            )
+            blind, seen = replace(spaces, cameras=()), reward_features
+            writer = create_dataset(root, blind, fps, robot_type, features, reward_features=seen)
             return cls(writer)
         committed = open_dataset(root).info.total_episodes
         return cls(DatasetWriter.resume(root, committed))

@@ -1,0 +1,342 @@
+"""Labelled episodes for nearer calibrate: demonstrations, practised episodes, rollouts.
+
+Labels are facts (a demonstration ends where it is fulfilled), the simulator's truth, or, where
+nothing better is known, the detector's own verdicts: every source says which.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64
+
+from nearer.audit import pooled, read_audits
+from nearer.checkpoint import load_model, weights_hash
+from nearer.commands.runs import fitting_fleet
+from nearer.data.cache import contents_hash
+from nearer.data.reader import Dataset, open_dataset, resolve_dataset
+from nearer.data.scores import cached_columns, cached_probabilities
+from nearer.data.store import dataset_spaces, load_demonstrations, read_practice
+from nearer.demonstrations import draw_share, split_episodes
+from nearer.envs.tabletop.board import BLOCKS
+from nearer.envs.tabletop.language import parse
+from nearer.episode import Ended, Episode
+from nearer.errors import CheckpointError, ConfigError, DatasetError, EnvError
+from nearer.evaluate import replayed_truth, witnessed_rollouts
+from nearer.fleet.in_process import make_fleet
+from nearer.model import FoundationModel, Inputs, ModelPolicy, reward_inputs_of
+from nearer.models.build import build_model
+from nearer.progress import Progress, Watch
+from nearer.run import git_revision, read_header
+from nearer.seeds import Purpose, generator
+from nearer.shapes import Array
+from nearer.trust import Evidence
+
+_ROBOTS = 50
+FACT = "a demonstration is fulfilled at its last frame, and nowhere before"
+TRUTH = "the simulator's truth at every observation"
+VERDICT = (
+    "the practice detector's own verdicts, no truth: they cannot tell how right a detector is; "
+    "pass --env to replay the episodes against the simulator"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frames:
+    """Labelled episodes as a reward model sees them, one after the other.
+
+    Attributes:
+        state: in the env's units.
+        features: of the reward model's sight; zero columns without one.
+        fulfilled: whether the instruction was fulfilled.
+        lengths: observations an episode.
+        instructions: one an episode.
+    """
+
+    state: Float32[Array, "frames state"]
+    features: Float32[Array, "frames features"]
+    fulfilled: Bool[Array, "frames"]
+    lengths: Int64[Array, "episodes"]
+    instructions: tuple[str, ...]
+
+    @property
+    def inputs(self) -> Inputs:
+        """Return the questions of all frames."""
+        asked = np.repeat(np.array(self.instructions, dtype=object), self.lengths)
+        return Inputs(
+            state=torch.from_numpy(self.state),
+            features=torch.from_numpy(self.features),
+            instructions=asked.tolist(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Labelled episodes with what the model says of them.
+
+    Attributes:
+        is_truth: whether the labels are worth choosing a threshold by.
+        remarks: what else is known, such as practice's audits, as JSON values.
+    """
+
+    evidence: Evidence
+    inputs: Inputs
+    is_truth: bool
+    remarks: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """What a checkpoint was trained on.
+
+    Attributes:
+        dataset: the demonstrations.
+        train: rows of the episodes that it learned from.
+        unseen: rows of those it did not; of the whole data set where the run used a share.
+    """
+
+    dataset: Dataset
+    train: Int64[Array, "train"]
+    unseen: Int64[Array, "unseen"]
+
+    @property
+    def instructions(self) -> frozenset[str]:
+        """Return the instructions that it learned from."""
+        return frozenset(self.dataset.task_of_episode(int(row)) for row in self.train)
+
+
+def run_of(path: Path) -> Path | None:
+    """Return the run that a path is, or that a checkpoint belongs to; None without one."""
+    folders = (path, *path.absolute().parents[:3])
+    return next((one for one in folders if (one / "run.json").is_file()), None)
+
+
+def taught_of(checkpoint: Path, demonstrations: str | None) -> Taught | str:
+    """Return what a checkpoint was trained on, or the sentence that says why nobody knows.
+
+    Args:
+        checkpoint: a run of nearer sft, or a checkpoint of it.
+        demonstrations: where its data set is now; None: where it was.
+
+    Raises:
+        DatasetError: --demonstrations names no data set, or another one.
+    """
+    run = run_of(checkpoint)
+    header = read_header(run) if run else {}
+    if header.get("command") != "sft":
+        return "the checkpoint is of no run of nearer sft, so its demonstrations are not known"
+    try:
+        config = header["config"]
+        share, seed = float(config["share"]), int(config["training"]["seed"])
+        held_out_share = float(config["training"]["held_out_share"])
+        named, revision = str(config["data"]), config["revision"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{run}/run.json must say what the run was trained on, got no {error}; use a run of "
+            "this version of nearer"
+        ) from error
+    try:
+        dataset = open_dataset(resolve_dataset(demonstrations or named, revision))
+    except DatasetError as error:
+        if demonstrations:
+            raise
+        return f"its demonstrations cannot be read ({error}); name them with --demonstrations"
+    known = header.get("data_sha256")
+    if known is not None and known != contents_hash(dataset):
+        raise DatasetError(
+            f"{dataset.root} must be the data set that {run} was trained on, got another; name it "
+            "with --demonstrations"
+        )
+    drawn = draw_share(len(dataset.episode_lengths), share, seed)
+    train, held_out = split_episodes(len(drawn), held_out_share, seed)
+    rest = np.setdiff1d(np.arange(len(dataset.episode_lengths)), drawn)
+    return Taught(
+        dataset=dataset, train=drawn[train], unseen=rest if len(rest) else drawn[held_out]
+    )
+
+
+def things_of(instruction: str) -> tuple[str, ...] | None:
+    """Return the things that a tabletop instruction names, in order; None for other languages."""
+    try:
+        return tuple(str(block) for block in parse(instruction, BLOCKS).blocks)
+    except EnvError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelling:
+    """How labelled episodes are made for one reward model.
+
+    Attributes:
+        reward: frozen; predicts.
+        taught: what it was trained on, or why nobody knows.
+        episodes: of a data set, at most.
+        seed: draws them, and the starts of rollouts.
+        cache: folder of what was computed before; None for ~/.cache/nearer.
+        watch: sees the progress.
+    """
+
+    reward: FoundationModel
+    taught: Taught | str
+    episodes: int
+    seed: int
+    cache: Path | None
+    watch: Watch
+
+    def data(self, named: str, env: str | None) -> Source:
+        """Return a data set's episodes, drawn at random: demonstrations, or practised ones.
+
+        Args:
+            named: folder or hub id; the practice folder of a run for practised ones.
+            env: where practised ones are replayed for the truth; None: nobody knows it.
+        """
+        dataset = open_dataset(resolve_dataset(named, None))
+        if dataset.root.name == "practice" and (dataset.root.parent / "run.json").is_file():
+            return self._practised(dataset.root, env)
+        return self._demonstrations(dataset)
+
+    def rollouts(self, env: str, policy: Path, episodes: int, max_steps: int) -> Source:
+        """Return fresh rollouts of a policy to the time limit, labelled by the simulator."""
+        actor = load_model(policy, build_model, "policy")
+        made_of = {
+            "env": env,
+            "policy": weights_hash(actor),
+            "reward": weights_hash(self.reward),
+            "numbers": [episodes, max_steps, self.seed],
+            "code": git_revision(),
+        }
+
+        def roll() -> dict[str, Array]:
+            self.watch(Progress(stage="rollouts", done=0, total=episodes))
+            fleet = fitting_fleet(env, min(episodes, _ROBOTS), actor, self.reward)
+            sizes = {"episodes": episodes, "max_steps": max_steps, "seed": self.seed}
+            found = _frames_of(*witnessed_rollouts(fleet, ModelPolicy(actor), **sizes))
+            fleet.close()
+            return _to_columns(found)
+
+        # Code that is not committed has no name that its rollouts could be kept by.
+        named = not git_revision().endswith("+")
+        columns = cached_columns("rollouts", made_of, self.cache, roll) if named else roll()
+        remarks = {"env": env, "policy": str(policy), "max_steps": max_steps}
+        return self._source("rollouts", TRUTH, _from_columns(columns), remarks)
+
+    def _demonstrations(self, dataset: Dataset) -> Source:
+        rows, name, taught = np.arange(len(dataset.episode_lengths)), "demonstrations", self.taught
+        if isinstance(taught, Taught) and contents_hash(dataset) == contents_hash(taught.dataset):
+            rows, name = taught.unseen, "demonstrations never trained on"
+        check_data_fits(dataset, self.reward)
+        sight = self.reward.sight
+        data = load_demonstrations(dataset, sight, self._drawn(rows), self.cache, self.watch)
+        frames = Frames(
+            state=data.state.numpy(),
+            features=data.features.numpy(),
+            fulfilled=data.steps_to_go.numpy() == 0,
+            lengths=data.episode_lengths,
+            instructions=data.instructions,
+        )
+        return self._source(name, FACT, frames, {"data": str(dataset.root)})
+
+    def _practised(self, root: Path, env: str | None) -> Source:
+        stored, run = read_practice(root), root.parent
+        chosen = [stored[int(row)] for row in self._drawn(np.arange(len(stored)))]
+        episodes = [one.episode for one in chosen]
+        _check_seen_alike(self.reward, run, episodes)
+        labels, truths = VERDICT, list(map(_verdicts, episodes))
+        if env is not None:
+            self.watch(Progress(stage="replaying practice", done=0, total=len(episodes)))
+            fleet = make_fleet(env, min(_ROBOTS, len(episodes)))
+            labels, truths = f"{TRUTH}, replayed", replayed_truth(fleet, episodes)
+            fleet.close()
+        remarks: dict[str, Any] = {"run": str(run)}
+        audits = read_audits(run / "audits.jsonl")
+        if audits:
+            remarks["audits"] = asdict(pooled(audits))
+        frames = _frames_of(episodes, truths)
+        return self._source("practised episodes", labels, frames, remarks)
+
+    def _drawn(self, rows: Int64[Array, "rows"]) -> Int64[Array, "drawn"]:
+        order = generator(Purpose.CALIBRATION, self.seed, 0).permutation(len(rows))
+        return np.sort(rows[order[: self.episodes]])
+
+    def _source(self, name: str, labels: str, frames: Frames, remarks: dict[str, Any]) -> Source:
+        inputs = frames.inputs
+        evidence = Evidence(
+            name=name,
+            labels=labels,
+            instructions=frames.instructions,
+            lengths=frames.lengths,
+            probabilities=cached_probabilities(self.reward, inputs, self.cache),
+            edges=self.reward.bins.edges().numpy(),
+            fulfilled=frames.fulfilled,
+        )
+        is_truth = labels != VERDICT
+        return Source(evidence=evidence, inputs=inputs, is_truth=is_truth, remarks=remarks)
+
+
+def check_data_fits(dataset: Dataset, model: FoundationModel) -> None:
+    """Raise DatasetError unless a model can be asked about the frames of a data set."""
+    offered, needed = dataset_spaces(dataset), model.spaces
+    missing = [one for one in needed.cameras if one not in offered.cameras]
+    sizes = [(one.agent_pos, one.environment_state, one.action) for one in (offered, needed)]
+    if sizes[0] != sizes[1] or missing:
+        raise DatasetError(
+            f"{dataset.root} must have the spaces of the checkpoint, {needed}, got {offered}; "
+            "name a data set of the same robot"
+        )
+
+
+def _check_seen_alike(reward: FoundationModel, run: Path, episodes: Sequence[Episode]) -> None:
+    """Raise unless practice kept what the reward's sight makes of the pictures it let go."""
+    sight = reward.sight
+    if sight is None or read_header(run).get("frozen_sha256") == weights_hash(reward):
+        return
+    acted = load_model(run, build_model, "policy").sight
+    own = any(one.observations.reward_features.shape[1] for one in episodes)
+    if own or acted is None or acted.identity != sight.identity:
+        raise CheckpointError(
+            f"{run} must have been practised with the sight of the checkpoint, got features of "
+            "another one in place of pictures; calibrate the checkpoint that judged there"
+        )
+
+
+def _verdicts(episode: Episode) -> Bool[Array, "obs"]:
+    """Return where practice took its episode for done: at its end, or nowhere."""
+    detected = np.zeros(episode.num_steps + 1, dtype=bool)
+    detected[-1] = episode.ended is Ended.SUCCESS_DETECTED
+    return detected
+
+
+def _frames_of(episodes: Sequence[Episode], truths: Sequence[Bool[Array, "obs"]]) -> Frames:
+    asked = [reward_inputs_of(one.observations, [""] * (one.num_steps + 1)) for one in episodes]
+    return Frames(
+        state=np.concatenate([one.state.numpy() for one in asked]),
+        features=np.concatenate([one.features.numpy() for one in asked]),
+        fulfilled=np.concatenate(truths),
+        lengths=np.array([len(one) for one in truths]),
+        instructions=tuple(one.instruction for one in episodes),
+    )
+
+
+def _to_columns(frames: Frames) -> dict[str, Array]:
+    words = np.frombuffer(json.dumps(frames.instructions).encode(), dtype=np.uint8)
+    return {
+        "state": frames.state,
+        "features": frames.features,
+        "fulfilled": frames.fulfilled,
+        "lengths": frames.lengths,
+        "instructions": words,
+    }
+
+
+def _from_columns(columns: dict[str, Array]) -> Frames:
+    return Frames(
+        state=columns["state"],
+        features=columns["features"],
+        fulfilled=columns["fulfilled"],
+        lengths=columns["lengths"],
+        instructions=tuple(json.loads(columns["instructions"].tobytes())),
+    )

@@ -1,0 +1,111 @@
+"""What a frozen model says of frames, and labelled rollouts: computed once, kept on disk.
+
+    <cache>/scores/<model and frames>.npy         p(k | o, g) of every frame
+    <cache>/rollouts/<model, env and seed>.npz    what a policy did, and what was true
+
+A name is the hash of all that the values are made of, so none of them is ever out of date; all are
+safe to delete.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from nearer.checkpoint import weights_hash
+from nearer.data.cache import default_cache, write_array
+from nearer.data.staging import StagedFiles
+from nearer.errors import DatasetError
+from nearer.model import FoundationModel, Inputs
+from nearer.score import steps_to_go_probabilities
+from nearer.shapes import Array
+
+
+def cached_probabilities(
+    model: FoundationModel, inputs: Inputs, cache: Path | None = None
+) -> Float32[Array, "frames bins"]:
+    """Return p(k | o, g) of these frames, in batches; from disk if this model has seen them.
+
+    Args:
+        model: frozen.
+        inputs: the frames.
+        cache: folder of what was computed; None for ~/.cache/nearer.
+
+    Raises:
+        DatasetError: the cache cannot be written.
+    """
+    digest = hashlib.blake2b(weights_hash(model).encode(), digest_size=16)
+    digest.update(json.dumps(list(inputs.instructions)).encode())
+    for values in (inputs.state, inputs.features):
+        digest.update(f"{values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(values.numpy()).tobytes())
+    path = (cache or default_cache()) / "scores" / f"{digest.hexdigest()}.npy"
+    found = _array(path)
+    if found is None or found.shape != (len(inputs), model.bins.count):
+        found = steps_to_go_probabilities(model, inputs).numpy()
+        _keep(path, lambda: write_array(path, found))
+    return found
+
+
+def cached_columns(
+    name: str,
+    made_of: Mapping[str, object],
+    cache: Path | None,
+    make: Callable[[], dict[str, Array]],
+) -> dict[str, Array]:
+    """Return arrays by name, made now unless they are on disk.
+
+    Args:
+        name: of their folder.
+        made_of: everything that they depend on, as JSON values.
+        cache: folder of what was computed; None for ~/.cache/nearer.
+        make: makes them.
+
+    Raises:
+        DatasetError: the cache cannot be written.
+    """
+    known = hashlib.blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=16)
+    path = (cache or default_cache()) / name / f"{known.hexdigest()}.npz"
+    found = _columns(path)
+    if found is None:
+        found = make()
+        _keep(path, lambda: _write_columns(path, found))
+    return found
+
+
+def _array(path: Path) -> Array | None:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None  # missing, or not what was written there: made anew
+
+
+def _columns(path: Path) -> dict[str, Array] | None:
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {key: found[key] for key in found.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
+        return None
+
+
+def _write_columns(path: Path, columns: Mapping[str, Array]) -> None:
+    with StagedFiles() as staged:
+        with staged.open(path, replace=True) as handle:
+            np.savez(handle, allow_pickle=False, **dict[str, Any](columns))
+        staged.commit()
+
+
+def _keep(path: Path, write: Callable[[], None]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write()
+    except OSError as error:
+        raise DatasetError(
+            f"{path.parent} must be on a disk that can be written and has room, got "
+            f"{error.strerror or error}; free some space or choose another folder with --cache"
+        ) from error

@@ -1,0 +1,220 @@
+"""Other rewards and detectors, trained as steps-to-go is: which of them tells success best?
+
+    steps-to-go     p(k | o, g) over bins, cross-entropy; its expectation         (paper, eq. 1)
+    success head    is this an episode's last frame? cross-entropy, both classes weighing alike
+    progress        t / T, squared error                    as SARM and other progress models do
+    goal distance   of an embedding in which frames of an episode come nearer its last frame, time-
+                    contrastive (Nair et al. 2022, R3M, arXiv:2203.12601)
+
+All read the same facts and words of the same demonstrations, have the same two layers, and take
+the same updates. Each answers with one number that falls on the way to the goal. The paper found a
+binary success head worse than thresholding steps-to-go.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nearer.demonstrations import Demonstrations
+from nearer.losses import steps_to_go_loss
+from nearer.model import FoundationModel, Inputs
+from nearer.seeds import Purpose, episode_seed, generator
+from nearer.shapes import Array
+from nearer.steps_to_go import StepsToGoBins, expected_steps
+
+STEPS_TO_GO, SUCCESS_HEAD, PROGRESS, GOAL_DISTANCE = RIVALS = (
+    "steps-to-go",
+    "success head",
+    "progress",
+    "goal distance",
+)
+_HIDDEN, _WORD_WIDTH, _DROPOUT = 256, 4, 0.2  # as small-vla's two trunks
+_EMBEDDING = 32
+_BATCH, _RATE, _WEIGHT_DECAY, _MAX_GRADIENT_NORM = 256, 1e-3, 0.1, 10.0
+_ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """Frames of demonstrations as rivals learn from them.
+
+    Attributes:
+        questions: facts and words of every frame, see `Reader`.
+        left: true steps-to-go of every frame, in control steps.
+        ends: row of the last frame of every frame's episode.
+        progress: t / T of every frame.
+        bins: of the model they are compared with.
+    """
+
+    questions: Float[Tensor, "frames width"]
+    left: Int64[Tensor, "frames"]
+    ends: Int64[Tensor, "frames"]
+    progress: Float[Tensor, "frames"]
+    bins: StepsToGoBins
+
+
+class Reader:
+    """Turns a model's inputs into numbers: its facts, then how often each known word is said."""
+
+    def __init__(self, model: FoundationModel, instructions: Sequence[str]) -> None:
+        self._model = model
+        self.words = tuple(sorted({word for one in instructions for word in one.split()}))
+
+    def read(self, inputs: Inputs) -> Float[Tensor, "samples width"]:
+        """Return a row a question; words that no lesson had are left out."""
+        parts: list[Tensor] = []
+        with torch.inference_mode():
+            for first in range(0, len(inputs), _ROWS_AT_ONCE):
+                part = inputs.rows(slice(first, first + _ROWS_AT_ONCE))
+                parts.append(self._model.facts(part))
+        said = {one: self._said(one) for one in dict.fromkeys(inputs.instructions)}
+        words = torch.stack([said[one] for one in inputs.instructions])
+        return torch.cat([torch.cat(parts), words], dim=1).clone()
+
+    def _said(self, instruction: str) -> Float[Tensor, "words"]:
+        given = instruction.split()
+        counts = torch.tensor([float(given.count(word)) for word in self.words])
+        return counts / max(1, len(given))
+
+
+def lessons_of(data: Demonstrations, reader: Reader, bins: StepsToGoBins) -> Lessons:
+    """Return demonstrations as rivals learn from them."""
+    lengths = torch.from_numpy(data.episode_lengths)
+    ends = torch.repeat_interleave(lengths.cumsum(0) - 1, lengths)
+    longest = torch.repeat_interleave(lengths - 1, lengths)
+    return Lessons(
+        questions=reader.read(data.inputs(slice(None))),
+        left=data.steps_to_go,
+        ends=ends,
+        progress=1 - data.steps_to_go / longest,
+        bins=bins,
+    )
+
+
+class Network(nn.Module):
+    """Two hidden layers on facts and a few numbers for the words."""
+
+    def __init__(self, words: int, width: int, answers: int) -> None:
+        super().__init__()
+        self.words = words
+        self.embed = nn.Linear(words, _WORD_WIDTH, bias=False)
+        self.trunk = nn.Sequential(
+            nn.Linear(width - words + _WORD_WIDTH, _HIDDEN),
+            nn.ReLU(),
+            nn.Dropout(_DROPOUT),
+            nn.Linear(_HIDDEN, _HIDDEN),
+            nn.ReLU(),
+            nn.Dropout(_DROPOUT),
+            nn.Linear(_HIDDEN, answers),
+        )
+
+    def forward(
+        self, questions: Float[Tensor, "samples width"]
+    ) -> Float[Tensor, "samples answers"]:
+        """Return the answers to a batch of questions."""
+        facts = questions[:, : questions.shape[1] - self.words]
+        said = self.embed(questions[:, questions.shape[1] - self.words :])
+        return self.trunk(torch.cat([facts, said], dim=1))
+
+
+Loss = Callable[[Network, Lessons, Int64[Tensor, "rows"], np.random.Generator], Tensor]
+"""The mean loss of a network on some rows; chance is for what an objective draws besides."""
+
+
+def _steps_loss(
+    network: Network, lessons: Lessons, rows: Tensor, draw: np.random.Generator
+) -> Tensor:
+    target = lessons.bins.index(lessons.left[rows])
+    return steps_to_go_loss(network(lessons.questions[rows]), target).mean()
+
+
+def _success_loss(
+    network: Network, lessons: Lessons, rows: Tensor, draw: np.random.Generator
+) -> Tensor:
+    is_last = (lessons.left == 0).float()
+    rarity = (1 - is_last.mean()) / is_last.mean()
+    logits = network(lessons.questions[rows]).squeeze(1)
+    return functional.binary_cross_entropy_with_logits(logits, is_last[rows], pos_weight=rarity)
+
+
+def _progress_loss(
+    network: Network, lessons: Lessons, rows: Tensor, draw: np.random.Generator
+) -> Tensor:
+    share = network(lessons.questions[rows]).squeeze(1).sigmoid()
+    return functional.mse_loss(share, lessons.progress[rows])
+
+
+def _contrastive_loss(
+    network: Network, lessons: Lessons, rows: Tensor, draw: np.random.Generator
+) -> Tensor:
+    """A later frame is nearer to the last one than an earlier frame, or another episode's frame."""
+    rows = rows[lessons.left[rows] > 0]
+    ahead = torch.from_numpy(draw.random(len(rows), dtype=np.float32))
+    later = rows + 1 + (ahead * lessons.left[rows]).long().clamp(max=lessons.left[rows] - 1)
+    seen = torch.cat([lessons.questions[one] for one in (lessons.ends[rows], later, rows)])
+    goal, near, far = network(seen).chunk(3)
+    others = near.roll(1, dims=0)
+    nearness = torch.stack([-_distance(goal, one) for one in (near, far, others)], dim=1)
+    return functional.cross_entropy(nearness, torch.zeros(len(rows), dtype=torch.long))
+
+
+def _distance(first: Tensor, second: Tensor) -> Float[Tensor, "samples"]:
+    return (first - second).square().sum(dim=1).add(1e-8).sqrt()
+
+
+_LOSSES: Mapping[str, Loss] = {
+    STEPS_TO_GO: _steps_loss,
+    SUCCESS_HEAD: _success_loss,
+    PROGRESS: _progress_loss,
+    GOAL_DISTANCE: _contrastive_loss,
+}
+
+
+def train_rival(name: str, lessons: Lessons, words: int, updates: int, seed: int) -> Network:
+    """Return a network that has learned one of RIVALS.
+
+    Args:
+        name: which.
+        lessons: what all of them learn from.
+        words: how many of the questions' columns are words.
+        updates: gradient updates.
+        seed: of weights, minibatches and dropout.
+    """
+    answers = {STEPS_TO_GO: lessons.bins.count, GOAL_DISTANCE: _EMBEDDING}.get(name, 1)
+    draw = generator(Purpose.RIVALS, seed, RIVALS.index(name))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(episode_seed(Purpose.RIVALS, seed, RIVALS.index(name)))
+        network = Network(words, lessons.questions.shape[1], answers)
+        optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_WEIGHT_DECAY)
+        for _ in range(updates):
+            rows = torch.from_numpy(draw.integers(0, len(lessons.left), _BATCH))
+            loss = _LOSSES[name](network, lessons, rows, draw)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
+            optimizer.step()
+    return network.eval()
+
+
+def distances(
+    name: str, network: Network, lessons: Lessons, questions: Float[Tensor, "frames width"]
+) -> Float32[Array, "frames"]:
+    """Return the number of each frame that should fall on the way to the goal.
+
+    The goal of the embedding is the mean of the lessons' last frames: facts are relative to what
+    the instruction names, and nobody has a picture of the goal when the robot acts.
+    """
+    with torch.inference_mode():
+        starts = range(0, len(questions), _ROWS_AT_ONCE)
+        answers = torch.cat([network(questions[at : at + _ROWS_AT_ONCE]) for at in starts])
+        if name == STEPS_TO_GO:
+            return expected_steps(answers.softmax(dim=1), lessons.bins).numpy()
+        if name == GOAL_DISTANCE:
+            goal = network(lessons.questions[lessons.left == 0]).mean(dim=0, keepdim=True)
+            return _distance(answers, goal).numpy()
+        return -answers.squeeze(1).numpy()
