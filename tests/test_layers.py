@@ -16,6 +16,7 @@ LAYERS = (
     ("protocols", "plateau", "practice", "wrapper"),
     ("model", "calibrate"),
     ("collect", "score", "batch", "advantage", "demonstrations", "checkpoint"),
+    ("trackers",),
     ("run",),
     ("sft", "improve"),
     ("audit",),

@@ -15,9 +15,14 @@ from nearer.models.small_vla import SmallVLAConfig
 from nearer.plateau import PlateauRule
 from nearer.practice import Deviations, Practice
 from nearer.sft import SFTTraining
+from nearer.trackers import TrackerName
 
 Flat = tyro.conf.arg(name="")
 """The settings of a nested config are flags of the command itself."""
+
+
+Track = Annotated[tuple[TrackerName, ...], tyro.conf.arg(metavar="[NAME ...]")]
+"""Trackers of a run, besides metrics.jsonl."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,7 @@ class SFTConfig:
         sight_updates: gradient updates of its sight, first, on the frames.
         cache: folder of decoded frames and looks; none: ~/.cache/nearer.
         out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
+        track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
     """
 
@@ -106,6 +112,7 @@ class SFTConfig:
     model: Literal["small-vla", "mlp"] = "small-vla"
     sight_updates: int = 300
     cache: Path | None = None
+    track: Track = ("tensorboard",)
     resume: bool = False
     mlp: MLPConfig = field(default_factory=MLPConfig)
     vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
@@ -139,6 +146,7 @@ class ImproveConfig:
         out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.
         robots: simulators that run in lockstep.
         threshold: s of the detector, control steps; none: as calibrated.
+        track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
     """
 
@@ -147,6 +155,7 @@ class ImproveConfig:
     env: str = ""
     robots: int = 8
     threshold: float | None = None
+    track: Track = ("tensorboard",)
     resume: bool = False
     practice: Annotated[Practice, Flat] = field(default_factory=Practice)
     plateau: Annotated[PlateauRule, Flat] = field(default_factory=PlateauRule)
@@ -284,6 +293,8 @@ def _check_same(given: Config, saved: Config, default: Config) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in cast(dict[str, Any], value).items()}
+    if isinstance(value, tuple):
+        return list(cast(tuple[Any, ...], value))
     return str(value) if isinstance(value, Path) else value
 
 
@@ -301,6 +312,8 @@ def _rebuild(kind: Any, document: Any) -> Any:
             values[name] = _rebuild(hints[name], value)
         elif value is not None and hints[name] in (Path, Path | None):
             values[name] = Path(value)
+        elif isinstance(value, list):
+            values[name] = tuple(cast(list[Any], value))
     return kind(**values)
 
 

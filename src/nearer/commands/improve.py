@@ -16,6 +16,7 @@ from nearer.models.build import build_model
 from nearer.progress import Watch, unwatched
 from nearer.protocols import Judge
 from nearer.run import is_finished, read_json
+from nearer.trackers import check_trackers
 
 
 def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
@@ -23,6 +24,7 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     config = as_saved(config) if config.resume else config
     if config.resume and is_finished(config.out):
         return config.out
+    check_trackers(config.track)
     if not config.env:
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
     if config.run == Path():
