@@ -67,8 +67,7 @@ class Calibration:
     """How the detector's threshold is chosen.
 
     Attributes:
-        env: Gymnasium id to label rollouts in by the simulator's truth; none: only held-out
-            demonstrations are used.
+        env: Gymnasium id whose truth labels rollouts; none: no rollouts.
         rollouts: episodes of the policy that are labelled.
         rollout_steps: control steps of each.
         min_precision: share of detections to be right, on rollouts if any.
