@@ -11,7 +11,7 @@ import nearer
 
 SOURCE = Path(nearer.__file__).parent
 LAYERS = (
-    ("cores", "errors", "limits", "shapes"),
+    ("cores", "errors", "hub", "limits", "shapes"),
     ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress", "actions"),
     ("protocols", "plateau", "practice", "wrapper"),
     ("model", "calibrate"),
@@ -21,7 +21,8 @@ LAYERS = (
     ("sft", "improve"),
     ("audit",),
     ("evaluate", "envs", "models", "data", "fleet", "testing", "replay"),
-    ("configs", "report"),
+    ("configs", "report", "pretrained", "published"),
+    ("card",),
     ("commands", "recipes"),
     ("demo", "display", "reproduce"),
     ("cli", "__main__"),

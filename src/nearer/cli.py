@@ -20,6 +20,7 @@ from nearer.commands import (
     run_sft,
     saved_config,
 )
+from nearer.commands.push import CardConfig, PushConfig, run_card, run_push
 from nearer.configs import (
     CollectConfig,
     Config,
@@ -53,6 +54,8 @@ Command = (
     | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
     | Annotated[PretrainConfig, tyro.conf.subcommand("pretrain")]
     | Annotated[ReproduceConfig, tyro.conf.subcommand("reproduce")]
+    | Annotated[CardConfig, tyro.conf.subcommand("card")]
+    | Annotated[PushConfig, tyro.conf.subcommand("push")]
 )
 
 
@@ -139,6 +142,11 @@ def run(config: Any, console: Console) -> None:
             with live(console) as watch:
                 measured = reproduce(config, watch)
             console.print(headline_table(measured), soft_wrap=True, highlight=False)
+        case CardConfig():
+            card = run_card(config)
+            print(f"card: {config.out}" if config.out else card)
+        case PushConfig():
+            console.print(f"uploaded: {run_push(config)}", soft_wrap=True)
         case _:
             raise AssertionError(f"no command for {type(config).__name__}")
 

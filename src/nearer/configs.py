@@ -140,7 +140,7 @@ class ImproveConfig:
     """Stage 2: let a policy practise, with a frozen copy of the Stage-1 model as its reward.
 
     Attributes:
-        run: Stage-1 run with policy, reward and calibration.
+        run: Stage-1 run with policy, reward and calibration, or its hub id.
         env: Gymnasium id.
         out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.
         robots: simulators that run in lockstep.
@@ -183,11 +183,11 @@ class EvalConfig:
     """Measure a policy by the simulator's truth, on seeded starts.
 
     Attributes:
-        checkpoint: a run, a checkpoint of it, or its pretrained_model folder.
+        checkpoint: a run, a checkpoint of it, or a model's hub id (user/name).
         env: Gymnasium id.
         episodes: starts.
         against: eval_info.json of another policy on the same starts, for a paired comparison.
-        out: folder for eval_info.json; none: eval/ inside the run or checkpoint.
+        out: folder for eval_info.json; none: eval/ in the run, outputs/eval/ for a hub id.
         max_steps: control steps an episode may take.
         robots: simulators that run in lockstep.
         seed: of the starts; the same seed gives every policy the same ones.

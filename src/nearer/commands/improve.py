@@ -10,6 +10,7 @@ from nearer.configs import ImproveConfig
 from nearer.data.store import PracticeStore
 from nearer.errors import CheckpointError, ConfigError
 from nearer.evaluate import TruthJudge
+from nearer.hub import local_run
 from nearer.improve import Cell, improve
 from nearer.model import Detector, FoundationModel
 from nearer.models.build import build_model
@@ -73,7 +74,7 @@ def _threshold(config: ImproveConfig) -> float:
     if config.threshold is not None:
         return config.threshold
     advice = "run nearer sft to the end, or pass --threshold STEPS"
-    path = config.run / "calibration.json"
+    path = local_run(config.run) / "calibration.json"
     threshold = read_json(path, advice).get("threshold_steps")
     if not isinstance(threshold, float):
         raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {advice}")
