@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from nearer.evaluate import Evaluation
 from nearer.intervals import Rate
-from nearer.published import Calibrated, Practised, Published, Trained, hub_id
+from nearer.published import Calibrated, Detected, Practised, Published, Trained, hub_id
 
 PAPER = "https://arxiv.org/abs/2509.15155"
 _LONGEST = 120  # characters of a text from outside
@@ -92,7 +92,7 @@ def _results(evaluated: Evaluation | None, env: str) -> list[EvalResult] | None:
 def _what(published: Published) -> str:
     trained, stage = published.trained, 2 if published.practised else 1
     base = plain(trained.base) if trained and trained.base else None
-    model = f"`{published.kind}`" + (f" from {base}" if base else "")
+    model = plain(published.kind) + (f" from {base}" if base else "")
     how = "fine-tuned on demonstrations" + (", then practised" if stage == 2 else "")
     return _paragraph(
         f"A robot policy of nearer, {how} (Stage {stage} of "
@@ -139,7 +139,7 @@ def _detector(calibrated: Calibrated | None, has_reward: bool) -> str:
     rows = [
         (
             plain(one.where),
-            str(Rate(successes=round(one.precision * one.fired), total=one.fired)),
+            _precision(one),
             f"{one.recall:.3f}",
             str(one.episodes),
         )
@@ -151,6 +151,12 @@ def _detector(calibrated: Calibrated | None, has_reward: bool) -> str:
     )
     names = ("labelled episodes", "precision [95 %] (n fired)", "recall", "episodes")
     return _section("Success detector", head + "\n" + _table(names, rows))
+
+
+def _precision(one: Detected) -> str:
+    if not one.fired:
+        return "never fired"
+    return str(Rate(successes=round(one.precision * one.fired), total=one.fired))
 
 
 def _data(trained: Trained | None) -> str:

@@ -131,8 +131,9 @@ def read_published(run: Path, evaluation: Path | None = None) -> Published:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, CheckpointError):
             raise
+        reason = str(error).partition("\n")[0]
         raise ConfigError(
-            f"{run} must hold files as nearer wrote them, got {type(error).__name__}: {error}; "
+            f"{run} must hold files as nearer wrote them, got {type(error).__name__}: {reason}; "
             f"{_REMAKE}"
         ) from error
 
