@@ -11,17 +11,19 @@ import nearer
 
 SOURCE = Path(nearer.__file__).parent
 LAYERS = (
-    ("cores", "errors", "limits", "shapes"),
+    ("cores", "errors", "hub", "limits", "shapes"),
     ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress", "actions", "processes"),
     ("chunking",),
     ("protocols", "plateau", "practice", "wrapper"),
     ("model", "calibrate", "trust", "trust_table"),
     ("collect", "score", "batch", "advantage", "demonstrations", "checkpoint", "objectives"),
+    ("trackers",),
     ("run",),
     ("sft", "improve", "rivals"),
     ("audit",),
     ("evaluate", "envs", "models", "data", "fleet", "testing", "replay"),
-    ("configs", "report"),
+    ("configs", "report", "pretrained", "published"),
+    ("card",),
     ("commands", "recipes"),
     ("demo", "display", "reproduce"),
     ("cli", "__main__"),

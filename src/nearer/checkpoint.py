@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from nearer.errors import CheckpointError
+from nearer.hub import local_run
 from nearer.model import FoundationModel
 from nearer.processes import placed_like, whole
 
@@ -127,7 +128,7 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
     """Return the model of a checkpoint, ready to use, with exactly the weights on disk.
 
     Args:
-        path: a run, a checkpoint of it, or its `pretrained_model` folder.
+        path: a run, a checkpoint of it, its `pretrained_model` folder, or a hub id.
         build: rebuilds the module from config.json.
         link: which checkpoint of a run: policy, reward or last.
 
@@ -155,8 +156,11 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
 
 
 def pretrained_folder(path: Path, link: str) -> Path:
-    """Return the `pretrained_model` folder that a path of a user's means."""
-    candidates = [path, path / "pretrained_model", path / "checkpoints" / link / "pretrained_model"]
+    """Return the folder with config.json and weights that a path of a user's means."""
+    root = local_run(path)
+    # On the hub the policy is at the root, and the reward in a folder of its own.
+    inside = (link, "", "pretrained_model", f"checkpoints/{link}/pretrained_model")
+    candidates = [root / one for one in inside]
     for candidate in candidates:
         if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
             if candidate.name == "pretrained_model" and not (candidate.parent / _MARKER).exists():

@@ -23,6 +23,7 @@ from nearer.commands import (
     saved_config,
 )
 from nearer.commands.calibrate import CalibrateConfig, run_calibrate
+from nearer.commands.push import CardConfig, PushConfig, run_card, run_push
 from nearer.configs import (
     MODEL_SETTINGS,
     CollectConfig,
@@ -61,6 +62,8 @@ Command = (
     | Annotated[PretrainConfig, tyro.conf.subcommand("pretrain")]
     | Annotated[ReproduceConfig, tyro.conf.subcommand("reproduce")]
     | Annotated[CalibrateConfig, tyro.conf.subcommand("calibrate")]
+    | Annotated[CardConfig, tyro.conf.subcommand("card")]
+    | Annotated[PushConfig, tyro.conf.subcommand("push")]
 )
 
 
@@ -176,6 +179,11 @@ def run(config: Any, console: Console) -> None:
             console.print(headline_table(measured), soft_wrap=True, highlight=False)
         case CalibrateConfig():
             _calibrate(config, console)
+        case CardConfig():
+            card = run_card(config)
+            print(f"card: {config.out}" if config.out else card)
+        case PushConfig():
+            console.print(f"uploaded: {run_push(config)}", soft_wrap=True)
         case _:
             raise AssertionError(f"no command for {type(config).__name__}")
 

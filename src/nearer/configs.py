@@ -17,9 +17,14 @@ from nearer.models.vlm.config import VLMConfig
 from nearer.plateau import PlateauRule
 from nearer.practice import Deviations, Practice
 from nearer.sft import LEARNING_RATE, SFTTraining
+from nearer.trackers import TrackerName
 
 Flat = tyro.conf.arg(name="")
 """The settings of a nested config are flags of the command itself."""
+
+
+Track = Annotated[tuple[TrackerName, ...], tyro.conf.arg(metavar="[NAME ...]")]
+"""Trackers of a run, besides metrics.jsonl."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +116,7 @@ class SFTConfig:
         sight_updates: gradient updates of small-vla's sight, first, on the frames.
         cache: folder of decoded frames and looks; none: ~/.cache/nearer.
         out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
+        track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
     """
 
@@ -121,6 +127,7 @@ class SFTConfig:
     model: str = "small-vla"
     sight_updates: int = 300
     cache: Path | None = None
+    track: Track = ("tensorboard",)
     resume: bool = False
     mlp: MLPConfig = field(default_factory=MLPConfig)
     vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
@@ -158,12 +165,13 @@ class ImproveConfig:
     """Stage 2: let a policy practise, with a frozen copy of the Stage-1 model as its reward.
 
     Attributes:
-        run: Stage-1 run with policy, reward and calibration.
+        run: Stage-1 run with policy, reward and calibration, or its hub id.
         reward: run or checkpoint that judges in place of the run's own reward; its calibration.
         env: Gymnasium id.
         out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.
         robots: simulators that run in lockstep.
         threshold: s of the detector, control steps (or chunks); none: as calibrated.
+        track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
     """
 
@@ -173,6 +181,7 @@ class ImproveConfig:
     env: str = ""
     robots: int = 8
     threshold: float | None = None
+    track: Track = ("tensorboard",)
     resume: bool = False
     practice: Annotated[Practice, Flat] = field(default_factory=Practice)
     plateau: Annotated[PlateauRule, Flat] = field(default_factory=PlateauRule)
@@ -195,11 +204,11 @@ class EvalConfig:
     """Measure a policy by the simulator's truth, on seeded starts.
 
     Attributes:
-        checkpoint: a run, a checkpoint of it, or its pretrained_model folder.
+        checkpoint: a run, a checkpoint of it, or a model's hub id (user/name).
         env: Gymnasium id.
         episodes: starts.
         against: eval_info.json of another policy on the same starts, for a paired comparison.
-        out: folder for eval_info.json; none: eval/ inside the run or checkpoint.
+        out: folder for eval_info.json; none: eval/ in the run, outputs/eval/ for a hub id.
         max_steps: control steps an episode may take.
         robots: simulators that run in lockstep.
         seed: of the starts; the same seed gives every policy the same ones.
@@ -310,6 +319,8 @@ def _check_same(given: Config, saved: Config, default: Config) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in cast(dict[str, Any], value).items()}
+    if isinstance(value, tuple):
+        return list(cast(tuple[Any, ...], value))
     return str(value) if isinstance(value, Path) else value
 
 
@@ -327,6 +338,8 @@ def _rebuild(kind: Any, document: Any) -> Any:
             values[name] = _rebuild(hints[name], value)
         elif value is not None and hints[name] in (Path, Path | None):
             values[name] = Path(value)
+        elif isinstance(value, list):
+            values[name] = tuple(cast(list[Any], value))
     return kind(**values)
 
 

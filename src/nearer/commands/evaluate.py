@@ -22,7 +22,7 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
     """Evaluate a checkpoint, write eval_info.json and the first rollouts, and return the result."""
     policy = load_model(config.checkpoint, build_model, "policy")
     fleet = fitting_fleet(config.env, config.robots, policy)
-    out = config.out or config.checkpoint / "eval"
+    out = config.out or _beside(config.checkpoint)
     with written(out):
         out.mkdir(parents=True, exist_ok=True)
     evaluation, episodes = evaluate(
@@ -43,6 +43,13 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
     if config.env != DRAWN_ENV:
         _film(config.env, episodes[: config.videos], chunking, out / "videos", watch)
     return evaluation
+
+
+def _beside(checkpoint: Path) -> Path:
+    """Return where an evaluation is kept: with the checkpoint, unless that is on the hub."""
+    if checkpoint.exists():
+        return checkpoint / "eval"
+    return Path("outputs/eval") / "_".join(checkpoint.parts)
 
 
 def _film(

@@ -12,12 +12,14 @@ from nearer.data.store import PracticeStore
 from nearer.errors import ConfigError
 from nearer.evaluate import TruthJudge
 from nearer.fleet.seeing import feature_widths
+from nearer.hub import local_run
 from nearer.improve import Cell, improve
 from nearer.model import Detector
 from nearer.models.build import build_model
 from nearer.progress import Watch, unwatched
 from nearer.protocols import Judge
 from nearer.run import is_finished, read_json
+from nearer.trackers import check_trackers
 
 CALIBRATION = "calibration.json"
 """What Stage 1 leaves in its run: the threshold, and what it was chosen on."""
@@ -28,6 +30,7 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     config = as_saved(config) if config.resume else config
     if config.resume and is_finished(config.out):
         return config.out
+    check_trackers(config.track)
     if not config.env:
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
     if config.run == Path():
@@ -86,7 +89,7 @@ def _threshold(config: ImproveConfig, chunking: Chunking) -> float:
     if config.threshold is not None:
         return config.threshold
     advice = "run nearer sft to the end, or pass --threshold STEPS"
-    path = calibration_of(config.reward or config.run)
+    path = calibration_of(local_run(config.reward or config.run))
     threshold = read_json(path, advice).get("threshold_steps")
     if not isinstance(threshold, float):
         raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {advice}")

@@ -40,6 +40,7 @@ from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, generator
 from nearer.sft import SFTTraining, sft
 from nearer.shapes import Array
+from nearer.trackers import check_trackers
 
 _CALIBRATION_ROBOTS = 100
 _EXAMPLE_STEPS = 20
@@ -53,6 +54,7 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     config = as_saved(config) if config.resume else config
     if config.resume and is_finished(config.out):
         return config.out
+    check_trackers(config.track)
     with started(config.training.processes) as processes:
         return _run_together(config, processes, watch if processes.first else unwatched)
 
