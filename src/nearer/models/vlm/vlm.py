@@ -223,6 +223,8 @@ class VLM(FoundationModel):
             self.network.requires_grad_(True)
         for part in self.tower:
             part.requires_grad_(self.tower_learns)
+        if not self.state_low.numel():  # several processes want every weight that learns to be used
+            self.state_tokens.requires_grad_(False)
         if self.settings.checkpointing:
             self.network.activation_checkpointing_enable({"use_reentrant": False})
 
