@@ -26,6 +26,7 @@ LAYERS = (
     ("card",),
     ("commands", "recipes"),
     ("demo", "display", "reproduce"),
+    ("ladder",),
     ("cli", "__main__"),
 )
 TRUTH_READERS = {

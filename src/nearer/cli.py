@@ -41,6 +41,7 @@ from nearer.demo import run_demo
 from nearer.display import live
 from nearer.errors import ConfigError, Interrupted, NearerError, ToldElsewhere
 from nearer.evaluate import check_paired, compare
+from nearer.ladder import pretraining_table, reproduce_pretraining
 from nearer.models.pointing.pretrain import PretrainConfig, pretrain
 from nearer.processes import check_alone, first_tells, follows, started_as
 from nearer.recipes.point_mass import point_mass
@@ -175,8 +176,12 @@ def run(config: Any, console: Console) -> None:
             console.print(f"the sight is in {pretrained}", soft_wrap=True)
         case ReproduceConfig():
             with live(console) as watch:
-                measured = reproduce(config, watch)
-            console.print(headline_table(measured), soft_wrap=True, highlight=False)
+                made = (
+                    headline_table(reproduce(config, watch))
+                    if config.which == "headline"
+                    else pretraining_table(reproduce_pretraining(config, watch))
+                )
+            console.print(made, soft_wrap=True, highlight=False)
         case CalibrateConfig():
             _calibrate(config, console)
         case CardConfig():

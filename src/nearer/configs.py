@@ -12,6 +12,7 @@ from nearer.chunking import Chunking
 from nearer.errors import ConfigError
 from nearer.limits import check_settings
 from nearer.models.mlp import MLPConfig
+from nearer.models.pointing.rungs import RUNGS
 from nearer.models.small_vla import SmallVLAConfig
 from nearer.models.vlm.config import VLMConfig
 from nearer.plateau import PlateauRule
@@ -100,7 +101,7 @@ PRETRAINED_RATE = 1e-4
 
 def settings_of(model: str) -> str:
     """Return which of `MODEL_SETTINGS` a model has: vlm, unless it is built in."""
-    return {"mlp": "mlp", "small-vla": "vla"}.get(model, "vlm")
+    return "mlp" if model == "mlp" else "vla" if model in RUNGS else "vlm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +147,7 @@ class SFTConfig:
         if self.calibration.env is not None:
             self.chunking.decisions_within(self.calibration.rollout_steps)
         others = self.training.other_instructions
-        if self.model != "small-vla" and others:
+        if settings_of(self.model) != "vla" and others:
             raise ConfigError(
                 "--other-instructions must be 0 unless --model is small-vla, which alone answers "
                 f"the third question, got {others}; leave it out"

@@ -12,8 +12,9 @@ from nearer.errors import CheckpointError, ConfigError
 from nearer.model import FoundationModel
 from nearer.models.mlp import MLP, MLPConfig
 from nearer.models.pointing.language import Vocabulary
+from nearer.models.pointing.rungs import RUNGS, tower_of
 from nearer.models.pointing.tower import PointingTower, TowerConfig
-from nearer.models.pointing.weights import load_pointing, prepared
+from nearer.models.pointing.weights import prepared
 from nearer.models.small_vla import SmallVLA, SmallVLAConfig, words_of
 from nearer.models.vlm.config import VLMConfig
 from nearer.protocols import Camera, Spaces
@@ -30,7 +31,7 @@ def new_model(
     """Return a model for robots of these spaces: what is pretrained of it, the rest untrained.
 
     Args:
-        name: mlp, small-vla, or the hub id or folder of a vision-language model.
+        name: mlp, small-vla or one of its rungs, or a vision-language model's hub id or folder.
         sizes: its settings.
         spaces: of the robot.
         instructions: of the demonstrations.
@@ -44,7 +45,8 @@ def new_model(
         if isinstance(sizes, MLPConfig):
             return MLP(sizes, spaces)
         if isinstance(sizes, SmallVLAConfig):
-            return SmallVLA(sizes, spaces, words_of(instructions), load_pointing())
+            tower = tower_of(RUNGS[name], seed)
+            return SmallVLA(sizes, spaces, words_of(instructions), tower)
         with _needs_transformers():
             from nearer.models.vlm.source import open_source, pretrained_vlm
         return pretrained_vlm(open_source(name), sizes, spaces)
