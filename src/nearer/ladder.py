@@ -2,7 +2,7 @@
 
 The built-in model three ways (`models/pointing/rungs.py`): multimodal, unimodal, scratch. As the
 paper does, the reward comes from each while the policy is always the multimodal one; and apart from
-that, the policy comes from each. The steps and the order of the data are the same for all three. The
+that, the policy comes from each. Steps and order of the data are the same for all three. The
 multimodal runs are those of the headline, in the same folder.
 """
 
