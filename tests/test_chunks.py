@@ -436,6 +436,7 @@ def test_an_arm_learns_relative_chunks(tmp_path: Path) -> None:
           run])  # fmt: skip
     main(["eval", "--checkpoint", run, "--env", ARM, "--episodes", "30", "--robots", "20",
           "--max-steps", "60", "--videos", "1"])  # fmt: skip
+    main(["sft", "--resume", "--relative", "--chunk", "3", "--out", run])  # what it is already
     info = document(Path(run) / "eval/eval_info.json")
     assert info["overall"]["pc_success"] > 70
     assert len(list((Path(run) / "eval/videos").glob("*.mp4"))) == 1

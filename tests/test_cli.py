@@ -11,7 +11,7 @@ from nearer.cli import main
 
 FLAGS = Path(__file__).parent / "data" / "cli_flags.txt"
 COMMANDS = ("collect", "sft", "improve", "eval", "report", "demo", "pretrain", "reproduce")
-SCREEN_LINES, SCREEN_COLUMNS = 65, 100  # a pipe gets three blank lines in place of boxes
+SCREEN_LINES, SCREEN_COLUMNS = 66, 100  # a pipe gets three blank lines in place of boxes
 UNITS = {
     "collect": {
         "--episodes": "demonstrations",
