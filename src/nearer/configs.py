@@ -110,9 +110,7 @@ class SFTConfig:
     mlp: MLPConfig = field(default_factory=MLPConfig)
     vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
     calibration: Calibration = field(default_factory=Calibration)
-    chunking: Annotated[Chunking, Flat] = field(
-        default_factory=Chunking
-    )
+    chunking: Annotated[Chunking, Flat] = field(default_factory=Chunking)
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
 
     def __post_init__(self) -> None:
