@@ -396,6 +396,9 @@ def test_both_stages_in_chunks_from_the_command_line(stage_one: Path, tmp_path: 
     main(["eval", "--checkpoint", str(practice), *env, *limits, "--episodes", "9"])
     main(["report", str(run), str(practice), "--out", str(tmp_path / "report.html")])
 
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("decides on chunks of 5 control steps") == 2
+
     stored = open_dataset(practice / "practice")
     assert (stored.info.fps, stored.columns["action"].shape[1]) == (2, 10)
     decisions = int((stored.episode_lengths - 1).sum())
@@ -436,6 +439,7 @@ def test_an_arm_learns_relative_chunks(tmp_path: Path) -> None:
           run])  # fmt: skip
     main(["eval", "--checkpoint", run, "--env", ARM, "--episodes", "30", "--robots", "20",
           "--max-steps", "60", "--videos", "1"])  # fmt: skip
+    main(["sft", "--resume", "--relative", "--chunk", "3", "--out", run])  # what it is already
     info = document(Path(run) / "eval/eval_info.json")
     assert info["overall"]["pc_success"] > 70
     assert len(list((Path(run) / "eval/videos").glob("*.mp4"))) == 1

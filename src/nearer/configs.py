@@ -134,9 +134,7 @@ class SFTConfig:
     vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
     vlm: VLMConfig = field(default_factory=VLMConfig)
     calibration: Calibration = field(default_factory=Calibration)
-    chunking: Annotated[Chunking, Flat, tyro.conf.FlagCreatePairsOff] = field(
-        default_factory=Chunking
-    )
+    chunking: Annotated[Chunking, Flat] = field(default_factory=Chunking)
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
 
     def __post_init__(self) -> None:

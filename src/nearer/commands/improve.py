@@ -95,7 +95,7 @@ def _threshold(config: ImproveConfig, chunking: Chunking) -> float:
         raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {advice}")
     if threshold > limit:
         raise ConfigError(
-            f"the calibrated threshold of {threshold} must be below the time limit of {limit} "
-            f"{chunking.unit}; raise --max-steps or pass --threshold"
+            f"the calibrated threshold of {threshold} {chunking.unit} must be below the time limit "
+            f"of {limit} {chunking.unit}; raise --max-steps or pass --threshold"
         )
     return threshold
