@@ -47,7 +47,7 @@ SUMMED = 2e-6
 LOST = "nearer: every process must live until the run ends"
 SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 96, 128),))
 TINY = [
-    *("--model", "mlp", "--mlp.hidden", "16", "--updates", "24", "--batch-size", "30"),
+    *("--model", "mlp", "--mlp.hidden", "16", "--updates", "16", "--batch-size", "30"),
     *("--validate-every", "8", "--warmup-updates", "4"),
 ]
 
@@ -58,7 +58,7 @@ class Job:
 
     Attributes:
         count: 1 for a process that torchrun did not start.
-        ends: name of what befalls the last process after update 13, if anything does.
+        ends: name of what befalls the last process after update 11, if anything does.
     """
 
     call: str
@@ -134,7 +134,7 @@ def _fork(job: Job, rank: int, port: int, file: Path) -> int:
             "TORCHELASTIC_USE_AGENT_STORE": "True",
         }
     if job.ends and rank == job.count - 1:
-        _end_after_13(globals()[job.ends])
+        _end_after_11(globals()[job.ends])
     code = 1
     try:
         globals()[job.call](*job.arguments)
@@ -149,11 +149,11 @@ def _fork(job: Job, rank: int, port: int, file: Path) -> int:
         os._exit(code)
 
 
-def _end_after_13(end: Callable[[], None]) -> None:
+def _end_after_11(end: Callable[[], None]) -> None:
     gradients = loop._gradients
 
     def ending(*arguments: Any) -> Any:
-        if arguments[-1] == 13:
+        if arguments[-1] == 11:
             end()
         return gradients(*arguments)
 
