@@ -10,7 +10,9 @@ import pytest
 from nearer.cli import main
 
 FLAGS = Path(__file__).parent / "data" / "cli_flags.txt"
-COMMANDS = ("collect", "sft", "improve", "eval", "report", "demo", "pretrain", "reproduce")
+COMMANDS = (
+    "collect", "sft", "improve", "eval", "report", "demo", "pretrain", "reproduce", "calibrate",
+)  # fmt: skip
 PAGES = (*COMMANDS, "sft --model mlp", "sft --model user/name")
 """Commands, and with a model that has settings of its own."""
 SCREEN_LINES, SCREEN_COLUMNS = 64, 100  # a pipe gets three blank lines in place of boxes
@@ -94,6 +96,14 @@ UNITS = {
         "--demonstrations": "of the whole data set",
         "--shares": "percent",
         "--episodes": "test starts",
+    },
+    "calibrate": {
+        "--rollouts": "episodes",
+        "--rollout-steps": "control steps",
+        "--episodes": "of each data set",
+        "--min-precision": "share",
+        "--rival-updates": "gradient updates",
+        "--rival-seeds": "so many times",
     },
 }
 """What the help of each flag that takes a number must say."""

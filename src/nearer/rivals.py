@@ -102,9 +102,9 @@ class Network(nn.Module):
     def __init__(self, words: int, width: int, answers: int) -> None:
         super().__init__()
         self.words = words
-        self.embed = nn.Linear(words, _WORD_WIDTH, bias=False)
+        self.embed = nn.Linear(words, _WORD_WIDTH, bias=False) if words else None
         self.trunk = nn.Sequential(
-            nn.Linear(width - words + _WORD_WIDTH, _HIDDEN),
+            nn.Linear(width - words + (_WORD_WIDTH if words else 0), _HIDDEN),
             nn.ReLU(),
             nn.Dropout(_DROPOUT),
             nn.Linear(_HIDDEN, _HIDDEN),
@@ -117,9 +117,10 @@ class Network(nn.Module):
         self, questions: Float[Tensor, "samples width"]
     ) -> Float[Tensor, "samples answers"]:
         """Return the answers to a batch of questions."""
-        facts = questions[:, : questions.shape[1] - self.words]
-        said = self.embed(questions[:, questions.shape[1] - self.words :])
-        return self.trunk(torch.cat([facts, said], dim=1))
+        if self.embed is None:
+            return self.trunk(questions)
+        facts, said = questions.split([questions.shape[1] - self.words, self.words], dim=1)
+        return self.trunk(torch.cat([facts, self.embed(said)], dim=1))
 
 
 Loss = Callable[[Network, Lessons, Int64[Tensor, "rows"], np.random.Generator], Tensor]

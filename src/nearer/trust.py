@@ -8,7 +8,7 @@ The true steps left of an observation are counted to the first fulfilled one aft
 known of them in an episode that was never fulfilled, and after fulfilment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -348,8 +348,10 @@ def area_under_curve(
 
 def precision_gap(
     first: Sequence[Array], second: Sequence[Array], evidence: Evidence, rng: np.random.Generator
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Return by how much one number's average precision is above another's, episodes resampled.
+
+    None where nothing is fulfilled, so that there is nothing to find.
 
     Args:
         first: its distances, a row a training seed.
@@ -357,6 +359,9 @@ def precision_gap(
         evidence: labels; whole episodes are drawn with replacement for the 95 % interval.
         rng: draws them.
     """
+
+    if not evidence.fulfilled.any():
+        return None
 
     def gap(weight: Array | None) -> float:
         means = [
@@ -371,12 +376,12 @@ def precision_gap(
     return {"mean": gap(None), "ci95": np.quantile(gaps, [0.025, 0.975]).tolist()}
 
 
-def precision_of(counts: dict[str, Any]) -> Rate:
+def precision_of(counts: Mapping[str, Any]) -> Rate:
     """Return the precision that counts of `judged` or `summary` say."""
     return Rate(successes=int(counts["right"]), total=int(counts["fired"]))
 
 
-def recall_of(counts: dict[str, Any]) -> Rate:
+def recall_of(counts: Mapping[str, Any]) -> Rate:
     """Return the recall that counts of `judged` or `summary` say."""
     return Rate(successes=int(counts["right"]), total=int(counts["fulfilled"]))
 

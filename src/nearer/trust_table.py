@@ -150,8 +150,8 @@ def _compared(rival: str, one: Mapping[str, Any]) -> list[str]:
         gap,
         _mean(seeds, _RANK),
         _mean(seeds, _AUC),
-        _pooled([precision_of(dict(row)) for row in seeds]),
-        _pooled([recall_of(dict(row)) for row in seeds]),
+        _pooled([precision_of(row) for row in seeds]),
+        _pooled([recall_of(row) for row in seeds]),
     ]
 
 

@@ -259,5 +259,6 @@ def _compared(
         rows[rival] = {"seeds": [judged(one, evidence, config.min_precision) for one in per_seed]}
         if rival != STEPS_TO_GO:
             draw = generator(Purpose.RIVALS, config.seed)
-            rows[rival]["gap"] = precision_gap(said[STEPS_TO_GO], per_seed, evidence, draw)
+            gap = precision_gap(said[STEPS_TO_GO], per_seed, evidence, draw)
+            rows[rival] |= {"gap": gap} if gap else {}
     return rows

@@ -5,7 +5,7 @@ nothing better is known, the detector's own verdicts: every source says which.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -130,17 +130,17 @@ def taught_of(checkpoint: Path, demonstrations: str | None) -> Taught | str:
     if header.get("command") != "sft":
         return "the checkpoint is of no run of nearer sft, so its demonstrations are not known"
     try:
-        config = header["config"]
-        share, seed = float(config["share"]), int(config["training"]["seed"])
-        held_out_share = float(config["training"]["held_out_share"])
-        named, revision = str(config["data"]), config["revision"]
+        config: Mapping[str, Any] = header["config"]
+        training: Mapping[str, Any] = config["training"]
+        share, seed = float(config["share"]), int(training["seed"])
+        held_out_share, named = float(training["held_out_share"]), str(config["data"])
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{run}/run.json must say what the run was trained on, got no {error}; use a run of "
             "this version of nearer"
         ) from error
     try:
-        dataset = open_dataset(resolve_dataset(demonstrations or named, revision))
+        dataset = open_dataset(resolve_dataset(demonstrations or named, config.get("revision")))
     except DatasetError as error:
         if demonstrations:
             raise
@@ -151,12 +151,17 @@ def taught_of(checkpoint: Path, demonstrations: str | None) -> Taught | str:
             f"{dataset.root} must be the data set that {run} was trained on, got another; name it "
             "with --demonstrations"
         )
-    drawn = draw_share(len(dataset.episode_lengths), share, seed)
+    return _split(dataset, share, held_out_share, seed)
+
+
+def _split(dataset: Dataset, share: float, held_out_share: float, seed: int) -> Taught:
+    """Return what was trained on and what was not, drawn as nearer sft draws it."""
+    total = len(dataset.episode_lengths)
+    drawn = draw_share(total, share, seed)
     train, held_out = split_episodes(len(drawn), held_out_share, seed)
-    rest = np.setdiff1d(np.arange(len(dataset.episode_lengths)), drawn)
-    return Taught(
-        dataset=dataset, train=drawn[train], unseen=rest if len(rest) else drawn[held_out]
-    )
+    rest = np.setdiff1d(np.arange(total), drawn)
+    unseen = rest if len(rest) else drawn[held_out]
+    return Taught(dataset=dataset, train=drawn[train], unseen=unseen)
 
 
 def things_of(instruction: str) -> tuple[str, ...] | None:

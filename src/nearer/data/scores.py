@@ -87,7 +87,7 @@ def _array(path: Path) -> Array | None:
 
 def _columns(path: Path) -> dict[str, Array] | None:
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as found:
             return {key: found[key] for key in found.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
         return None

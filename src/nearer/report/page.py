@@ -3,6 +3,7 @@
 read.py        run folders -> values
 headline.py    success before and after     sections.py    the evidence
 gallery.py     rollouts, drawn (paths.py)   films.py       rollouts, filmed
+trusted.py     what nearer calibrate found
 wordings.py    what was asked for           curves.py, calibrated.py    figures
 records.py     cost, config
 html.py        escaped markup               draw.py    figures as inline SVG
@@ -20,6 +21,7 @@ from nearer.report.html import NOTHING, Html, join, paragraph, raw, tag, text
 from nearer.report.read import Report, RunFacts, number, read_report
 from nearer.report.records import config_section, cost
 from nearer.report.sections import detector, distributions, learning, losses, steps_to_go
+from nearer.report.trusted import trust
 from nearer.report.wordings import asked_for
 
 _STYLE = Path(__file__).with_name("report.css")
@@ -30,6 +32,7 @@ _CONTENTS = {
     "losses": "Stage 1",
     "steps-to-go": "Steps-to-go",
     "detector": "Detector",
+    "trust": "Trust",
     "distributions": "Distributions",
     "cost": "Cost",
     "config": "Config",
@@ -76,6 +79,7 @@ def render(report: Report) -> Html:
         losses(report),
         steps_to_go(report),
         detector(report),
+        trust(report),
         distributions(report),
         cost(report),
         config_section(report),
