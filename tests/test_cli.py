@@ -10,7 +10,8 @@ import pytest
 from nearer.cli import main
 
 FLAGS = Path(__file__).parent / "data" / "cli_flags.txt"
-COMMANDS = ("collect", "sft", "improve", "eval", "report", "demo", "pretrain", "reproduce")
+COMMANDS = ("collect", "sft", "improve", "eval", "report", "demo", "pretrain", "reproduce",
+            "export", "card", "push")  # fmt: skip
 SCREEN_LINES, SCREEN_COLUMNS = 64, 100  # a pipe gets three blank lines in place of boxes
 UNITS = {
     "collect": {
@@ -78,6 +79,9 @@ UNITS = {
         "--shares": "percent",
         "--episodes": "test starts",
     },
+    "export": {"--episodes": "rows"},
+    "card": {},
+    "push": {},
 }
 """What the help of each flag that takes a number must say."""
 

@@ -20,6 +20,7 @@ from nearer.commands import (
     run_sft,
     saved_config,
 )
+from nearer.commands.export import ExportConfig, run_export
 from nearer.commands.push import CardConfig, PushConfig, run_card, run_push
 from nearer.configs import (
     CollectConfig,
@@ -54,6 +55,7 @@ Command = (
     | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
     | Annotated[PretrainConfig, tyro.conf.subcommand("pretrain")]
     | Annotated[ReproduceConfig, tyro.conf.subcommand("reproduce")]
+    | Annotated[ExportConfig, tyro.conf.subcommand("export")]
     | Annotated[CardConfig, tyro.conf.subcommand("card")]
     | Annotated[PushConfig, tyro.conf.subcommand("push")]
 )
@@ -142,6 +144,8 @@ def run(config: Any, console: Console) -> None:
             with live(console) as watch:
                 measured = reproduce(config, watch)
             console.print(headline_table(measured), soft_wrap=True, highlight=False)
+        case ExportConfig():
+            _export(config, console)
         case CardConfig():
             card = run_card(config)
             print(f"card: {config.out}" if config.out else card)
@@ -195,6 +199,18 @@ def _eval(config: EvalConfig, console: Console) -> None:
             f"{paired.losses} by the other alone (p = {paired.p_value:.2g}); "
             f"{paired.steps_saved:.1f} [{low:.1f}, {high:.1f}] steps saved"
         )
+
+
+def _export(config: ExportConfig, console: Console) -> None:
+    with live(console) as watch:
+        done = run_export(config, watch)
+    console.print(
+        f"{done.episodes} episodes, {done.judged} with steps-to-go: {done.out}; see them with "
+        f"rerun {done.out}",
+        soft_wrap=True,
+    )
+    if not done.judged:
+        console.print("nothing says how many steps were left; pass --model RUN for that")
 
 
 def _demo(config: DemoConfig, console: Console) -> None:
