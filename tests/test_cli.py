@@ -12,6 +12,7 @@ from nearer.cli import main
 FLAGS = Path(__file__).parent / "data" / "cli_flags.txt"
 COMMANDS = (
     "collect", "sft", "improve", "eval", "report", "demo", "pretrain", "reproduce", "calibrate",
+    "export", "card", "push",
 )  # fmt: skip
 PAGES = (*COMMANDS, "sft --model mlp", "sft --model user/name")
 """Commands, and with a model that has settings of its own."""
@@ -105,6 +106,9 @@ UNITS = {
         "--rival-updates": "gradient updates",
         "--rival-seeds": "so many times",
     },
+    "export": {"--episodes": "rows"},
+    "card": {},
+    "push": {},
 }
 """What the help of each flag that takes a number must say."""
 

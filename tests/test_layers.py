@@ -22,7 +22,7 @@ LAYERS = (
     ("sft", "improve", "rivals"),
     ("audit",),
     ("evaluate", "envs", "models", "data", "fleet", "testing", "replay"),
-    ("configs", "report", "pretrained", "published"),
+    ("configs", "report", "pretrained", "published", "recording"),
     ("card",),
     ("commands", "recipes"),
     ("demo", "display", "reproduce"),

@@ -23,6 +23,7 @@ from nearer.commands import (
     saved_config,
 )
 from nearer.commands.calibrate import CalibrateConfig, run_calibrate
+from nearer.commands.export import ExportConfig, run_export
 from nearer.commands.push import CardConfig, PushConfig, run_card, run_push
 from nearer.configs import (
     MODEL_SETTINGS,
@@ -63,6 +64,7 @@ Command = (
     | Annotated[PretrainConfig, tyro.conf.subcommand("pretrain")]
     | Annotated[ReproduceConfig, tyro.conf.subcommand("reproduce")]
     | Annotated[CalibrateConfig, tyro.conf.subcommand("calibrate")]
+    | Annotated[ExportConfig, tyro.conf.subcommand("export")]
     | Annotated[CardConfig, tyro.conf.subcommand("card")]
     | Annotated[PushConfig, tyro.conf.subcommand("push")]
 )
@@ -184,6 +186,8 @@ def run(config: Any, console: Console) -> None:
             console.print(made, soft_wrap=True, highlight=False)
         case CalibrateConfig():
             _calibrate(config, console)
+        case ExportConfig():
+            _export(config, console)
         case CardConfig():
             card = run_card(config)
             print(f"card: {config.out}" if config.out else card)
@@ -244,6 +248,18 @@ def _calibrate(config: CalibrateConfig, console: Console) -> None:
         document = run_calibrate(config, watch)
     console.print(trust_table(document), soft_wrap=True, highlight=False, markup=False)
     console.print(f"all of it: {config.folder}", soft_wrap=True)
+
+
+def _export(config: ExportConfig, console: Console) -> None:
+    with live(console) as watch:
+        done = run_export(config, watch)
+    console.print(
+        f"{done.episodes} episodes, {done.judged} with steps-to-go: {done.out}; see them with "
+        f"rerun {done.out}",
+        soft_wrap=True,
+    )
+    if not done.judged:
+        console.print("nothing says how many steps were left; pass --model RUN for that")
 
 
 def _demo(config: DemoConfig, console: Console) -> None:

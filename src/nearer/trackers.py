@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from queue import Full, Queue
 from threading import Thread
@@ -59,11 +58,7 @@ def check_trackers(names: Sequence[str]) -> None:
                 f"--track must name trackers of tensorboard, {', '.join(_OPEN)}, got {name!r}; "
                 "leave it out for tensorboard"
             )
-        if find_spec(name) is None:
-            raise ConfigError(
-                f"--track {name} must have the package {name}, got none; run pip install "
-                f"'nearer[{name}]'"
-            )
+        _module(name)
         if name == "wandb" and not _has_wandb_account():
             raise ConfigError(
                 "--track wandb must have an account, got no key; run wandb login, or set "
@@ -239,4 +234,10 @@ def _has_wandb_account() -> bool:
 
 def _module(name: str) -> Any:
     """Import an extra, which takes a second or two, only when it is asked for."""
-    return cast(Any, import_module(name))
+    try:
+        return cast(Any, import_module(name))
+    except ImportError as error:
+        raise ConfigError(
+            f"--track {name} must have the package {name}, got: {error}; run pip install "
+            f"'nearer[{name}]'"
+        ) from error
