@@ -22,6 +22,7 @@ from nearer.commands import (
     run_sft,
     saved_config,
 )
+from nearer.commands.serve import ServeConfig, run_serve
 from nearer.configs import (
     MODEL_SETTINGS,
     CollectConfig,
@@ -58,6 +59,7 @@ Command = (
     | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
     | Annotated[PretrainConfig, tyro.conf.subcommand("pretrain")]
     | Annotated[ReproduceConfig, tyro.conf.subcommand("reproduce")]
+    | Annotated[ServeConfig, tyro.conf.subcommand("serve")]
 )
 
 
@@ -171,6 +173,8 @@ def run(config: Any, console: Console) -> None:
             with live(console) as watch:
                 measured = reproduce(config, watch)
             console.print(headline_table(measured), soft_wrap=True, highlight=False)
+        case ServeConfig():
+            run_serve(config, lambda line: console.print(line, soft_wrap=True, markup=False))
         case _:
             raise AssertionError(f"no command for {type(config).__name__}")
 

@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     SFT_DROPOUT = 12
     SFT_CANDIDATES = 13
     PRACTICE_BASELINE = 14
+    SERVING = 15
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:
