@@ -95,7 +95,8 @@ class PolicyServer:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._loop.add_signal_handler(number, self._stopped.set)
+                if signal.getsignal(number) != signal.SIG_IGN:  # a shell may have told us so
+                    self._loop.add_signal_handler(number, self._stopped.set)
         try:
             server = await serve(
                 self._connection,
@@ -126,7 +127,7 @@ class PolicyServer:
             return None
         given = request.headers.get_all("Authorization")
         wanted = f"Api-Key {self._token}".encode()
-        if len(given) == 1 and hmac.compare_digest(given[0].encode(), wanted):
+        if len(given) == 1 and hmac.compare_digest(given[0].encode(errors="replace"), wanted):
             return None
         return connection.respond(
             HTTPStatus.UNAUTHORIZED,
