@@ -25,6 +25,7 @@ from nearer.commands import (
 from nearer.commands.calibrate import CalibrateConfig, run_calibrate
 from nearer.commands.export import ExportConfig, run_export
 from nearer.commands.push import CardConfig, PushConfig, run_card, run_push
+from nearer.commands.serve import ServeConfig, run_serve
 from nearer.configs import (
     MODEL_SETTINGS,
     CollectConfig,
@@ -67,6 +68,7 @@ Command = (
     | Annotated[ExportConfig, tyro.conf.subcommand("export")]
     | Annotated[CardConfig, tyro.conf.subcommand("card")]
     | Annotated[PushConfig, tyro.conf.subcommand("push")]
+    | Annotated[ServeConfig, tyro.conf.subcommand("serve")]
 )
 
 
@@ -193,6 +195,8 @@ def run(config: Any, console: Console) -> None:
             print(f"card: {config.out}" if config.out else card)
         case PushConfig():
             console.print(f"uploaded: {run_push(config)}", soft_wrap=True)
+        case ServeConfig():
+            run_serve(config, lambda line: console.print(line, soft_wrap=True, markup=False))
         case _:
             raise AssertionError(f"no command for {type(config).__name__}")
 

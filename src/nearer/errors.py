@@ -5,6 +5,7 @@
     ├── DatasetError            a data set that cannot be read or written as it stands
     ├── CheckpointError         weights that do not load, or do not fit what they are asked to do
     ├── EnvError                an environment that is unknown or does not fit the policy
+    ├── MessageError            what a client sent that the server cannot answer
     ├── Interrupted             Ctrl-C, after everything in flight has been written
     └── ToldElsewhere           another process of the same run has said why; this one is silent
 
@@ -32,6 +33,10 @@ class CheckpointError(NearerError, ValueError):
 
 class EnvError(NearerError):
     """An environment is unknown or does not fit the policy."""
+
+
+class MessageError(NearerError):
+    """A client of `nearer serve` sent what cannot be answered; the client reads the sentence."""
 
 
 class Interrupted(NearerError):
