@@ -22,11 +22,13 @@ LAYERS = (
     ("sft", "improve", "rivals"),
     ("audit",),
     ("evaluate", "envs", "models", "data", "fleet", "testing", "replay"),
+    ("serving",),
     ("configs", "report", "pretrained", "published", "recording"),
     ("card",),
     ("commands", "recipes"),
     ("demo", "display", "reproduce"),
     ("ladder",),
+    ("outcomes",),
     ("cli", "__main__"),
 )
 TRUTH_READERS = {

@@ -15,17 +15,12 @@ import tyro
 from rich.console import Console
 
 from nearer.commands import (
-    collect_demonstrations,
-    read_evaluation,
-    run_eval,
-    run_improve,
-    run_sft,
     saved_config,
 )
-from nearer.commands.calibrate import CalibrateConfig, run_calibrate
-from nearer.commands.export import ExportConfig, run_export
-from nearer.commands.push import CardConfig, PushConfig, run_card, run_push
-from nearer.commands.serve import ServeConfig, run_serve
+from nearer.commands.calibrate import CalibrateConfig
+from nearer.commands.export import ExportConfig
+from nearer.commands.push import CardConfig, PushConfig
+from nearer.commands.serve import ServeConfig
 from nearer.configs import (
     MODEL_SETTINGS,
     CollectConfig,
@@ -39,19 +34,12 @@ from nearer.configs import (
     check_same,
     settings_of,
 )
-from nearer.demo import run_demo
-from nearer.display import live
 from nearer.errors import ConfigError, Interrupted, NearerError, ToldElsewhere
-from nearer.evaluate import check_paired, compare
-from nearer.ladder import pretraining_table, reproduce_pretraining
-from nearer.models.pointing.pretrain import PretrainConfig, pretrain
+from nearer.models.pointing.pretrain import PretrainConfig
+from nearer.outcomes import OUTCOMES
 from nearer.processes import check_alone, first_tells, follows, started_as
-from nearer.recipes.point_mass import point_mass
-from nearer.recipes.tabletop import tabletop
-from nearer.reproduce import ReproduceConfig, headline_table, reproduce
-from nearer.trust_table import trust_table
+from nearer.reproduce import ReproduceConfig
 
-_RECIPES = {"tabletop": tabletop, "point-mass": point_mass}
 _cli = cast(Any, tyro.cli)
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
@@ -81,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             config = parse(sys.argv[1:] if arguments is None else arguments)
             if not isinstance(config, SFTConfig):
                 check_alone()
-        run(config, console)
+        OUTCOMES[type(config)](config, console)
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)
     except ToldElsewhere:
@@ -154,124 +142,6 @@ def _what_next(config: Any) -> str:
         command = started_as(config.training.processes) if sft else "nearer improve"
         return f"continue with {command} --resume --out {config.out}"
     return "what was finished is written, run the command again for the rest"
-
-
-def run(config: Any, console: Console) -> None:
-    """Run the command that a config belongs to."""
-    match config:
-        case CollectConfig():
-            _collect(config, console)
-        case SFTConfig():
-            _sft(config, console)
-        case ImproveConfig():
-            _improve(config, console)
-        case EvalConfig():
-            _eval(config, console)
-        case ReportConfig():
-            from nearer.report.page import write_report  # matplotlib takes its time to import
-
-            out = config.out or config.runs[-1].parent / "report.html"
-            console.print(f"report: {write_report(config.runs, out)}")
-        case DemoConfig():
-            _demo(config, console)
-        case PretrainConfig():
-            with live(console) as watch:
-                pretrained = pretrain(config, watch)
-            console.print(f"the sight is in {pretrained}", soft_wrap=True)
-        case ReproduceConfig():
-            with live(console) as watch:
-                made = (
-                    headline_table(reproduce(config, watch))
-                    if config.which == "headline"
-                    else pretraining_table(reproduce_pretraining(config, watch))
-                )
-            console.print(made, soft_wrap=True, highlight=False)
-        case CalibrateConfig():
-            _calibrate(config, console)
-        case ExportConfig():
-            _export(config, console)
-        case CardConfig():
-            card = run_card(config)
-            print(f"card: {config.out}" if config.out else card)
-        case PushConfig():
-            console.print(f"uploaded: {run_push(config)}", soft_wrap=True)
-        case ServeConfig():
-            run_serve(config, lambda line: console.print(line, soft_wrap=True, markup=False))
-        case _:
-            raise AssertionError(f"no command for {type(config).__name__}")
-
-
-def _collect(config: CollectConfig, console: Console) -> None:
-    with live(console) as watch:
-        kept = collect_demonstrations(config, watch)
-    console.print(f"{kept} demonstrations of {config.episodes} tried: {config.out}")
-
-
-def _sft(config: SFTConfig, console: Console) -> None:
-    with live(console) as watch:
-        out = run_sft(config, watch)
-    console.print(
-        f"Stage 1 is done: {out}; next: nearer improve --run {out} --env ID", soft_wrap=True
-    )
-
-
-def _improve(config: ImproveConfig, console: Console) -> None:
-    with live(console) as watch:
-        out = run_improve(config, watch)
-    console.print(
-        f"Stage 2 is done: {out}; next: nearer eval --checkpoint {out} --env ID", soft_wrap=True
-    )
-
-
-def _eval(config: EvalConfig, console: Console) -> None:
-    against = None
-    if config.against is not None:
-        against = read_evaluation(config.against, config.env)
-        check_paired(against, config.seed, config.episodes, config.max_steps)
-    with live(console) as watch:
-        evaluation = run_eval(config, watch)
-    console.print(f"success {evaluation.success}, {evaluation.mean_length:.1f} steps")
-    if evaluation.actions_outside:
-        console.print(
-            f"{evaluation.actions_outside:,} actions were beyond the limits of {config.env}, which "
-            "clips or refuses such",
-            soft_wrap=True,
-        )
-    if against is not None:
-        paired = compare(against, evaluation)
-        low, high = paired.steps_saved_ci95
-        console.print(
-            f"paired with {config.against}: {paired.wins} starts solved by this policy alone, "
-            f"{paired.losses} by the other alone (p = {paired.p_value:.2g}); "
-            f"{paired.steps_saved:.1f} [{low:.1f}, {high:.1f}] steps saved"
-        )
-
-
-def _calibrate(config: CalibrateConfig, console: Console) -> None:
-    with live(console) as watch:
-        document = run_calibrate(config, watch)
-    console.print(trust_table(document), soft_wrap=True, highlight=False, markup=False)
-    console.print(f"all of it: {config.folder}", soft_wrap=True)
-
-
-def _export(config: ExportConfig, console: Console) -> None:
-    with live(console) as watch:
-        done = run_export(config, watch)
-    console.print(
-        f"{done.episodes} episodes, {done.judged} with steps-to-go: {done.out}; see them with "
-        f"rerun {done.out}",
-        soft_wrap=True,
-    )
-    if not done.judged:
-        console.print("nothing says how many steps were left; pass --model RUN for that")
-
-
-def _demo(config: DemoConfig, console: Console) -> None:
-    recipe = _RECIPES[config.which](config.out, config.seed, config.episodes, config.quick)
-    with live(console) as watch:
-        result = run_demo(recipe, watch)
-    for line in result.lines():
-        console.print(line, soft_wrap=True, highlight=False)
 
 
 Placed = TypeVar("Placed", SFTConfig, ImproveConfig, DemoConfig)
