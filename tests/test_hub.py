@@ -289,6 +289,20 @@ def test_data_of_the_hub_and_a_base_model_are_named(run: Path) -> None:
     assert data.base_model == "lab/base-vlm"
 
 
+def test_a_model_of_others_weights_in_chunks_says_so(run: Path) -> None:
+    def change(described: Any) -> None:
+        described["model"] = "vlm"
+        described["spaces"]["chunking"] = {"chunk": 5, "relative": False}
+
+    edit(run / "checkpoints/policy/pretrained_model/config.json", change)
+    card = model_card(read_published(run), NAME)
+    assert ModelCard(card).data.license is None
+    assert "Licence: that of the pretrained model" in card
+    assert "pip install 'nearer[vlm]'" in card
+    assert "chunks of 5 steps to go or fewer" in card
+    assert ModelCard(model_card(read_published(run), NAME, "gemma")).data.license == "gemma"
+
+
 def test_nothing_from_outside_becomes_markup(run: Path) -> None:
     main(["eval", "--checkpoint", str(run), "--env", ENV_ID, "--episodes", "4"])
     edit(run / "run.json", lambda header: header["config"].update(data=HOSTILE, model=HOSTILE))

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from nearer.evaluate import Evaluation
 from nearer.intervals import Rate
-from nearer.published import Calibrated, Detected, Practised, Published, Trained, hub_id
+from nearer.published import Detected, Practised, Published, Trained, hub_id
 
 PAPER = "https://arxiv.org/abs/2509.15155"
 _LONGEST = 120  # characters of a text from outside
@@ -31,12 +31,14 @@ def model_card(published: Published, name: str, licence: str | None = None) -> s
         licence: of the weights, as the hub writes it, such as apache-2.0; None: apache-2.0 for a
             built-in model, and left open for one that started from another one's weights.
     """
+    if licence is None and published.kind != "vlm":
+        licence = "apache-2.0"
     parts = [
         f"---\n{_header(published, name, licence)}\n---\n",
         f"# {name}\n",
-        _what(published),
+        _what(published, licence),
         _numbers(published),
-        _detector(published.calibrated, published.reward is not None),
+        _detector(published),
         _data(published.trained),
         _practice(published.practised),
         _loading(published, name),
@@ -57,8 +59,6 @@ def plain(value: object) -> str:
 def _header(published: Published, name: str, licence: str | None) -> str:
     trained = published.trained
     base = trained.base if trained else None
-    if licence is None and published.kind != "vlm":
-        licence = "apache-2.0"
     data = hub_id(trained.data) if trained else None
     header = ModelCardData(
         license=licence,
@@ -89,10 +89,12 @@ def _results(evaluated: Evaluation | None, env: str) -> list[EvalResult] | None:
     return [result]
 
 
-def _what(published: Published) -> str:
+def _what(published: Published, licence: str | None) -> str:
     trained, stage = published.trained, 2 if published.practised else 1
-    base = plain(trained.base) if trained and trained.base else None
-    model = plain(published.kind) + (f" from {base}" if base else "")
+    model = plain(published.kind)
+    if trained and trained.base:
+        model += f" from {plain(trained.base)}"
+    rights = "" if licence else " Licence: that of the pretrained model it started from."
     how = "fine-tuned on demonstrations" + (", then practised" if stage == 2 else "")
     return _paragraph(
         f"A robot policy of nearer, {how} (Stage {stage} of "
@@ -100,7 +102,7 @@ def _what(published: Published) -> str:
         "control steps are left until an instruction is done; that is its reward and its success "
         "detector.",
         f"Model {model}, {published.num_weights:,} weights. In: {plain(published.inputs)}. "
-        f"Trained with nearer {plain(published.version)}, seed {published.seed}, one run.",
+        f"Trained with nearer {plain(published.version)}, seed {published.seed}, one run.{rights}",
     )
 
 
@@ -132,8 +134,9 @@ def _task_row(evaluated: Evaluation, task: str) -> tuple[str, str, str]:
     return plain(task), str(rate), f"{sum(one.num_steps for one in ours) / len(ours):.1f}"
 
 
-def _detector(calibrated: Calibrated | None, has_reward: bool) -> str:
-    where = "`reward/`" if has_reward else "not uploaded with this policy"
+def _detector(published: Published) -> str:
+    calibrated = published.calibrated
+    where = "`reward/`" if published.reward is not None else "not uploaded with this policy"
     if calibrated is None:
         return _section("Success detector", f"Not calibrated. The frozen reward is {where}.")
     rows = [
@@ -147,7 +150,7 @@ def _detector(calibrated: Calibrated | None, has_reward: bool) -> str:
     ]
     head = _paragraph(
         f"The frozen reward ({where}) calls an instruction done at {calibrated.threshold_steps:g} "
-        "steps to go or fewer. On labelled episodes, those among them that it was chosen on:"
+        f"{published.unit} to go or fewer. On labelled episodes, those it was chosen on among them:"
     )
     names = ("labelled episodes", "precision [95 %] (n fired)", "recall", "episodes")
     return _section("Success detector", head + "\n" + _table(names, rows))
@@ -206,10 +209,10 @@ policy = from_pretrained("{name}")
 
 
 def _limits(published: Published) -> str:
-    seen = plain(published.evaluated_env) if published.evaluated_env else "no env at all"
+    seen = f"in {plain(published.evaluated_env)} alone" if published.evaluated_env else "nowhere"
     lines = [
-        f"Measured in {seen}; of other robots, cameras and instructions nothing is known.",
-        "Steps to go count control steps: another control rate changes their meaning.",
+        f"Measured {seen}; of other robots, cameras and instructions nothing is known.",
+        f"Steps to go count {published.unit} of control: another rate changes their meaning.",
         "The detector makes mistakes, see above; a policy that practises on learns from them too.",
         "It knows nothing of safety: keep limits of force, speed and space outside of the policy.",
     ]

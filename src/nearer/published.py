@@ -95,6 +95,7 @@ class Published:
         calibration: calibration.json that belongs to the reward; None: there is none.
         evaluation: eval_info.json; None: nobody has evaluated.
         inputs: state numbers, action numbers and cameras, for people.
+        unit: what steps-to-go counts: steps, or chunks of several.
         version: of nearer.
     """
 
@@ -104,6 +105,7 @@ class Published:
     evaluation: Path | None
     kind: str
     inputs: str
+    unit: str
     num_weights: int
     seed: int
     version: str
@@ -163,6 +165,7 @@ def _read(run: Path, header: Mapping[str, Any], info: Path, needs_info: bool) ->
         evaluation=info if evaluation else None,
         kind=str(described["model"]),
         inputs=_inputs(described["spaces"]),
+        unit=_unit(described["spaces"]),
         num_weights=_num_weights(policy / "model.safetensors"),
         seed=int(config["practice" if practises else "training"]["seed"]),
         version=f"{header['versions']['nearer']} ({str(header['git_revision'])[:12]})",
@@ -250,6 +253,11 @@ def _inputs(spaces: Mapping[str, Any]) -> str:
     numbers = int(spaces["agent_pos"]) + int(spaces["environment_state"])
     parts = [f"{numbers} numbers of state", *(f"camera {one}" for one in cameras), "instruction"]
     return f"{', '.join(parts)}; out: {int(spaces['action'])} numbers an action" + _rate(spaces)
+
+
+def _unit(spaces: Mapping[str, Any]) -> str:
+    chunk = int(spaces.get("chunking", {}).get("chunk", 1))
+    return "steps" if chunk == 1 else f"chunks of {chunk} steps"
 
 
 def _rate(spaces: Mapping[str, Any]) -> str:
