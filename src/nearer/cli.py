@@ -22,6 +22,7 @@ from nearer.commands import (
     run_sft,
     saved_config,
 )
+from nearer.commands.label import LabelConfig, run_label
 from nearer.commands.serve import ServeConfig, run_serve
 from nearer.configs import (
     MODEL_SETTINGS,
@@ -60,6 +61,7 @@ Command = (
     | Annotated[PretrainConfig, tyro.conf.subcommand("pretrain")]
     | Annotated[ReproduceConfig, tyro.conf.subcommand("reproduce")]
     | Annotated[ServeConfig, tyro.conf.subcommand("serve")]
+    | Annotated[LabelConfig, tyro.conf.subcommand("label")]
 )
 
 
@@ -173,6 +175,12 @@ def run(config: Any, console: Console) -> None:
             with live(console) as watch:
                 measured = reproduce(config, watch)
             console.print(headline_table(measured), soft_wrap=True, highlight=False)
+        case LabelConfig():
+            with live(console) as watch:
+                labelled = run_label(config, watch)
+            console.print(
+                "\n".join(labelled.lines()), soft_wrap=True, highlight=False, markup=False
+            )
         case ServeConfig():
             run_serve(config, lambda line: console.print(line, soft_wrap=True, markup=False))
         case _:
