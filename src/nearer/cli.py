@@ -19,6 +19,7 @@ from nearer.commands import (
 )
 from nearer.commands.calibrate import CalibrateConfig
 from nearer.commands.export import ExportConfig
+from nearer.commands.label import LabelConfig
 from nearer.commands.push import CardConfig, PushConfig
 from nearer.commands.serve import ServeConfig
 from nearer.configs import (
@@ -57,6 +58,7 @@ Command = (
     | Annotated[CardConfig, tyro.conf.subcommand("card")]
     | Annotated[PushConfig, tyro.conf.subcommand("push")]
     | Annotated[ServeConfig, tyro.conf.subcommand("serve")]
+    | Annotated[LabelConfig, tyro.conf.subcommand("label")]
 )
 
 

@@ -14,6 +14,7 @@ from nearer.commands import (
 )
 from nearer.commands.calibrate import CalibrateConfig, run_calibrate
 from nearer.commands.export import ExportConfig, run_export
+from nearer.commands.label import LabelConfig, run_label
 from nearer.commands.push import CardConfig, PushConfig, run_card, run_push
 from nearer.commands.serve import ServeConfig, run_serve
 from nearer.configs import (
@@ -145,6 +146,13 @@ def _serve(config: ServeConfig, console: Console) -> None:
     run_serve(config, lambda line: console.print(line, soft_wrap=True, markup=False))
 
 
+def _label(config: LabelConfig, console: Console) -> None:
+    with live(console) as watch:
+        labelled = run_label(config, watch)
+    for line in labelled.lines():
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
 OUTCOMES: Mapping[type, Callable[[Any, Console], None]] = {
     CollectConfig: _collect,
     SFTConfig: _sft,
@@ -159,5 +167,6 @@ OUTCOMES: Mapping[type, Callable[[Any, Console], None]] = {
     CardConfig: _card,
     PushConfig: _push,
     ServeConfig: _serve,
+    LabelConfig: _label,
 }
 """What runs a command, by the type of its config."""
