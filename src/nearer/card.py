@@ -19,7 +19,7 @@ _INSTRUCTIONS = 10  # of more, each has too few episodes to say anything
 _SETTINGS = 30
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~:@$=]|(?i:(?<=www))\.)")
 """What Markdown reads as more than text: marks, and what makes a link of an address."""
-_EXTRA = {"vlm": "[vlm]"}
+_EXTRA = {"vlm": "[vlm]", "dual-encoder": "[vlm]"}
 
 
 def model_card(published: Published, name: str, licence: str | None = None) -> str:
@@ -57,7 +57,7 @@ def plain(value: object) -> str:
 def _header(published: Published, name: str, licence: str | None) -> str:
     trained = published.trained
     base = trained.base if trained else None
-    if licence is None and published.kind != "vlm":
+    if licence is None and published.kind not in _EXTRA:
         licence = "apache-2.0"
     data = hub_id(trained.data) if trained else None
     header = ModelCardData(
