@@ -19,7 +19,7 @@ _INSTRUCTIONS = 10  # of more, each has too few episodes to say anything
 _SETTINGS = 30
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~:@$=]|(?i:(?<=www))\.)")
 """What Markdown reads as more than text: marks, and what makes a link of an address."""
-_EXTRA = {"vlm": "[vlm]"}
+_EXTRA = {"vlm": "[vlm]", "dual-encoder": "[vlm]"}
 
 
 def model_card(published: Published, name: str, licence: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""nearer label: any LeRobotDataset and a checkpoint -> steps-to-go and rewards beside its frames."""
+"""nearer label: a LeRobotDataset and a checkpoint -> steps-to-go and rewards beside its frames."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,8 +1,8 @@
 """A progress sidecar for a data set that is there already, whole or not at all.
 
-The writer keeps a progress file beside every data file, append by append (writer.py). A sidecar that
-is made afterwards is one file for all frames, where `read_progress` finds it: one rename makes it
-appear. Its schema metadata say under `nearer`, as JSON, what made it.
+The writer keeps a progress file beside every data file, append by append (writer.py). A sidecar
+that is made afterwards is one file for all frames, where `read_progress` finds it: one rename makes
+it appear. Its schema metadata say under `nearer`, as JSON, what made it.
 """
 
 import json

@@ -31,7 +31,8 @@ def new_model(
     """Return a model for robots of these spaces: what is pretrained of it, the rest untrained.
 
     Args:
-        name: mlp, small-vla or one of its rungs, or a vision-language model's hub id or folder.
+        name: mlp, small-vla or one of its rungs, or the hub id or folder of a vision-language model
+            or dual encoder.
         sizes: its settings.
         spaces: of the robot.
         instructions: of the demonstrations.
@@ -48,8 +49,11 @@ def new_model(
             tower = tower_of(RUNGS[name], seed)
             return SmallVLA(sizes, spaces, words_of(instructions), tower)
         with _needs_transformers():
+            from nearer.models.vlm.dual_source import pretrained_dual
             from nearer.models.vlm.source import open_source, pretrained_vlm
-        return pretrained_vlm(open_source(name), sizes, spaces)
+        source = open_source(name)
+        pretrained = pretrained_dual if source.is_dual else pretrained_vlm
+        return pretrained(source, sizes, spaces)
 
 
 def build_model(config: Mapping[str, Any], folder: Path) -> FoundationModel:
@@ -63,10 +67,10 @@ def build_model(config: Mapping[str, Any], folder: Path) -> FoundationModel:
         CheckpointError: it describes none that this version knows.
     """
     kind = config.get("model")
-    if kind not in ("mlp", "small-vla", "vlm"):
+    if kind not in ("mlp", "small-vla", "vlm", "dual-encoder"):
         raise CheckpointError(
-            "config.json must describe a model of nearer's, mlp, small-vla or vlm, got "
-            f"{kind!r}; use a checkpoint that nearer sft wrote"
+            "config.json must describe a model of nearer's, mlp, small-vla, vlm or dual-encoder, "
+            f"got {kind!r}; use a checkpoint that nearer sft wrote"
         )
     spaces = _spaces(config["spaces"])
     if kind == "mlp":
@@ -75,6 +79,10 @@ def build_model(config: Mapping[str, Any], folder: Path) -> FoundationModel:
         with _needs_transformers():
             from nearer.models.vlm.source import saved_vlm
         return saved_vlm(config, spaces, folder)
+    if kind == "dual-encoder":
+        with _needs_transformers():
+            from nearer.models.vlm.dual_source import saved_dual
+        return saved_dual(config, spaces, folder)
     tower = PointingTower(TowerConfig(**config["tower"]), Vocabulary(config["vocabulary"]))
     tower.eyes.fold()  # as its weights were saved
     sizes = SmallVLAConfig(**config["sizes"])

@@ -245,8 +245,8 @@ class SmallVLA(FoundationModel):
         self.action_words = nn.EmbeddingBag(len(words), config.word_width)
         self.steps_words = nn.EmbeddingBag(len(words), config.word_width)
         width = self.geometry.num_facts + config.word_width
-        self.action_trunk = _two_layers(width, config.hidden, config.dropout)
-        self.steps_trunk = _two_layers(width, config.hidden, config.dropout)
+        self.action_trunk = two_layers(width, config.hidden, config.dropout)
+        self.steps_trunk = two_layers(width, config.hidden, config.dropout)
         self.action_head = ActionHead(config.hidden, spaces.action, self.tokens.count)
         self.steps_head = nn.Linear(config.hidden, config.num_bins)
         self.instruction_head: nn.Linear | None = None
@@ -354,7 +354,8 @@ def _points(inputs: Inputs) -> Float[Tensor, "samples things 2"]:
     return inputs.features.reshape(-1, NUM_SLOTS, _NUMBERS_A_POINT)[..., :2]
 
 
-def _two_layers(width_in: int, hidden: int, dropout: float) -> nn.Sequential:
+def two_layers(width_in: int, hidden: int, dropout: float) -> nn.Sequential:
+    """Return the trunk of a question."""
     return nn.Sequential(
         nn.Linear(width_in, hidden),
         nn.ReLU(),

@@ -83,3 +83,19 @@ def preparing_of(processor: Mapping[str, Any], height: int, width: int) -> Prepa
         scale=float(processor.get("rescale_factor", 1 / 255)),
         filter=_KNOWN[resample],
     )
+
+
+def check_prepared(
+    weights: Mapping[str, Tensor], prepared: Float[Tensor, "cameras settings"]
+) -> None:
+    """Compare how pictures were prepared for weights with how they are here.
+
+    Args:
+        weights: with the buffer `prepared`.
+        prepared: settings of every camera here.
+
+    Raises:
+        RuntimeError: they differ.
+    """
+    if not torch.equal(weights["prepared"].cpu(), prepared.cpu()):
+        raise RuntimeError("weights of pictures that were prepared in another way")

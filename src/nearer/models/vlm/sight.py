@@ -1,4 +1,4 @@
-"""How a vision-language model's pictures become features of a frame."""
+"""How the pictures of a pretrained model become features of a frame."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from nearer.protocols import Camera
 from nearer.shapes import Array
 
 if TYPE_CHECKING:
+    from nearer.models.vlm.dual import DualEncoder
     from nearer.models.vlm.vlm import VLM
 
 _AT_ONCE = 16  # frames; bounds the memory of a tower
@@ -32,9 +33,9 @@ def follow(
 
 @dataclass(frozen=True, slots=True)
 class TowerSight:
-    """A frozen tower: tokens of the language model, computed once a picture."""
+    """A frozen tower: what it makes of a picture, computed once."""
 
-    model: "VLM"
+    model: "VLM | DualEncoder"
 
     @property
     def identity(self) -> str:

@@ -1,4 +1,4 @@
-"""A hub id or a folder -> a pretrained vision-language model, or a sentence why it cannot serve."""
+"""A hub id or a folder -> a pretrained model that can serve, or a sentence why it cannot."""
 
 import json
 import math
@@ -25,6 +25,7 @@ from nearer.models.vlm.families import FAMILIES, Family, Network, family_of
 from nearer.models.vlm.memory import check_memory
 from nearer.models.vlm.pictures import Preparing, preparing_of
 from nearer.models.vlm.prompts import Prompts
+from nearer.models.vlm.towers import DUAL_ENCODERS
 from nearer.models.vlm.vlm import VLM
 from nearer.protocols import Spaces
 
@@ -52,6 +53,11 @@ class Source:
     config: Any
     processor: Mapping[str, Any]
 
+    @property
+    def is_dual(self) -> bool:
+        """Tell a dual encoder from a vision-language model."""
+        return self.config.model_type in DUAL_ENCODERS
+
 
 def open_source(name: str, revision: str | None = None) -> Source:
     """Return the source that a hub id or a folder means; nothing of its weights is read yet.
@@ -67,12 +73,13 @@ def open_source(name: str, revision: str | None = None) -> Source:
             "id, or a folder that save_pretrained wrote"
         )
     kind = document.get("model_type")
-    if kind not in FAMILIES:
+    if kind not in FAMILIES and kind not in DUAL_ENCODERS:
         sees = "vision_config" in document
         what = "reads pictures in a way that is not known here" if sees else "takes no pictures"
         raise ConfigError(
-            f"--model must be a vision-language model of a known family ({', '.join(FAMILIES)}), "
-            f"got {kind!r}, which {what}; choose for instance HuggingFaceTB/SmolVLM-256M-Instruct"
+            f"--model must be a vision-language model of a known family ({', '.join(FAMILIES)}) or "
+            f"a dual encoder ({', '.join(DUAL_ENCODERS)}), got {kind!r}, which {what}; choose for "
+            "instance HuggingFaceTB/SmolVLM-256M-Instruct or openai/clip-vit-base-patch32"
         )
     if not (folder / "tokenizer.json").is_file():
         raise ConfigError(
@@ -84,7 +91,7 @@ def open_source(name: str, revision: str | None = None) -> Source:
             f"{folder} must hold weights as *.safetensors, got none; pickled weights are never "
             "read, save the model again with save_pretrained"
         )
-    return Source(folder=folder, config=_config(document), processor=_processor(folder))
+    return Source(folder=folder, config=network_config(document), processor=_processor(folder))
 
 
 def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces) -> VLM:
@@ -96,18 +103,9 @@ def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces) -> VLM:
     """
     check_memory(num_parameters(source.folder), settings, source.folder)
     kept = _low(settings) if settings.adapt == "lora" else torch.float32
-    try:
-        with _quietly():
-            whole = cast(Any, AutoModelForImageTextToText).from_pretrained(
-                str(source.folder), dtype=kept, local_files_only=True, use_safetensors=True
-            )
-    except (OSError, RuntimeError, SafetensorError, KeyError) as error:
-        raise CheckpointError(
-            f"{source.folder} must hold whole weights of the model in config.json, got: "
-            f"{str(error).splitlines()[0]}; download it again"
-        ) from error
+    whole = read_network(AutoModelForImageTextToText, source.folder, kept)
     family = family_of(source.config)
-    prompts = _prompts(family, (source.folder / "tokenizer.json").read_text())
+    prompts = _prompts(family, read_tokenizer(source.folder))
     preparing = [
         preparing_of(source.processor, *family.size(settings.picture_px, source.processor, camera))
         for camera in spaces.cameras
@@ -118,23 +116,52 @@ def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces) -> VLM:
     return model.to(device_of(settings))
 
 
+def read_network(auto: Any, folder: Path, kept: torch.dtype) -> Network:
+    """Return a network of transformers with its weights.
+
+    Args:
+        auto: transformers' class that knows which network config.json means.
+        folder: of the pretrained model.
+        kept: what weights are kept in.
+
+    Raises:
+        CheckpointError: a file of weights is damaged, or some weights are in none.
+    """
+    try:
+        with _quietly():
+            network, told = auto.from_pretrained(
+                str(folder),
+                dtype=kept,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, RuntimeError, SafetensorError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder} must hold whole weights of the model in config.json, got: "
+            f"{str(error).splitlines()[0]}; download it again"
+        ) from error
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise CheckpointError(
+            f"{folder} must hold all weights of the model in config.json, got none for "
+            f"{missing[0]} and {len(missing) - 1} more; download it again"
+        )
+    return network
+
+
 def saved_vlm(config: Mapping[str, Any], spaces: Spaces, folder: Path) -> VLM:
     """Return the model that a checkpoint's config.json describes, without its weights.
 
     Raises:
         CheckpointError: its tokenizer is missing.
     """
-    tokenizer = folder / "tokenizer.json"
-    if not tokenizer.is_file():
-        raise CheckpointError(
-            f"{folder} must hold tokenizer.json beside config.json, got none; copy it again"
-        )
     settings = VLMConfig(**config["settings"])
-    described = _config(config["network"])
+    described = network_config(config["network"])
     family = family_of(described)
     network = _adapted(cast(Any, AutoModel).from_config(described), settings)
-    preparing = [Preparing(**_tuples(one)) for one in config["preparing"]]
-    prompts = _prompts(family, tokenizer.read_text())
+    preparing = [saved_preparing(one) for one in config["preparing"]]
+    prompts = _prompts(family, saved_tokenizer(folder))
     model = VLM(settings, spaces, network, family, prompts, preparing)
     return model.to(device_of(settings))
 
@@ -215,18 +242,47 @@ def _teach_answers(model: VLM, head: Float[Tensor, "vocabulary hidden"]) -> None
                 weight[row] = table[model.prompts.tokens(word)].mean(dim=0)
 
 
-def _prompts(family: Family, tokenizer: str) -> Prompts:
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Return the tokenizer of a folder.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    path = folder / "tokenizer.json"
     try:
-        read = Tokenizer.from_str(tokenizer)
+        return Tokenizer.from_str(path.read_text())
     except Exception as error:  # its package raises nothing narrower
         raise ConfigError(
-            f"tokenizer.json must be one that the package tokenizers wrote, got: {error}; save it "
-            "again with save_pretrained"
+            f"{path} must be one that the package tokenizers wrote, got: {error}; save it again "
+            "with save_pretrained"
         ) from error
-    return Prompts(read, family.layout, family.config.image_token_id)
 
 
-def _config(document: Mapping[str, Any]) -> Any:
+def saved_tokenizer(folder: Path) -> Tokenizer:
+    """Return the tokenizer of a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise CheckpointError(
+            f"{folder} must hold tokenizer.json beside config.json, got none; copy it again"
+        )
+    return read_tokenizer(folder)
+
+
+def saved_preparing(document: Mapping[str, Any]) -> Preparing:
+    """Return how a camera's pictures are prepared, as a checkpoint's config.json has it."""
+    values = {k: tuple(cast(Any, v)) if isinstance(v, list) else v for k, v in document.items()}
+    return Preparing(**values)
+
+
+def _prompts(family: Family, tokenizer: Tokenizer) -> Prompts:
+    return Prompts(tokenizer, family.layout, family.config.image_token_id)
+
+
+def network_config(document: Mapping[str, Any]) -> Any:
+    """Return what a config.json says of a network, as transformers has it."""
     kind = document["model_type"]
     return CONFIG_MAPPING[kind].from_dict(dict(document))
 
@@ -263,10 +319,6 @@ def _quietly() -> Generator[None, None, None]:
     finally:
         if drawn:
             transformers.logging.enable_progress_bar()
-
-
-def _tuples(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: tuple(cast(Any, v)) if isinstance(v, list) else v for k, v in document.items()}
 
 
 def _download(name: str, revision: str | None) -> Path:

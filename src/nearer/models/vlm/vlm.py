@@ -26,10 +26,11 @@ from nearer.errors import ConfigError
 from nearer.model import FoundationModel, Inputs
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import Family, Network
-from nearer.models.vlm.pictures import Preparing
+from nearer.models.vlm.pictures import Preparing, check_prepared
 from nearer.models.vlm.prompts import Prompts, Question
 from nearer.models.vlm.reading import Asked, Read, counted, in_parts, split_columns, who_sees_whom
 from nearer.models.vlm.sight import PixelSight, TowerSight
+from nearer.models.vlm.state import state_range, unit_state
 from nearer.protocols import Randomness, Sight, Spaces
 from nearer.steps_to_go import StepsToGoBins
 
@@ -130,8 +131,7 @@ class VLM(FoundationModel):
         Raises:
             RuntimeError: they were not, or the weights do not fit.
         """
-        if not torch.equal(state_dict["prepared"].cpu(), self.prepared.cpu()):
-            raise RuntimeError("weights of pictures that were prepared in another way")
+        check_prepared(state_dict, self.prepared)
         return super().load_state_dict(state_dict, strict, assign)
 
     def config(self) -> dict[str, Any]:
@@ -151,11 +151,9 @@ class VLM(FoundationModel):
     def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
         """Keep action units, and the range of all but 2 % of each number of the state."""
         self.tokens.units.copy_(action_units(actions, self.tokens.levels))
-        if inputs.state.shape[1]:
-            ends = torch.tensor([0.01, 0.99])
-            low, high = torch.quantile(inputs.state[:1_000_000], ends, dim=0)
-            self.state_low.copy_(low)
-            self.state_high.copy_(torch.where(high > low, high, low + 1))
+        low, high = state_range(inputs.state)
+        self.state_low.copy_(low)
+        self.state_high.copy_(high)
 
     def see(self, pictures: Tensor, camera: int) -> Float[Tensor, "frames tokens numbers"]:
         """Return the tokens that the tower makes of a camera's pictures, bytes or 0..255."""
@@ -345,9 +343,7 @@ class VLM(FoundationModel):
         return list(zip(self.counts, self.widths, strict=True))
 
     def _unit_state(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
-        state = inputs.state.to(self.device)
-        unit = (state - self.state_low) / (self.state_high - self.state_low) * 2 - 1
-        return unit.clamp(-1, 1)
+        return unit_state(inputs.state.to(self.device), self.state_low, self.state_high)
 
     def _asked(self, question: Question, instructions: Sequence[str]) -> Asked:
         tokens, real = self.prompts.ask(question, instructions)
