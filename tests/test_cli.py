@@ -12,7 +12,7 @@ from nearer.cli import main
 FLAGS = Path(__file__).parent / "data" / "cli_flags.txt"
 COMMANDS = (
     "collect", "sft", "improve", "eval", "report", "demo", "pretrain", "reproduce", "calibrate",
-    "export", "card", "push", "serve",
+    "export", "card", "push", "serve", "label",
 )  # fmt: skip
 PAGES = (*COMMANDS, "sft --model mlp", "sft --model user/name")
 """Commands, and with a model that has settings of its own."""

@@ -155,25 +155,6 @@ def _by_true_steps(
     return groups
 
 
-def rank_correlation(one: Float32[Array, "frames"], other: Int64[Array, "frames"]) -> float | None:
-    """Return Spearman's correlation of two series; None where one of them is constant.
-
-    Source: Spearman 1904, Am. J. Psychol. 15, 72-101; equal values share their mean rank.
-    """
-    ranks = [_ranks(one), _ranks(other)]
-    spread = [float(np.std(row)) for row in ranks]
-    if not all(spread):
-        return None
-    return float(np.mean((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean()))) / (
-        spread[0] * spread[1]
-    )
-
-
-def _ranks(values: Array) -> Float[Array, "frames"]:
-    _, place, ties = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(ties) - (ties - 1) / 2)[place]
-
-
 def calibration_document(
     curves: Mapping[str, DetectorCurve],
     min_precision: float,

@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Float32
 
-from nearer.calibrate import rank_correlation
 from nearer.checkpoint import weights_hash
 from nearer.commands.judging import Judging, judging_of
 from nearer.data.reader import Dataset, open_dataset, resolve_dataset
@@ -24,6 +22,7 @@ from nearer.protocols import Spaces
 from nearer.run import git_revision
 from nearer.score import FrameLabels, label_frames
 from nearer.shapes import Array
+from nearer.trust import spearman
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,9 +192,8 @@ def _summary(path: Path, labels: FrameLabels, data: Demonstrations) -> Labelled:
     lengths = data.episode_lengths
     ends = np.cumsum(lengths)
     left = np.split(data.steps_to_go.numpy(), ends[:-1])
-    told: list[Float32[Array, frames]] = np.split(labels.steps_to_go, ends[:-1])
-    found = [rank_correlation(d, steps) for d, steps in zip(told, left, strict=True)]
-    known = [one for one in found if one is not None]
+    told = np.split(labels.steps_to_go, ends[:-1])
+    known = [spearman(d, steps) for d, steps in zip(told, left, strict=True) if np.ptp(d)]
     return Labelled(
         path=path,
         frames=len(labels.steps_to_go),

@@ -1,7 +1,7 @@
 """A dual encoder as policy and detector: two frozen towers, and the built-in model's two questions.
 
     pictures --image tower--> a vector a patch ---+
-                                                  +--looking--> trunk --> action tokens, axis by axis
+                                                  +--looking--> trunk --> action tokens
     instruction --text tower--> one vector -------+         +-> trunk --> steps-to-go bins
     proprioception -----------------------------------------+
 
@@ -85,7 +85,7 @@ class DualEncoder(FoundationModel):
         self.network = network
         self._build_top()
         self.prepared = nn.Buffer(torch.stack([one.numbers() for one in preparing]))
-        self._vectors: dict[str, Float[Tensor, numbers]] = {}
+        self._vectors: dict[str, Tensor] = {}
         network.requires_grad_(False).eval()
         for part in self.tower:
             part.requires_grad_(self.tower_learns)

@@ -55,16 +55,8 @@ def pretrained_dual(
         for camera in spaces.cameras
     ]
     network = read_network(AutoModel, source.folder, torch.float32)
-    model = DualEncoder(
-        settings,
-        sizes or LookingSizes(),
-        spaces,
-        network,
-        towers,
-        sentences,
-        preparing,
-        learns=True,
-    )
+    top = sizes or LookingSizes()
+    model = DualEncoder(settings, top, spaces, network, towers, sentences, preparing, learns=True)
     return model.to(device_of(settings))
 
 

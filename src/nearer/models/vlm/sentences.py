@@ -50,7 +50,7 @@ class Sentences:
         tokenizer.no_padding()
         self.tokenizer = tokenizer
         self.form = form
-        self._special = {one: tokenizer.token_to_id(one) for one in wanted}
+        self._special = {one: tokenizer.token_to_id(one) or 0 for one in wanted}
 
     def tokens(self, instruction: str) -> list[int]:
         """Return the tokens that the tower reads.

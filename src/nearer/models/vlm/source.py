@@ -273,7 +273,9 @@ def saved_tokenizer(folder: Path) -> Tokenizer:
 
 def saved_preparing(document: Mapping[str, Any]) -> Preparing:
     """Return how a camera's pictures are prepared, as a checkpoint's config.json has it."""
-    values = {k: tuple(cast(Any, v)) if isinstance(v, list) else v for k, v in document.items()}
+    values: dict[str, Any] = {
+        k: tuple(cast(Any, v)) if isinstance(v, list) else v for k, v in document.items()
+    }
     return Preparing(**values)
 
 

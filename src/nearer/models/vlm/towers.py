@@ -99,7 +99,7 @@ class Clip(Towers):
     so that nothing beside it is lost."""
 
     tower_parts = ("vision_model", "visual_projection")
-    pictures = {
+    pictures: ClassVar[Mapping[str, Any]] = {
         "image_mean": [0.48145466, 0.4578275, 0.40821073],
         "image_std": [0.26862954, 0.26130258, 0.27577711],
     }
@@ -138,7 +138,7 @@ class Clip(Towers):
 class Siglip(Towers):
     """SigLIP, and SigLIP 2 of a fixed size."""
 
-    pictures = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    pictures: ClassVar[Mapping[str, Any]] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -202,7 +202,7 @@ class SiglipAnySize(Siglip):
         """Return what the attention pool makes of every patch, and of all of them."""
         rows, columns = self.grid(*pixels.shape[2:])
         patch = self.config.vision_config.patch_size
-        cut = pixels.unflatten(3, (columns, patch)).unflatten(2, (rows, patch))
+        cut = pixels.reshape(len(pixels), -1, rows, patch, columns, patch)
         flat = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
         shapes = torch.tensor([[rows, columns]] * len(pixels), device=pixels.device)
         real = torch.ones(flat.shape[:2], dtype=torch.int64, device=pixels.device)
