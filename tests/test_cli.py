@@ -109,6 +109,15 @@ UNITS = {
     "export": {"--episodes": "rows"},
     "card": {},
     "push": {},
+    "serve": {
+        "--port": "TCP port",
+        "--threshold": "control steps",
+        "--max-message-mb": "megabytes",
+        "--max-rate": "messages a second",
+        "--max-robots": "connections",
+        "--idle-s": "seconds",
+    },
+    "label": {"--threshold": "control steps"},
 }
 """What the help of each flag that takes a number must say."""
 
