@@ -273,6 +273,22 @@ def test_the_card_says_what_was_measured(run: Path, capsys: Capture) -> None:
     assert f'from_pretrained("{NAME}", "reward")' in card
 
 
+def test_the_card_says_how_far_the_reward_can_be_trusted(
+    run: Path, stage_one: Path, capsys: Capture
+) -> None:
+    command = ["--checkpoint", str(run), "--data", str(stage_one / "data"), "--rollouts", "0"]
+    main(["calibrate", *command, "--rival-updates", "0"])
+    measured = json.loads((run / "calibration/calibration.json").read_text())
+    (source,) = measured["sources"].values()
+    capsys.readouterr()
+    main(["card", str(run), "--name", NAME])
+    card = capsys.readouterr().out
+    assert "## Trust in the reward" in card
+    assert str(run) not in card, "a path of this machine"
+    assert f"{source['slices']['all']['mean_absolute_error_steps']:.1f}" in card
+    assert "precision at s" in card
+
+
 def test_a_card_is_written_without_a_network(run: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(huggingface_hub, "HfApi", None)
     main(["card", str(run), "--license", "mit", "--out", str(tmp_path / "deep/README.md")])

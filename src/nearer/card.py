@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from nearer.evaluate import Evaluation
 from nearer.intervals import Rate
 from nearer.published import Detected, Practised, Published, Trained, hub_id
+from nearer.trust_table import trust_table
 
 PAPER = "https://arxiv.org/abs/2509.15155"
 _LONGEST = 120  # characters of a text from outside
@@ -31,7 +32,7 @@ def model_card(published: Published, name: str, licence: str | None = None) -> s
         licence: of the weights, as the hub writes it, such as apache-2.0; None: apache-2.0 for a
             built-in model, and left open for one that started from another one's weights.
     """
-    if licence is None and published.kind != "vlm":
+    if licence is None and published.kind not in _EXTRA:
         licence = "apache-2.0"
     parts = [
         f"---\n{_header(published, name, licence)}\n---\n",
@@ -39,6 +40,7 @@ def model_card(published: Published, name: str, licence: str | None = None) -> s
         _what(published, licence),
         _numbers(published),
         _detector(published),
+        _trust(published),
         _data(published.trained),
         _practice(published.practised),
         _loading(published, name),
@@ -132,6 +134,15 @@ def _task_row(evaluated: Evaluation, task: str) -> tuple[str, str, str]:
     ours = [one for one in evaluated.results if one.instruction == task]
     rate = Rate(successes=sum(one.success for one in ours), total=len(ours))
     return plain(task), str(rate), f"{sum(one.num_steps for one in ours) / len(ours):.1f}"
+
+
+def _trust(published: Published) -> str:
+    """Return what nearer calibrate measured of the reward, if it has."""
+    found = published.trust
+    if found is None:
+        return ""
+    sources = {plain(name): one for name, one in found["sources"].items()}
+    return trust_table({**found, "checkpoint": "the reward", "sources": sources})
 
 
 def _detector(published: Published) -> str:
