@@ -179,7 +179,7 @@ def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     from nearer.sft import SFTTraining, sft
 
     data = load_demonstrations(dataset)
-    model = new_model(SmallVLAConfig(), data.spaces, data.instructions, 0)
+    model = new_model("small-vla", SmallVLAConfig(), data.spaces, data.instructions, 0)
     assert model.sight is not None
     data = load_demonstrations(
         dataset, CheapSight(model.sight.width), cache=folder / "cache-features"

@@ -29,9 +29,10 @@ from nearer.data.store import load_demonstrations
 from nearer.fleet.in_process import VectorFleet
 from nearer.model import Detector, FoundationModel, ModelPolicy
 from nearer.models.build import new_model
+from nearer.objectives import bc_loss, time_loss
 from nearer.recipes.point_mass import Recipe, point_mass
 from nearer.run import Run, read_metrics
-from nearer.sft import bc_loss, sft, time_loss
+from nearer.sft import sft
 
 UPDATES = 512
 Call = tuple[str, Callable[[], Any]]
@@ -52,7 +53,9 @@ def measure_sft(recipe: Recipe, rounds: int) -> dict[str, float]:
     training = replace(recipe.sft.training, updates=UPDATES, validate_every=UPDATES)
     ratios = []
     for round_ in range(rounds):
-        model = new_model(recipe.sft.sizes, data.spaces, data.instructions, seed=0)
+        model = new_model(
+            recipe.sft.model, recipe.sft.sizes, data.spaces, data.instructions, seed=0
+        )
         model.normalise_by(data.inputs(slice(None)), data.actions)
         bare_s = timed(lambda model=model: bare_sft(model, data, training.batch_size))
         with Run.create(recipe.sft.out.with_name(f"sft-{round_}"), "sft", {}) as run:

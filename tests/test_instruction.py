@@ -19,10 +19,11 @@ from nearer.errors import ConfigError
 from nearer.models.build import build_model, new_model
 from nearer.models.mlp import MLPConfig
 from nearer.models.small_vla import SmallVLA, SmallVLAConfig
+from nearer.objectives import Objectives, candidate_scores
 from nearer.progress import Progress
 from nearer.protocols import Camera, ComparingSight, Spaces
 from nearer.run import Run, read_metrics
-from nearer.sft import SFTTraining, candidate_scores, sft, validate
+from nearer.sft import SFTTraining, sft, validate
 
 SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 96, 128),))
 COLOURS = ("red", "blue", "green", "yellow", "cyan", "pink")
@@ -90,10 +91,10 @@ def test_too_few_instructions_are_refused() -> None:
 
 
 def test_a_model_that_cannot_answer_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--other-instructions must be 0 for --model mlp"):
+    with pytest.raises(ConfigError, match="must be 0 unless --model is small-vla"):
         SFTConfig(model="mlp", training=TRAINING)
     one = demonstrations(4, others=1)
-    blind = new_model(MLPConfig(hidden=8), SPACES, (), seed=0)
+    blind = new_model("mlp", MLPConfig(hidden=8), SPACES, (), seed=0)
     with pytest.raises(ConfigError, match=r"must be 0 for a model without an answer .* got MLP"):
         candidate_scores(blind, one, torch.arange(4))
 
@@ -138,7 +139,7 @@ def test_the_ends_of_episodes_come_with_every_candidate() -> None:
 
 
 def model_for(data: Demonstrations, sizes: SmallVLAConfig = SMALL) -> SmallVLA:
-    made = new_model(sizes, SPACES, INSTRUCTIONS, seed=0)
+    made = new_model("small-vla", sizes, SPACES, INSTRUCTIONS, seed=0)
     assert isinstance(made, SmallVLA)
     made.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     return made.eval()
@@ -285,7 +286,7 @@ def test_the_instruction_is_learned(tmp_path: Path) -> None:
     model = model_for(data, replace(SMALL, hidden=64))
     training = replace(TRAINING, updates=150, validate_every=50, batch_size=64)
     _, held_out = (data.episodes(np.arange(225)), data.episodes(np.arange(225, 300)))
-    before = validate(model, held_out)["sft/held_out_accuracy_instruction"]
+    before = validate(Objectives(model), held_out)["sft/held_out_accuracy_instruction"]
     with Run.create(tmp_path / "run", "sft", {}) as run:
         sft(training, data, model, run)
     last = read_metrics(tmp_path / "run")[-1]

@@ -11,18 +11,24 @@ import nearer
 
 SOURCE = Path(nearer.__file__).parent
 LAYERS = (
-    ("cores", "errors", "limits", "shapes"),
-    ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress", "actions"),
+    ("cores", "errors", "hub", "limits", "shapes"),
+    ("episode", "intervals", "seeds", "steps_to_go", "losses", "progress", "actions", "processes"),
+    ("chunking",),
     ("protocols", "plateau", "practice", "wrapper"),
     ("model", "calibrate", "trust", "trust_table"),
-    ("collect", "score", "batch", "advantage", "demonstrations", "checkpoint"),
+    ("collect", "score", "batch", "advantage", "demonstrations", "checkpoint", "objectives"),
+    ("trackers",),
     ("run",),
     ("sft", "improve", "rivals"),
     ("audit",),
     ("evaluate", "envs", "models", "data", "fleet", "testing", "replay"),
-    ("configs", "report"),
+    ("serving",),
+    ("configs", "report", "pretrained", "published", "recording"),
+    ("card",),
     ("commands", "recipes"),
     ("demo", "display", "reproduce"),
+    ("ladder",),
+    ("outcomes",),
     ("cli", "__main__"),
 )
 TRUTH_READERS = {

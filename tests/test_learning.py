@@ -17,6 +17,7 @@ from nearer.evaluate import Evaluation, compare
 from nearer.model import FoundationModel
 from nearer.models.build import build_model
 from nearer.models.mlp import MLPConfig
+from nearer.objectives import Objectives
 from nearer.practice import Deviations
 from nearer.recipes.point_mass import Recipe, point_mass
 from nearer.run import read_header, read_metrics
@@ -63,7 +64,7 @@ def test_stage_one_learns_both_objectives(recipe: Recipe) -> None:
     data = load_demonstrations(open_dataset(recipe.collect.out))
     reward = load_model(recipe.sft.out, build_model, "reward")
     # far better than knowing nothing: log(141) = 4.95 nats
-    assert validate(reward, data)["sft/held_out_loss_steps_to_go"] < 4.4
+    assert validate(Objectives(reward), data)["sft/held_out_loss_steps_to_go"] < 4.4
 
 
 def test_the_checkpoint_rules_pick_the_best_held_out_losses(recipe: Recipe) -> None:

@@ -156,7 +156,7 @@ def checkpoint(run: Path, model: FoundationModel) -> Path:
 
 
 def vla(seed: int, *, eyes: float = 1.0) -> FoundationModel:
-    model = new_model(SmallVLAConfig(hidden=8), SPACES, (INSTRUCTION,), seed)
+    model = new_model("small-vla", SmallVLAConfig(hidden=8), SPACES, (INSTRUCTION,), seed)
     with torch.no_grad():
         for weights in model.get_submodule("tower").parameters():
             weights.mul_(eyes)
@@ -165,7 +165,7 @@ def vla(seed: int, *, eyes: float = 1.0) -> FoundationModel:
 
 def mlp(seed: int) -> FoundationModel:
     blind = Spaces(agent_pos=2, environment_state=0, action=2)
-    return new_model(MLPConfig(hidden=8), blind, (), seed)
+    return new_model("mlp", MLPConfig(hidden=8), blind, (), seed)
 
 
 def practise(policy: Path, reward: Path, out: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nearer.actions import LEVELS, NUM_TOKENS, ActionTokens, action_units
 from nearer.checkpoint import load_model, save_checkpoint
+from nearer.chunking import Chunking
 from nearer.errors import ConfigError
 from nearer.fleet.seeing import SeeingFleet
 from nearer.model import Inputs
@@ -38,7 +39,7 @@ def questions(rows: int = 64) -> Inputs:
 
 @pytest.fixture
 def model() -> SmallVLA:
-    made = new_model(SmallVLAConfig(hidden=16), SPACES, INSTRUCTIONS, seed=0)
+    made = new_model("small-vla", SmallVLAConfig(hidden=16), SPACES, INSTRUCTIONS, seed=0)
     assert isinstance(made, SmallVLA)
     made.normalise_by(questions(), torch.rand(50, 2) * 0.1 - 0.05)
     return made.eval()
@@ -153,7 +154,7 @@ def test_instructions_of_other_words_are_refused(model: SmallVLA) -> None:
 def test_a_robot_without_a_camera_is_refused() -> None:
     blind = Spaces(agent_pos=2, environment_state=0, action=2)
     with pytest.raises(ConfigError, match="--model small-vla must have pictures"):
-        new_model(SmallVLAConfig(), blind, INSTRUCTIONS, seed=0)
+        new_model("small-vla", SmallVLAConfig(), blind, INSTRUCTIONS, seed=0)
 
 
 class CountingSight:
@@ -291,3 +292,20 @@ def test_looks_are_the_same_bits_on_any_number_of_threads(model: SmallVLA) -> No
     assert looks[0] == looks[1] == looks[2]
     alone = model.sight.look({"front": pictures["front"][:4]}, instructions[:4])
     assert looks[0].startswith(alone.tobytes())
+
+
+def test_joints_may_have_255_tokens(tmp_path: Path) -> None:
+    tokens = ActionTokens(torch.tensor([1 / 127]), levels=127)
+    every = torch.arange(255)[:, None]
+    assert tokens.count == 255
+    assert torch.equal(tokens.encode(tokens.decode(every)), every)
+    assert tokens.decode(every[[0, 127, 254]]).flatten().tolist() == pytest.approx([-1, 0, 1])
+    chunks = SPACES.in_chunks(Chunking(chunk=3))
+    fine = new_model(SmallVLAConfig(hidden=16, action_levels=127), chunks, INSTRUCTIONS, seed=0)
+    fine.normalise_by(questions(), torch.rand(50, 6) * 0.1 - 0.05)
+    check_model(fine.eval(), questions(20))
+    save_checkpoint(tmp_path / "000001", fine, None)
+    loaded = load_model(tmp_path / "000001", build_model)
+    assert loaded.spaces == chunks
+    asked, actions = questions(8), torch.rand(8, 6) * 0.1 - 0.05
+    assert torch.equal(loaded.log_prob(asked, actions), fine.log_prob(asked, actions))

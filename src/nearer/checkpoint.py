@@ -23,12 +23,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from nearer.errors import CheckpointError
+from nearer.hub import local_run
 from nearer.model import FoundationModel
+from nearer.processes import placed_like, whole
 
 _MARKER = "COMPLETE"
 
-Build = Callable[[Mapping[str, Any]], FoundationModel]
-"""Rebuilds a module, without weights, from its config.json."""
+Build = Callable[[Mapping[str, Any], Path], FoundationModel]
+"""Rebuilds a module, without weights, from its config.json and the folder that this lies in."""
 
 
 def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingState | None") -> None:
@@ -42,10 +44,12 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingSta
         shutil.rmtree(temporary, ignore_errors=True)
         pretrained = temporary / "pretrained_model"
         pretrained.mkdir(parents=True)
-        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        weights = whole(model.state_dict())
         safetensors.torch.save_file(weights, pretrained / "model.safetensors")
         described = model.config() | {"normalisation_sha256": _normalisation_hash(model, weights)}
         _write_json(pretrained / "config.json", described)
+        for name, text in model.files().items():
+            (pretrained / name).write_text(text)
         if training is not None:
             training.save(temporary / "training_state")
         for path in sorted(temporary.rglob("*")):
@@ -63,6 +67,12 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingSta
         ) from error
 
 
+def take_part(model: FoundationModel, training: "TrainingState") -> None:
+    """Give away this process's part of a checkpoint that the first process writes."""
+    whole(model.state_dict())
+    whole(training.moments())
+
+
 class TrainingState:
     """What resuming needs besides weights: the optimiser's moments and the loop's own numbers."""
 
@@ -73,13 +83,16 @@ class TrainingState:
     def save(self, folder: Path) -> None:
         """Write `optimizer_state.safetensors` and `training_step.json`."""
         folder.mkdir()
-        moments = {
+        safetensors.torch.save_file(whole(self.moments()), folder / "optimizer_state.safetensors")
+        _write_json(folder / "training_step.json", self._numbers)
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return what the optimiser remembers of each parameter, by the parameter's number."""
+        return {
             f"{parameter}.{name}": value
             for parameter, state in self._optimizer.state_dict()["state"].items()
             for name, value in state.items()
         }
-        safetensors.torch.save_file(moments, folder / "optimizer_state.safetensors")
-        _write_json(folder / "training_step.json", self._numbers)
 
 
 def restore(
@@ -91,17 +104,22 @@ def restore(
         CheckpointError: a file is damaged, or the checkpoint is another model's.
     """
     weights = _load_tensors(folder / "pretrained_model/model.safetensors")
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in _load_tensors(folder / "training_state/optimizer_state.safetensors").items():
-        parameter, name = key.split(".")
-        moments.setdefault(int(parameter), {})[name] = value
+    known = model.state_dict()
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(
+            {name: placed_like(one, known.get(name, one)) for name, one in weights.items()}
+        )
     except RuntimeError as error:
         raise CheckpointError(
             f"{folder} must hold the model that the run was started with, got: "
             f"{_first_line(error)}; restore it, or start a new run"
         ) from error
+    parameters = list(model.parameters())
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _load_tensors(folder / "training_state/optimizer_state.safetensors").items():
+        number, name = key.split(".")
+        placed = placed_like(value, parameters[int(number)])
+        moments.setdefault(int(number), {})[name] = placed
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     return _read_json(folder / "training_state/training_step.json")
 
@@ -110,7 +128,7 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
     """Return the model of a checkpoint, ready to use, with exactly the weights on disk.
 
     Args:
-        path: a run, a checkpoint of it, or its `pretrained_model` folder.
+        path: a run, a checkpoint of it, its `pretrained_model` folder, or a hub id.
         build: rebuilds the module from config.json.
         link: which checkpoint of a run: policy, reward or last.
 
@@ -122,7 +140,7 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
     config = _read_json(folder / "config.json")
     weights = _load_tensors(folder / "model.safetensors")
     try:
-        model = build(config)
+        model = build(config, folder)
         model.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
@@ -138,8 +156,11 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
 
 
 def pretrained_folder(path: Path, link: str) -> Path:
-    """Return the `pretrained_model` folder that a path of a user's means."""
-    candidates = [path, path / "pretrained_model", path / "checkpoints" / link / "pretrained_model"]
+    """Return the folder with config.json and weights that a path of a user's means."""
+    root = local_run(path)
+    # On the hub the policy is at the root, and the reward in a folder of its own.
+    inside = (link, "", "pretrained_model", f"checkpoints/{link}/pretrained_model")
+    candidates = [root / one for one in inside]
     for candidate in candidates:
         if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
             if candidate.name == "pretrained_model" and not (candidate.parent / _MARKER).exists():

@@ -4,24 +4,26 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import copy
+from dataclasses import fields, make_dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, Union, cast, get_args
 
 import tyro
 from rich.console import Console
 
 from nearer.commands import (
-    collect_demonstrations,
-    read_evaluation,
-    run_eval,
-    run_improve,
-    run_sft,
     saved_config,
 )
-from nearer.commands.calibrate import CalibrateConfig, run_calibrate
+from nearer.commands.calibrate import CalibrateConfig
+from nearer.commands.export import ExportConfig
+from nearer.commands.label import LabelConfig
+from nearer.commands.push import CardConfig, PushConfig
+from nearer.commands.serve import ServeConfig
 from nearer.configs import (
+    MODEL_SETTINGS,
     CollectConfig,
     Config,
     DemoConfig,
@@ -31,18 +33,14 @@ from nearer.configs import (
     SFTConfig,
     as_resumed,
     check_same,
+    settings_of,
 )
-from nearer.demo import run_demo
-from nearer.display import live
-from nearer.errors import ConfigError, Interrupted, NearerError
-from nearer.evaluate import check_paired, compare
-from nearer.models.pointing.pretrain import PretrainConfig, pretrain
-from nearer.recipes.point_mass import point_mass
-from nearer.recipes.tabletop import tabletop
-from nearer.reproduce import ReproduceConfig, headline_table, reproduce
-from nearer.trust_table import trust_table
+from nearer.errors import ConfigError, Interrupted, NearerError, ToldElsewhere
+from nearer.models.pointing.pretrain import PretrainConfig
+from nearer.outcomes import OUTCOMES
+from nearer.processes import check_alone, first_tells, follows, started_as
+from nearer.reproduce import ReproduceConfig
 
-_RECIPES = {"tabletop": tabletop, "point-mass": point_mass}
 _cli = cast(Any, tyro.cli)
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
@@ -56,18 +54,29 @@ Command = (
     | Annotated[PretrainConfig, tyro.conf.subcommand("pretrain")]
     | Annotated[ReproduceConfig, tyro.conf.subcommand("reproduce")]
     | Annotated[CalibrateConfig, tyro.conf.subcommand("calibrate")]
+    | Annotated[ExportConfig, tyro.conf.subcommand("export")]
+    | Annotated[CardConfig, tyro.conf.subcommand("card")]
+    | Annotated[PushConfig, tyro.conf.subcommand("push")]
+    | Annotated[ServeConfig, tyro.conf.subcommand("serve")]
+    | Annotated[LabelConfig, tyro.conf.subcommand("label")]
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; what goes wrong is one sentence on stderr."""
-    console = Console()
+    console = Console(quiet=follows())
     config = None
     try:
-        config = parse(sys.argv[1:] if arguments is None else arguments)
-        run(config, console)
+        with first_tells():
+            config = parse(sys.argv[1:] if arguments is None else arguments)
+            if not isinstance(config, SFTConfig):
+                check_alone()
+        OUTCOMES[type(config)](config, console)
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)
+    except ToldElsewhere:
+        # Not a failure: torchrun would end the process that is about to tell.
+        sys.exit(0)
     except NearerError as error:
         if os.environ.get("NEARER_TRACEBACK"):
             traceback.print_exc()
@@ -87,10 +96,13 @@ def parse(arguments: Sequence[str]) -> Any:
         ConfigError: an impossible value, or `--resume` with a flag that would change the run.
     """
     description = "Robots that get better by practising."
-    config = _cli(Command, args=arguments, prog="nearer", description=description)
+    after = dict(zip(arguments, [*arguments[1:], ""], strict=True))
+    named = settings_of(after.get("--model", SFTConfig().model))
+    asked = _help_with(named) if set(arguments) & {"-h", "--help"} else Command
+    config = _cli(asked, args=arguments, prog="nearer", description=description)
     match config:
         case SFTConfig():
-            config = _placed(config, "sft", config.model)
+            config = _placed(config, "sft", Path(config.model).name)
             return _continued(config, arguments) if config.resume else config
         case ImproveConfig():
             config = _placed(config, "improve", config.run.name)
@@ -101,112 +113,37 @@ def parse(arguments: Sequence[str]) -> Any:
             return config
 
 
+@cache  # tyro remembers classes by their address, so they must stay
+def _help_with(kind: str) -> Any:
+    """Return the commands so that help is short: common settings, or those of a kind of model."""
+    hidden = {name for name in MODEL_SETTINGS if name != kind}
+    hidden |= set() if kind == "vla" else {"training", "calibration"}
+    shown = [
+        (one.name, tyro.conf.Suppress[one.type] if one.name in hidden else one.type, copy(one))
+        for one in fields(SFTConfig)
+    ]
+    doc = {"__doc__": SFTConfig.__doc__}
+    short = make_dataclass("SFTConfig", shown, kw_only=True, namespace=doc)
+    sft = Annotated[short, tyro.conf.subcommand("sft")]
+    commands = (sft if get_args(one)[0] is SFTConfig else one for one in get_args(Command))
+    return Union[*commands]
+
+
 def _continued(config: Config, arguments: Sequence[str]) -> Config:
     """Return the settings of the run that `--resume` continues."""
     saved = as_resumed(saved_config(config), config.out)
     # Read once more, on top of the saved settings: now every flag that differs was given.
-    check_same(_cli(type(config), args=arguments[1:], default=saved), saved)
-    return saved
+    given = _cli(type(config), args=arguments[1:], default=saved)
+    check_same(given, saved)
+    return given
 
 
 def _what_next(config: Any) -> str:
     if isinstance(config, SFTConfig | ImproveConfig) and (config.out / "run.json").exists():
-        command = "sft" if isinstance(config, SFTConfig) else "improve"
-        return f"continue with nearer {command} --resume --out {config.out}"
+        sft = isinstance(config, SFTConfig)
+        command = started_as(config.training.processes) if sft else "nearer improve"
+        return f"continue with {command} --resume --out {config.out}"
     return "what was finished is written, run the command again for the rest"
-
-
-def run(config: Any, console: Console) -> None:
-    """Run the command that a config belongs to."""
-    match config:
-        case CollectConfig():
-            _collect(config, console)
-        case SFTConfig():
-            _sft(config, console)
-        case ImproveConfig():
-            _improve(config, console)
-        case EvalConfig():
-            _eval(config, console)
-        case ReportConfig():
-            from nearer.report.page import write_report  # matplotlib takes its time to import
-
-            out = config.out or config.runs[-1].parent / "report.html"
-            console.print(f"report: {write_report(config.runs, out)}")
-        case DemoConfig():
-            _demo(config, console)
-        case PretrainConfig():
-            with live(console) as watch:
-                pretrained = pretrain(config, watch)
-            console.print(f"the sight is in {pretrained}", soft_wrap=True)
-        case ReproduceConfig():
-            with live(console) as watch:
-                measured = reproduce(config, watch)
-            console.print(headline_table(measured), soft_wrap=True, highlight=False)
-        case CalibrateConfig():
-            _calibrate(config, console)
-        case _:
-            raise AssertionError(f"no command for {type(config).__name__}")
-
-
-def _collect(config: CollectConfig, console: Console) -> None:
-    with live(console) as watch:
-        kept = collect_demonstrations(config, watch)
-    console.print(f"{kept} demonstrations of {config.episodes} tried: {config.out}")
-
-
-def _sft(config: SFTConfig, console: Console) -> None:
-    with live(console) as watch:
-        out = run_sft(config, watch)
-    console.print(
-        f"Stage 1 is done: {out}; next: nearer improve --run {out} --env ID", soft_wrap=True
-    )
-
-
-def _improve(config: ImproveConfig, console: Console) -> None:
-    with live(console) as watch:
-        out = run_improve(config, watch)
-    console.print(
-        f"Stage 2 is done: {out}; next: nearer eval --checkpoint {out} --env ID", soft_wrap=True
-    )
-
-
-def _eval(config: EvalConfig, console: Console) -> None:
-    against = None
-    if config.against is not None:
-        against = read_evaluation(config.against, config.env)
-        check_paired(against, config.seed, config.episodes, config.max_steps)
-    with live(console) as watch:
-        evaluation = run_eval(config, watch)
-    console.print(f"success {evaluation.success}, {evaluation.mean_length:.1f} steps")
-    if evaluation.actions_outside:
-        console.print(
-            f"{evaluation.actions_outside:,} actions were beyond the limits of {config.env}, which "
-            "clips or refuses such",
-            soft_wrap=True,
-        )
-    if against is not None:
-        paired = compare(against, evaluation)
-        low, high = paired.steps_saved_ci95
-        console.print(
-            f"paired with {config.against}: {paired.wins} starts solved by this policy alone, "
-            f"{paired.losses} by the other alone (p = {paired.p_value:.2g}); "
-            f"{paired.steps_saved:.1f} [{low:.1f}, {high:.1f}] steps saved"
-        )
-
-
-def _calibrate(config: CalibrateConfig, console: Console) -> None:
-    with live(console) as watch:
-        document = run_calibrate(config, watch)
-    console.print(trust_table(document), soft_wrap=True, highlight=False, markup=False)
-    console.print(f"all of it: {config.folder}", soft_wrap=True)
-
-
-def _demo(config: DemoConfig, console: Console) -> None:
-    recipe = _RECIPES[config.which](config.out, config.seed, config.episodes, config.quick)
-    with live(console) as watch:
-        result = run_demo(recipe, watch)
-    for line in result.lines():
-        console.print(line, soft_wrap=True, highlight=False)
 
 
 Placed = TypeVar("Placed", SFTConfig, ImproveConfig, DemoConfig)

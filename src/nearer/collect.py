@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from nearer.episode import Ended, Episode, Observation
-from nearer.protocols import Decision, Fleet, Judge, Policy, Starts
+from nearer.protocols import Decision, Fleet, Judge, Policy, Spaces, Starts
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
 
@@ -33,11 +33,13 @@ def collect(
         policy: chooses the actions.
         judge: ends an episode as soon as an observation looks done to it, the first included.
         seeds: one an episode; fixes its start and the policy's sampling.
-        max_steps: control steps after which an episode ends as `Ended.TIME_LIMIT`.
-        enough_steps: no further episode starts once this many steps have been taken in all.
+        max_steps: control steps after which an episode ends as `Ended.TIME_LIMIT`; where the
+            fleet acts in chunks, as many whole ones as fit. All else here counts decisions.
+        enough_steps: no further episode starts once this many decisions have been taken in all.
         policy_version: kept with every episode.
     """
-    recorder = _Recorder(fleet, max_steps, policy_version)
+    max_decisions = fleet.spaces.chunking.decisions_within(max_steps)
+    recorder = _Recorder(fleet, max_decisions, policy_version)
     taken = 0
     while True:
         idle = np.flatnonzero(~recorder.acting)
@@ -64,8 +66,15 @@ def collect(
 
 
 def actions_outside(fleet: Fleet, episodes: Iterable[Episode]) -> int:
-    """Count the actions of episodes that were beyond the limits of their env."""
-    return sum(fleet.spaces.num_outside(episode.actions) for episode in episodes)
+    """Count the actions, a control step each, that were beyond the limits of their env."""
+    spaces = fleet.spaces
+    return sum(spaces.num_outside(_control_actions(episode, spaces)) for episode in episodes)
+
+
+def _control_actions(episode: Episode, spaces: Spaces) -> Float32[Array, "steps axes"]:
+    starts = episode.observations.agent_pos[:-1]
+    actions = spaces.chunking.split(episode.actions, starts)
+    return actions.reshape(episode.num_steps * spaces.chunking.chunk, spaces.axes)
 
 
 class _Recorder:

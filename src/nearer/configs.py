@@ -8,16 +8,24 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 import tyro
 
 from nearer.audit import AuditPlan
+from nearer.chunking import Chunking
 from nearer.errors import ConfigError
 from nearer.limits import check_settings
 from nearer.models.mlp import MLPConfig
+from nearer.models.pointing.rungs import RUNGS
 from nearer.models.small_vla import SmallVLAConfig
+from nearer.models.vlm.config import VLMConfig
 from nearer.plateau import PlateauRule
 from nearer.practice import Deviations, Practice
-from nearer.sft import SFTTraining
+from nearer.sft import LEARNING_RATE, SFTTraining
+from nearer.trackers import TrackerName
 
 Flat = tyro.conf.arg(name="")
 """The settings of a nested config are flags of the command itself."""
+
+
+Track = Annotated[tuple[TrackerName, ...], tyro.conf.arg(metavar="[NAME ...]")]
+"""Trackers of a run, besides metrics.jsonl."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +70,7 @@ class Calibration:
     """How the detector's threshold is chosen.
 
     Attributes:
-        env: Gymnasium id to label rollouts in by the simulator's truth; none: only held-out
-            demonstrations are used.
+        env: Gymnasium id, if its truth is to label rollouts too.
         rollouts: episodes of the policy that are labelled.
         rollout_steps: control steps of each.
         min_precision: share of detections to be right, on rollouts if any.
@@ -84,6 +91,19 @@ class Calibration:
         )
 
 
+MODEL_SETTINGS = ("mlp", "vla", "vlm")
+"""Fields of `SFTConfig`, each for one kind of model."""
+
+
+PRETRAINED_RATE = 1e-4
+"""AdamW's peak for a vision-language model: it must not forget what it knows."""
+
+
+def settings_of(model: str) -> str:
+    """Return which of `MODEL_SETTINGS` a model has: vlm, unless it is built in."""
+    return "mlp" if model == "mlp" else "vla" if model in RUNGS else "vlm"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SFTConfig:
     """Stage 1: fine-tune a model on demonstrations (behavioural cloning and steps-to-go).
@@ -92,10 +112,12 @@ class SFTConfig:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
         revision: of the hub's data set.
         share: of the data set's episodes that are used, drawn by --seed.
-        model: small-vla (pictures and language) or mlp (states).
-        sight_updates: gradient updates of its sight, first, on the frames.
+        model: small-vla, mlp (states), or a vision-language model's hub id or folder; its own
+            settings: --model NAME --help.
+        sight_updates: gradient updates of small-vla's sight, first, on the frames.
         cache: folder of decoded frames and looks; none: ~/.cache/nearer.
         out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
+        track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
     """
 
@@ -103,30 +125,38 @@ class SFTConfig:
     data: str = ""
     revision: str | None = None
     share: float = 1.0
-    model: Literal["small-vla", "mlp"] = "small-vla"
+    model: str = "small-vla"
     sight_updates: int = 300
     cache: Path | None = None
+    track: Track = ("tensorboard",)
     resume: bool = False
     mlp: MLPConfig = field(default_factory=MLPConfig)
     vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
+    vlm: VLMConfig = field(default_factory=VLMConfig)
     calibration: Calibration = field(default_factory=Calibration)
+    chunking: Annotated[Chunking, Flat] = field(default_factory=Chunking)
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
 
     def __post_init__(self) -> None:
         check_settings(self, share="(0, 1]", sight_updates="[0, inf)")
+        if self.training.learning_rate is None:
+            rate = PRETRAINED_RATE if settings_of(self.model) == "vlm" else LEARNING_RATE
+            object.__setattr__(self, "training", replace(self.training, learning_rate=rate))
+        if self.calibration.env is not None:
+            self.chunking.decisions_within(self.calibration.rollout_steps)
         others = self.training.other_instructions
-        if self.model == "mlp" and others:
+        if settings_of(self.model) != "vla" and others:
             raise ConfigError(
-                "--other-instructions must be 0 for --model mlp, which reads no instruction, got "
-                f"{others}; leave it out, or pass --model small-vla"
+                "--other-instructions must be 0 unless --model is small-vla, which alone answers "
+                f"the third question, got {others}; leave it out"
             )
 
     @property
-    def sizes(self) -> MLPConfig | SmallVLAConfig:
+    def sizes(self) -> MLPConfig | SmallVLAConfig | VLMConfig:
         """Return the sizes of the chosen model; it has a head for what training asks of it."""
-        if self.model == "mlp":
-            return self.mlp
-        return replace(self.vla, answers_instruction=self.training.other_instructions > 0)
+        if settings_of(self.model) == "vla":
+            return replace(self.vla, answers_instruction=self.training.other_instructions > 0)
+        return self.mlp if self.model == "mlp" else self.vlm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +164,13 @@ class ImproveConfig:
     """Stage 2: let a policy practise, with a frozen copy of the Stage-1 model as its reward.
 
     Attributes:
-        run: Stage-1 run with policy, reward and calibration.
+        run: Stage-1 run with policy, reward and calibration, or its hub id.
         reward: run or checkpoint that judges in place of the run's own reward; its calibration.
         env: Gymnasium id.
         out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.
         robots: simulators that run in lockstep.
-        threshold: s of the detector, control steps; none: as calibrated.
+        threshold: s of the detector, control steps (or chunks); none: as calibrated.
+        track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
     """
 
@@ -149,6 +180,7 @@ class ImproveConfig:
     env: str = ""
     robots: int = 8
     threshold: float | None = None
+    track: Track = ("tensorboard",)
     resume: bool = False
     practice: Annotated[Practice, Flat] = field(default_factory=Practice)
     plateau: Annotated[PlateauRule, Flat] = field(default_factory=PlateauRule)
@@ -158,13 +190,7 @@ class ImproveConfig:
     def __post_init__(self) -> None:
         check_settings(self, robots="[1, inf)")
         practice = self.practice
-        if not practice.has_room(0, self.robots):
-            longest = practice.samples_per_iteration + self.robots * practice.max_steps
-            raise ConfigError(
-                f"--max-env-steps must be {longest} or more, which one iteration may take (N * B, "
-                f"and an episode of --max-steps for each of {self.robots} robots), got "
-                f"{practice.max_env_steps}; raise it or lower the others"
-            )
+        practice.check_room(self.robots)
         if self.threshold is not None and not 0 <= self.threshold <= practice.max_steps:
             raise ConfigError(
                 f"--threshold must lie between 0 and the time limit of {practice.max_steps} "
@@ -177,11 +203,11 @@ class EvalConfig:
     """Measure a policy by the simulator's truth, on seeded starts.
 
     Attributes:
-        checkpoint: a run, a checkpoint of it, or its pretrained_model folder.
+        checkpoint: a run, a checkpoint of it, or a model's hub id (user/name).
         env: Gymnasium id.
         episodes: starts.
         against: eval_info.json of another policy on the same starts, for a paired comparison.
-        out: folder for eval_info.json; none: eval/ inside the run or checkpoint.
+        out: folder for eval_info.json; none: eval/ in the run, outputs/eval/ for a hub id.
         max_steps: control steps an episode may take.
         robots: simulators that run in lockstep.
         seed: of the starts; the same seed gives every policy the same ones.
@@ -229,6 +255,8 @@ class ReportConfig:
 
 
 Config = TypeVar("Config", SFTConfig, ImproveConfig)
+_MAY_CHANGE = ("out", "resume", "training.processes")
+"""What a run that is continued need not have been started with."""
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -259,7 +287,11 @@ def resumed(given: Config, saved: Config) -> Config:
     """
     default = type(given)(out=given.out)
     _check_same(given, saved, default)
-    return as_resumed(saved, given.out)
+    same = as_resumed(saved, given.out)
+    if isinstance(same, SFTConfig) and isinstance(given, SFTConfig):
+        now = given.training.processes
+        same = replace(same, training=replace(same.training, processes=now))
+    return same
 
 
 def as_resumed(saved: Config, out: Path) -> Config:
@@ -275,7 +307,7 @@ def check_same(given: Config, saved: Config) -> None:
 def _check_same(given: Config, saved: Config, default: Config) -> None:
     wanted, kept, unset = (_flat(to_json(config)) for config in (given, saved, default))
     for name, value in wanted.items():
-        if name not in ("out", "resume") and value not in (unset[name], kept[name]):
+        if name not in _MAY_CHANGE and value not in (unset[name], kept[name]):
             raise ConfigError(
                 f"--resume must continue {given.out} as it was started, with {name} = "
                 f"{kept[name]}, got {value}; leave the flag out, or start a new run with another "
@@ -286,6 +318,8 @@ def _check_same(given: Config, saved: Config, default: Config) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in cast(dict[str, Any], value).items()}
+    if isinstance(value, tuple):
+        return list(cast(tuple[Any, ...], value))
     return str(value) if isinstance(value, Path) else value
 
 
@@ -303,6 +337,8 @@ def _rebuild(kind: Any, document: Any) -> Any:
             values[name] = _rebuild(hints[name], value)
         elif value is not None and hints[name] in (Path, Path | None):
             values[name] = Path(value)
+        elif isinstance(value, list):
+            values[name] = tuple(cast(list[Any], value))
     return kind(**values)
 
 

@@ -1,7 +1,7 @@
 """What Stage 1 learns from: frames of successful episodes and the steps that were left."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from nearer.chunking import Chunking
 from nearer.errors import ConfigError
 from nearer.model import Inputs
 from nearer.protocols import Spaces
@@ -49,8 +50,8 @@ class Demonstrations:
     Attributes:
         state: proprioception and environment state side by side, in the env's units.
         features: what the model's sight made of the pictures; zero columns without a sight.
-        actions: taken on each frame, in the env's units.
-        steps_to_go: t' - t, in control steps.
+        actions: decided on each frame, in the env's units.
+        steps_to_go: t' - t, in control steps; in chunks once `chunked`.
         episode_lengths: frames an episode, at least two.
         instructions: one an episode.
         spaces: sizes of state and action.
@@ -115,6 +116,39 @@ class Demonstrations:
     def acted_frames(self) -> Int64[Tensor, "rows"]:
         """Return the frames whose action is real: all but the last of every episode."""
         return torch.nonzero(self.steps_to_go > 0).squeeze(1)
+
+
+def chunked(demonstrations: Demonstrations, chunking: Chunking) -> Demonstrations:
+    """Return demonstrations for a policy that decides on several control steps at once.
+
+    Every frame stays, whatever its t; its action becomes the next `chunk` actions side by side,
+    and its steps-to-go the chunks that are left, rounded up:
+
+        a_t, ..., a_(t + chunk - 1)        ceil((t' - t) / chunk)
+
+    Where an episode ends within a chunk, its last action is repeated. Such frames are not left
+    out: they are the ones near the goal, where a policy has to finish. For joint positions a
+    repeated action means to stay; for velocities and accelerations it means to go on.
+
+    Raises:
+        ConfigError: actions are to be relative to joints that are not as many.
+    """
+    if chunking.is_plain:
+        return demonstrations
+    spaces = demonstrations.spaces.in_chunks(chunking)
+    lengths = demonstrations.episode_lengths
+    last_acted = np.repeat(np.cumsum(lengths) - 2, lengths)
+    frames = np.arange(len(last_acted))
+    rows = np.minimum(frames[:, None] + np.arange(chunking.chunk), last_acted[:, None])
+    actions = demonstrations.actions.numpy()[rows]
+    joints = demonstrations.state[:, : spaces.agent_pos].numpy()
+    left = demonstrations.steps_to_go
+    return replace(
+        demonstrations,
+        actions=torch.from_numpy(chunking.join(actions, joints)),
+        steps_to_go=(left + chunking.chunk - 1) // chunking.chunk,
+        spaces=spaces,
+    )
 
 
 def frame_rows(

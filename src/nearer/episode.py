@@ -41,8 +41,8 @@ class Observation:
         images: camera name -> RGB picture.
         features: what a model's frozen sight made of the pictures (`protocols.Sight`); zero columns
             where none has looked.
-        reward_features: the same of the reward model's sight; zero columns where that is this one,
-            so that every frame is looked at once.
+        reward_features: the same of the reward model's sight; zero columns where the policy's
+            is its own, so that every frame is looked at once.
     """
 
     agent_pos: Float32[Array, "*batch joints"]
@@ -97,7 +97,7 @@ class Episode:
 
     @property
     def num_steps(self) -> int:
-        """Count the control steps."""
+        """Count the decisions: control steps, unless the policy acts in chunks of several."""
         return len(self.actions)
 
 

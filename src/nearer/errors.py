@@ -5,7 +5,9 @@
     ├── DatasetError            a data set that cannot be read or written as it stands
     ├── CheckpointError         weights that do not load, or do not fit what they are asked to do
     ├── EnvError                an environment that is unknown or does not fit the policy
-    └── Interrupted             Ctrl-C, after everything in flight has been written
+    ├── MessageError            what a client sent that the server cannot answer
+    ├── Interrupted             Ctrl-C, after everything in flight has been written
+    └── ToldElsewhere           another process of the same run has said why; this one is silent
 
 Every message says what was seen, what must hold and which command helps.
 `DatasetError` and `CheckpointError` are also `ValueError`s. `ConfigError` is none, since tyro would
@@ -33,5 +35,13 @@ class EnvError(NearerError):
     """An environment is unknown or does not fit the policy."""
 
 
+class MessageError(NearerError):
+    """A client of `nearer serve` sent what cannot be answered; the client reads the sentence."""
+
+
 class Interrupted(NearerError):
     """The user asked to stop; everything in flight has been written."""
+
+
+class ToldElsewhere(NearerError):
+    """Another process of the same run has said why it ends; this one must be silent."""

@@ -116,6 +116,8 @@ def evaluate(
 ) -> tuple[Evaluation, list[Episode]]:
     """Run a policy, sampling its actions, on `episodes` seeded starts.
 
+    Where it acts in chunks, its steps are counted in whole ones.
+
     Returns:
         The evaluation, and its episodes in the order of their seeds.
     """
@@ -128,12 +130,13 @@ def evaluate(
         if len(ran) % 20 == 0 or len(ran) == episodes:
             watch(Progress(stage=stage, done=len(ran), total=episodes))
     ordered = [ran[one] for one in seeds]
+    chunk = fleet.spaces.chunking.chunk
     results = tuple(
         EpisodeResult(
             seed=one.seed,
             instruction=one.instruction,
             success=one.ended is Ended.SUCCESS_TRUE,
-            num_steps=one.num_steps if one.ended is Ended.SUCCESS_TRUE else max_steps,
+            num_steps=chunk * one.num_steps if one.ended is Ended.SUCCESS_TRUE else max_steps,
             actions_outside=actions_outside(fleet, [one]),
         )
         for one in ordered

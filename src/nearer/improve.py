@@ -113,6 +113,7 @@ def improve(
         policy.parameters(), practice.learning_rate, weight_decay=practice.weight_decay, fused=True
     )
     history = read_metrics(run.root)
+    chunk = cell.fleet.spaces.chunking.chunk
     first, over = _restore(run, policy, optimizer, rule, history)
     past = _past_batches(cell.store, first, deviations)
     with graceful_interrupt() as stop:
@@ -135,10 +136,11 @@ def improve(
             ]
             past.append(fresh)
             outside = actions_outside(cell.fleet, [one.episode for one in scored])
-            record = _record(iteration, scored, history, losses, report)
+            record = _record(iteration, scored, history, losses, report, chunk)
             history.append(record | {"practice/actions_outside": outside})
             run.log(history[-1])
-            room = practice.has_room(history[-1]["practice/env_steps"], cell.fleet.num_robots)
+            taken = history[-1]["practice/env_steps"]
+            room = practice.has_room(taken, cell.fleet.num_robots, chunk)
             over = rule.over(history) or not room
             watch(_progress(practice, history[-1], over))
             if over or stop.asked or (iteration + 1) % rule.block_iterations == 0:
@@ -266,8 +268,9 @@ def _record(
     history: Sequence[Mapping[str, Any]],
     losses: Sequence[Tensor],
     report: AuditReport,
+    chunk: int,
 ) -> dict[str, Any]:
-    """Return the metrics of an iteration."""
+    """Return the metrics of an iteration; env steps are control steps, `chunk` a decision."""
     loss = torch.stack(list(losses)).mean().item()
     if not np.isfinite(loss):
         raise NearerError(
@@ -276,7 +279,7 @@ def _record(
         )
     before = history[-1] if history else {"practice/episodes": 0, "practice/env_steps": 0}
     episodes = [one.episode for one in scored]
-    steps = sum(episode.num_steps for episode in episodes)
+    steps = chunk * sum(episode.num_steps for episode in episodes)
     detected = sum(episode.ended is Ended.SUCCESS_DETECTED for episode in episodes)
     record: dict[str, Any] = {
         "step": iteration + 1,

@@ -6,7 +6,7 @@ show it observations through the same `inputs_of`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
@@ -77,6 +77,14 @@ class FoundationModel(nn.Module, ABC):
         """Return the frozen part that looks at pictures; None for a model that needs none."""
         return None
 
+    @property
+    def sharded_blocks(self) -> Sequence[nn.Module]:
+        """Return the parts that `--processes fsdp` gathers one at a time, such as layers.
+
+        Each must be called through its `forward`; what is in none of them is gathered as a whole.
+        """
+        return ()
+
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Return what rebuilds the module without its weights, as JSON values."""
@@ -105,6 +113,24 @@ class FoundationModel(nn.Module, ABC):
     @abstractmethod
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
+
+    def answers(
+        self, inputs: Inputs, randomness: Randomness
+    ) -> tuple[
+        Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]
+    ]:
+        """Answer both questions of the same observations.
+
+        Returns:
+            What `sample` and `steps_to_go_logits` return; a model that can read an observation once
+            for both overrides this.
+        """
+        actions, log_prob = self.sample(inputs, randomness)
+        return actions, log_prob, self.steps_to_go_logits(inputs)
+
+    def files(self) -> Mapping[str, str]:
+        """Return further files that rebuild the module, by name; none for most."""
+        return {}
 
     @abstractmethod
     def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:

@@ -46,7 +46,7 @@ class Practice:
     Attributes:
         max_env_steps: control steps in all, at most; a plateau may come first.
         updates_per_iteration: N, gradient updates an iteration.
-        batch_size: B, samples an update, of at least N * B control steps.
+        batch_size: B, samples an update, of at least N * B decisions.
         learning_rate: AdamW's, constant.
         weight_decay: AdamW's.
         max_gradient_norm: gradients are scaled down to this norm.
@@ -91,7 +91,26 @@ class Practice:
         """Return N * B."""
         return self.updates_per_iteration * self.batch_size
 
-    def has_room(self, env_steps: int, num_robots: int) -> bool:
-        """Tell whether one more iteration surely stays within `max_env_steps`."""
-        longest = self.samples_per_iteration + num_robots * self.max_steps
-        return env_steps + longest <= self.max_env_steps
+    def has_room(self, env_steps: int, num_robots: int, chunk: int) -> bool:
+        """Tell whether one more iteration surely stays within `max_env_steps`.
+
+        Args:
+            env_steps: control steps so far.
+            num_robots: each may be in the middle of an episode when the iteration is full.
+            chunk: control steps a decision; a decision is one sample.
+        """
+        return env_steps + self._longest_iteration(num_robots, chunk) <= self.max_env_steps
+
+    def check_room(self, num_robots: int, chunk: int = 1) -> None:
+        """Raise ConfigError unless the first iteration surely stays within `max_env_steps`."""
+        if not self.has_room(0, num_robots, chunk):
+            longest = self._longest_iteration(num_robots, chunk)
+            chunks = f" decisions of {chunk} control steps" if chunk > 1 else ""
+            raise ConfigError(
+                f"--max-env-steps must be {longest} or more, which one iteration may take (N * B"
+                f"{chunks}, and an episode of --max-steps for each of {num_robots} robots), got "
+                f"{self.max_env_steps}; raise it or lower the others"
+            )
+
+    def _longest_iteration(self, num_robots: int, chunk: int) -> int:
+        return chunk * self.samples_per_iteration + num_robots * self.max_steps

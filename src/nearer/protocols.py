@@ -7,13 +7,15 @@ Sight     the frozen part of a model, that looks at pictures
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
+from nearer.chunking import PLAIN, Chunking
 from nearer.episode import Ended, Observation
+from nearer.errors import ConfigError
 from nearer.progress import Watch, unwatched
 from nearer.shapes import Array
 
@@ -88,8 +90,10 @@ class Spaces:
     """The sizes an env and a checkpoint must agree on.
 
     Attributes:
+        action: numbers in one decision: `axes` for every control step that it covers.
         control_hz: control steps a second; None: the env does not say.
         action_limits: least and greatest value of each axis; None: nobody says, as in a data set.
+        chunking: what a decision is made of; plain for every env and data set.
     """
 
     agent_pos: int
@@ -98,15 +102,34 @@ class Spaces:
     cameras: tuple[Camera, ...] = ()
     control_hz: int | None = None
     action_limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    chunking: Chunking = PLAIN
 
     def __str__(self) -> str:
         cameras = "".join(f", camera {camera}" for camera in self.cameras)
         return (
             f"agent_pos {self.agent_pos}, environment_state {self.environment_state}, action "
-            f"{self.action}{cameras}"
+            f"{self.axes}{cameras}"
         )
 
-    def num_outside(self, actions: Float32[Array, "steps action"]) -> int:
+    @property
+    def axes(self) -> int:
+        """Count the numbers in the action of one control step."""
+        return self.action // self.chunking.chunk
+
+    def in_chunks(self, chunking: Chunking) -> "Spaces":
+        """Return these sizes for a policy that decides so.
+
+        Raises:
+            ConfigError: actions are to be relative to joints that are not as many.
+        """
+        if chunking.relative and self.agent_pos != self.axes:
+            raise ConfigError(
+                "--relative must have a joint in observation.state (agent_pos) for every number "
+                f"of an action, got {self.agent_pos} joints and {self.axes} numbers; leave it out"
+            )
+        return replace(self, action=self.axes * chunking.chunk, chunking=chunking)
+
+    def num_outside(self, actions: Float32[Array, "steps axes"]) -> int:
         """Count the actions beyond the limits: the env clips or refuses these."""
         if self.action_limits is None:
             return 0

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from nearer.chunking import PLAIN, Chunking
 from nearer.data.videos import VideoEncoding, encode_video
 from nearer.envs import register_envs
 from nearer.episode import Ended, Episode
@@ -87,6 +88,7 @@ def replay(
     seed: int,
     actions: Float32[Array, "steps action"],
     agent_pos: Float32[Array, "obs joints"],
+    chunking: Chunking = PLAIN,
 ) -> Iterator[UInt8[Array, "h w 3"]]:
     """Go through the pictures of a recorded episode, from its first to its last observation.
 
@@ -95,6 +97,7 @@ def replay(
         seed: that the episode's start was drawn with.
         actions: as recorded.
         agent_pos: as recorded; one more than actions.
+        chunking: what each of these actions is made of; there is a picture a control step.
 
     Raises:
         EnvError: the env does not repeat the recorded path bit for bit, draws no RGB pictures, or
@@ -105,11 +108,14 @@ def replay(
         raw, _ = env.reset(seed=seed)
     _check_repeats(raw, agent_pos[0], seed, step=0)
     yield _picture(env)
-    for step, action in enumerate(actions, start=1):
-        with running(name, "step", [seed]):
-            raw, *_ = env.step(action)
-        _check_repeats(raw, agent_pos[step], seed, step)
-        yield _picture(env)
+    for step, decision in enumerate(actions):
+        for action in chunking.split(decision, agent_pos[step]):
+            with running(name, "step", [seed]):
+                raw, _, terminated, truncated, _ = env.step(action)
+            yield _picture(env)
+            if terminated or truncated:
+                break  # as the fleet does: the rest of the chunk is not executed
+        _check_repeats(raw, agent_pos[step + 1], seed, step + 1)
 
 
 def film(pictures: Iterable[UInt8[Array, "h w 3"]], fps: int, *, success: bool) -> Film:
@@ -134,7 +140,7 @@ def film_rate(env: AnyEnv) -> int:
     return max(1, round(named or _DEFAULT_FPS))
 
 
-def films(env_id: str, episodes: Sequence[Episode]) -> Iterator[Film]:
+def films(env_id: str, episodes: Sequence[Episode], chunking: Chunking = PLAIN) -> Iterator[Film]:
     """Go through episodes as films; nothing, by design, where the env draws no pictures.
 
     Raises:
@@ -144,7 +150,7 @@ def films(env_id: str, episodes: Sequence[Episode]) -> Iterator[Film]:
         for episode in episodes if env else ():
             assert env is not None, "there are no episodes without an env"
             recorded = episode.observations.agent_pos
-            pictures = replay(env, episode.seed, episode.actions, recorded)
+            pictures = replay(env, episode.seed, episode.actions, recorded, chunking)
             success = episode.ended is Ended.SUCCESS_TRUE
             yield film(pictures, film_rate(env), success=success)
 

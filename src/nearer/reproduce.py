@@ -7,7 +7,7 @@ not done again, so a run of hours may be killed at any time.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -38,8 +38,8 @@ class ReproduceConfig:
     """Reproduce a result of the paper at our size; hours, resumable.
 
     Attributes:
-        which: the result.
-        out: folder for data, runs, headline.json, headline.md and headline.svg.
+        which: headline: little data and practice; pretraining: reward and policy by pretraining.
+        out: folder for data, runs and results; pretraining goes on in the headline's.
         demonstrations: of the whole data set, tried.
         shares: percent of it that Stage 1 learns from.
         seeds: of everything that is drawn and trained, one whole series each.
@@ -48,7 +48,7 @@ class ReproduceConfig:
         quick: minutes, to see that the parts fit; learns little.
     """
 
-    which: tyro.conf.Positional[Literal["headline"]] = "headline"
+    which: tyro.conf.Positional[Literal["headline", "pretraining"]] = "headline"
     out: Path = Path("outputs/headline")
     demonstrations: int = 2000
     shares: tuple[int, ...] = (10, 20, 80)
@@ -96,12 +96,7 @@ class Measurement:
 
 def reproduce(config: ReproduceConfig, watch: Watch = unwatched) -> list[Measurement]:
     """Run what is missing, write table, figure and numbers as results come, and return them all."""
-    data = config.out / "demonstrations"
-    if not (data / "COMPLETE").exists():
-        recipe = tabletop(config.out, episodes=config.demonstrations, quick=config.quick)
-        collect_demonstrations(replace(recipe.collect, out=data), watch)
-        (data / "COMPLETE").touch()
-    total = open_dataset(data).info.total_episodes
+    total = whole_data(config, watch)
     found: list[Measurement] = []
     for seed in config.seeds:
         for share in config.shares:
@@ -109,6 +104,16 @@ def reproduce(config: ReproduceConfig, watch: Watch = unwatched) -> list[Measure
             found += measure(recipe, seed, share, round(total * share / 100), watch)
             write_results(config.out, found)
     return found
+
+
+def whole_data(config: ReproduceConfig, watch: Watch) -> int:
+    """Collect the data set unless it is there, and return its number of demonstrations."""
+    data = config.out / "demonstrations"
+    if not (data / "COMPLETE").exists():
+        recipe = tabletop(config.out, episodes=config.demonstrations, quick=config.quick)
+        collect_demonstrations(replace(recipe.collect, out=data), watch)
+        (data / "COMPLETE").touch()
+    return open_dataset(data).info.total_episodes
 
 
 def recipe_of(config: ReproduceConfig, seed: int, share: int) -> Recipe:
@@ -132,14 +137,10 @@ def measure(
     recipe: Recipe, seed: int, share: int, demonstrations: int, watch: Watch
 ) -> Iterator[Measurement]:
     """Yield both stages of one seed and share, doing what is not on disk yet."""
-    sft, practice = recipe.sft, recipe.improve
-    if not is_finished(sft.out):
-        run_sft(replace(sft, resume=(sft.out / "run.json").exists()), watch)
-    first = _evaluated(recipe.eval_sft, watch)
-    if not is_finished(practice.out):
-        run_improve(replace(practice, resume=(practice.out / "run.json").exists()), watch)
-    second = _evaluated(recipe.eval_improve, watch)
-    episodes = read_metrics(practice.out)[-1]["practice/episodes"]
+    finished_sft(recipe, watch)
+    first = evaluated(recipe.eval_sft, watch)
+    episodes = finished_practice(recipe, watch)
+    second = evaluated(recipe.eval_improve, watch)
     for stage, evaluation, practised in ((1, first, 0), (2, second, episodes)):
         yield Measurement(
             share=share,
@@ -152,8 +153,24 @@ def measure(
         )
 
 
-def _evaluated(config: EvalConfig, watch: Watch) -> Evaluation:
-    done = config.checkpoint / "eval/eval_info.json"
+def finished_sft(recipe: Recipe, watch: Watch) -> None:
+    """Run Stage 1 of a recipe, or the rest of it, unless it is done."""
+    sft = recipe.sft
+    if not is_finished(sft.out):
+        run_sft(replace(sft, resume=(sft.out / "run.json").exists()), watch)
+
+
+def finished_practice(recipe: Recipe, watch: Watch) -> int:
+    """Run Stage 2 of a recipe, or the rest of it, unless it is done; return its episodes."""
+    practice = recipe.improve
+    if not is_finished(practice.out):
+        run_improve(replace(practice, resume=(practice.out / "run.json").exists()), watch)
+    return read_metrics(practice.out)[-1]["practice/episodes"]
+
+
+def evaluated(config: EvalConfig, watch: Watch) -> Evaluation:
+    """Return an evaluation, done now unless it is on disk."""
+    done = (config.out or config.checkpoint / "eval") / "eval_info.json"
     if not done.exists():
         return run_eval(config, watch)
     return evaluation_of(read_json(done, _RERUN))
@@ -162,11 +179,17 @@ def _evaluated(config: EvalConfig, watch: Watch) -> Evaluation:
 def write_results(folder: Path, found: Sequence[Measurement]) -> None:
     """Write headline.json, .md and .svg, each whole or not at all."""
     records = [asdict(one) for one in found]
-    for name, text in (
-        ("headline.json", json.dumps(records, indent=1) + "\n"),
-        ("headline.md", headline_table(found)),
-        ("headline.svg", shares_figure(_points(found))),
-    ):
+    texts = {
+        "headline.json": json.dumps(records, indent=1) + "\n",
+        "headline.md": headline_table(found),
+        "headline.svg": shares_figure(_points(found)),
+    }
+    write_files(folder, texts)
+
+
+def write_files(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write files by name, each whole or not at all."""
+    for name, text in texts.items():
         temporary = folder / f".{name}.tmp"
         temporary.write_text(text)
         os.replace(temporary, folder / name)
@@ -186,8 +209,8 @@ def headline_table(found: Sequence[Measurement]) -> str:
         practised = sum(m.practice_episodes for m in stages[1]) / len(stages[1])
         paper = " -> ".join(map(str, PAPER[share])) if share in PAPER else "-"
         lines.append(
-            f"| {share} % | {stages[0][0].demonstrations:,} | {pooled(stages[0])} | "
-            f"{pooled(stages[1])} | {practised:,.0f} | {', '.join(seeds)} | {gain} | {paper} |"
+            f"| {share} % | {stages[0][0].demonstrations:,} | {_pooled(stages[0])} | "
+            f"{_pooled(stages[1])} | {practised:,.0f} | {', '.join(seeds)} | {gain} | {paper} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -209,7 +232,7 @@ def _points(found: Sequence[Measurement]) -> list[SharePoint]:
                 share=share,
                 stage=stage,
                 demonstrations=seeds[0].demonstrations,
-                pooled=pooled(seeds),
+                pooled=_pooled(seeds),
                 seeds=tuple(one.rate.value for one in seeds),
                 paper=PAPER[share][stage - 1] if share in PAPER else None,
             )
@@ -217,9 +240,12 @@ def _points(found: Sequence[Measurement]) -> list[SharePoint]:
     return points
 
 
-def pooled(measured: Sequence[Measurement]) -> Rate:
+def _pooled(measured: Sequence[Measurement]) -> Rate:
+    return pooled([one.rate for one in measured])
+
+
+def pooled(rates: Sequence[Rate]) -> Rate:
     """Return the rate over the episodes of all seeds."""
     return Rate(
-        successes=sum(one.n_success for one in measured),
-        total=sum(one.n_episodes for one in measured),
+        successes=sum(one.successes for one in rates), total=sum(one.total for one in rates)
     )

@@ -119,7 +119,7 @@ class Network(nn.Module):
         """Return the answers to a batch of questions."""
         if self.embed is None:
             return self.trunk(questions)
-        facts, said = questions.split([questions.shape[1] - self.words, self.words], dim=1)
+        facts, said = questions[:, : -self.words], questions[:, -self.words :]
         return self.trunk(torch.cat([facts, self.embed(said)], dim=1))
 
 

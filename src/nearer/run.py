@@ -3,6 +3,7 @@
     RUN/run.json         command, config, seed, git revision, versions, hash of the frozen model
         metrics.jsonl    one line a record; the source of every curve
         tensorboard/     the same, for tensorboard --logdir
+        trackers.json    the ids of the run in the trackers of --track
         checkpoints/     see checkpoint.py
         seeing.json      Stage 1: what its sight took before the first update
         practice/        Stage 2: its episodes as a LeRobotDataset with the progress sidecar
@@ -14,6 +15,7 @@ JSON files are written whole or not at all; a line cut short by a kill is left o
 import json
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 from collections.abc import Generator, Mapping, Sequence
@@ -24,25 +26,30 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
-from torch.utils.tensorboard.writer import SummaryWriter
-
-from nearer.checkpoint import TrainingState, complete_checkpoints, point, save_checkpoint
+from nearer.checkpoint import (
+    TrainingState,
+    complete_checkpoints,
+    point,
+    save_checkpoint,
+    take_part,
+)
 from nearer.errors import CheckpointError, ConfigError, NearerError
 from nearer.model import FoundationModel
-
-Record = Mapping[str, Any]
-"""Metric name -> number (or None), with `step`: what one call of `Run.log` writes."""
+from nearer.trackers import Record, open_trackers
 
 SEEING = "seeing.json"
 """The seconds that a model's sight looked at the demonstrations and learned from them."""
 _FINISHED = "FINISHED"
+_TRACKERS = "trackers.json"
 _PACKAGES = ("nearer", "torch", "numpy", "gymnasium", "pyarrow", "safetensors")
 
 
 class Run:
     """A run's directory, open for writing."""
 
-    def __init__(self, root: Path, header: Mapping[str, Any], last_step: int) -> None:
+    def __init__(
+        self, root: Path, header: Mapping[str, Any], last_step: int, shown_step: int = -1
+    ) -> None:
         self.root = root
         self.header = header
         self.checkpoints = root / "checkpoints"
@@ -51,7 +58,8 @@ class Run:
         with written(root):
             self.checkpoints.mkdir(exist_ok=True)
             self._metrics = (root / "metrics.jsonl").open("a")
-            self._tensorboard = SummaryWriter(str(root / "tensorboard"), purge_step=last_step + 1)
+            ids, config = _tracker_ids(root, header), header["config"]
+            self._trackers = open_trackers(root, ids, config, last_step, shown_step)
 
     @classmethod
     def create(cls, root: Path, command: str, config: Mapping[str, Any], **facts: str) -> "Run":
@@ -94,20 +102,20 @@ class Run:
         check_facts(root, header, facts)
         found = complete_checkpoints(root / "checkpoints")
         last_step = int(found[-1].name) if found else -1
-        kept = [line for line in read_metrics(root) if line["step"] <= last_step]
+        lines = read_metrics(root)
+        kept = [line for line in lines if line["step"] <= last_step]
         write_lines(root / "metrics.jsonl", kept)
-        return cls(root, header, last_step)
+        return cls(root, header, last_step, max((line["step"] for line in lines), default=-1))
 
     def log(self, record: Record) -> None:
-        """Append a record to metrics.jsonl and to TensorBoard, with the seconds spent so far."""
+        """Append a record to metrics.jsonl and show it, with the seconds spent so far."""
         elapsed_s = self._elapsed_s + perf_counter() - self._started
         record = {**record, "time/elapsed_s": elapsed_s}
         with written(self.root):
             self._metrics.write(json.dumps(record) + "\n")
             self._metrics.flush()
-            for name, value in record.items():
-                if "/" in name and isinstance(value, (int, float)):
-                    self._tensorboard.add_scalar(name, value, record["step"])
+            for tracker in self._trackers:
+                tracker.log(record)
 
     def save(
         self,
@@ -184,7 +192,40 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         with written(self.root):
             self._metrics.close()
-            self._tensorboard.close()
+            for tracker in self._trackers:
+                tracker.close()
+
+
+class SilentRun:
+    """A run's directory that another process writes; this one only gives its part of the weights.
+
+    To the loop it is what a `Run` is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def log(self, record: Record) -> None:
+        """Do nothing: the first process writes the same record."""
+
+    def save(
+        self,
+        step: int,
+        model: FoundationModel,
+        training: TrainingState,
+        names: Mapping[str, int],
+        keep: Sequence[int] = (),
+    ) -> None:
+        """Give away this process's part of checkpoint `step`."""
+        take_part(model, training)
+
+    def name(self, last: int, names: Mapping[str, int], keep: Sequence[int] = ()) -> None:
+        """Do nothing: the first process names checkpoints."""
+
+    def last_checkpoint(self) -> Path | None:
+        """Return the newest complete checkpoint, or None before the first."""
+        found = complete_checkpoints(self.root / "checkpoints")
+        return found[-1] if found else None
 
 
 def is_finished(root: Path) -> bool:
@@ -218,6 +259,19 @@ def check_facts(root: Path, header: Mapping[str, Any], facts: Mapping[str, str])
                 f"{name} must be {header.get(name)}, as {root}/run.json says, got {value}; "
                 "restore what the run started from, or start a new run with another --out"
             )
+
+
+def _tracker_ids(root: Path, header: Mapping[str, Any]) -> dict[str, str]:
+    """Return tracker -> id of the run there, kept so that a resumed run is the same one there."""
+    names: Sequence[str] = header["config"].get("track", ("tensorboard",))
+    path = root / _TRACKERS
+    advice = "delete it, and the trackers start runs of their own"
+    known = read_json(path, advice) if path.exists() else {}
+    # Made by secrets, not by a seed: two runs of one seed are two runs.
+    ids = {name: str(known.get(name) or secrets.token_hex(4)) for name in names}
+    if any(name != "tensorboard" and name not in known for name in names):
+        write_json(path, {**known, **{n: i for n, i in ids.items() if n != "tensorboard"}})
+    return ids
 
 
 def _elapsed_s(root: Path) -> float:

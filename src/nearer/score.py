@@ -1,14 +1,17 @@
 """What the frozen Stage-1 model says of episodes: d, r, R and success (paper, eqs. 1-4)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
+from nearer.demonstrations import Demonstrations
 from nearer.episode import Ended, Episode, ScoredEpisode
 from nearer.model import FoundationModel, Inputs, join_inputs, reward_inputs_of
+from nearer.progress import Progress, Watch, unwatched
 from nearer.shapes import Array
 from nearer.steps_to_go import (
     discounted_returns,
@@ -92,3 +95,74 @@ def _all_inputs(episodes: Sequence[Episode]) -> Inputs:
 def progress_of(scored: Sequence[ScoredEpisode]) -> Array:
     """Return, an episode each, how many steps nearer it brought the robot."""
     return np.array([one.progress_steps for one in scored], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameLabels:
+    """What a frozen model says of the frames of recorded episodes, one after the other.
+
+    Attributes:
+        steps_to_go: d(o_t, g), in control steps.
+        steps_to_go_std: standard deviation of p(k | o_t, g), in control steps.
+        quantiles: 10 %, 50 % and 90 % quantiles of p(k | o_t, g), in control steps.
+        rewards: r_t = d(o_t, g) - d(o_{t+1}, g); zero at the last frame of an episode.
+        returns: R_t; zero at the last frame of an episode.
+        solved: d(o_t, g) <= s.
+    """
+
+    steps_to_go: Float32[Array, "frames"]
+    steps_to_go_std: Float32[Array, "frames"]
+    quantiles: Float32[Array, "frames 3"]
+    rewards: Float32[Array, "frames"]
+    returns: Float32[Array, "frames"]
+    solved: Bool[Array, "frames"]
+
+
+def label_frames(
+    model: FoundationModel,
+    data: Demonstrations,
+    *,
+    threshold_steps: float,
+    discount: float,
+    watch: Watch = unwatched,
+) -> FrameLabels:
+    """Label every frame of recorded episodes, whatever recorded them.
+
+    Args:
+        model: frozen.
+        data: frames and instructions; their steps-to-go are not looked at.
+        threshold_steps: s of the success detector, in the model's own steps.
+        discount: gamma of the returns, a control step.
+        watch: sees the progress.
+    """
+    total = len(data.state)
+    parts: list[Tensor] = []
+    for first in range(0, total, _ROWS_AT_ONCE):
+        watch(Progress(stage="labelling", done=first, total=total))
+        rows = slice(first, min(first + _ROWS_AT_ONCE, total))
+        parts.append(steps_to_go_probabilities(model, data.inputs(rows)))
+    watch(Progress(stage="labelling", done=total, total=total))
+    probabilities = torch.cat(parts)
+    steps = expected_steps(probabilities, model.bins)
+    chunk = model.spaces.chunking.chunk  # d counts chunks where the model was trained on such
+    rewards, returns = _rewards_and_returns(chunk * steps, data.episode_lengths, discount)
+    return FrameLabels(
+        steps_to_go=(chunk * steps).numpy(),
+        steps_to_go_std=(chunk * spread_steps(probabilities, model.bins)).numpy(),
+        quantiles=(chunk * quantile_steps(probabilities, model.bins)).numpy(),
+        rewards=rewards.numpy(),
+        returns=returns.numpy(),
+        solved=is_solved(steps, threshold_steps).numpy(),
+    )
+
+
+def _rewards_and_returns(
+    steps_to_go: Float[Tensor, "frames"], lengths: Int64[Array, "episodes"], discount: float
+) -> tuple[Float[Tensor, "frames"], Float[Tensor, "frames"]]:
+    """Return both for every frame; zero at the last one of each episode, as practice keeps them."""
+    sizes: list[int] = lengths.tolist()
+    nothing = torch.zeros(1)
+    rewards = [torch.cat([progress_rewards(d), nothing]) for d in torch.split(steps_to_go, sizes)]
+    padded = discounted_returns(torch.nn.utils.rnn.pad_sequence(rewards, True), discount)
+    returns = [row[:size] for row, size in zip(padded, sizes, strict=True)]
+    return torch.cat(rewards), torch.cat(returns)

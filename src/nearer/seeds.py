@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     SFT_CANDIDATES = 13
     PRACTICE_BASELINE = 14
     RIVALS = 15
+    SERVING = 16
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

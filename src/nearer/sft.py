@@ -4,14 +4,16 @@
 
 The checkpoint with the best held-out BC loss (or the last) starts the policy; the one with the
 best held-out steps-to-go loss (or the last) becomes reward and success detector. Every minibatch
-is a function of the seed and the update's number, so a resumed run continues bit for bit.
+is a function of the seed and the update's number, so a resumed run continues bit for bit, and each
+of several processes draws all rows and takes its share.
 """
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,12 +24,15 @@ from nearer.checkpoint import TrainingState, restore
 from nearer.demonstrations import Demonstrations, split_by_episode
 from nearer.errors import NearerError
 from nearer.limits import check_settings
-from nearer.losses import behavioural_cloning_loss, instruction_loss, steps_to_go_loss
 from nearer.model import FoundationModel
+from nearer.objectives import Objectives, Rows
+from nearer.processes import ONE, Kind, Processes, started_as
 from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
-from nearer.run import Run
+from nearer.run import Record
 from nearer.seeds import Purpose, episode_seed, generator
 
+LEARNING_RATE = 1e-3
+"""AdamW's peak for a model whose trained part is small."""
 _VALIDATION_FRAMES = 16384
 _VALIDATION_EPISODES = 1024
 
@@ -39,7 +44,10 @@ class SFTTraining:
     Attributes:
         updates: gradient updates.
         batch_size: frames an objective and update.
-        learning_rate: AdamW's peak, after warm-up; falls to 0 on a half cosine.
+        accumulate: parts of a batch, one after the other; more take less memory.
+        processes: of torchrun; ddp: each has the whole model, fsdp: a part.
+        learning_rate: AdamW's peak, after warm-up; falls to 0 on a half cosine; none: 1e-3, or 1e-4
+            for a vision-language model.
         warmup_updates: updates over which the rate rises from 0.
         weight_decay: AdamW's.
         max_gradient_norm: gradients are scaled down to this norm.
@@ -53,7 +61,9 @@ class SFTTraining:
 
     updates: int = 6144
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    accumulate: int = 1
+    processes: Kind = "one"
+    learning_rate: float | None = None
     warmup_updates: int = 128
     weight_decay: float = 1e-4
     max_gradient_norm: float = 10.0
@@ -69,7 +79,7 @@ class SFTTraining:
             self,
             updates="[1, inf)",
             batch_size="[1, inf)",
-            learning_rate="(0, inf)",
+            accumulate="[1, inf)",
             warmup_updates="[0, inf)",
             weight_decay="[0, inf)",
             max_gradient_norm="(0, inf)",
@@ -78,11 +88,14 @@ class SFTTraining:
             other_instructions="[0, inf)",
             seed="[0, inf)",
         )
+        if self.learning_rate is not None:
+            check_settings(self, learning_rate="(0, inf)")
 
     def rate(self, update: int) -> float:
         """Return the learning rate of an update (0 is the first)."""
         warm = min(1.0, (update + 1) / max(1, self.warmup_updates))
-        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * update / self.updates))
+        peak = self.learning_rate or LEARNING_RATE
+        return peak * warm * 0.5 * (1 + math.cos(math.pi * update / self.updates))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +113,43 @@ class Best:
         return {"policy": self.policy, "reward": self.reward} if self.policy else {}
 
 
+@runtime_checkable
+class Keeper(Protocol):
+    """What the loop needs of a run: where its metrics and checkpoints go."""
+
+    root: Path
+
+    def log(self, record: Record) -> None:
+        """Write a record of metrics."""
+        ...
+
+    def save(
+        self,
+        step: int,
+        model: FoundationModel,
+        training: TrainingState,
+        names: Mapping[str, int],
+        keep: Sequence[int] = (),
+    ) -> None:
+        """Write checkpoint `step`, and name it."""
+        ...
+
+    def name(self, last: int, names: Mapping[str, int], keep: Sequence[int] = ()) -> None:
+        """Let links name checkpoints."""
+        ...
+
+    def last_checkpoint(self) -> Path | None:
+        """Return the newest complete checkpoint, or None before the first."""
+        ...
+
+
 def sft(
     training: SFTTraining,
     demonstrations: Demonstrations,
     model: FoundationModel,
-    run: Run,
+    run: Keeper,
     watch: Watch = unwatched,
+    processes: Processes = ONE,
 ) -> Best:
     """Fine-tune `model` in place; leave the checkpoints `policy`, `reward` and `last` in `run`.
 
@@ -117,111 +161,134 @@ def sft(
     """
     train, held_out = split_by_episode(demonstrations, training.held_out_share, training.seed)
     acted = train.acted_frames()
+    asked = processes.spread(Objectives(model), model.sharded_blocks)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=0.0, weight_decay=training.weight_decay, fused=True
     )
     update, best = _restore(run, model, optimizer)
+    processes.check_agreed("the update to go on with", update)
+    _held_out_rows(held_out).parts(processes.count)  # refused now, not after hours
+    rows_a_part = None
+    if training.accumulate > 1:
+        rows_a_part = -(-training.batch_size // (training.accumulate * processes.count))
     with graceful_interrupt() as stop:
         while update < training.updates:
-            losses = _minibatch_losses(training, model, train, acted, update)
+            rows = _minibatch(training, train, acted, update)
             optimizer.param_groups[0]["lr"] = training.rate(update)
             optimizer.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
+            losses = _gradients(training, processes, asked, model, train, rows, update)
             nn.utils.clip_grad_norm_(model.parameters(), training.max_gradient_norm)
             optimizer.step()
             update += 1
-            if update % training.validate_every == 0 or update == training.updates:
+            due = update % training.validate_every == 0 or update == training.updates
+            if due:
                 record = {
                     "step": update,
-                    **{f"sft/{name}": loss.item() for name, loss in losses.items()},
+                    **{f"sft/{name}": loss for name, loss in processes.total(losses).items()},
                     "sft/learning_rate": training.rate(update - 1),
-                    **validate(model, held_out),
+                    **validate(asked, held_out, rows_a_part, processes),
                 }
                 best = _save(training, run, model, optimizer, record, best)
                 watch(_progress(update, training, record))
-            elif stop.asked:
-                # Not validated: who stops must not change which checkpoint turns out best.
-                _checkpoint(run, model, optimizer, update, best)
             elif update % 32 == 0:
                 watch(_progress(update, training, {}))
-            stop.obey(f"continue with nearer sft --resume --out {run.root}")
+            if processes.any(stop.asked):
+                if not due:
+                    # Not validated: who stops must not change which checkpoint turns out best.
+                    _checkpoint(run, model, optimizer, update, best)
+                stop.asked = True  # perhaps in another process
+                stop.obey(f"continue with {started_as(processes.kind)} --resume --out {run.root}")
     return best
 
 
-def _minibatch_losses(
-    training: SFTTraining,
-    model: FoundationModel,
-    train: Demonstrations,
-    acted: Int64[Tensor, "rows"],
-    update: int,
-) -> dict[str, Float[Tensor, ""]]:
-    """Return the mean loss of every objective, each on as many frames of its own."""
+def _minibatch(
+    training: SFTTraining, train: Demonstrations, acted: Int64[Tensor, "rows"], update: int
+) -> Rows:
+    """Return the rows of an update, as many of each objective's own."""
     draw, size = generator(Purpose.SFT_BATCH, training.seed, update), training.batch_size
     cloned = acted[_draw(draw, len(acted), size)]
     labelled = _draw(draw, len(train.state), size)
-    with _dropping_out(model, training.seed, update):
-        losses = {
-            "loss_bc": bc_loss(model, train, cloned).mean(),
-            "loss_steps_to_go": time_loss(model, train, labelled).mean(),
-        }
-        if train.candidates is not None:
-            # An episode is two frames, each seen with every candidate in mind.
-            num_episodes = max(1, size // (2 * len(train.candidates.instructions[0])))
-            episodes = _draw(draw, len(train.episode_lengths), num_episodes)
-            scores = candidate_scores(model, train, episodes)
-            losses["loss_instruction"] = instruction_loss(scores).mean()
-    return losses
+    if train.candidates is None:
+        return Rows(cloned=cloned, labelled=labelled)
+    # An episode is two frames, each seen with every candidate in mind.
+    num_episodes = max(1, size // (2 * len(train.candidates.instructions[0])))
+    episodes = _draw(draw, len(train.episode_lengths), num_episodes)
+    return Rows(cloned=cloned, labelled=labelled, episodes=episodes)
 
 
-def bc_loss(
-    model: FoundationModel, demonstrations: Demonstrations, rows: Int64[Tensor, "rows"]
-) -> Float[Tensor, "rows"]:
-    """Return the behavioural-cloning loss of these frames."""
-    log_prob = model.log_prob(demonstrations.inputs(rows), demonstrations.actions[rows])
-    return behavioural_cloning_loss(log_prob)
+def _gradients(
+    training: SFTTraining,
+    processes: Processes,
+    asked: nn.Module,
+    model: FoundationModel,
+    train: Demonstrations,
+    batch: Rows,
+    update: int,
+) -> dict[str, Float[Tensor, ""]]:
+    """Leave an update's gradients in the parameters; return what this process adds to its losses.
+
+    One part after the other: only what one part needs is in memory.
+    """
+    parts = processes.share(batch.parts(processes.count * training.accumulate))
+    shares: list[dict[str, Tensor]] = []
+    for number, part in parts:
+        with processes.exchanging(asked, now=number == parts[-1][0]):
+            with _dropping_out(model, training.seed, update, number):
+                found = asked(train, part, batch)
+            losses = {name: one for name, one in found.items() if name.startswith("loss")}
+            # Gradients become the mean over the processes, and are to be the sum.
+            (torch.stack(list(losses.values())).sum() * processes.count).backward()
+        shares.append({name: loss.detach() for name, loss in losses.items()})
+    return _sum(shares)
 
 
-def time_loss(
-    model: FoundationModel, demonstrations: Demonstrations, rows: Int64[Tensor, "rows"]
-) -> Float[Tensor, "rows"]:
-    """Return the steps-to-go loss of these frames."""
-    logits = model.steps_to_go_logits(demonstrations.inputs(rows))
-    return steps_to_go_loss(logits, model.bins.index(demonstrations.steps_to_go[rows]))
+def _sum(shares: Sequence[Mapping[str, Tensor]]) -> dict[str, Float[Tensor, ""]]:
+    return {name: torch.stack([one[name] for one in shares]).sum() for name in shares[0]}
 
 
-def candidate_scores(
-    model: FoundationModel, demonstrations: Demonstrations, episodes: Int64[Tensor, "rows"]
-) -> Float[Tensor, "rows candidates"]:
-    """Return how well each candidate fits what happened in these episodes, their own one first."""
-    scores = model.instruction_scores(*demonstrations.ends(episodes))
-    return scores.reshape(len(episodes), -1)
+def validate(
+    asked: nn.Module,
+    held_out: Demonstrations,
+    rows_a_part: int | None = None,
+    processes: Processes = ONE,
+) -> dict[str, float]:
+    """Return the losses on held-out frames: all of them, or evenly spread ones of a large set.
+
+    Args:
+        asked: `Objectives`, or what stands for them in several processes.
+        held_out: what the model has not learned from.
+        rows_a_part: so many frames at a time; None: as many as there are.
+        processes: each takes a share.
+    """
+    batch = _held_out_rows(held_out)
+    num_parts = 1
+    if rows_a_part is not None:
+        longest = -(-len(batch.labelled) // (processes.count * rows_a_part))
+        num_parts = max(1, min(longest, batch.fewest // processes.count))
+    parts = processes.share(batch.parts(processes.count * num_parts))
+    with torch.no_grad():  # fsdp cannot train on what it gathered in inference mode
+        found = processes.total(_sum([asked(held_out, part, batch) for _, part in parts]))
+    return {f"sft/held_out_{name}": value for name, value in found.items()}
 
 
-def validate(model: FoundationModel, held_out: Demonstrations) -> dict[str, float]:
-    """Return the losses on held-out frames: all of them, or evenly spread ones of a large set."""
+def _held_out_rows(held_out: Demonstrations) -> Rows:
     every = max(1, len(held_out.state) // _VALIDATION_FRAMES)
-    rows = torch.arange(0, len(held_out.state), every)
-    acted = held_out.acted_frames()[::every]
-    with torch.inference_mode():
-        record = {
-            "sft/held_out_loss_bc": bc_loss(model, held_out, acted).mean().item(),
-            "sft/held_out_loss_steps_to_go": time_loss(model, held_out, rows).mean().item(),
-        }
-        if held_out.candidates is not None:
-            every = max(1, len(held_out.episode_lengths) // _VALIDATION_EPISODES)
-            episodes = torch.arange(0, len(held_out.episode_lengths), every)
-            scores = candidate_scores(model, held_out, episodes)
-            record["sft/held_out_loss_instruction"] = instruction_loss(scores).mean().item()
-            found = scores[:, 0] > scores[:, 1:].max(dim=1).values
-            record["sft/held_out_accuracy_instruction"] = found.float().mean().item()
-    return record
+    cloned = held_out.acted_frames()[::every]
+    labelled = torch.arange(0, len(held_out.state), every)
+    if held_out.candidates is None:
+        return Rows(cloned=cloned, labelled=labelled)
+    every = max(1, len(held_out.episode_lengths) // _VALIDATION_EPISODES)
+    episodes = torch.arange(0, len(held_out.episode_lengths), every)
+    return Rows(cloned=cloned, labelled=labelled, episodes=episodes)
 
 
 @contextmanager
-def _dropping_out(model: FoundationModel, seed: int, update: int) -> Generator[None, None, None]:
-    """Let the model leave out what its dropout says, by a seed of this update's own."""
+def _dropping_out(
+    model: FoundationModel, seed: int, update: int, part: int
+) -> Generator[None, None, None]:
+    """Let the model leave out what its dropout says, by a seed of this part's own."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(episode_seed(Purpose.SFT_DROPOUT, seed, update))
+        torch.manual_seed(episode_seed(Purpose.SFT_DROPOUT, seed, update, part))
         model.train()
         yield
         model.eval()
@@ -232,7 +299,7 @@ def _draw(draw: np.random.Generator, total: int, size: int) -> Tensor:
 
 
 def _restore(
-    run: Run, model: FoundationModel, optimizer: torch.optim.Optimizer
+    run: Keeper, model: FoundationModel, optimizer: torch.optim.Optimizer
 ) -> tuple[int, Best]:
     """Return the update to go on with and the best so far; 0 for a new run."""
     last = run.last_checkpoint()
@@ -246,7 +313,7 @@ def _restore(
 
 def _save(
     training: SFTTraining,
-    run: Run,
+    run: Keeper,
     model: FoundationModel,
     optimizer: torch.optim.Optimizer,
     record: Mapping[str, Any],
@@ -266,7 +333,7 @@ def _save(
 
 
 def _checkpoint(
-    run: Run, model: FoundationModel, optimizer: torch.optim.Optimizer, update: int, best: Best
+    run: Keeper, model: FoundationModel, optimizer: torch.optim.Optimizer, update: int, best: Best
 ) -> None:
     numbers = {"update": update, "best": asdict(best)}
     run.save(update, model, TrainingState(optimizer, numbers), best.links)

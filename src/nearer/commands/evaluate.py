@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nearer.checkpoint import load_model
+from nearer.chunking import Chunking
 from nearer.commands.runs import SHOWN_EPISODES, fitting_fleet, shown
 from nearer.configs import EvalConfig
 from nearer.episode import Episode
@@ -21,7 +22,7 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
     """Evaluate a checkpoint, write eval_info.json and the first rollouts, and return the result."""
     policy = load_model(config.checkpoint, build_model, "policy")
     fleet = fitting_fleet(config.env, config.robots, policy)
-    out = config.out or config.checkpoint / "eval"
+    out = config.out or _beside(config.checkpoint)
     with written(out):
         out.mkdir(parents=True, exist_ok=True)
     evaluation, episodes = evaluate(
@@ -36,16 +37,26 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
     remove_films(out / "videos")  # first: they must never stand beside another evaluation's numbers
     info = {"env": config.env, "checkpoint": str(config.checkpoint), **eval_info(evaluation)}
     write_json(out / "eval_info.json", info)
-    rollouts = [shown(episode) for episode in episodes[:SHOWN_EPISODES]]
+    chunking = policy.spaces.chunking
+    rollouts = [shown(episode, chunking.chunk) for episode in episodes[:SHOWN_EPISODES]]
     write_json(out / "rollouts.json", {"env": config.env, "episodes": rollouts})
     if config.env != DRAWN_ENV:
-        _film(config.env, episodes[: config.videos], out / "videos", watch)
+        _film(config.env, episodes[: config.videos], chunking, out / "videos", watch)
     return evaluation
 
 
-def _film(env: str, episodes: Sequence[Episode], folder: Path, watch: Watch) -> None:
+def _beside(checkpoint: Path) -> Path:
+    """Return where an evaluation is kept: with the checkpoint, unless that is on the hub."""
+    if checkpoint.exists():
+        return checkpoint / "eval"
+    return Path("outputs/eval") / "_".join(checkpoint.parts)
+
+
+def _film(
+    env: str, episodes: Sequence[Episode], chunking: Chunking, folder: Path, watch: Watch
+) -> None:
     """Write films of these episodes into a folder, where the env draws pictures for people."""
-    for index, film in enumerate(films(env, episodes)):
+    for index, film in enumerate(films(env, episodes, chunking)):
         write_film(film, folder, index)
         watch(Progress(stage="videos", done=index + 1, total=len(episodes)))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nearer.audit import Auditor, WitnessedFleet
 from nearer.checkpoint import load_model, weights_hash
+from nearer.chunking import Chunking
 from nearer.commands.collect import DEFAULT_HZ
 from nearer.commands.runs import as_saved, fitting_fleet, open_run
 from nearer.configs import ImproveConfig
@@ -11,12 +12,14 @@ from nearer.data.store import PracticeStore
 from nearer.errors import ConfigError
 from nearer.evaluate import TruthJudge
 from nearer.fleet.seeing import feature_widths
+from nearer.hub import local_run
 from nearer.improve import Cell, improve
 from nearer.model import Detector
 from nearer.models.build import build_model
 from nearer.progress import Watch, unwatched
 from nearer.protocols import Judge
 from nearer.run import is_finished, read_json
+from nearer.trackers import check_trackers
 
 CALIBRATION = "calibration.json"
 """What Stage 1 leaves in its run: the threshold, and what it was chosen on."""
@@ -27,13 +30,17 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     config = as_saved(config) if config.resume else config
     if config.resume and is_finished(config.out):
         return config.out
+    check_trackers(config.track)
     if not config.env:
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
     if config.run == Path():
         raise ConfigError("--run must name a Stage-1 run, got none; make one with nearer sft")
     policy = load_model(config.run, build_model, "policy")
     reward = load_model(config.reward or config.run, build_model, "reward").requires_grad_(False)
-    threshold = _threshold(config)
+    chunking = policy.spaces.chunking
+    _check_same_chunks(chunking, reward.spaces.chunking)
+    config.practice.check_room(config.robots, chunking.chunk)
+    threshold = _threshold(config, chunking)
     witnessed = WitnessedFleet(fitting_fleet(config.env, config.robots, policy, reward))
     detector = Detector(model=reward, threshold_steps=threshold)
     judge: Judge = TruthJudge(witnessed) if config.deviate.end_on_truth else detector
@@ -41,7 +48,7 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     robot_type = config.env.rpartition("/")[2]
     with open_run(config, "improve", frozen_sha256=frozen, threshold_steps=str(threshold)) as run:
         widths = feature_widths(policy.sight, reward.sight)
-        fps = policy.spaces.control_hz or DEFAULT_HZ
+        fps = chunking.decision_rate(policy.spaces.control_hz or DEFAULT_HZ)
         store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, *widths)
         log = run.root / "audits.jsonl"
         cell = Cell(
@@ -59,6 +66,15 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     return config.out
 
 
+def _check_same_chunks(policy: Chunking, reward: Chunking) -> None:
+    """Raise ConfigError unless both count steps-to-go in the same chunks of control steps."""
+    if policy.chunk != reward.chunk:
+        raise ConfigError(
+            f"the reward must decide on {policy.chunk} control steps at once, as the policy does, "
+            f"got {reward.chunk}; train it with nearer sft --chunk {policy.chunk}"
+        )
+
+
 def calibration_of(path: Path) -> Path:
     """Return where the calibration.json of a run is, or of the run that a checkpoint belongs to."""
     # RUN, RUN/checkpoints/NAME or RUN/checkpoints/NAME/pretrained_model
@@ -67,18 +83,19 @@ def calibration_of(path: Path) -> Path:
     return next(found, path / CALIBRATION)
 
 
-def _threshold(config: ImproveConfig) -> float:
+def _threshold(config: ImproveConfig, chunking: Chunking) -> float:
     """Return s: the user's, or the one that Stage 1 calibrated."""
+    limit = chunking.decisions_within(config.practice.max_steps)
     if config.threshold is not None:
         return config.threshold
     advice = "run nearer sft to the end, or pass --threshold STEPS"
-    path = calibration_of(config.reward or config.run)
+    path = calibration_of(local_run(config.reward or config.run))
     threshold = read_json(path, advice).get("threshold_steps")
     if not isinstance(threshold, float):
         raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {advice}")
-    if threshold > config.practice.max_steps:
+    if threshold > limit:
         raise ConfigError(
-            f"the calibrated threshold of {threshold} steps must be below the time limit of "
-            f"{config.practice.max_steps} steps; raise --max-steps or pass --threshold"
+            f"the calibrated threshold of {threshold} {chunking.unit} must be below the time limit "
+            f"of {limit} {chunking.unit}; raise --max-steps or pass --threshold"
         )
     return threshold

@@ -5,6 +5,7 @@ from typing import Any
 from nearer.configs import Config, ImproveConfig, SFTConfig, from_json, resumed, to_json
 from nearer.episode import Episode
 from nearer.errors import ConfigError, EnvError
+from nearer.fleet.chunks import in_chunks
 from nearer.fleet.in_process import make_fleet
 from nearer.fleet.seeing import seeing
 from nearer.model import FoundationModel
@@ -64,11 +65,12 @@ def fitting_fleet(
     except EnvError:
         fleet.close()
         raise
-    return seeing(fleet, model.sight, reward.sight if reward else None)
+    sighted = seeing(fleet, model.sight, reward.sight if reward else None)
+    return in_chunks(sighted, model.spaces.chunking)
 
 
 def _check_fits(env: str, offered: Spaces, needed: Spaces, whose: str) -> None:
-    sizes = [(one.agent_pos, one.environment_state, one.action) for one in (offered, needed)]
+    sizes = [(one.agent_pos, one.environment_state, one.axes) for one in (offered, needed)]
     if sizes[0] != sizes[1]:
         raise EnvError(
             f"{env} must have the spaces of {whose}, {needed}, got {offered}; "
@@ -89,10 +91,11 @@ def _check_fits(env: str, offered: Spaces, needed: Spaces, whose: str) -> None:
         )
 
 
-def shown(episode: Episode) -> dict[str, Any]:
-    """Return an episode as the report draws or replays it."""
+def shown(episode: Episode, chunk: int) -> dict[str, Any]:
+    """Return an episode as the report draws or replays it, a row a chunk of control steps."""
     return {
         "seed": episode.seed,
+        "chunk": chunk,
         "instruction": episode.instruction,
         "agent_pos": episode.observations.agent_pos.tolist(),
         "environment_state": episode.observations.environment_state.tolist(),

@@ -21,6 +21,7 @@ from nearer.data.store import dataset_spaces, load_demonstrations
 from nearer.demonstrations import (
     Candidates,
     Demonstrations,
+    chunked,
     draw_candidates,
     draw_share,
     split_by_episode,
@@ -31,13 +32,15 @@ from nearer.errors import ConfigError
 from nearer.evaluate import LabelledRollouts, labelled_rollouts
 from nearer.model import FoundationModel, ModelPolicy, inputs_of
 from nearer.models.build import build_model, new_model
+from nearer.processes import Processes, started
 from nearer.progress import Progress, Watch, unwatched
 from nearer.protocols import AdaptableSight, ComparingSight
-from nearer.run import SEEING, Run, check_facts, is_finished, read_header, read_json
+from nearer.run import SEEING, Run, SilentRun, check_facts, is_finished, read_header, read_json
 from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, generator
 from nearer.sft import SFTTraining, sft
 from nearer.shapes import Array
+from nearer.trackers import check_trackers
 
 _CALIBRATION_ROBOTS = 100
 _EXAMPLE_STEPS = 20
@@ -51,6 +54,38 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     config = as_saved(config) if config.resume else config
     if config.resume and is_finished(config.out):
         return config.out
+    check_trackers(config.track)
+    with started(config.training.processes) as processes:
+        return _run_together(config, processes, watch if processes.first else unwatched)
+
+
+def _run_together(config: SFTConfig, processes: Processes, watch: Watch) -> Path:
+    """Do what each of the processes does; only the first one writes the run and calibrates."""
+    with processes.in_turn():
+        model, data, facts, seeing_s = _ready(config, watch)
+    training = config.training
+    if not processes.first:
+        sft(training, data, model, SilentRun(config.out), watch, processes)
+        return config.out
+    _, held_out = split_by_episode(data, training.held_out_share, training.seed)
+    seen_by = _identity(model)
+    with open_run(config, "sft", **facts) as run:
+        if model.sight:
+            _note_seeing(run, seeing_s)
+        sft(training, data, model, run, watch, processes)
+        run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
+        reward = load_model(config.out, build_model, "reward")
+        if _identity(reward) != seen_by:
+            held_out = _seen_anew(config, reward, watch)
+        run.write_json("calibration.json", _calibrate(config, reward, held_out, watch))
+        run.finish()
+    return config.out
+
+
+def _ready(
+    config: SFTConfig, watch: Watch
+) -> tuple[FoundationModel, Demonstrations, dict[str, str], float]:
+    """Return model, demonstrations, the run's facts and the seconds that looking took."""
     if not config.data:
         raise ConfigError(
             "--data must name a data set, got none; make one with nearer collect --env ID"
@@ -60,29 +95,34 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
     facts = {"data_sha256": contents_hash(dataset)}
     if config.resume:
         check_facts(config.out, read_header(config.out), facts)  # before anything is looked at
-    model = new_model(config.sizes, dataset_spaces(dataset), dataset.tasks, training.seed)
+    spaces = dataset_spaces(dataset).in_chunks(config.chunking)
+    model = new_model(config.model, config.sizes, spaces, dataset.tasks, training.seed)
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
     episodes = draw_share(len(dataset.episode_lengths), config.share, training.seed)
-    candidates = _candidates(training, dataset, episodes)
+    data, seeing_s = _seen(config, dataset, model, episodes, watch)
+    model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
+    return model, data, facts, seeing_s
+
+
+def _seen(
+    config: SFTConfig,
+    dataset: Dataset,
+    model: FoundationModel,
+    episodes: Int64[Array, "episodes"],
+    watch: Watch,
+) -> tuple[Demonstrations, float]:
+    """Return the demonstrations as the model's sight sees them, and the seconds that took."""
+    candidates = _candidates(config.training, dataset, episodes)
     started = perf_counter()
     _adapt_sight(config, dataset, model, episodes, watch)
     data = load_demonstrations(dataset, model.sight, episodes, config.cache, watch)
+    data = chunked(data, config.chunking)
     if candidates:
         seen = _seen_candidates(config, dataset, model, episodes, candidates, watch)
         data = replace(data, candidates=seen)
-    seeing_s = perf_counter() - started
-    model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
-    _, held_out = split_by_episode(data, training.held_out_share, training.seed)
-    with open_run(config, "sft", **facts) as run:
-        if model.sight:
-            _note_seeing(run, seeing_s)
-        sft(training, data, model, run, watch)
-        run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
-        run.write_json("calibration.json", _calibrate(config, held_out, watch))
-        run.finish()
-    return config.out
+    return data, perf_counter() - started
 
 
 def _note_seeing(run: Run, seconds: float) -> None:
@@ -151,10 +191,26 @@ def _seen_candidates(
     return Candidates(features=torch.from_numpy(seen), instructions=candidates)
 
 
-def _calibrate(config: SFTConfig, held_out: Demonstrations, watch: Watch) -> dict[str, Any]:
+def _identity(model: FoundationModel) -> str | None:
+    """Return what a model's sight sees; another, once a tower that trained is frozen."""
+    return model.sight.identity if model.sight else None
+
+
+def _seen_anew(config: SFTConfig, reward: FoundationModel, watch: Watch) -> Demonstrations:
+    """Return the held-out demonstrations as the reward's own sight sees them."""
+    dataset = open_dataset(resolve_dataset(config.data, config.revision))
+    training = config.training
+    episodes = draw_share(len(dataset.episode_lengths), config.share, training.seed)
+    _, rows = split_episodes(len(episodes), training.held_out_share, training.seed)
+    data = load_demonstrations(dataset, reward.sight, episodes[rows], config.cache, watch)
+    return chunked(data, config.chunking)
+
+
+def _calibrate(
+    config: SFTConfig, reward: FoundationModel, held_out: Demonstrations, watch: Watch
+) -> dict[str, Any]:
     """Choose s on held-out demonstrations, and on labelled rollouts where an env is given."""
     watch(Progress(stage="calibration", done=0, total=1))
-    reward = load_model(config.out, build_model, "reward")
     probabilities = steps_to_go_probabilities(reward, held_out.inputs(slice(None))).numpy()
     edges = reward.bins.edges().numpy()
     true_steps = held_out.steps_to_go.numpy()
@@ -208,7 +264,7 @@ def _examples(reward: FoundationModel, rollouts: LabelledRollouts) -> dict[str, 
     for index, one in enumerate(rollouts.labelled):
         if not one.fulfilled.any():
             wanted.setdefault("bad", index)
-        elif one.fulfilled.argmax() >= _EXAMPLE_STEPS:
+        elif one.fulfilled.argmax() * reward.spaces.chunking.chunk >= _EXAMPLE_STEPS:
             wanted.setdefault("good", index)
     examples: dict[str, Any] = {}
     for name, index in wanted.items():

@@ -193,6 +193,23 @@ def plain_table(columns: Mapping[str, ArrowArray]) -> ArrowTable:
     return pa.table(dict(columns))
 
 
+def noted_table(columns: Mapping[str, ArrowArray], notes: Mapping[str, str]) -> ArrowTable:
+    """Return a table with texts of our own as schema metadata."""
+    return plain_table(columns).replace_schema_metadata(dict(notes))
+
+
+def column_names(path: Path) -> tuple[str, ...]:
+    """Return the names of a file's columns.
+
+    Raises:
+        DatasetError: The file is missing or damaged.
+    """
+    try:
+        return tuple(pq.read_schema(path).names)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
 def tasks_table(tasks: Sequence[str]) -> ArrowTable:
     """Return meta/tasks.parquet's content; task i stands in row i."""
     indices: Any = pa.array(np.arange(len(tasks), dtype=np.int64))

@@ -131,7 +131,7 @@ class VectorFleet:
         self._actions[robots] = actions
         with running(self._name, "step", seeds):
             raw, _, terminated, truncated, info = self._envs.step(self._actions)
-        self._success = np.asarray(info["is_success"], dtype=bool)
+        self._success[robots] = np.asarray(info["is_success"], dtype=bool)[robots]
         env_ended = (terminated | truncated)[robots]
         observation = checked(self._name, self.spaces, _observation(raw, 1).rows(robots))
         return Sensed(observation=observation, env_ended=env_ended)

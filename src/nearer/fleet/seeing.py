@@ -18,7 +18,7 @@ from nearer.shapes import Array
 from nearer.wrapper import FleetWrapper
 
 
-class _Follower:
+class Follower:
     """A sight with its memory of the frame before, robot by robot."""
 
     def __init__(self, sight: Sight, num_robots: int) -> None:
@@ -33,6 +33,7 @@ class _Follower:
         *,
         at_start: bool,
     ) -> Float32[Array, "robots features"]:
+        """Return the features of what robots see now, and remember them."""
         before = None if at_start else self._features[robots]
         looks = self._sight.look(observation.images, instructions)
         self._features[robots] = self._sight.follow(before, looks)
@@ -54,7 +55,7 @@ class SeeingFleet(FleetWrapper):
         super().__init__(fleet)
         named = {"features": sight, "reward_features": reward_sight}
         self._followers = {
-            name: _Follower(one, fleet.num_robots) for name, one in named.items() if one
+            name: Follower(one, fleet.num_robots) for name, one in named.items() if one
         }
         self._instructions = [""] * fleet.num_robots
 
@@ -91,17 +92,17 @@ def seeing(fleet: Fleet, sight: Sight | None, reward_sight: Sight | None = None)
         sight: the policy's.
         reward_sight: the reward model's.
     """
-    other = _other(sight, reward_sight)
+    other = other_sight(sight, reward_sight)
     return SeeingFleet(fleet, sight, other) if sight or other else fleet
 
 
 def feature_widths(sight: Sight | None, reward_sight: Sight | None) -> tuple[int, int]:
     """Return the numbers a frame that `seeing` gives for the policy, and for the reward beside."""
-    other = _other(sight, reward_sight)
+    other = other_sight(sight, reward_sight)
     return sight.width if sight else 0, other.width if other else 0
 
 
-def _other(sight: Sight | None, reward_sight: Sight | None) -> Sight | None:
+def other_sight(sight: Sight | None, reward_sight: Sight | None) -> Sight | None:
     """Return the reward's sight, unless it sees what the policy's does: that is shared."""
     shared = sight and reward_sight and sight.identity == reward_sight.identity
     return None if shared else reward_sight

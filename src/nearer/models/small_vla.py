@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
-from nearer.actions import NUM_TOKENS, ActionTokens, action_units
+from nearer.actions import LEVELS, ActionTokens, action_units, draw_tokens
 from nearer.checkpoint import weights_hash
 from nearer.errors import ConfigError
 from nearer.limits import check_settings
@@ -54,6 +54,7 @@ class SmallVLAConfig:
             practice does: its reward comes from a network that is less sure of what it has not seen
             (docs/log.md).
         answers_instruction: it has a head for the third question, which instruction an episode had.
+        action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
     """
 
     hidden: int = 256
@@ -63,6 +64,7 @@ class SmallVLAConfig:
     max_deviation: float = 4.0
     dropout: float = 0.2
     answers_instruction: bool = False
+    action_levels: int = LEVELS
 
     def __post_init__(self) -> None:
         check_settings(
@@ -74,6 +76,7 @@ class SmallVLAConfig:
             steps_per_bin="[1, inf)",
             max_deviation="(0, inf)",
             dropout="[0, 1)",
+            action_levels="[1, inf)",
         )
 
 
@@ -169,14 +172,15 @@ class CameraSight:
 class ActionHead(nn.Module):
     """Answers axis by axis: the tokens of an axis, given those of the axes before."""
 
-    def __init__(self, hidden: int, axes: int) -> None:
+    def __init__(self, hidden: int, axes: int, tokens: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(NUM_TOKENS * max(1, axes - 1), _TOKEN_WIDTH)
+        self.tokens = tokens
+        self.embedding = nn.Embedding(tokens * max(1, axes - 1), _TOKEN_WIDTH)
         self.heads = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(hidden + axis * _TOKEN_WIDTH, hidden // 2),
                 nn.ReLU(),
-                nn.Linear(hidden // 2, NUM_TOKENS),
+                nn.Linear(hidden // 2, tokens),
             )
             for axis in range(axes)
         )
@@ -185,7 +189,7 @@ class ActionHead(nn.Module):
         self, trunk: Float[Tensor, "samples hidden"], before: Sequence[Tensor], axis: int
     ) -> Float[Tensor, "samples tokens"]:
         """Return log p(token of this axis | question, tokens of the axes before)."""
-        known = [self.embedding(token + NUM_TOKENS * i) for i, token in enumerate(before)]
+        known = [self.embedding(token + self.tokens * i) for i, token in enumerate(before)]
         return self.heads[axis](torch.cat([trunk, *known], dim=1)).log_softmax(dim=1)
 
 
@@ -235,15 +239,15 @@ class SmallVLA(FoundationModel):
         self.bins = StepsToGoBins(count=config.num_bins, width_steps=config.steps_per_bin)
         self.tower = tower.requires_grad_(False)
         self.words = tuple(words)
-        self.tokens = ActionTokens(torch.ones(spaces.action))
+        self.tokens = ActionTokens(torch.ones(spaces.action), config.action_levels)
         state = spaces.agent_pos + spaces.environment_state
         self.geometry = Geometry(state, config.max_deviation)
         self.action_words = nn.EmbeddingBag(len(words), config.word_width)
         self.steps_words = nn.EmbeddingBag(len(words), config.word_width)
         width = self.geometry.num_facts + config.word_width
-        self.action_trunk = _two_layers(width, config.hidden, config.dropout)
-        self.steps_trunk = _two_layers(width, config.hidden, config.dropout)
-        self.action_head = ActionHead(config.hidden, spaces.action)
+        self.action_trunk = two_layers(width, config.hidden, config.dropout)
+        self.steps_trunk = two_layers(width, config.hidden, config.dropout)
+        self.action_head = ActionHead(config.hidden, spaces.action, self.tokens.count)
         self.steps_head = nn.Linear(config.hidden, config.num_bins)
         self.instruction_head: nn.Linear | None = None
         if config.answers_instruction:
@@ -275,7 +279,7 @@ class SmallVLA(FoundationModel):
 
     def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
         """Keep action units, and how the demonstrations' pictures and places lie."""
-        self.tokens.units.copy_(action_units(actions))
+        self.tokens.units.copy_(action_units(actions, self.tokens.levels))
         self.geometry.fit(_points(inputs), inputs.state)
 
     def sample(
@@ -287,7 +291,7 @@ class SmallVLA(FoundationModel):
         total = torch.zeros(len(inputs))
         for axis in range(self.spaces.action):
             log_prob = self.action_head(trunk, drawn, axis)
-            token = _draw(log_prob, randomness)
+            token = draw_tokens(log_prob, randomness)
             total = total + log_prob.gather(1, token[:, None]).squeeze(1)
             drawn.append(token)
         return self.tokens.decode(torch.stack(drawn, dim=1)), total
@@ -350,16 +354,8 @@ def _points(inputs: Inputs) -> Float[Tensor, "samples things 2"]:
     return inputs.features.reshape(-1, NUM_SLOTS, _NUMBERS_A_POINT)[..., :2]
 
 
-def _draw(
-    log_prob: Float[Tensor, "samples tokens"], randomness: Randomness
-) -> Int64[Tensor, "samples"]:
-    """Draw a token a row, by inverting the cumulative distribution at one uniform number."""
-    uniform = torch.tensor([one.random() for one in randomness])[:, None]
-    cumulative = log_prob.double().exp().cumsum(dim=1)
-    return (cumulative < uniform * cumulative[:, -1:]).sum(dim=1).clamp(max=NUM_TOKENS - 1)
-
-
-def _two_layers(width_in: int, hidden: int, dropout: float) -> nn.Sequential:
+def two_layers(width_in: int, hidden: int, dropout: float) -> nn.Sequential:
+    """Return the trunk of a question."""
     return nn.Sequential(
         nn.Linear(width_in, hidden),
         nn.ReLU(),

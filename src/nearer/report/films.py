@@ -108,6 +108,7 @@ def _clips(name: str, colour: str, facts: RunFacts) -> list[Clip]:
     if facts.evaluated is None:
         return []
     evaluation = facts.evaluated.evaluation
+    chunk = max((one.chunk for one in facts.evaluated.rollouts), default=1)
     steps = [one.num_steps for one in facts.evaluated.rollouts]
     return [
         Clip(
@@ -115,7 +116,7 @@ def _clips(name: str, colour: str, facts: RunFacts) -> list[Clip]:
             colour=colour,
             result=result,
             num_steps=steps[index] if index < len(steps) else result.num_steps,
-            max_steps=evaluation.max_steps,
+            max_steps=evaluation.max_steps // chunk * chunk,  # what whole chunks could use of it
             mp4=_base64(path),
             still=_base64(path.with_suffix(".jpg")),
         )

@@ -12,11 +12,13 @@ html.py        escaped markup               draw.py    figures as inline SVG
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from nearer.errors import ConfigError
 from nearer.report.gallery import rollouts
 from nearer.report.headline import alarms, headline
-from nearer.report.html import NOTHING, Html, join, raw, tag, text
-from nearer.report.read import Report, read_report
+from nearer.report.html import NOTHING, Html, join, paragraph, raw, tag, text
+from nearer.report.read import Report, RunFacts, number, read_report
 from nearer.report.records import config_section, cost
 from nearer.report.sections import detector, distributions, learning, losses, steps_to_go
 from nearer.report.trusted import trust
@@ -106,7 +108,28 @@ def _title(report: Report) -> Html:
         tag("p", text("nearer report"), css="eyebrow"),
         tag("h1", text(_asked(tasks))),
         tag("p", *parts, css="about") if parts else NOTHING,
+        *_chunks(report),
     )
+
+
+def _chunks(report: Report) -> list[Html]:
+    """Return, for runs that decide on several control steps at once, what their numbers count."""
+    return [
+        paragraph(
+            f"{facts.name} decides on chunks of {chunk} control steps. Its steps-to-go, threshold, "
+            "progress and returns count chunks, also where this page calls them control steps; "
+            "lengths of episodes are control steps."
+        )
+        for facts in report.all_facts
+        if (chunk := _chunk(facts)) > 1
+    ]
+
+
+def _chunk(facts: RunFacts) -> int:
+    """Return the control steps of a run's decision, by its config or else by its rollouts."""
+    rollouts = facts.evaluated.rollouts if facts.evaluated else ()
+    found = [number(facts.settings.get("chunking.chunk")), *(one.chunk for one in rollouts[:1])]
+    return int(max((one for one in found if 1 < one < np.inf), default=1))
 
 
 def _asked(tasks: Sequence[str]) -> str:

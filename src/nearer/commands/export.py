@@ -1,0 +1,123 @@
+"""nearer export: episodes of a run or a data set -> a rerun recording, with their steps-to-go."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from nearer.checkpoint import load_model
+from nearer.data.reader import Dataset, open_dataset, read_progress, resolve_dataset
+from nearer.data.schema import INFO_PATH
+from nearer.errors import ConfigError
+from nearer.hub import CALIBRATION, local_run
+from nearer.models.build import build_model
+from nearer.progress import Watch, unwatched
+from nearer.recording import (
+    Judged,
+    check_rerun,
+    judged_by,
+    judged_when_practised,
+    write_recording,
+)
+from nearer.run import read_header, read_json
+
+_SHOWN_UNASKED = 10  # a data set may have thousands of episodes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """Write episodes with their steps-to-go distribution as a rerun recording.
+
+    Attributes:
+        source: run (its practice, or what it learned from), data set, or a data set's hub id.
+        out: file, FILE.rrd; open it with: rerun FILE.rrd.
+        episodes: rows of the data set; none: the first ten.
+        model: run whose reward says d; none: as practised, or the Stage-1 run itself.
+    """
+
+    source: tyro.conf.Positional[Path]
+    out: Path
+    episodes: tuple[int, ...] = ()
+    model: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".rrd":
+            raise ConfigError(f"--out must end in .rrd, got {self.out}; pass --out FILE.rrd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        judged: episodes with their steps-to-go; the others have pictures and numbers alone.
+    """
+
+    out: Path
+    episodes: int
+    judged: int
+
+
+def run_export(config: ExportConfig, watch: Watch = unwatched) -> Exported:
+    """Write the recording and return what is in it."""
+    check_rerun()
+    folder, revision, model = _source(config.source)
+    dataset = open_dataset(resolve_dataset(str(folder), revision))
+    episodes = _episodes(config, dataset)
+    judged = _judged(config.model or model, dataset, episodes, watch)
+    write_recording(config.out, dataset, episodes, judged, watch)
+    with_steps = sum(episode in judged for episode in episodes)
+    return Exported(out=config.out, episodes=len(episodes), judged=with_steps)
+
+
+def _source(source: Path) -> tuple[Path, str | None, Path | None]:
+    """Return the data set that is meant, its revision, and the run that judges it if it is one."""
+    practice = source / "practice"
+    if (practice / INFO_PATH).exists():
+        return practice, None, None
+    if (source / INFO_PATH).exists() or not (source / "run.json").exists():
+        return source, None, None
+    header = read_header(source)
+    config = header.get("config")
+    if header.get("command") != "sft" or not isinstance(config, dict):
+        raise ConfigError(
+            f"{source} must be a run of nearer sft, or have episodes in {practice}, got neither; "
+            "name a data set, or let it practise first"
+        )
+    revision = header["config"].get("revision")
+    return Path(str(header["config"].get("data"))), revision and str(revision), source
+
+
+def _episodes(config: ExportConfig, dataset: Dataset) -> list[int]:
+    total = len(dataset.episode_lengths)
+    wanted = list(dict.fromkeys(config.episodes)) or list(range(min(total, _SHOWN_UNASKED)))
+    wrong = [episode for episode in wanted if not 0 <= episode < total]
+    if wrong or not wanted:
+        raise ConfigError(
+            f"--episodes must be rows of {dataset.root}, which has {total} episodes, got "
+            f"{wrong or 'none'}; count from 0"
+        )
+    return wanted
+
+
+def _judged(
+    model: Path | None, dataset: Dataset, episodes: list[int], watch: Watch
+) -> dict[int, Judged]:
+    if model is not None:
+        root = local_run(model)
+        reward = load_model(root, build_model, "reward")
+        return judged_by(reward, dataset, episodes, _threshold(root), watch)
+    progress = read_progress(dataset)
+    return judged_when_practised(dataset, progress) if progress is not None else {}
+
+
+def _threshold(run: Path) -> float | None:
+    path = run / CALIBRATION
+    if not path.exists():
+        return None
+    threshold = read_json(path, "restore it, or delete it").get("threshold_steps")
+    if not isinstance(threshold, int | float):
+        raise ConfigError(
+            f"{path} must name threshold_steps, got {threshold}; restore it, or delete it"
+        )
+    return float(threshold)

@@ -1,0 +1,81 @@
+"""Which frozen model judges for a checkpoint, and at which threshold: a run, or a part of one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from nearer.checkpoint import load_model, pretrained_folder
+from nearer.commands.improve import calibration_of
+from nearer.errors import ConfigError
+from nearer.model import FoundationModel
+from nearer.models.build import build_model
+from nearer.run import read_header, read_json
+
+_ADVICE = "pass --reward RUN, the Stage-1 run whose reward model shall judge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """A model that tells steps-to-go.
+
+    Attributes:
+        model: frozen, as Stage 1 left it.
+        weights: the folder its weights lie in.
+        threshold_steps: s of the detector, in the model's own steps; None: it was not calibrated.
+    """
+
+    model: FoundationModel
+    weights: Path
+    threshold_steps: float | None
+
+
+def judging_of(checkpoint: Path, reward: Path | None, threshold: float | None) -> Judging:
+    """Return the judge of a checkpoint.
+
+    Args:
+        checkpoint: a run, a checkpoint of one, or a folder with a model.
+        reward: the same, of the model that shall judge; None: the reward model of the Stage-1 run
+            that `checkpoint` is or came from, or the model itself where there is no run.
+        threshold: s, in the model's own steps; None: as it was calibrated, if it was.
+
+    Raises:
+        ConfigError: the Stage-1 run that a practised policy came from is not there any more.
+        CheckpointError: no model is there, or its files are damaged.
+    """
+    source = reward or _stage_one(checkpoint)
+    if threshold is None:
+        threshold = _calibrated(source)
+    return Judging(
+        model=load_model(source, build_model, "reward").requires_grad_(False),
+        weights=pretrained_folder(source, "reward"),
+        threshold_steps=threshold,
+    )
+
+
+def _stage_one(checkpoint: Path) -> Path:
+    """Return the run whose reward model a policy practised with; the checkpoint itself else."""
+    # RUN, RUN/checkpoints/NAME or RUN/checkpoints/NAME/pretrained_model
+    folders = (checkpoint, *checkpoint.absolute().parents[:3])
+    run = next((one for one in folders if (one / "run.json").is_file()), None)
+    header = read_header(run) if run else {}
+    if header.get("command") != "improve":
+        return checkpoint
+    config = cast(dict[str, object], header.get("config") or {})
+    named = config.get("reward") or config.get("run")
+    if not isinstance(named, str) or not Path(named).is_dir():
+        raise ConfigError(
+            f"the Stage-1 run that {run} practised with must be there, got {named!r}; {_ADVICE}"
+        )
+    return Path(named)
+
+
+def _calibrated(source: Path) -> float | None:
+    path = calibration_of(source)
+    if not path.is_file():
+        return None
+    threshold = read_json(path, "pass --threshold STEPS").get("threshold_steps")
+    if not isinstance(threshold, int | float) or isinstance(threshold, bool):
+        raise ConfigError(
+            f"{path} must name threshold_steps, got {threshold}; pass --threshold STEPS"
+        )
+    return float(threshold)

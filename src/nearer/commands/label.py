@@ -1,0 +1,203 @@
+"""nearer label: a LeRobotDataset and a checkpoint -> steps-to-go and rewards beside its frames."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from nearer.checkpoint import weights_hash
+from nearer.commands.judging import Judging, judging_of
+from nearer.data.reader import Dataset, open_dataset, resolve_dataset
+from nearer.data.sidecar import check_free, sidecar_place, write_sidecar
+from nearer.data.store import dataset_spaces, load_demonstrations
+from nearer.demonstrations import Demonstrations
+from nearer.errors import ConfigError, DatasetError
+from nearer.intervals import Rate
+from nearer.limits import check_settings
+from nearer.model import FoundationModel, Inputs
+from nearer.progress import Watch, unwatched
+from nearer.protocols import Spaces
+from nearer.run import git_revision
+from nearer.score import FrameLabels, label_frames
+from nearer.shapes import Array
+from nearer.trust import spearman
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelConfig:
+    """Write what a frozen model says of every frame beside a data set.
+
+    Attributes:
+        data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
+        model: run, or a checkpoint of it, whose reward model tells steps-to-go.
+        out: parquet file for the labels; none: nearer_progress/ in the data set.
+        overwrite: replace labels that are there.
+        threshold: s of success, control steps (chunks, if trained on such); none: as calibrated.
+        discount: of the returns, a control step.
+        revision: of the hub's data set.
+        cache: folder of looks at pictures; none: ~/.cache/nearer.
+    """
+
+    data: tyro.conf.Positional[str]
+    model: Path
+    out: Path | None = None
+    overwrite: bool = False
+    threshold: float | None = None
+    discount: float = 0.9
+    revision: str | None = None
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self, discount="[0, 1]")
+        if self.threshold is not None:
+            check_settings(self, threshold="[0, inf)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """What was written, in short.
+
+    Attributes:
+        path: of the sidecar.
+        frames: labelled.
+        start_steps: mean steps-to-go of the first frames, in control steps.
+        detected: episodes whose last frame is detected as a success.
+        rank_correlation: of d with the frames that are left, a mean over episodes; None where d
+            is constant in all of them.
+    """
+
+    path: Path
+    frames: int
+    start_steps: float
+    detected: Rate
+    rank_correlation: float | None
+
+    def lines(self) -> list[str]:
+        """Return a table for people."""
+        correlation = self.rank_correlation
+        rows = {
+            "episodes": f"{self.detected.total:,}",
+            "frames": f"{self.frames:,}",
+            "steps-to-go at the start": f"{self.start_steps:.1f} control steps, mean",
+            "last frame detected": str(self.detected),
+            "rank correlation": (
+                "none, d is constant" if correlation is None else f"{correlation:.3f}"
+            )
+            + " (d with the frames left; near 1 for good demonstrations)",
+            "labels": str(self.path),
+        }
+        return [f"{name:<26}{value}" for name, value in rows.items()]
+
+
+def run_label(config: LabelConfig, watch: Watch = unwatched) -> Labelled:
+    """Label every frame of a data set and return what was written.
+
+    Raises:
+        ConfigError: no threshold, an instruction the model does not know, or no place for a data
+            set of the hub.
+        DatasetError: the data set does not fit the checkpoint, or labels are there already.
+    """
+    root = resolve_dataset(config.data, config.revision)
+    if config.out is None and not Path(config.data).is_dir():
+        raise ConfigError(
+            f"--out must name a file for a data set of the hub, got none for {config.data}; pass "
+            "--out FILE.parquet"
+        )
+    dataset = open_dataset(root)
+    offered = dataset_spaces(dataset)
+    path = config.out or sidecar_place(dataset)
+    check_free(dataset, path, overwrite=config.overwrite)
+    judging = judging_of(config.model, None, config.threshold)
+    threshold = judging.threshold_steps
+    if threshold is None:
+        raise ConfigError(
+            f"--threshold must be given where Stage 1 calibrated none, got none for {config.model};"
+            " pass --threshold STEPS, or name a finished run of nearer sft"
+        )
+    check_fits(dataset, offered, judging.model)
+    data = load_demonstrations(dataset, judging.model.sight, cache=config.cache, watch=watch)
+    labels = label_frames(
+        judging.model, data, threshold_steps=threshold, discount=config.discount, watch=watch
+    )
+    write_sidecar(dataset, path, _columns(labels), _made_by(judging, threshold, config.discount))
+    return _summary(path, labels, data)
+
+
+def check_fits(dataset: Dataset, offered: Spaces, model: FoundationModel) -> None:
+    """Raise an error unless a model can be asked about every frame; actions do not matter.
+
+    Raises:
+        DatasetError: other sizes, control rate or cameras than the model was trained on.
+        ConfigError: an instruction that the model does not know.
+    """
+    needed = model.spaces
+    sizes = [(one.agent_pos, one.environment_state) for one in (offered, needed)]
+    if sizes[0] != sizes[1]:
+        raise DatasetError(
+            f"{dataset.root} must have the observations of the checkpoint, {needed}, got {offered};"
+            " use a checkpoint that was trained on such data"
+        )
+    if needed.control_hz and offered.control_hz != needed.control_hz:
+        raise DatasetError(
+            f"{dataset.root} must have the {needed.control_hz} Hz of the checkpoint's "
+            f"demonstrations, got {offered.control_hz} Hz: steps-to-go counts control steps; use a "
+            "checkpoint that was trained on such data"
+        )
+    missing = [one for one in needed.cameras if one not in offered.cameras] if model.sight else []
+    if missing:
+        raise DatasetError(
+            f"{dataset.root} must have the camera {missing[0]} of the checkpoint, got "
+            f"{', '.join(map(str, offered.cameras)) or 'none'}; use a checkpoint that was trained "
+            "on such data"
+        )
+    _ask_blindly(model, dataset.tasks)
+
+
+def _ask_blindly(model: FoundationModel, tasks: tuple[str, ...]) -> None:
+    """Ask with every instruction once, so that unknown words are told before hours of looking."""
+    width = model.sight.width if model.sight else 0
+    state = model.spaces.agent_pos + model.spaces.environment_state
+    with torch.inference_mode():
+        for task in tasks:
+            blind = Inputs(
+                state=torch.zeros(1, state), features=torch.zeros(1, width), instructions=[task]
+            )
+            model.steps_to_go_logits(blind)
+
+
+def _columns(labels: FrameLabels) -> dict[str, Array]:
+    """Return the columns of the sidecar that practice writes, less those about who acted."""
+    return {
+        "steps_to_go": labels.steps_to_go,
+        "steps_to_go_std": labels.steps_to_go_std,
+        "quantiles": labels.quantiles,
+        "reward": labels.rewards,
+        "return": labels.returns,
+        "success_detected": labels.solved,
+    }
+
+
+def _made_by(judging: Judging, threshold: float, discount: float) -> dict[str, object]:
+    return {
+        "weights_sha256": weights_hash(judging.model),
+        "threshold_steps": threshold,
+        "discount": discount,
+        "git_revision": git_revision(),
+    }
+
+
+def _summary(path: Path, labels: FrameLabels, data: Demonstrations) -> Labelled:
+    lengths = data.episode_lengths
+    ends = np.cumsum(lengths)
+    left = np.split(data.steps_to_go.numpy(), ends[:-1])
+    told = np.split(labels.steps_to_go, ends[:-1])
+    known = [spearman(d, steps) for d, steps in zip(told, left, strict=True) if np.ptp(d)]
+    return Labelled(
+        path=path,
+        frames=len(labels.steps_to_go),
+        start_steps=float(labels.steps_to_go[ends - lengths].mean()),
+        detected=Rate(successes=int(labels.solved[ends - 1].sum()), total=len(lengths)),
+        rank_correlation=float(np.mean(known)) if known else None,
+    )

@@ -1,0 +1,97 @@
+"""Models on the Hugging Face hub, as folders: who takes a checkpoint takes user/name as well.
+
+    user/name            config.json, model.safetensors     the policy
+                         reward/                             the same two of the frozen reward
+                         calibration.json, eval_info.json    what was measured
+                         README.md                           the model card
+
+Only JSON and safetensors are ever downloaded: nothing from the hub is run or unpickled.
+"""
+
+import re
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from nearer.errors import CheckpointError, ConfigError
+
+REWARD = "reward"
+"""Folder of a model on the hub that holds its reward."""
+
+CALIBRATION, EVALUATION = "calibration.json", "eval_info.json"
+
+_NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+_REVISION = r"[\w.][\w./-]*"
+_PATTERNS = ["*.json", "*.safetensors"]
+
+
+def check_hub_id(name: str) -> str:
+    """Return a name that the hub could give a model, or raise ConfigError."""
+    if not re.fullmatch(_NAME, name, re.ASCII) or ".." in name or "--" in name:
+        raise ConfigError(
+            f"a model's name on the hub must be user/name, got {name!r}; use letters, digits, "
+            "'-', '_' and '.'"
+        )
+    return name
+
+
+def local_run(path: Path) -> Path:
+    """Return the folder that a user's path means, downloaded first if it is on the hub.
+
+    Args:
+        path: an existing path, or a hub id, user/name or user/name@REVISION.
+
+    Returns:
+        The path itself where it exists or cannot be a hub id.
+
+    Raises:
+        CheckpointError: no such model, or no connection to the hub and no copy of it here.
+    """
+    found = re.fullmatch(f"({_NAME})(?:@({_REVISION}))?", str(path), re.ASCII)
+    if found is None or path.exists():
+        return path
+    name, revision = found.groups()
+    try:
+        folder = huggingface_hub.snapshot_download(
+            name, revision=revision, allow_patterns=_PATTERNS
+        )
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{path} must be a folder, or a model on the hub that can be reached, got: {reason}; "
+            "check the name and the connection, or log in with hf auth login"
+        ) from error
+    return Path(folder)
+
+
+def upload(folder: Path, name: str, *, private: bool) -> str:
+    """Put the files of a folder on the hub as a model, and return its address.
+
+    Args:
+        folder: what is uploaded, all of it, in one commit.
+        name: user/name.
+        private: only its owner sees a model that is new; an old one stays as it is.
+
+    Raises:
+        ConfigError: the name is none, the hub cannot be reached or refuses.
+    """
+    check_hub_id(name)
+    try:
+        hub = huggingface_hub.HfApi()
+        address = hub.create_repo(name, repo_type="model", private=private, exist_ok=True)
+        hub.upload_folder(
+            repo_id=name,
+            repo_type="model",
+            folder_path=folder,
+            # What an earlier upload had and this one has not would belong to other weights.
+            delete_patterns=[f"{REWARD}/*", CALIBRATION, EVALUATION],
+            commit_message="Upload from nearer",
+        )
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"the hub must take {name}, got: {reason}; log in with hf auth login as someone who "
+            "may write there"
+        ) from error
+    return str(address)

@@ -1,0 +1,358 @@
+"""A vision-language model as policy and detector: answers are added tokens.
+
+    [pictures, proprioception] "What robot action to ...?" -> one token an action axis
+    [pictures, proprioception] "How many steps to ...?"    -> one token, a bin of steps-to-go
+
+The answers' tokens are added beside the vocabulary, each with a row of input and output numbers
+that starts as the mean of the words that say it ("+3", "42"). A softmax over these rows alone is
+the distribution: an answer that is no action cannot be sampled, and log-probabilities are exact.
+
+What stands in brackets comes first and is the same for both questions: `answers` reads it once,
+with both questions after it, neither of which sees the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from nearer.actions import ActionTokens, action_units, draw_tokens
+from nearer.errors import ConfigError
+from nearer.model import FoundationModel, Inputs
+from nearer.models.vlm.config import VLMConfig
+from nearer.models.vlm.families import Family, Network
+from nearer.models.vlm.pictures import Preparing, check_prepared
+from nearer.models.vlm.prompts import Prompts, Question
+from nearer.models.vlm.reading import Asked, Read, counted, in_parts, split_columns, who_sees_whom
+from nearer.models.vlm.sight import PixelSight, TowerSight
+from nearer.models.vlm.state import state_range, unit_state
+from nearer.protocols import Randomness, Sight, Spaces
+from nearer.steps_to_go import StepsToGoBins
+
+_STATE_LEVELS = 256  # of a number of proprioception, as in the paper (Aloha)
+
+
+class VLM(FoundationModel):
+    """A pretrained language model that sees, with answers of its own.
+
+    Args:
+        settings: how it is fine-tuned.
+        spaces: of the robot; all its cameras are looked through.
+        network: the base model of transformers, without its language head.
+        family: what its family does differently.
+        prompts: its tokenizer.
+        preparing: how each camera's pictures are prepared.
+        learns: Stage 1 is to come: its tower may train then, and never after.
+
+    Raises:
+        ConfigError: there is no camera.
+    """
+
+    normalisation = ("tokens.units", "state_low", "state_high", "prepared")
+
+    def __init__(
+        self,
+        settings: VLMConfig,
+        spaces: Spaces,
+        network: Network,
+        family: Family,
+        prompts: Prompts,
+        preparing: Sequence[Preparing],
+        *,
+        learns: bool = False,
+    ) -> None:
+        super().__init__()
+        if not spaces.cameras:
+            raise ConfigError(
+                "a vision-language model must have pictures to look at, got a robot without a "
+                "camera; pass --model mlp for states"
+            )
+        self.settings, self.spaces = settings, spaces
+        self.family, self.prompts = family, prompts
+        self.preparing = tuple(preparing)
+        self.bins = StepsToGoBins(count=settings.num_bins, width_steps=settings.steps_per_bin)
+        self.tower_learns = learns and settings.tower == "trained"
+        self.network = network
+        hidden = family.config.get_text_config().hidden_size
+        state = spaces.agent_pos + spaces.environment_state
+        self.tokens = ActionTokens(torch.ones(spaces.action), settings.action_levels)
+        self.action_tokens = nn.Embedding(self.tokens.count, hidden)
+        self.action_head = nn.Linear(hidden, self.tokens.count, bias=False)
+        self.steps_head = nn.Linear(hidden, settings.num_bins, bias=False)
+        self.state_tokens = nn.Embedding(_STATE_LEVELS, hidden)
+        self.state_low = nn.Buffer(-torch.ones(state))
+        self.state_high = nn.Buffer(torch.ones(state))
+        self.prepared = nn.Buffer(torch.stack([one.numbers() for one in preparing]))
+        self.counts = [family.tokens(one.height, one.width) for one in self.preparing]
+        self.widths = [count * family.streams * hidden for count in self.counts]
+        self._lay_out(state)
+        self._choose_what_learns()
+
+    @property
+    def sight(self) -> Sight:
+        """Return the frozen tower; the bare pictures while Stage 1 trains it."""
+        if self.tower_learns:
+            return PixelSight(cameras=self.spaces.cameras, frames=self.settings.frames)
+        return TowerSight(self)
+
+    @property
+    def tower(self) -> list[nn.Module]:
+        """Return the modules that turn pixels into tokens."""
+        return self.family.tower(self.network)
+
+    @property
+    def sharded_blocks(self) -> Sequence[nn.Module]:
+        """Return the layers of the language model, and of a tower that trains."""
+        return self.family.layers(self.network, with_tower=self.tower_learns)
+
+    @property
+    def device(self) -> torch.device:
+        """Return where it computes; its answers come back to the processor."""
+        return self.steps_head.weight.device
+
+    def train(self, mode: bool = True) -> "VLM":
+        """Set the mode of what trains; a frozen tower always stays as it serves."""
+        super().train(mode)
+        if not self.tower_learns:
+            for part in self.tower:
+                part.eval()
+        return self
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take weights, if pictures were prepared for them as they are here.
+
+        Raises:
+            RuntimeError: they were not, or the weights do not fit.
+        """
+        check_prepared(state_dict, self.prepared)
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def config(self) -> dict[str, Any]:
+        """Return what rebuilds the module without its weights; its tokenizer is a file beside."""
+        return {
+            "model": "vlm",
+            "settings": asdict(self.settings),
+            "spaces": asdict(self.spaces),
+            "network": self.family.config.to_dict(),
+            "preparing": [asdict(one) for one in self.preparing],
+        }
+
+    def files(self) -> Mapping[str, str]:
+        """Return the tokenizer."""
+        return {"tokenizer.json": self.prompts.tokenizer.to_str()}
+
+    def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
+        """Keep action units, and the range of all but 2 % of each number of the state."""
+        self.tokens.units.copy_(action_units(actions, self.tokens.levels))
+        low, high = state_range(inputs.state)
+        self.state_low.copy_(low)
+        self.state_high.copy_(high)
+
+    def see(self, pictures: Tensor, camera: int) -> Float[Tensor, "frames tokens numbers"]:
+        """Return the tokens that the tower makes of a camera's pictures, bytes or 0..255."""
+        pixels = self.preparing[camera](pictures.to(self.device))
+        weight = next(self.tower[0].parameters())
+        with self._arithmetic(weight.dtype):
+            return self.family.see(self.network, pixels.to(weight.dtype))
+
+    def sample(
+        self, inputs: Inputs, randomness: Randomness
+    ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
+        """Draw an action a row, axis by axis, with its exact log-probability."""
+        actions, log_prob, _ = self._act(inputs, randomness, ("action",))
+        return actions, log_prob
+
+    def answers(
+        self, inputs: Inputs, randomness: Randomness
+    ) -> tuple[
+        Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]
+    ]:
+        """Return what `sample` and `steps_to_go_logits` say; both questions are read at once."""
+        actions, log_prob, last = self._act(inputs, randomness, ("action", "steps"))
+        return actions, log_prob, self.steps_head(last).cpu()
+
+    def log_prob(
+        self, inputs: Inputs, actions: Float[Tensor, "samples action"]
+    ) -> Float[Tensor, "samples"]:
+        """Return the log-probability of the tokens that the actions round to."""
+        tokens = self.tokens.encode(actions.to(self.device))
+
+        def part(rows: slice) -> Tensor:
+            hidden = self._hidden(inputs.rows(rows), "action", tokens[rows, :-1])
+            log_prob = self.action_head(hidden).log_softmax(dim=-1)
+            return log_prob.gather(2, tokens[rows, :, None]).sum(dim=(1, 2)).cpu()
+
+        return in_parts(part, len(inputs))
+
+    def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
+        """Return unnormalised log-probabilities of the steps-to-go bins."""
+
+        def part(rows: slice) -> Tensor:
+            none = torch.zeros((len(inputs.state[rows]), 0), dtype=torch.int64)
+            hidden = self._hidden(inputs.rows(rows), "steps", none.to(self.device))
+            return self.steps_head(hidden[:, 0]).cpu()
+
+        return in_parts(part, len(inputs))
+
+    def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
+        """Return the mean token of every picture and the state, each of about unit size."""
+        pictures = [one.mean(dim=1) for one in self._slots(inputs.features.to(self.device))]
+        seen = [torch.nn.functional.layer_norm(one, one.shape[1:]) for one in pictures]
+        return torch.cat([*seen, self._unit_state(inputs)], dim=1).float().cpu()
+
+    def _lay_out(self, state: int) -> None:
+        """Place the tokens that all questions share: pictures, oldest first, then the state."""
+        shown = [*zip(self.preparing, self.counts, strict=True)] * self.settings.frames
+        prefix = self.prompts.prefix([count for _, count in shown]) + [0] * state
+        grids = [self.family.grid(one.height, one.width) for one, _ in shown]
+        places = self.family.positions(self.network, prefix, grids)
+        self.prefix = nn.Buffer(torch.tensor(prefix), persistent=False)
+        self.places = nn.Buffer(places, persistent=False)
+
+    def _choose_what_learns(self) -> None:
+        if self.settings.adapt == "full":
+            self.network.requires_grad_(True)
+        for part in self.tower:
+            part.requires_grad_(self.tower_learns)
+        if not self.state_low.numel():  # several processes want every weight that learns to be used
+            self.state_tokens.requires_grad_(False)
+        if self.settings.checkpointing:
+            self.network.activation_checkpointing_enable({"use_reentrant": False})
+
+    def _hidden(
+        self, inputs: Inputs, question: Question, answered: Int64[Tensor, "samples known"]
+    ) -> Float[Tensor, "samples known+1 hidden"]:
+        """Return what each answer is read from, all in one pass: the way to learn."""
+        asked = self._asked(question, inputs.instructions)
+        known = torch.ones_like(answered, dtype=torch.bool)
+        words = torch.cat([asked.words, self.action_tokens(answered).to(asked.words.dtype)], dim=1)
+        asked = Asked(words, torch.cat([asked.real, known], dim=1))
+        return self._read(inputs, [asked], None)[:, -answered.shape[1] - 1 :]
+
+    def _act(
+        self, inputs: Inputs, randomness: Randomness, questions: Sequence[Question]
+    ) -> tuple[Tensor, Tensor, Float[Tensor, "samples hidden"]]:
+        """Draw actions, asked first; return what the last question is answered from, too."""
+        asked = [self._asked(question, inputs.instructions) for question in questions]
+        cache = DynamicCache(config=self.family.config.get_text_config())
+        hidden = self._read(inputs, asked, cache)
+        first, *others = (one.real for one in asked)
+        shared = first.new_ones((len(first), len(self.prefix)))
+        visible = torch.cat([shared, first, *map(torch.zeros_like, others)], dim=1)
+        read = Read(cache, visible, self.places.max() + 1 + first.sum(dim=1))
+        start = hidden[:, shared.shape[1] + first.shape[1] - 1]
+        actions, log_prob = self._draw_axes(read, start, randomness)
+        return actions, log_prob, hidden[:, -1]
+
+    def _draw_axes(
+        self, read: Read, hidden: Float[Tensor, "samples hidden"], randomness: Randomness
+    ) -> tuple[Tensor, Tensor]:
+        total = torch.zeros(len(hidden))
+        drawn: list[Tensor] = []
+        for axis in range(self.spaces.action):
+            log_prob = self.action_head(hidden).log_softmax(dim=-1).cpu()
+            token = draw_tokens(log_prob, randomness)
+            total = total + log_prob.gather(1, token[:, None]).squeeze(1)
+            drawn.append(token.to(self.device))
+            if axis + 1 < self.spaces.action:
+                hidden = self._read_on(read, self.action_tokens(drawn[-1][:, None]))
+        return self.tokens.decode(torch.stack(drawn, dim=1)).cpu(), total
+
+    def _read(
+        self, inputs: Inputs, asked: Sequence[Asked], cache: DynamicCache | None
+    ) -> Float[Tensor, "samples read hidden"]:
+        """Read what all questions share, and each question as if it were alone."""
+        shared, seen = self._embed_prefix(inputs)
+        after = [self.places.max() + 1 + counted(one.real) for one in asked]
+        places = torch.cat(
+            [self.places[:, None].expand(-1, len(shared), -1)]
+            + [one.expand(len(self.places), -1, -1) for one in after],
+            dim=2,
+        )
+        allowed = who_sees_whom(
+            len(self.prefix), [one.real for one in asked], self.family.both_ways
+        )
+        words = torch.cat([shared, *(one.words for one in asked)], dim=1)
+        return self._run(words, allowed, places, seen, cache)
+
+    def _read_on(
+        self, read: Read, words: Float[Tensor, "samples 1 hidden"]
+    ) -> Float[Tensor, "samples hidden"]:
+        """Read one more token and return what the next answer is read from."""
+        places = read.place[:, None].expand(len(self.places), -1, -1)
+        read.visible = torch.nn.functional.pad(read.visible, (0, 1), value=True)
+        read.place = read.place + 1
+        return self._run(words, read.visible[:, None], places, None, read.cache)[:, -1]
+
+    def _run(
+        self,
+        words: Float[Tensor, "samples more hidden"],
+        allowed: Bool[Tensor, "samples more read"],
+        places: Int64[Tensor, "axes samples more"],
+        seen: Any,
+        cache: DynamicCache | None,
+    ) -> Float[Tensor, "samples more hidden"]:
+        kept: torch.dtype = self.network.get_input_embeddings().weight.dtype
+        barred = torch.zeros_like(allowed, dtype=kept).masked_fill(~allowed, torch.finfo(kept).min)
+        with self._arithmetic(kept):
+            read = self.network(
+                inputs_embeds=words.to(kept),
+                attention_mask=barred[:, None],
+                position_ids=places if len(places) > 1 else places[0],
+                mm_encoder_outputs=None if seen is None else {"image": seen},
+                cache=cache,
+                use_cache=cache is not None,
+            )
+        return read.last_hidden_state.float()
+
+    def _embed_prefix(self, inputs: Inputs) -> tuple[Float[Tensor, "samples prefix hidden"], Any]:
+        """Return the tokens that all questions share, and the pictures that go in between."""
+        words = self._embed(self.prefix.expand(len(inputs), -1))
+        count = inputs.state.shape[1]
+        if count:
+            levels = ((self._unit_state(inputs) + 1) / 2 * (_STATE_LEVELS - 1)).round().long()
+            state = self.state_tokens(levels).to(words.dtype)
+            words = torch.cat([words[:, :-count], state], dim=1)
+        slots = [
+            one.to(words.dtype).unbind(0) for one in self._slots(inputs.features.to(self.device))
+        ]
+        pictures = [one for row in zip(*slots, strict=True) for one in row]
+        return words, self.family.seen(pictures)
+
+    def _slots(self, features: Tensor) -> list[Float[Tensor, "samples _ numbers"]]:
+        """Return the tokens of each picture of a question, a tensor a picture."""
+        cameras, frames = self.spaces.cameras, self.settings.frames
+        if not self.tower_learns:
+            shapes = [(count, width // count) for count, width in self._tokens()] * frames
+            return [one.unflatten(1, shape) for one, shape in split_columns(features, shapes)]
+        sizes = [(one.height, one.width, 3) for one in cameras] * frames
+        return [
+            self.see(one.reshape(len(one), *size), index % len(cameras))
+            for index, (one, size) in enumerate(split_columns(features, sizes))
+        ]
+
+    def _tokens(self) -> list[tuple[int, int]]:
+        """Return tokens and numbers of each camera's picture."""
+        return list(zip(self.counts, self.widths, strict=True))
+
+    def _unit_state(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
+        return unit_state(inputs.state.to(self.device), self.state_low, self.state_high)
+
+    def _asked(self, question: Question, instructions: Sequence[str]) -> Asked:
+        tokens, real = self.prompts.ask(question, instructions)
+        return Asked(self._embed(tokens.to(self.device)), real.to(self.device))
+
+    def _embed(self, tokens: Int64[Tensor, "samples read"]) -> Float[Tensor, "samples read hidden"]:
+        return self.network.get_input_embeddings()(tokens)
+
+    def _arithmetic(self, kept: torch.dtype) -> AbstractContextManager[object]:
+        """Compute in bfloat16, where that is wanted and the weights are kept in float32."""
+        wanted = self.settings.precision == "bfloat16" and kept == torch.float32
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)

@@ -1,0 +1,196 @@
+"""Connections: each is one robot, and all take turns at one model.
+
+    client --msgpack--> connection (event loop) --turn--> one thread: unpack, look, answer, pack
+           <--msgpack--                          <-------
+
+One thread does the model's work, one message after the other in the order they came; requests are
+not batched, so that an answer has the same bits whoever else is connected. A connection has one
+message at work and at most one waiting; the rest stays in the network until there is room.
+"""
+
+import asyncio
+import hmac
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import count
+from time import perf_counter
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from nearer.errors import ConfigError, MessageError
+from nearer.serving.served import Robot, ServedPolicy
+from nearer.serving.wire import pack, unpack
+
+_HEALTH = "/healthz"
+_OPEN_TIMEOUT_S = 10
+_TOO_MANY, _INTERNAL, _NORMAL = 1013, 1011, 1000  # RFC 6455, section 7.4.1, and its registry
+_LOG = logging.getLogger("nearer.serving")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a server takes of strangers, and of robots that run wild.
+
+    Attributes:
+        message_bytes: of one message.
+        rate_hz: messages a second of one connection; faster ones wait.
+        robots: connections at a time.
+        idle_s: seconds without a message, after which a connection is closed.
+    """
+
+    message_bytes: int
+    rate_hz: float
+    robots: int
+    idle_s: float
+
+
+class PolicyServer:
+    """A policy that answers robots over websockets until it is told to stop.
+
+    Args:
+        policy: answers.
+        limits: of connections and messages.
+        token: what every client must send; None: nothing.
+    """
+
+    def __init__(self, policy: ServedPolicy, limits: Limits, token: str | None) -> None:
+        self._policy = policy
+        self._limits = limits
+        self._token = token
+        self._numbers = count()
+        self._connected = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped: asyncio.Event | None = None
+        self._turns = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
+        """Serve until `stop`, or until Ctrl-C in the main thread.
+
+        Args:
+            host: address to listen on.
+            port: TCP port; 0: any free one.
+            ready: told the port, once clients can connect.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        try:
+            asyncio.run(self._run(host, port, ready))
+        finally:
+            self._turns.shutdown(cancel_futures=True)
+
+    def stop(self) -> None:
+        """Let `run` return, from any thread; robots are told that the server goes away."""
+        if self._loop is not None and self._stopped is not None:
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def _run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) != signal.SIG_IGN:  # a shell may have told us so
+                    self._loop.add_signal_handler(number, self._stopped.set)
+        try:
+            server = await serve(
+                self._connection,
+                host,
+                port,
+                origins=[None],  # no page in a browser: it would reach a loopback server too
+                process_request=self._admit,
+                compression=None,  # what is sent is what is counted
+                max_size=self._limits.message_bytes,
+                max_queue=1,
+                open_timeout=_OPEN_TIMEOUT_S,
+                server_header=None,
+            )
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"--host and --port must be an address that is free here, got {host}:{port}: "
+                f"{error}; choose another port, or 0 for any free one"
+            ) from error
+        async with server:
+            ready(next(iter(server.sockets)).getsockname()[1])
+            await self._stopped.wait()
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Return what is answered in place of a connection; None lets it be made."""
+        if request.path == _HEALTH:
+            return connection.respond(HTTPStatus.OK, "OK\n")
+        if self._token is None:
+            return None
+        given = request.headers.get_all("Authorization")
+        wanted = f"Api-Key {self._token}".encode()
+        if len(given) == 1 and hmac.compare_digest(given[0].encode(errors="replace"), wanted):
+            return None
+        return connection.respond(
+            HTTPStatus.UNAUTHORIZED,
+            "the header Authorization must be 'Api-Key TOKEN' with the server's token, got none or "
+            "another; pass api_key=TOKEN to the client\n",
+        )
+
+    async def _connection(self, connection: ServerConnection) -> None:
+        """Serve one robot from its first message to its last."""
+        if self._connected >= self._limits.robots:
+            await connection.close(_TOO_MANY, f"at most {self._limits.robots} robots at a time")
+            return
+        self._connected += 1
+        try:
+            robot = self._policy.robot(next(self._numbers))
+            await connection.send(pack(self._policy.metadata(robot)))
+            await self._converse(connection, robot)
+        except ConnectionClosed:
+            pass  # a robot may leave at any time
+        except Exception:
+            _LOG.exception("a robot could not be answered")
+            await connection.close(_INTERNAL, "the server failed; its log says why")
+        finally:
+            self._connected -= 1
+
+    async def _converse(self, connection: ServerConnection, robot: Robot) -> None:
+        loop = asyncio.get_running_loop()
+        next_turn = loop.time()
+        previous_ms: float | None = None
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.idle_s):
+                    message = await connection.recv()
+            except TimeoutError:
+                await connection.close(_NORMAL, f"no message for {self._limits.idle_s:g} s")
+                return
+            came = perf_counter()
+            await asyncio.sleep(max(0.0, next_turn - loop.time()))
+            next_turn = max(next_turn, loop.time()) + 1 / self._limits.rate_hz
+            turn = loop.run_in_executor(
+                self._turns, self._answer, robot, message, came, previous_ms
+            )
+            await connection.send(await turn)
+            previous_ms = 1000 * (perf_counter() - came)
+
+    def _answer(
+        self, robot: Robot, message: str | bytes, came: float, previous_ms: float | None
+    ) -> str | bytes:
+        """Return the answer as bytes, or a sentence as text; runs in the model's thread."""
+        started = perf_counter()
+        try:
+            if isinstance(message, str):
+                raise MessageError(
+                    "a message must be msgpack in a binary frame, got text; use openpi_client's "
+                    "WebsocketClientPolicy"
+                )
+            answer = self._policy.answer(robot, unpack(message))
+        except (MessageError, ConfigError) as error:
+            return str(error)
+        timing = {
+            "infer_ms": 1000 * (perf_counter() - started),
+            "wait_ms": 1000 * (started - came),
+        }
+        if previous_ms is not None:
+            timing["prev_total_ms"] = previous_ms
+        return pack(answer | {"server_timing": timing})
