@@ -3,8 +3,8 @@
     steps-to-go     p(k | o, g) over bins, cross-entropy; its expectation         (paper, eq. 1)
     success head    is this an episode's last frame? cross-entropy, both classes weighing alike
     progress        t / T, squared error                    as SARM and other progress models do
-    goal distance   of an embedding in which frames of an episode come nearer its last frame, time-
-                    contrastive (Nair et al. 2022, R3M, arXiv:2203.12601)
+    goal distance   of an embedding in which later frames are nearer to a last frame than earlier
+                    ones, time-contrastive (after Nair et al. 2022, R3M, arXiv:2203.12601)
 
 All read the same facts and words of the same demonstrations, have the same two layers, and take
 the same updates. Each answers with one number that falls on the way to the goal. The paper found a
@@ -153,14 +153,17 @@ def _progress_loss(
 def _contrastive_loss(
     network: Network, lessons: Lessons, rows: Tensor, draw: np.random.Generator
 ) -> Tensor:
-    """A later frame is nearer to the last one than an earlier frame, or another episode's frame."""
+    """A later frame is nearer to a last frame than an earlier one is.
+
+    The last frame is another episode's: at work nobody has a picture of the own goal, and an
+    embedding that learns from its own is of no use there (docs/log.md).
+    """
     rows = rows[lessons.left[rows] > 0]
     ahead = torch.from_numpy(draw.random(len(rows), dtype=np.float32))
     later = rows + 1 + (ahead * lessons.left[rows]).long().clamp(max=lessons.left[rows] - 1)
-    seen = torch.cat([lessons.questions[one] for one in (lessons.ends[rows], later, rows)])
-    goal, near, far = network(seen).chunk(3)
-    others = near.roll(1, dims=0)
-    nearness = torch.stack([-_distance(goal, one) for one in (near, far, others)], dim=1)
+    others = lessons.ends[rows].roll(1)
+    goal, near, far = network(lessons.questions[torch.cat([others, later, rows])]).chunk(3)
+    nearness = torch.stack([-_distance(goal, one) for one in (near, far)], dim=1)
     return functional.cross_entropy(nearness, torch.zeros(len(rows), dtype=torch.long))
 
 
