@@ -205,7 +205,7 @@ def _slices(evidence: Evidence, threshold: float, taught: Taught | str) -> dict[
     return {
         name: summary(evidence.chosen(rows), threshold)
         for name, rows in chosen.items()
-        if rows.any()
+        if rows.any() and (name == "all" or not rows.all())  # what is no part says nothing new
     }
 
 

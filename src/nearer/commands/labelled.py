@@ -39,6 +39,7 @@ from nearer.trust import Evidence
 _ROBOTS = 50
 FACT = "a demonstration is fulfilled at its last frame, and nowhere before"
 TRUTH = "the simulator's truth at every observation"
+REPLAYED = f"{TRUTH}, replayed; practice ended them at its own s, so lower ones cannot be judged"
 VERDICT = (
     "the practice detector's own verdicts, no truth: they cannot tell how right a detector is; "
     "pass --env to replay the episodes against the simulator"
@@ -254,7 +255,7 @@ class Labelling:
         if env is not None:
             self.watch(Progress(stage="replaying practice", done=0, total=len(episodes)))
             fleet = make_fleet(env, min(_ROBOTS, len(episodes)))
-            labels, truths = f"{TRUTH}, replayed", replayed_truth(fleet, episodes)
+            labels, truths = REPLAYED, replayed_truth(fleet, episodes)
             fleet.close()
         remarks: dict[str, Any] = {"run": str(run)}
         audits = read_audits(run / "audits.jsonl")
