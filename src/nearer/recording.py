@@ -7,8 +7,8 @@
                    reward                   r_t = d_t - d_{t+1}, control steps
                    success_detected         1 where d <= s
 
-Timelines: frame (of the episode) and seconds. A model that decides on chunks of control steps counts
-chunks. rerun is an extra, imported when it is needed.
+Timelines: frame (of the episode) and seconds. A model that decides on chunks of control steps
+counts chunks. rerun is an extra, imported when it is needed.
 """
 
 import io
