@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from nearer.evaluate import Evaluation
 from nearer.intervals import Rate
-from nearer.published import Detected, Practised, Published, Trained, hub_id
+from nearer.published import Detected, Practised, Published, Trained, hub_id, trust_in
 from nearer.trust_table import trust_table
 
 PAPER = "https://arxiv.org/abs/2509.15155"
@@ -138,7 +138,7 @@ def _task_row(evaluated: Evaluation, task: str) -> tuple[str, str, str]:
 
 def _trust(published: Published) -> str:
     """Return what nearer calibrate measured of the reward, if it has."""
-    found = published.trust
+    found = trust_in(published)
     if found is None:
         return ""
     sources = {plain(name): one for name, one in found["sources"].items()}

@@ -16,6 +16,8 @@ from nearer.intervals import Rate
 from nearer.models.pointing.rungs import RUNGS
 from nearer.progress import Watch, unwatched
 from nearer.recipes.recipe import Recipe
+from nearer.report.draw import STAGE_2
+from nearer.report.shares import Line, SharePoint, lines_figure
 from nearer.reproduce import (
     ReproduceConfig,
     evaluated,
@@ -81,6 +83,7 @@ def reproduce_pretraining(config: ReproduceConfig, watch: Watch = unwatched) -> 
                     {
                         "pretraining.json": json.dumps([asdict(p) for p in found], indent=1) + "\n",
                         "pretraining.md": pretraining_table(found),
+                        "pretraining.svg": pretraining_figure(found),
                     },
                 )
     return found
@@ -168,6 +171,33 @@ def pretraining_table(found: Sequence[LadderPoint]) -> str:
             paper = PAPER[rung].get(share, "-")
             lines.append(f"| {share} % | {rung} | {' | '.join(cells)} | {paper} |")
     return "\n".join(lines) + "\n"
+
+
+def pretraining_figure(found: Sequence[LadderPoint]) -> str:
+    """Return success after practice with each rung's reward, beside the paper's, as an SVG file."""
+    lines = [
+        Line(name=f"{rung} reward", colour=colour, points=_share_points(found, rung))
+        for rung, colour in zip(RUNGS.values(), STAGE_2, strict=False)
+    ]
+    return lines_figure("Success after practice, by the reward's pretraining", lines)
+
+
+def _share_points(found: Sequence[LadderPoint], rung: str) -> list[SharePoint]:
+    rewarded = [one for one in found if (one.rung, one.role) == (rung, "reward")]
+    points: list[SharePoint] = []
+    for share in sorted({one.share for one in rewarded}):
+        seeds = [one for one in rewarded if one.share == share]
+        points.append(
+            SharePoint(
+                share=share,
+                stage=2,
+                demonstrations=seeds[0].demonstrations,
+                pooled=pooled([one.rate for one in seeds]),
+                seeds=tuple(one.rate.value for one in seeds),
+                paper=PAPER[rung].get(share),
+            )
+        )
+    return points
 
 
 def _pooled(points: Sequence[LadderPoint]) -> str:

@@ -80,7 +80,8 @@ def _eval(config: EvalConfig, console: Console) -> None:
         console.print(
             f"paired with {config.against}: {paired.wins} starts solved by this policy alone, "
             f"{paired.losses} by the other alone (p = {paired.p_value:.2g}); "
-            f"{paired.steps_saved:.1f} [{low:.1f}, {high:.1f}] steps saved"
+            f"{paired.steps_saved:.1f} [{low:.1f}, {high:.1f}] steps saved",
+            soft_wrap=True,
         )
 
 

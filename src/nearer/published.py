@@ -97,7 +97,6 @@ class Published:
         inputs: state numbers, action numbers and cameras, for people.
         unit: what steps-to-go counts: steps, or chunks of several.
         version: of nearer.
-        trust: what nearer calibrate found of the reward; None: nobody asked.
     """
 
     policy: Path
@@ -115,7 +114,6 @@ class Published:
     calibrated: Calibrated | None
     evaluated: Evaluation | None
     evaluated_env: str
-    trust: Mapping[str, Any] | None
 
 
 def read_published(run: Path, evaluation: Path | None = None) -> Published:
@@ -176,7 +174,6 @@ def _read(run: Path, header: Mapping[str, Any], info: Path, needs_info: bool) ->
         calibrated=_calibrated(read_json(calibration, _REMAKE)) if calibration else None,
         evaluated=_evaluated(evaluation) if evaluation else None,
         evaluated_env=str(evaluation["env"]) if evaluation else "",
-        trust=_trust(stage_one) if stage_one else None,
     )
 
 
@@ -189,9 +186,11 @@ def _stage_one(config: Mapping[str, Any]) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _trust(stage_one: Path) -> Mapping[str, Any] | None:
+def trust_in(published: Published) -> Mapping[str, Any] | None:
     """Return what nearer calibrate found of the reward; None where nobody asked."""
-    path = stage_one / "calibration" / CALIBRATION
+    if published.calibration is None:
+        return None
+    path = published.calibration.parent / "calibration" / CALIBRATION
     return read_json(path, _REMAKE) if path.is_file() else None
 
 

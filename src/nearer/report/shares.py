@@ -1,4 +1,4 @@
-"""Success against the share of the data, before and after practice, beside the paper's."""
+"""Success against the share of the data, by stage or by rung, beside the paper's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,9 @@ from nearer.intervals import Rate
 from nearer.report.draw import STAGE_1, STAGE_2, label_axes, note, picture
 
 _SIZE = (560, 330)
-_COLOURS = {1: STAGE_1, 2: STAGE_2[0]}
-_NAMES = {1: "Stage 1", 2: "after practice"}
-_ASIDE = {1: -0.05, 2: 0.05}
-"""Both stages of a share stand beside each other, not on top."""
+_STAGES = {1: ("Stage 1", STAGE_1), 2: ("after practice", STAGE_2[0])}
+_BESIDE = 0.1
+"""Lines of a share stand beside each other, not on top, so many shares apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +35,33 @@ class SharePoint:
     paper: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Points of one kind, with the kind's name and colour."""
+
+    name: str
+    colour: str
+    points: Sequence[SharePoint]
+
+
 def shares_figure(points: Sequence[SharePoint]) -> str:
     """Return the figure as an SVG file: means with Wilson intervals, a small dot a seed."""
+    lines = [
+        Line(name=name, colour=colour, points=[one for one in points if one.stage == stage])
+        for stage, (name, colour) in _STAGES.items()
+    ]
+    return lines_figure("Success by share of the data", lines)
+
+
+def lines_figure(title: str, lines: Sequence[Line]) -> str:
+    """Return lines over shares of the data as an SVG file; the paper's are dashed."""
+    points = [point for line in lines for point in line.points]
     shares = sorted({point.share for point in points})
 
     def paint(axes: Axes) -> None:
-        for stage in (1, 2):
-            _paint_stage(axes, shares, [point for point in points if point.stage == stage], stage)
+        middle = (len(lines) - 1) / 2
+        for number, line in enumerate(lines):
+            _paint_line(axes, shares, line, (number - middle) * _BESIDE)
         axes.set_ylim(0, 1)
         axes.set_xlim(-0.4, len(shares) - 0.25)
         counts = {point.share: point.demonstrations for point in points}
@@ -51,17 +70,15 @@ def shares_figure(points: Sequence[SharePoint]) -> str:
         label_axes(axes, x="", y="success; 95 % Wilson intervals; small dots: seeds; dashed: paper")
 
     margins = (0.07, 0.98, 0.14, 0.9)
-    drawn = str(picture("shares", "Success by share of the data", paint, _SIZE, margins))
+    drawn = str(picture("shares", title, paint, _SIZE, margins))
     end = drawn.index(">") + 1
     return f'{drawn[:end]}<rect width="100%" height="100%" fill="white"/>{drawn[end:]}\n'
 
 
-def _paint_stage(
-    axes: Axes, shares: Sequence[int], points: Sequence[SharePoint], stage: int
-) -> None:
-    colour = _COLOURS[stage]
-    points = sorted(points, key=lambda point: point.share)
-    places = [shares.index(point.share) + _ASIDE[stage] for point in points]
+def _paint_line(axes: Axes, shares: Sequence[int], line: Line, aside: float) -> None:
+    colour = line.colour
+    points = sorted(line.points, key=lambda point: point.share)
+    places = [shares.index(point.share) + aside for point in points]
     values = [point.pooled.value for point in points]
     low = [value - point.pooled.interval[0] for value, point in zip(values, points, strict=True)]
     high = [point.pooled.interval[1] - value for value, point in zip(values, points, strict=True)]
@@ -76,4 +93,4 @@ def _paint_stage(
     if known:
         axes.plot(*zip(*known, strict=True), "x--", color=colour, linewidth=1, alpha=0.6)
     if points:
-        note(axes, places[-1], values[-1], _NAMES[stage], xytext=(14, -4), color=colour)
+        note(axes, places[-1], values[-1], line.name, xytext=(14, -4), color=colour)
