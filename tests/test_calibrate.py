@@ -282,14 +282,15 @@ def test_practice_without_its_simulator_is_no_truth(work: Path, tmp_path: Path) 
 def test_a_second_call_asks_no_model_and_no_env(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearer.commands.labelled.git_revision", lambda: "a revision")
+    monkeypatch.setattr("nearer.data.scores.git_revision", lambda: "a revision")
     config = CalibrateConfig(
         checkpoint=work / "sft",
-        data=(str(work / "data"),),
+        data=(str(work / "data"), str(work / "practice/practice")),
         env=ENV,
         rollouts=5,
         rollout_steps=20,
-        rival_updates=0,
+        rival_updates=5,
+        rival_seeds=1,
         out=tmp_path / "out",
         cache=tmp_path / "cache",
     )
@@ -299,14 +300,15 @@ def test_a_second_call_asks_no_model_and_no_env(
         raise AssertionError("this was computed before")
 
     monkeypatch.setattr(scores, "steps_to_go_probabilities", refuse)
-    monkeypatch.setattr("nearer.commands.labelled.witnessed_rollouts", refuse)
+    for slow in ("labelled.witnessed_rollouts", "labelled.replayed_truth", "calibrate.train_rival"):
+        monkeypatch.setattr(f"nearer.commands.{slow}", refuse)
     assert run_calibrate(config) == first
     with pytest.raises(AssertionError, match="computed before"):
         run_calibrate(replace(config, seed=7))
     monkeypatch.undo()
     for path in [*tmp_path.rglob("*.npz"), *tmp_path.rglob("scores/*.npy")]:
         path.write_bytes(path.read_bytes()[:50])
-    monkeypatch.setattr("nearer.commands.labelled.git_revision", lambda: "a revision")
+    monkeypatch.setattr("nearer.data.scores.git_revision", lambda: "a revision")
     assert run_calibrate(config) == first
 
 

@@ -1,11 +1,12 @@
 """nearer calibrate: a checkpoint and labelled episodes -> how far its reward can be trusted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from nearer.calibrate import calibration_document, detector_curve
 from nearer.checkpoint import load_model, weights_hash
@@ -19,15 +20,25 @@ from nearer.commands.labelled import (
     taught_of,
     things_of,
 )
+from nearer.data.scores import cached_columns, digest_of
 from nearer.data.store import load_demonstrations
 from nearer.errors import ConfigError
 from nearer.limits import check_settings
 from nearer.model import FoundationModel
 from nearer.models.build import build_model
 from nearer.progress import Progress, Watch, unwatched
-from nearer.rivals import RIVALS, STEPS_TO_GO, Reader, distances, lessons_of, train_rival
+from nearer.rivals import (
+    RIVALS,
+    STEPS_TO_GO,
+    Lessons,
+    Reader,
+    distances,
+    lessons_of,
+    train_rival,
+)
 from nearer.run import read_json, write_json, written
 from nearer.seeds import Purpose, generator
+from nearer.shapes import Array
 from nearer.trust import (
     Evidence,
     judged,
@@ -233,9 +244,7 @@ def _comparisons(
     for number in range(total):
         rival, seed = RIVALS[number % len(RIVALS)], number // len(RIVALS)
         watch(Progress(stage="comparisons", done=number, total=total))
-        network = train_rival(rival, lessons, len(reader.words), config.rival_updates, seed)
-        for name, questions in asked.items():
-            found = distances(rival, network, lessons, questions)
+        for name, found in _said(config, rival, seed, lessons, len(reader.words), asked).items():
             said[name].setdefault(rival, []).append(found)
     watch(Progress(stage="comparisons", done=total, total=total))
     return {
@@ -246,6 +255,29 @@ def _comparisons(
             name: _compared(said[name], one.evidence, config) for name, one in judged_on.items()
         },
     }
+
+
+def _said(
+    config: CalibrateConfig,
+    rival: str,
+    seed: int,
+    lessons: Lessons,
+    words: int,
+    asked: Mapping[str, Tensor],
+) -> dict[str, Array]:
+    """Return what a rival says of every source's frames, trained unless it has been before."""
+
+    def train() -> dict[str, Array]:
+        network = train_rival(rival, lessons, words, config.rival_updates, seed)
+        return {name: distances(rival, network, lessons, one) for name, one in asked.items()}
+
+    learned = [lessons.questions, lessons.left, lessons.ends, lessons.progress]
+    made_of = {
+        "rival": [rival, seed, config.rival_updates, words, str(lessons.bins)],
+        "frames": digest_of(*(one.numpy() for one in (*learned, *asked.values()))),
+        "sources": list(asked),
+    }
+    return cached_columns("rivals", made_of, config.cache, train)
 
 
 def _compared(

@@ -19,7 +19,7 @@ from nearer.checkpoint import load_model, weights_hash
 from nearer.commands.runs import fitting_fleet
 from nearer.data.cache import contents_hash
 from nearer.data.reader import Dataset, open_dataset, resolve_dataset
-from nearer.data.scores import cached_columns, cached_probabilities
+from nearer.data.scores import cached_columns, cached_probabilities, digest_of
 from nearer.data.store import dataset_spaces, load_demonstrations, read_practice
 from nearer.demonstrations import draw_share, split_episodes
 from nearer.envs.tabletop.board import BLOCKS
@@ -31,7 +31,7 @@ from nearer.fleet.in_process import make_fleet
 from nearer.model import FoundationModel, Inputs, ModelPolicy, reward_inputs_of
 from nearer.models.build import build_model
 from nearer.progress import Progress, Watch
-from nearer.run import git_revision, read_header
+from nearer.run import read_header
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
 from nearer.trust import Evidence
@@ -213,7 +213,6 @@ class Labelling:
             "policy": weights_hash(actor),
             "reward": weights_hash(self.reward),
             "numbers": [episodes, max_steps, self.seed],
-            "code": git_revision(),
         }
 
         def roll() -> dict[str, Array]:
@@ -224,9 +223,7 @@ class Labelling:
             fleet.close()
             return _to_columns(found)
 
-        # Code that is not committed has no name that its rollouts could be kept by.
-        named = not git_revision().endswith("+")
-        columns = cached_columns("rollouts", made_of, self.cache, roll) if named else roll()
+        columns = cached_columns("rollouts", made_of, self.cache, roll)
         remarks = {"env": env, "policy": str(policy), "max_steps": max_steps}
         return self._source("rollouts", TRUTH, _from_columns(columns), remarks)
 
@@ -253,16 +250,29 @@ class Labelling:
         _check_seen_alike(self.reward, run, episodes)
         labels, truths = VERDICT, list(map(_verdicts, episodes))
         if env is not None:
-            self.watch(Progress(stage="replaying practice", done=0, total=len(episodes)))
-            fleet = make_fleet(env, min(_ROBOTS, len(episodes)))
-            labels, truths = REPLAYED, replayed_truth(fleet, episodes)
-            fleet.close()
+            labels, truths = REPLAYED, self._replayed(env, episodes)
         remarks: dict[str, Any] = {"run": str(run)}
         audits = read_audits(run / "audits.jsonl")
         if audits:
             remarks["audits"] = asdict(pooled(audits))
         frames = _frames_of(episodes, truths)
         return self._source("practised episodes", labels, frames, remarks)
+
+    def _replayed(self, env: str, episodes: Sequence[Episode]) -> list[Bool[Array, "obs"]]:
+        """Return what was true along episodes, which a simulator goes through once more."""
+
+        def replay() -> dict[str, Array]:
+            self.watch(Progress(stage="replaying practice", done=0, total=len(episodes)))
+            fleet = make_fleet(env, min(_ROBOTS, len(episodes)))
+            truths = replayed_truth(fleet, episodes)
+            fleet.close()
+            return {"fulfilled": np.concatenate(truths)}
+
+        recorded = [part for one in episodes for part in (one.observations.state, one.actions)]
+        seeds = [one.seed for one in episodes]
+        made_of = {"env": env, "seeds": seeds, "recorded": digest_of(*recorded)}
+        found = cached_columns("replays", made_of, self.cache, replay)["fulfilled"]
+        return np.split(found, np.cumsum([one.num_steps + 1 for one in episodes])[:-1])
 
     def _drawn(self, rows: Int64[Array, "rows"]) -> Int64[Array, "drawn"]:
         order = generator(Purpose.CALIBRATION, self.seed, 0).permutation(len(rows))

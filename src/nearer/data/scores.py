@@ -1,7 +1,9 @@
-"""What a frozen model says of frames, and labelled rollouts: computed once, kept on disk.
+"""What a frozen model says of frames, and what calibration takes long for: computed once, kept.
 
-    <cache>/scores/<model and frames>.npy         p(k | o, g) of every frame
-    <cache>/rollouts/<model, env and seed>.npz    what a policy did, and what was true
+    <cache>/scores/<model and frames>.npy             p(k | o, g) of every frame
+    <cache>/rollouts/<models, env, seed, code>.npz    what a policy did, and what was true
+    <cache>/replays/<env, actions, code>.npz          what was true along recorded episodes
+    <cache>/rivals/<lessons, frames, code>.npz        what trained comparisons say of frames
 
 A name is the hash of all that the values are made of, so none of them is ever out of date; all are
 safe to delete.
@@ -11,6 +13,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from nearer.data.cache import default_cache, write_array
 from nearer.data.staging import StagedFiles
 from nearer.errors import DatasetError
 from nearer.model import FoundationModel, Inputs
+from nearer.run import git_revision
 from nearer.score import steps_to_go_probabilities
 from nearer.shapes import Array
 
@@ -39,12 +43,10 @@ def cached_probabilities(
     Raises:
         DatasetError: the cache cannot be written.
     """
-    digest = hashlib.blake2b(weights_hash(model).encode(), digest_size=16)
-    digest.update(json.dumps(list(inputs.instructions)).encode())
-    for values in (inputs.state, inputs.features):
-        digest.update(f"{values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(values.numpy()).tobytes())
-    path = (cache or default_cache()) / "scores" / f"{digest.hexdigest()}.npy"
+    frames = digest_of(inputs.state.numpy(), inputs.features.numpy())
+    asked = json.dumps([weights_hash(model), frames, *inputs.instructions])
+    name = hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
+    path = (cache or default_cache()) / "scores" / f"{name}.npy"
     found = _array(path)
     if found is None or found.shape != (len(inputs), model.bins.count):
         found = steps_to_go_probabilities(model, inputs).numpy()
@@ -60,15 +62,21 @@ def cached_columns(
 ) -> dict[str, Array]:
     """Return arrays by name, made now unless they are on disk.
 
+    Code that is not committed has no name to keep what it makes by: it makes everything anew.
+
     Args:
         name: of their folder.
-        made_of: everything that they depend on, as JSON values.
+        made_of: everything that they depend on besides the code, as JSON values.
         cache: folder of what was computed; None for ~/.cache/nearer.
         make: makes them.
 
     Raises:
         DatasetError: the cache cannot be written.
     """
+    revision = git_revision()
+    if revision.endswith("+"):
+        return make()
+    made_of = {**made_of, "code": [version("nearer"), revision]}
     known = hashlib.blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=16)
     path = (cache or default_cache()) / name / f"{known.hexdigest()}.npz"
     found = _columns(path)
@@ -76,6 +84,15 @@ def cached_columns(
         found = make()
         _keep(path, lambda: _write_columns(path, found))
     return found
+
+
+def digest_of(*values: Array) -> str:
+    """Return a hash of arrays: of their numbers, types and shapes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for one in values:
+        digest.update(f"{one.dtype} {one.shape}\n".encode())
+        digest.update(np.ascontiguousarray(one).tobytes())
+    return digest.hexdigest()
 
 
 def _array(path: Path) -> Array | None:
