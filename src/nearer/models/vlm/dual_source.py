@@ -56,7 +56,14 @@ def pretrained_dual(
     ]
     network = read_network(AutoModel, source.folder, torch.float32)
     model = DualEncoder(
-        settings, sizes or LookingSizes(), spaces, network, towers, sentences, preparing, learns=True
+        settings,
+        sizes or LookingSizes(),
+        spaces,
+        network,
+        towers,
+        sentences,
+        preparing,
+        learns=True,
     )
     return model.to(device_of(settings))
 

@@ -29,9 +29,7 @@ def dual_bytes_needed(parameters: int, settings: VLMConfig) -> int:
     return round(parameters * (learned * _LEARNED + (1 - learned) * _KEPT) * _ROOM)
 
 
-def check_memory(
-    parameters: int, settings: VLMConfig, folder: Path, *, dual: bool = False
-) -> None:
+def check_memory(parameters: int, settings: VLMConfig, folder: Path, *, dual: bool = False) -> None:
     """Raise ConfigError if a model of so many weights cannot be fine-tuned here."""
     needed = (dual_bytes_needed if dual else bytes_needed)(parameters, settings)
     there = memory_there(settings)
