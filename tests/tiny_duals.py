@@ -5,58 +5,81 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CONFIG_MAPPING, AutoModel
+from transformers.models.clip.tokenization_clip import CLIPTokenizer
+from transformers.models.siglip2.tokenization_siglip2 import Siglip2Tokenizer
 
-KINDS = ("clip", "siglip", "siglip2")
-_SPECIAL = {
-    "clip": ["<|startoftext|>", "<|endoftext|>"],
-    "siglip": ["</s>"],
-    "siglip2": ["<pad>", "<eos>"],
-}
-_SIZES: dict[str, Any] = {
+KINDS = ("clip", "siglip", "siglip2-fixed", "siglip2")
+LONGEST = 32
+_TEXTS = ["move the red moon to the blue cube", "push the blue cube, slide it! Red"]
+_TOWER: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "initializer_range": 0.2,
+    "num_attention_heads": 4, "initializer_range": 0.2, "initializer_factor": 5.0,
 }  # fmt: skip
 
 
 def make_dual(folder: Path, kind: str, seed: int = 0) -> Path:
     """Write a tiny model of a kind, with a tokenizer trained on the spot; return its folder."""
-    tokenizer = _tokenizer(kind)
-    text = _SIZES | {
-        "vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": 24,
-        "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": len(_SPECIAL[kind]) - 1,
-    }  # fmt: skip
-    vision = _SIZES | {"image_size": 32, "patch_size": 8}
-    more: dict[str, Any] = {"projection_dim": 16} if kind == "clip" else {}
-    if kind == "clip":
-        text, vision = (one | {"projection_dim": 16} for one in (text, vision))
-    else:
-        text |= {"projection_size": 32}
-    if kind == "siglip2":
-        vision |= {"num_patches": 16}
-        del vision["image_size"]
-    config = CONFIG_MAPPING[kind](text_config=text, vision_config=vision, **more)
+    folder.mkdir(parents=True)
+    tokens = _tokenizer(folder, kind)
+    text = {**_TOWER, "vocab_size": len(tokens), "max_position_embeddings": LONGEST}
+    text |= {"projection_size": 32, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    vision = {**_TOWER, "patch_size": 8}
+    vision |= {"num_patches": 16} if kind == "siglip2" else {"image_size": 32}
+    model_type = "siglip" if kind == "siglip2-fixed" else kind
+    more = {"projection_dim": 24} if kind == "clip" else {}
+    config = CONFIG_MAPPING[model_type](text_config=text, vision_config=vision, **more)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = cast(Any, AutoModel).from_config(config)
+        for name, one in model.named_parameters():
+            if "norm" in name or name.endswith("bias"):  # or half of every tower would do nothing
+                torch.nn.init.normal_(one, 1.0 if name.endswith("weight") else 0.0, 0.3)
     model.save_pretrained(str(folder))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    processor = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.6, 0.7], "resample": 3}
-    if kind == "siglip2":
-        processor["max_num_patches"] = 16
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    (folder / "preprocessor_config.json").write_text(json.dumps(_processor(kind)))
     return folder
 
 
-def _tokenizer(kind: str) -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=_SPECIAL[kind],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(["move the red moon to the blue cube", "push it"], trainer)
-    return tokenizer
+def _processor(kind: str) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.6, 0.7],
+        "rescale_factor": 1 / 255, "resample": 3,
+    }  # fmt: skip
+    if kind == "siglip2":
+        return values | {"patch_size": 8, "max_num_patches": 20, "resample": 2}
+    return values | {"size": {"height": 32, "width": 32}}
+
+
+def _tokenizer(folder: Path, kind: str) -> list[str]:
+    """Save a tokenizer as transformers does; return its vocabulary."""
+    if kind == "siglip":  # transformers' own needs the package sentencepiece
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.normalizer = normalizers.Lowercase()
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=60, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>",
+            show_progress=False,
+        )  # fmt: skip
+        tokenizer.train_from_iterator(_TEXTS, trainer)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        return list(tokenizer.get_vocab())
+    if kind == "clip":
+        letters = [chr(one) for one in range(ord("!"), ord("~") + 1)]
+        pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{one}</w>" for one in letters)]
+        pieces += ["mo", "re"]
+        merges = [("m", "o"), ("r", "e")]
+        made = CLIPTokenizer(
+            {one: i for i, one in enumerate(pieces)}, merges, model_max_length=LONGEST
+        )
+    else:
+        letters = [chr(one) for one in range(ord("!"), ord("~") + 1)]
+        pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *letters, "▁", "re", "▁re"]
+        made = Siglip2Tokenizer(
+            {one: i for i, one in enumerate(pieces)},
+            [("r", "e"), ("▁", "re")],
+            padding_side="right",
+            add_eos_token=True,
+        )
+    made.save_pretrained(str(folder))
+    return pieces

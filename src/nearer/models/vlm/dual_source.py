@@ -55,8 +55,16 @@ def pretrained_dual(
         for camera in spaces.cameras
     ]
     network = read_network(AutoModel, source.folder, torch.float32)
-    top = sizes or LookingSizes()
-    model = DualEncoder(settings, top, spaces, network, towers, sentences, preparing, learns=True)
+    model = DualEncoder(
+        settings,
+        sizes or LookingSizes(),
+        spaces,
+        network,
+        towers,
+        sentences,
+        preparing,
+        learns=True,
+    )
     return model.to(device_of(settings))
 
 
