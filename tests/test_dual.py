@@ -1,5 +1,6 @@
 """Dual encoders: every kind learns, saves, loads and acts; vectors are transformers' own."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -107,7 +108,8 @@ def test_a_step_is_learned_saved_loaded_and_acted(folder: Path, tmp_path: Path) 
     assert torch.equal(asked(again).features, inputs.features)
     with torch.inference_mode():
         expected, found = model.answers(inputs, chance()), again.answers(inputs, chance())
-    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    for ours, theirs in zip(expected, found, strict=True):
+        torch.testing.assert_close(ours, theirs)  # blocked matrix products may round otherwise
 
 
 def test_a_model_keeps_the_contract(folder: Path) -> None:
@@ -325,7 +327,7 @@ def test_smaller_pictures_are_fewer_patches(folder: Path) -> None:
     model = made(folder, VLMConfig(picture_px=16, frames=1))
     assert model.counts == [5]
     assert model.sight.width == 5 * model.towers.width
-    with pytest.raises(ConfigError, match="--vlm.picture-px must be a multiple of 8"):
+    with pytest.raises(ConfigError, match=r"--vlm\.picture-px must be a multiple of 8"):
         made(folder, VLMConfig(picture_px=20))
     with pytest.raises(ConfigError, match="at most"):
         made(folder, VLMConfig(picture_px=64))
@@ -374,15 +376,16 @@ def copy_of(folder: Path, to: Path, **files: str | None) -> str:
 
 def test_what_cannot_serve_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     clip, siglip = folders["clip"], folders["siglip"]
-    with pytest.raises(ConfigError, match="dual encoder .*'chinese_clip', which reads pictures"):
-        other = '{"model_type": "chinese_clip", "vision_config": {}}'
+    other = '{"model_type": "chinese_clip", "vision_config": {}}'
+    with pytest.raises(ConfigError, match=r"dual encoder .*'chinese_clip', which reads pictures"):
         open_source(copy_of(clip, tmp_path / "other", config_json=other))
     with pytest.raises(ConfigError, match=r"tokenizer\.json"):
         open_source(copy_of(clip, tmp_path / "mute", tokenizer_json=None))
-    headless = (siglip / "config.json").read_text()
-    headless = headless.replace('"patch_size": 8', '"patch_size": 8, "vision_use_head": false')
+    headless = json.loads((siglip / "config.json").read_text())
+    headless["vision_config"]["vision_use_head"] = False
+    text = json.dumps(headless)
     with pytest.raises(ConfigError, match="vision_use_head"):
-        made(Path(copy_of(siglip, tmp_path / "headless", config_json=headless)))
+        made(Path(copy_of(siglip, tmp_path / "headless", config_json=text)))
     words = (siglip / "tokenizer.json").read_text()
     with pytest.raises(ConfigError, match=r"<\|endoftext\|>"):
         made(Path(copy_of(clip, tmp_path / "words", tokenizer_json=words)))
@@ -410,7 +413,7 @@ def test_weights_that_are_torn_or_of_one_tower_are_refused(clip: Path, tmp_path:
         str(tmp_path / "v")
     )
     (half / "model.safetensors").write_bytes((tmp_path / "v/model.safetensors").read_bytes())
-    with pytest.raises(CheckpointError, match="got none for .* more"):
+    with pytest.raises(CheckpointError, match=r"got none for .* more"):
         made(half)
 
 
