@@ -1,23 +1,35 @@
 """nearer label: what a frozen model says of a data set, beside its frames, whole or not at all."""
 
+import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from nearer.checkpoint import load_model
+from nearer.checkpoint import load_model, pretrained_folder, save_checkpoint
 from nearer.cli import main
+from nearer.commands.judging import judging_of
 from nearer.commands.label import LabelConfig, run_label
+from nearer.data import parquet
 from nearer.data.reader import open_dataset, read_progress
-from nearer.data.store import load_demonstrations
+from nearer.data.store import create_dataset, dataset_spaces, load_demonstrations
+from nearer.data.writer import EpisodeFrames
 from nearer.errors import ConfigError, DatasetError
-from nearer.models.build import build_model
+from nearer.models.build import build_model, new_model
+from nearer.models.small_vla import CameraSight, SmallVLAConfig
+from nearer.progress import Progress
 from nearer.score import steps_to_go_probabilities
+from nearer.serving.served import ServedPolicy
 from nearer.steps_to_go import expected_steps
 
-SAMPLE = Path(__file__).parent / "data" / "lerobot_v3" / "image"
+SAMPLES = Path(__file__).parent / "data" / "lerobot_v3"
+SAMPLE = SAMPLES / "image"
 
 
 @pytest.fixture
@@ -102,3 +114,154 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     with pytest.raises(ConfigError, match="--threshold"):
         run_label(LabelConfig(data=str(data), model=tmp_path / "uncalibrated"))
     assert read_progress(open_dataset(data)) is None
+
+
+def test_a_full_disk_leaves_the_earlier_labels(
+    data: Path, stage_one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_label(config_of(data, stage_one, threshold=10.0))
+    before = {name: (data / name).read_bytes() for name in files(data)}
+
+    def fill_the_disk(handle: Any, *_: object) -> int:
+        handle.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(parquet, "write_tables", fill_the_disk)
+    with pytest.raises(DatasetError, match="No space left on device; nothing was changed"):
+        run_label(config_of(data, stage_one, threshold=50.0, overwrite=True))
+    assert {name: (data / name).read_bytes() for name in files(data)} == before
+
+
+def test_what_made_the_labels_stands_in_the_file(
+    data: Path, stage_one: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "labels.parquet"
+    run_label(config_of(data, stage_one, threshold=10.0, discount=0.5, out=out))
+    made_by = json.loads(pq.read_schema(out).metadata[b"nearer"])
+    assert (made_by["threshold_steps"], made_by["discount"]) == (10.0, 0.5)
+    assert len(made_by["weights_sha256"]) == 64
+
+
+def test_what_practice_wrote_is_never_replaced(stage_one: Path, tmp_path: Path) -> None:
+    spaces = dataset_spaces(open_dataset(stage_one / "data"))
+    writer = create_dataset(tmp_path / "practice", spaces, fps=10, robot_type="point mass")
+    columns = {
+        "observation.state": np.zeros((3, 4), np.float32),
+        "observation.environment_state": np.zeros((3, 2), np.float32),
+        "action": np.zeros((3, 2), np.float32),
+        "next.done": np.zeros(3, bool),
+    }
+    progress = {"steps_to_go": np.ones(3, np.float32), "log_prob": np.zeros(3, np.float32)}
+    for _ in range(2):
+        writer.append([EpisodeFrames(task="touch the goal", columns=columns)], [progress])
+    config = config_of(tmp_path / "practice", stage_one, threshold=9.0, overwrite=True)
+    with pytest.raises(DatasetError, match=r"no sidecar of its practice.*--out FILE"):
+        run_label(config)
+    found = read_progress(open_dataset(tmp_path / "practice"))
+    assert found is not None
+    assert found["steps_to_go"].tolist() == [1.0] * 6
+
+
+@pytest.fixture
+def pictured(request: pytest.FixtureRequest, tmp_path: Path) -> LabelConfig:
+    """Give a data set that lerobot wrote, and a model that sees, to label it with."""
+    kept_as = getattr(request, "param", "image")
+    root = Path(shutil.copytree(SAMPLES / kept_as, tmp_path / "pictured"))
+    dataset = open_dataset(root)
+    sizes = SmallVLAConfig(hidden=16)
+    model = new_model("small-vla", sizes, dataset_spaces(dataset), dataset.tasks, seed=0)
+    data = load_demonstrations(dataset, model.sight, cache=tmp_path / "first")
+    model.normalise_by(data.inputs(slice(None)), data.actions)
+    with torch.no_grad():
+        model.get_parameter("steps_head.weight").mul_(30)  # untrained, it says the same of all
+    save_checkpoint(tmp_path / "000001", model, None)
+    return LabelConfig(
+        data=str(root), model=tmp_path / "000001", threshold=3.0, cache=tmp_path / "cache"
+    )
+
+
+@pytest.mark.parametrize("pictured", ["image", "video"], indirect=True)
+def test_pictures_of_others_are_labelled_as_a_served_robot_is_told(pictured: LabelConfig) -> None:
+    assert run_label(pictured).frames == 48
+    dataset = open_dataset(pictured.data)
+    labels = read_progress(dataset)
+    assert labels is not None
+    model = load_model(pictured.model, build_model, "reward")
+    policy = ServedPolicy(model, model, None, seed=0)
+    told: list[float] = []
+    starts, camera = dataset.episode_starts[:2], "observation.images.top"
+    for start, length in zip(starts, dataset.episode_lengths[:2], strict=True):
+        robot = policy.robot(0)
+        task = dataset.tasks[dataset.columns["task_index"][start]]
+        for row in range(start, start + length):
+            message = {
+                "observation.state": dataset.columns["observation.state"][row],
+                camera: dataset.frames(camera, np.array([row]))[0],
+                "prompt": task,
+                "act": False,
+            }
+            told.append(policy.answer(robot, message)["steps_to_go"])
+    # A picture in company and alone differ in their last bits.
+    apart = np.abs(labels["steps_to_go"][: len(told)] - told)
+    assert apart.max() < 0.05 * np.ptp(told)
+
+
+def never(*_: object) -> None:
+    raise AssertionError("a picture was looked at")
+
+
+def stop_before_labelling(progress: Progress) -> None:
+    if progress.stage == "labelling":
+        raise KeyboardInterrupt
+
+
+def test_what_was_looked_at_is_not_looked_at_again(
+    pictured: LabelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_label(pictured, stop_before_labelling)
+    assert read_progress(open_dataset(pictured.data)) is None
+    monkeypatch.setattr(CameraSight, "look", never)
+    run_label(pictured)
+    assert read_progress(open_dataset(pictured.data)) is not None
+
+
+def test_unknown_words_and_cameras_are_told_before_anything_is_looked_at(
+    pictured: LabelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CameraSight, "look", never)
+    dataset = open_dataset(pictured.data)
+    spaces = dataset_spaces(dataset)
+
+    def refusal(words: tuple[str, ...], change: Callable[[Any], Any]) -> str:
+        model = new_model("small-vla", SmallVLAConfig(hidden=16), change(spaces), words, seed=0)
+        save_checkpoint(tmp_path / "000002", model, None)
+        with pytest.raises((ConfigError, DatasetError)) as refused:
+            run_label(LabelConfig(data=pictured.data, model=tmp_path / "000002", threshold=1.0))
+        return str(refused.value)
+
+    told = refusal(("push the moon",), lambda one: one)
+    assert "must use words of the demonstrations" in told
+    camera = spaces.cameras[0]._replace(name="wrist")
+    told = refusal(dataset.tasks, lambda one: replace(one, cameras=(camera,)))
+    assert "must have the camera wrist 96x128 of the checkpoint, got top 96x128" in told
+    told = refusal(dataset.tasks, lambda one: replace(one, control_hz=5))
+    assert "must have the 5 Hz of the checkpoint's demonstrations, got 10 Hz" in told
+
+
+def test_a_practised_policy_is_judged_by_what_it_practised_with(
+    stage_one: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(stage_one / "sft", tmp_path / "practised", symlinks=True))
+    (run / "calibration.json").unlink()
+    header = {"command": "improve", "config": {"run": str(stage_one / "sft"), "reward": None}}
+    (run / "run.json").write_text(json.dumps(header))
+    for checkpoint in (run, run / "checkpoints/policy"):
+        judging = judging_of(checkpoint, None, None)
+        assert judging.weights == pretrained_folder(stage_one / "sft", "reward")
+        assert judging.threshold_steps is not None
+    header["config"]["run"] = str(tmp_path / "gone")  # type: ignore[index]
+    (run / "run.json").write_text(json.dumps(header))
+    with pytest.raises(ConfigError, match=r"practised with must be there, got .*--reward RUN"):
+        judging_of(run, None, None)
+    assert judging_of(run, stage_one / "sft", 2.0).threshold_steps == 2.0

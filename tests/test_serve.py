@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import stat
 import sys
 import threading
@@ -280,6 +281,23 @@ def test_only_who_has_the_token_is_let_in() -> None:
                 assert refused.value.response.status_code == 401
                 assert b"Api-Key TOKEN" in (refused.value.response.body or b"")
                 assert token.encode() not in (refused.value.response.body or b"")
+
+
+def test_a_header_of_any_bytes_is_no_token() -> None:
+    with serving(served(mlp()), token="a-token-of-some-length") as port:
+        for value in (
+            b"Api-Key \xff\xfe",
+            b"Api-Key " + b"x" * 7000,
+            b"",
+            b"Api-Key a\r\nAuthorization: b",
+        ):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+                plain.sendall(
+                    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+                    b"Authorization: " + value + b"\r\n\r\n"
+                )
+                assert plain.recv(4096).startswith(b"HTTP/1.1 401 Unauthorized")
 
 
 def test_health_is_told_without_a_token_and_no_browser_page_is_let_in() -> None:

@@ -7,6 +7,7 @@ from typing import cast
 from nearer.checkpoint import load_model, pretrained_folder
 from nearer.commands.improve import calibration_of
 from nearer.errors import ConfigError
+from nearer.hub import local_run
 from nearer.model import FoundationModel
 from nearer.models.build import build_model
 from nearer.run import read_header, read_json
@@ -33,7 +34,7 @@ def judging_of(checkpoint: Path, reward: Path | None, threshold: float | None) -
     """Return the judge of a checkpoint.
 
     Args:
-        checkpoint: a run, a checkpoint of one, or a folder with a model.
+        checkpoint: a run, a checkpoint of one, a folder with a model, or a hub id.
         reward: the same, of the model that shall judge; None: the reward model of the Stage-1 run
             that `checkpoint` is or came from, or the model itself where there is no run.
         threshold: s, in the model's own steps; None: as it was calibrated, if it was.
@@ -42,7 +43,7 @@ def judging_of(checkpoint: Path, reward: Path | None, threshold: float | None) -
         ConfigError: the Stage-1 run that a practised policy came from is not there any more.
         CheckpointError: no model is there, or its files are damaged.
     """
-    source = reward or _stage_one(checkpoint)
+    source = local_run(reward or _stage_one(local_run(checkpoint)))
     if threshold is None:
         threshold = _calibrated(source)
     return Judging(
@@ -62,7 +63,7 @@ def _stage_one(checkpoint: Path) -> Path:
         return checkpoint
     config = cast(dict[str, object], header.get("config") or {})
     named = config.get("reward") or config.get("run")
-    if not isinstance(named, str) or not Path(named).is_dir():
+    if not isinstance(named, str) or not local_run(Path(named)).is_dir():
         raise ConfigError(
             f"the Stage-1 run that {run} practised with must be there, got {named!r}; {_ADVICE}"
         )

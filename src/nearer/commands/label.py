@@ -31,7 +31,7 @@ class LabelConfig:
 
     Attributes:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
-        model: run, or a checkpoint of it, whose reward model tells steps-to-go.
+        model: run, a checkpoint of it, or a hub id; its reward model tells steps-to-go.
         out: parquet file for the labels; none: nearer_progress/ in the data set.
         overwrite: replace labels that are there.
         threshold: s of success, control steps (chunks, if trained on such); none: as calibrated.

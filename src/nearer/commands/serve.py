@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nearer.checkpoint import load_model, pretrained_folder
 from nearer.commands.judging import Judging, judging_of
@@ -16,6 +17,9 @@ from nearer.limits import check_settings
 from nearer.model import FoundationModel
 from nearer.models.build import build_model
 from nearer.run import written
+
+if TYPE_CHECKING:
+    from nearer.serving.server import PolicyServer
 
 _TOKEN = re.compile(r"[\x21-\x7e]{16,200}")  # printable, no blanks: it stands in a header
 _BYTES_A_MB = 1_000_000
@@ -26,7 +30,7 @@ class ServeConfig:
     """Serve a policy to robots that speak openpi's websocket protocol.
 
     Attributes:
-        checkpoint: run, or a checkpoint of it, whose policy acts.
+        checkpoint: run, a checkpoint of it, or a hub id; its policy acts.
         reward: run whose reward model tells steps-to-go; none: the checkpoint's own.
         threshold: s of done, control steps (chunks, if it acts in such); none: as calibrated.
         host: address to listen on; beyond this machine a token is needed.
@@ -77,6 +81,22 @@ def run_serve(config: ServeConfig, tell: Callable[[str], None]) -> None:
         config: settings.
         tell: says to people where to connect, and once the token if it is new.
     """
+    server = server_of(config, tell)
+
+    def ready(port: int) -> None:
+        tell(f"{config.checkpoint} answers on ws://{_in_url(config.host)}:{port}, Ctrl-C stops it")
+
+    server.run(config.host, config.port, ready)
+    tell("stopped; robots that were connected were told so")
+
+
+def server_of(config: ServeConfig, tell: Callable[[str], None] = print) -> "PolicyServer":
+    """Return a server with its models loaded, ready to run.
+
+    Raises:
+        ConfigError: the extra is missing, or the token's file holds none.
+        CheckpointError: no model is there, or its files are damaged.
+    """
     with _needs_websockets():
         from nearer.serving.served import ServedPolicy
         from nearer.serving.server import Limits, PolicyServer
@@ -89,12 +109,7 @@ def run_serve(config: ServeConfig, tell: Callable[[str], None]) -> None:
         robots=config.max_robots,
         idle_s=config.idle_s,
     )
-
-    def ready(port: int) -> None:
-        tell(f"{config.checkpoint} answers on ws://{_in_url(config.host)}:{port}, Ctrl-C stops it")
-
-    PolicyServer(served, limits, token).run(config.host, config.port, ready)
-    tell("stopped; robots that were connected were told so")
+    return PolicyServer(served, limits, token)
 
 
 def load_served(config: ServeConfig) -> tuple[FoundationModel, Judging]:
