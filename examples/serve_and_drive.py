@@ -51,7 +51,7 @@ with tempfile.TemporaryDirectory() as folder:
     quick = ["--updates", "800", "--learning-rate", "3e-3", "--mlp.hidden", "64"]
     main(["sft", "--data", data, "--model", "mlp", "--out", run, *quick])
 
-    server = server_of(ServeConfig(checkpoint=Path(run)))
+    server = server_of(ServeConfig(checkpoint=Path(run), max_rate=10_000))
     ports: list[int] = []
     listening = threading.Event()
 

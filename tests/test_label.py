@@ -116,6 +116,13 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     assert read_progress(open_dataset(data)) is None
 
 
+def test_a_data_set_of_the_hub_needs_a_file_for_its_labels(stage_one: Path) -> None:
+    with pytest.raises(ConfigError, match="--out must name a file for a data set that is on the"):
+        run_label(config_of(Path("user/name"), stage_one, threshold=10.0))
+    with pytest.raises(DatasetError, match="existing folder or a hub id"):
+        run_label(config_of(Path("nothing"), stage_one, threshold=10.0))
+
+
 def test_a_full_disk_leaves_the_earlier_labels(
     data: Path, stage_one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

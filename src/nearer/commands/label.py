@@ -99,13 +99,12 @@ def run_label(config: LabelConfig, watch: Watch = unwatched) -> Labelled:
             set of the hub.
         DatasetError: the data set does not fit the checkpoint, or labels are there already.
     """
-    root = resolve_dataset(config.data, config.revision)
-    if config.out is None and not Path(config.data).is_dir():
+    if config.out is None and "/" in config.data and not Path(config.data).exists():
         raise ConfigError(
-            f"--out must name a file for a data set of the hub, got none for {config.data}; pass "
-            "--out FILE.parquet"
+            f"--out must name a file for a data set that is on the hub, as no folder "
+            f"{config.data} is here, got none; pass --out FILE.parquet"
         )
-    dataset = open_dataset(root)
+    dataset = open_dataset(resolve_dataset(config.data, config.revision))
     offered = dataset_spaces(dataset)
     path = config.out or sidecar_place(dataset)
     check_free(dataset, path, overwrite=config.overwrite)
