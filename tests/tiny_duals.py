@@ -11,7 +11,7 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 from transformers.models.siglip2.tokenization_siglip2 import Siglip2Tokenizer
 
 KINDS = ("clip", "siglip", "siglip2-fixed", "siglip2")
-LONGEST = 32
+LONGEST = 64
 _TEXTS = ["move the red moon to the blue cube", "push the blue cube, slide it! Red"]
 _TOWER: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,

@@ -1,9 +1,9 @@
 """A dual encoder as policy and detector: two frozen towers, and the built-in model's two questions.
 
     pictures --image tower--> a vector a patch ---+
-                                                  +--looking--> trunk --> action tokens
-    instruction --text tower--> one vector -------+         +-> trunk --> steps-to-go bins
-    proprioception -----------------------------------------+
+                                                  +--looking--+-> trunk --> action tokens
+    instruction --text tower--> one vector -------+           |
+    proprioception -------------------------------------------+-> trunk --> steps-to-go bins
 
 Both towers were pretrained together, so where a patch's vector is like the sentence's, the picture
 shows what the sentence says: that similarity is read beside the patches (`looking.py`). A frame's

@@ -92,7 +92,7 @@ class Looking(nn.Module):
         """Return what every query saw in every picture, and where.
 
         Args:
-            pictures: vectors of patches and, last, of the whole: of every camera, oldest first.
+            pictures: vectors of patches, of the whole one last; every camera's, oldest frame first.
             sentences: vectors in the same space.
         """
         sentences = normalize(sentences, dim=-1)

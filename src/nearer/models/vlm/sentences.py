@@ -40,7 +40,9 @@ class Sentences:
 
     def __init__(self, tokenizer: Tokenizer, form: Form) -> None:
         wanted = [one for one in (form.start, form.end, form.padding) if one is not None]
-        missing = [one for one in wanted if tokenizer.token_to_id(one) is None]
+        known = {one: tokenizer.token_to_id(one) for one in wanted}
+        self._special = {text: token for text, token in known.items() if token is not None}
+        missing = [one for one in wanted if one not in self._special]
         if missing:
             raise ConfigError(
                 f"tokenizer.json must know the tokens {wanted}, got none for {missing}; use the "
@@ -50,7 +52,6 @@ class Sentences:
         tokenizer.no_padding()
         self.tokenizer = tokenizer
         self.form = form
-        self._special = {one: tokenizer.token_to_id(one) or 0 for one in wanted}
 
     def tokens(self, instruction: str) -> list[int]:
         """Return the tokens that the tower reads.

@@ -147,6 +147,10 @@ def read_network(auto: Any, folder: Path, kept: torch.dtype) -> Network:
             f"{folder} must hold all weights of the model in config.json, got none for "
             f"{missing[0]} and {len(missing) - 1} more; download it again"
         )
+    for weight in network.parameters():
+        # As they lie in the file they are not aligned, and then the last bit of a product differs
+        # from what the same weights give once they are saved and loaded.
+        weight.data = weight.data.clone()
     return network
 
 
@@ -274,7 +278,8 @@ def saved_tokenizer(folder: Path) -> Tokenizer:
 def saved_preparing(document: Mapping[str, Any]) -> Preparing:
     """Return how a camera's pictures are prepared, as a checkpoint's config.json has it."""
     values: dict[str, Any] = {
-        k: tuple(cast(Any, v)) if isinstance(v, list) else v for k, v in document.items()
+        name: tuple(cast(Any, value)) if isinstance(value, list) else value
+        for name, value in document.items()
     }
     return Preparing(**values)
 

@@ -11,6 +11,7 @@ The whole picture's vector comes last. Neither way was trained on single patches
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -99,10 +100,12 @@ class Clip(Towers):
     so that nothing beside it is lost."""
 
     tower_parts = ("vision_model", "visual_projection")
-    pictures: ClassVar[Mapping[str, Any]] = {
-        "image_mean": [0.48145466, 0.4578275, 0.40821073],
-        "image_std": [0.26862954, 0.26130258, 0.27577711],
-    }
+    pictures = MappingProxyType(
+        {
+            "image_mean": (0.48145466, 0.4578275, 0.40821073),
+            "image_std": (0.26862954, 0.26130258, 0.27577711),
+        }
+    )
 
     @property
     def width(self) -> int:
@@ -138,7 +141,7 @@ class Clip(Towers):
 class Siglip(Towers):
     """SigLIP, and SigLIP 2 of a fixed size."""
 
-    pictures: ClassVar[Mapping[str, Any]] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    pictures = MappingProxyType({"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)})
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -200,11 +203,12 @@ class SiglipAnySize(Siglip):
         self, network: Network, pixels: Float[Tensor, "frames 3 h w"]
     ) -> Float[Tensor, "frames tokens numbers"]:
         """Return what the attention pool makes of every patch, and of all of them."""
-        rows, columns = self.grid(*pixels.shape[2:])
-        patch = self.config.vision_config.patch_size
-        cut = pixels.reshape(len(pixels), -1, rows, patch, columns, patch)
-        flat = cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
-        shapes = torch.tensor([[rows, columns]] * len(pixels), device=pixels.device)
+        frames, channels, height, width = pixels.shape
+        rows, columns = self.grid(height, width)
+        patch: int = self.config.vision_config.patch_size
+        cut = pixels.reshape(frames, channels, rows, patch, columns, patch)
+        flat = cut.permute(0, 2, 4, 3, 5, 1).reshape(frames, rows * columns, -1)
+        shapes = torch.tensor([[rows, columns]] * frames, device=pixels.device)
         real = torch.ones(flat.shape[:2], dtype=torch.int64, device=pixels.device)
         seen = network.vision_model(flat, pixel_attention_mask=real, spatial_shapes=shapes)
         return self._pooled(network, seen)
