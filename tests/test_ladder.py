@@ -11,13 +11,20 @@ import torch
 import nearer.ladder as ladder
 import nearer.reproduce as room
 from nearer.configs import EvalConfig, ImproveConfig, SFTConfig
+from nearer.demonstrations import leave_out
+from nearer.envs.tabletop.board import BLOCKS
+from nearer.envs.tabletop.language import names
+from nearer.errors import ConfigError
 from nearer.evaluate import EpisodeResult, Evaluation
-from nearer.ladder import LadderPoint, pretraining_table, reproduce_pretraining
+from nearer.ladder import LEFT_OUT, names_left_out, reproduce_pretraining
+from nearer.ladder_table import LadderPoint, pretraining_table
 from nearer.models.build import build_model, new_model
 from nearer.models.pointing.rungs import RUNGS, tower_of
+from nearer.models.pointing.vocabulary import HELD_OUT
 from nearer.models.small_vla import SmallVLA, SmallVLAConfig
 from nearer.protocols import Camera, Spaces
 from nearer.reproduce import ReproduceConfig
+from nearer.sft import SFTTraining
 
 SPACES = Spaces(
     agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 96, 128),), control_hz=5
@@ -75,19 +82,26 @@ class Fake:
         self.sft: list[SFTConfig] = []
         self.improve: list[ImproveConfig] = []
         self.eval: list[EvalConfig] = []
+        self.order: list[str] = []
 
     def run_sft(self, config: SFTConfig, watch: object) -> None:
         self.sft.append(config)
+        self.order.append("sft")
         _finish(config.out)
 
     def run_improve(self, config: ImproveConfig, watch: object) -> None:
         self.improve.append(config)
+        self.order.append("improve")
         _finish(config.out)
 
     def run_eval(self, config: EvalConfig, watch: object) -> Evaluation:
+        """Ten starts, four of which name a pair that may be left out; the first three succeed."""
         self.eval.append(config)
+        asked = ["push the blue moon to the red moon", "slide the green star to the yellow star"]
+        asked = [*asked * 2, *["push the red moon to the blue cube"] * 6]
         results = [
-            EpisodeResult(seed=i, instruction="go", success=i < 3, num_steps=5) for i in range(10)
+            EpisodeResult(seed=i, instruction=one, success=i < 3, num_steps=5)
+            for i, one in enumerate(asked)
         ]
         return Evaluation(results=tuple(results), seed=0, max_steps=60, seconds=1.0)
 
@@ -95,22 +109,35 @@ class Fake:
 def _finish(run: Path) -> None:
     run.mkdir(parents=True)
     (run / "FINISHED").touch()
-    (run / "metrics.jsonl").write_text(json.dumps({"practice/episodes": 12}) + "\n")
+    losses = {"sft/held_out_loss_bc": 4.5, "sft/held_out_loss_steps_to_go": 3.0}
+    (run / "metrics.jsonl").write_text(json.dumps({"practice/episodes": 12, **losses}) + "\n")
+    document = {
+        "steps_to_go": {"mean_absolute_error_steps": 5.0, "rank_correlation": 0.5},
+        "chosen": {"labelled rollouts": {"precision": 0.9, "recall": 0.7, "fired": 40}},
+    }
+    (run / "calibration.json").write_text(json.dumps(document))
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    made = Fake()
+    for name in ("run_sft", "run_improve", "run_eval"):
+        monkeypatch.setattr(room, name, getattr(made, name))
+    monkeypatch.setattr(ladder, "whole_data", lambda config, watch: 200)
+    monkeypatch.setattr(ladder, "_kept", lambda config: 11)
+    return made
 
 
 def test_the_reward_comes_from_each_and_the_policy_from_the_multimodal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fake: Fake
 ) -> None:
-    fake = Fake()
-    for name in ("run_sft", "run_improve", "run_eval"):
-        monkeypatch.setattr(room, name, getattr(fake, name))
-    monkeypatch.setattr(ladder, "whole_data", lambda config, watch: 200)
-    config = ReproduceConfig(which="pretraining", out=tmp_path, shares=(10,), seeds=(0,))
+    config = ReproduceConfig(which="pretraining", out=tmp_path, shares=(10,), seeds=(0,), few=0)
     found = reproduce_pretraining(config)
 
-    assert [one.model for one in fake.sft] == list(RUNGS)
-    same = {str(replace(one, model="", out=Path())) for one in fake.sft}
-    assert len(same) == 1, "the same steps and data order"
+    assert [one.model for one in fake.sft] == 2 * list(RUNGS)
+    for trained in (fake.sft[:3], fake.sft[3:]):
+        same = {str(replace(one, model="", out=Path())) for one in trained}
+        assert len(same) == 1, "the same steps and data order"
     multimodal = fake.sft[0].out
     judged = {one.out.parent.name: one for one in fake.improve if one.reward is not None}
     assert judged.keys() == {"unimodal", "scratch"}
@@ -118,8 +145,61 @@ def test_the_reward_comes_from_each_and_the_policy_from_the_multimodal(
         assert one.run == multimodal
         assert one.reward == multimodal.parent / rung / "sft"
     kinds = {(one.rung, one.stage, one.role, one.measure) for one in found}
-    assert len(kinds) == len(found) == 12
+    assert len(kinds) == len(found) == 18
     assert json.loads((tmp_path / "pretraining.json").read_text())[0]["n_success"] == 3
+    assert fake.order.index("improve") == 6, "minutes before hours"
+
+
+def test_what_was_not_trained_is_measured_apart(tmp_path: Path, fake: Fake) -> None:
+    config = ReproduceConfig(which="pretraining", out=tmp_path, shares=(10,), seeds=(0,), few=30)
+    found = reproduce_pretraining(config)
+
+    of = {
+        measure: [(one.n_success, one.n_episodes) for one in found if one.measure == measure]
+        for measure in ("unseen-pairs", "seen-pairs")
+    }
+    assert of == {"unseen-pairs": [(3, 4)] * 3, "seen-pairs": [(0, 6)] * 3}
+    left = [one for one in fake.sft if one.training.leave_out]
+    assert len(left) == 3
+    assert {one.training.leave_out for one in left} == {LEFT_OUT}
+    assert all(one.demonstrations == 11 for one in found if "pairs" in one.measure)
+    few = [one for one in fake.sft if "few" in str(one.out)]
+    assert [one.share * 200 for one in few] == pytest.approx([30] * 3)
+    assert [one.share for one in found if one.demonstrations == 30] == [15] * 3
+    judges = json.loads((tmp_path / "pretraining-judges.json").read_text())
+    assert [(one["rung"], one["demonstrations"]) for one in judges[-2:]] == [
+        ("unimodal", 30),
+        ("scratch", 30),
+    ]
+    assert judges[0]["rank_correlation"] == 0.5
+
+    before = len(fake.order)
+    assert reproduce_pretraining(config) == found
+    assert len(fake.order) == before, "what is on disk is not done again"
+
+
+def test_pairs_left_out_are_new_to_pretraining_and_their_parts_are_not() -> None:
+    """Every wording of such a block is a phrase, and no wording of another block holds one."""
+    for block in BLOCKS:
+        for name in names(block, BLOCKS):
+            sentence = f"push the {name} next to the green cube"
+            assert names_left_out(sentence) is ((block.colour, block.shape) in HELD_OUT)
+    rest = [block for block in BLOCKS if (block.colour, block.shape) not in HELD_OUT]
+    for colour, shape in (("blue", "moon"), ("yellow", "star")):
+        assert (colour, shape) in HELD_OUT
+        assert colour in {block.colour for block in rest}
+        assert shape in {block.shape for block in rest}
+
+
+def test_leaving_out_takes_whole_words_and_keeps_the_order() -> None:
+    asked = ["push the blue moon", "push the blue moonlight", "Push the BLUE  moon up", "stay"]
+    rows = np.array([7, 3, 9, 1])
+    assert leave_out(rows, asked, ["blue moon"]).tolist() == [3, 1]
+    assert leave_out(rows, asked, []).tolist() == rows.tolist()
+    with pytest.raises(ConfigError, match="--leave-out must leave episodes"):
+        leave_out(rows[:1], asked[:1], ["moon"])
+    with pytest.raises(ConfigError, match="--leave-out must be phrases"):
+        SFTTraining(leave_out=("blue moon", " "))
 
 
 def test_the_table_stands_beside_the_papers() -> None:
@@ -131,5 +211,5 @@ def test_the_table_stands_beside_the_papers() -> None:
         for seed in (0, 1)
     ]  # fmt: skip
     row = pretraining_table(found).splitlines()[4]
-    assert row.startswith("| 10 % | scratch | - | - | - | 0.450 [")
+    assert row.startswith("| 10 % | scratch | - | - | - | - | - | 0.450 [")
     assert row.endswith("(n = 20) | 0.452 |")

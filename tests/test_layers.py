@@ -27,7 +27,7 @@ LAYERS = (
     ("card",),
     ("commands", "recipes"),
     ("demo", "display", "reproduce"),
-    ("ladder",),
+    ("ladder", "ladder_table"),
     ("outcomes",),
     ("cli", "__main__"),
 )

@@ -199,6 +199,30 @@ def draw_share(total: int, share: float, seed: int) -> Int64[Array, "episodes"]:
     return order[: max(1, round(total * share))]
 
 
+def leave_out(
+    episodes: Int64[Array, "episodes"], instructions: Sequence[str], phrases: Sequence[str]
+) -> Int64[Array, "kept"]:
+    """Return the episodes whose instruction holds none of the phrases, in their order.
+
+    Args:
+        episodes: rows of a data set's episodes.
+        instructions: one for each of these rows.
+        phrases: whole words, upper or lower case: "blue moon" is in "push the blue moon to it".
+
+    Raises:
+        ConfigError: none is left.
+    """
+    unwanted = [f" {' '.join(one.lower().split())} " for one in phrases]
+    asked = [f" {' '.join(one.lower().split())} " for one in instructions]
+    kept = [not any(phrase in one for phrase in unwanted) for one in asked]
+    if not any(kept):
+        raise ConfigError(
+            f"--leave-out must leave episodes to learn from, got {list(phrases)} which all "
+            f"{len(episodes)} hold; leave fewer phrases out"
+        )
+    return episodes[np.array(kept)]
+
+
 def split_by_episode(
     demonstrations: Demonstrations, held_out_share: float, seed: int
 ) -> tuple[Demonstrations, Demonstrations]:

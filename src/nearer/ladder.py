@@ -7,135 +7,247 @@ multimodal runs are those of the headline, in the same folder.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from pathlib import Path
 
-from nearer.configs import EvalConfig
+from nearer.commands.improve import CALIBRATION
+from nearer.configs import SFTConfig
+from nearer.data.reader import open_dataset
+from nearer.demonstrations import draw_share, leave_out
+from nearer.envs.tabletop.board import BLOCKS
+from nearer.envs.tabletop.language import names
 from nearer.intervals import Rate
+from nearer.ladder_table import (
+    LadderJudge,
+    LadderPoint,
+    Role,
+    pretraining_figure,
+    pretraining_table,
+)
 from nearer.models.pointing.rungs import RUNGS
+from nearer.models.pointing.vocabulary import HELD_OUT
 from nearer.progress import Watch, unwatched
 from nearer.recipes.recipe import Recipe
-from nearer.report.draw import STAGE_2
-from nearer.report.shares import Line, SharePoint, lines_figure
 from nearer.reproduce import (
     ReproduceConfig,
     evaluated,
     finished_practice,
     finished_sft,
-    pooled,
     recipe_of,
     whole_data,
     write_files,
 )
+from nearer.run import read_json, read_metrics
 
-PAPER = {
-    "multimodal": {10: 0.745, 20: 0.889, 80: 0.968},
-    "unimodal": {10: 0.585, 20: 0.688, 80: 0.846},
-    "scratch": {10: 0.452, 20: 0.599, 80: 0.859},
-}
-"""Success after Stage 2 in the paper, by whose reward it was and percent of the data."""
 OTHER_LOOK = "nearer/TabletopBlock2BlockReal-v0"
-Role = Literal["policy", "reward"]
+LEFT_OUT = tuple(
+    name
+    for block in BLOCKS
+    if (block.colour, block.shape) in HELD_OUT
+    for name in names(block, BLOCKS)
+)
+"""Names of the blocks that joint pretraining has never seen, and that demonstrations can go without
+as well: of each, colour and shape are known apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LadderPoint:
-    """Success of one policy.
+class Place:
+    """One rung at one seed and share.
 
     Attributes:
-        share: percent of the data set that Stage 1 learned from.
-        stage: 1 after SFT, 2 after practice.
+        share: percent.
         rung: multimodal, unimodal or scratch.
-        role: whose weights the rung gives: the policy and its reward, or the reward alone.
-        measure: trained: instructions and look of the demonstrations; other-look: the other look.
-        demonstrations: episodes that Stage 1 learned from.
-        practice_episodes: that Stage 2 learned from; 0 in stage 1.
+        own: what this rung's model goes through.
+        multimodal: what the multimodal model goes through; the same as `own` on the highest rung.
+        demonstrations: that Stage 1 learns from.
     """
 
     share: int
-    stage: int
     seed: int
     rung: str
-    role: Role
-    measure: str
+    own: Recipe
+    multimodal: Recipe
     demonstrations: int
-    practice_episodes: int
-    n_success: int
-    n_episodes: int
-
-    @property
-    def rate(self) -> Rate:
-        """Return the success rate."""
-        return Rate(successes=self.n_success, total=self.n_episodes)
-
-
-def reproduce_pretraining(config: ReproduceConfig, watch: Watch = unwatched) -> list[LadderPoint]:
-    """Run what is missing, write table and numbers as results come, and return them all."""
-    total = whole_data(config, watch)
-    found: list[LadderPoint] = []
-    for seed in config.seeds:
-        for share in config.shares:
-            for model, rung in RUNGS.items():
-                found += _rung(config, model, rung, seed, share, round(total * share / 100), watch)
-                write_files(
-                    config.out,
-                    {
-                        "pretraining.json": json.dumps([asdict(p) for p in found], indent=1) + "\n",
-                        "pretraining.md": pretraining_table(found),
-                        "pretraining.svg": pretraining_figure(found),
-                    },
-                )
-    return found
-
-
-def _rung(
-    config: ReproduceConfig,
-    model: str,
-    rung: str,
-    seed: int,
-    share: int,
-    demonstrations: int,
-    watch: Watch,
-) -> Iterator[LadderPoint]:
-    """Yield what one rung gives at one seed and share, doing what is not on disk yet."""
-    multimodal = recipe_of(config, seed, share)
-    own = multimodal if rung == "multimodal" else _recipe_of_rung(multimodal, model, rung)
-    for before in (multimodal, own):
-        finished_sft(before, watch)
 
     def point(
-        stage: int, role: Role, test: EvalConfig, episodes: int = 0, measure: str = "trained"
+        self,
+        success: Rate,
+        *,
+        stage: int = 1,
+        role: Role = "policy",
+        measure: str = "trained",
+        demonstrations: int | None = None,
+        practice_episodes: int = 0,
     ) -> LadderPoint:
-        success = evaluated(test, watch).success
+        """Return what was measured here."""
         return LadderPoint(
-            share=share, stage=stage, seed=seed, rung=rung, role=role, measure=measure,
-            demonstrations=demonstrations, practice_episodes=episodes,
+            share=self.share, stage=stage, seed=self.seed, rung=self.rung, role=role,
+            measure=measure, demonstrations=demonstrations or self.demonstrations,
+            practice_episodes=practice_episodes,
             n_success=success.successes, n_episodes=success.total,
         )  # fmt: skip
 
-    yield point(1, "policy", own.eval_sft)
-    elsewhere = replace(own.eval_sft, env=OTHER_LOOK, out=own.sft.out / "eval-other-look")
-    yield point(1, "policy", elsewhere, measure="other-look")
-    as_policy = finished_practice(own, watch)
-    yield point(2, "policy", own.eval_improve, as_policy)
-    if own is multimodal:
-        yield point(2, "reward", own.eval_improve, as_policy)
-        return
-    judged = _judged_by(multimodal, own)
-    yield point(2, "reward", judged.eval_improve, finished_practice(judged, watch))
+
+def reproduce_pretraining(config: ReproduceConfig, watch: Watch = unwatched) -> list[LadderPoint]:
+    """Run what is missing, write table and numbers as results come, and return them all.
+
+    Stage 1 comes first, of all rungs: it takes minutes, and practice takes hours.
+    """
+    total = whole_data(config, watch)
+    found: list[LadderPoint] = []
+    judges: list[LadderJudge] = []
+
+    def note(points: Iterable[LadderPoint]) -> None:
+        for point in points:
+            found.append(point)
+            write_results(config.out, found, judges)
+
+    for seed in config.seeds:
+        places = [
+            place for share in config.shares for place in places_of(config, seed, share, total)
+        ]
+        for place in places:
+            note(stage_1(place, watch))
+            judges.append(judge_of(place))
+        if config.few:
+            for place in _few(config, seed, total):
+                note(trained(place, watch))
+                judges.append(judge_of(place))
+        for place in places:
+            note(unseen_pairs(config, place, watch))
+        for place in places:
+            note(stage_2(place, watch))
+    return found
 
 
-def _recipe_of_rung(multimodal: Recipe, model: str, rung: str) -> Recipe:
-    """Return the same recipe for another rung, in folders of its own."""
-    root = multimodal.sft.out.parent / rung
+def places_of(config: ReproduceConfig, seed: int, share: int, total: int) -> list[Place]:
+    """Return the three rungs at one seed and share; the multimodal one is the headline's.
+
+    Args:
+        config: of the whole reproduction.
+        seed: of everything.
+        share: percent of the data set.
+        total: demonstrations of the data set.
+    """
+    recipe = recipe_of(config, seed, share)
+    root = recipe.sft.out.parent
+    return _rungs(recipe, root, seed, share, round(total * share / 100))
+
+
+def _few(config: ReproduceConfig, seed: int, total: int) -> list[Place]:
+    """Return the three rungs with so few demonstrations that seeing must come from elsewhere."""
+    few = min(config.few, total)
+    recipe = recipe_of(config, seed, 100)
+    recipe = replace(recipe, sft=replace(recipe.sft, share=few / total))
+    root = config.out / f"seed{seed}_few{few}"
+    return _rungs(recipe, root, seed, round(100 * few / total), few)
+
+
+def _rungs(recipe: Recipe, root: Path, seed: int, share: int, demonstrations: int) -> list[Place]:
+    multimodal = _moved(recipe, root)
+    return [
+        Place(
+            share=share, seed=seed, rung=rung, demonstrations=demonstrations,
+            own=multimodal if rung == "multimodal" else _moved(recipe, root / rung, model),
+            multimodal=multimodal,
+        )
+        for model, rung in RUNGS.items()
+    ]  # fmt: skip
+
+
+def _moved(recipe: Recipe, root: Path, model: str = "small-vla") -> Recipe:
+    """Return the same recipe for another model, in folders of its own."""
     sft, practice = root / "sft", root / "practice"
     return replace(
-        multimodal,
-        sft=replace(multimodal.sft, model=model, out=sft),
-        eval_sft=replace(multimodal.eval_sft, checkpoint=sft),
-        improve=replace(multimodal.improve, run=sft, out=practice),
-        eval_improve=replace(multimodal.eval_improve, checkpoint=practice),
+        recipe,
+        sft=replace(recipe.sft, model=model, out=sft),
+        eval_sft=replace(recipe.eval_sft, checkpoint=sft),
+        improve=replace(recipe.improve, run=sft, out=practice),
+        eval_improve=replace(recipe.eval_improve, checkpoint=practice),
+    )
+
+
+def trained(place: Place, watch: Watch) -> Iterator[LadderPoint]:
+    """Yield Stage 1 on what the demonstrations showed."""
+    finished_sft(place.own, watch)
+    yield place.point(evaluated(place.own.eval_sft, watch).success)
+
+
+def stage_1(place: Place, watch: Watch) -> Iterator[LadderPoint]:
+    """Yield Stage 1 on what the demonstrations showed, and on the other look."""
+    yield from trained(place, watch)
+    own = place.own
+    elsewhere = replace(own.eval_sft, env=OTHER_LOOK, out=own.sft.out / "eval-other-look")
+    yield place.point(evaluated(elsewhere, watch).success, measure="other-look")
+
+
+def unseen_pairs(config: ReproduceConfig, place: Place, watch: Watch) -> Iterator[LadderPoint]:
+    """Yield Stage 1 from demonstrations that never name some colour-shape pairs.
+
+    The test starts are the same; those that name one of the pairs count apart.
+    """
+    own = place.own
+    out = own.sft.out.with_name("sft-without-pairs")
+    training = replace(own.sft.training, leave_out=LEFT_OUT)
+    without = replace(
+        own,
+        sft=replace(own.sft, training=training, out=out),
+        eval_sft=replace(own.eval_sft, checkpoint=out),
+    )
+    finished_sft(without, watch)
+    tested = evaluated(without.eval_sft, watch).results
+    kept = _kept(without.sft)
+    for measure, names_one in (("unseen-pairs", True), ("seen-pairs", False)):
+        rows = [one.success for one in tested if names_left_out(one.instruction) is names_one]
+        success = Rate(successes=sum(rows), total=len(rows))
+        yield place.point(success, measure=measure, demonstrations=kept)
+
+
+def names_left_out(instruction: str) -> bool:
+    """Tell whether an instruction names a pair that demonstrations were left out for."""
+    return any(f" {phrase} " in f" {instruction} " for phrase in LEFT_OUT)
+
+
+def _kept(config: SFTConfig) -> int:
+    """Return how many demonstrations a run learned from."""
+    dataset = open_dataset(Path(config.data))
+    drawn = draw_share(len(dataset.episode_lengths), config.share, config.training.seed)
+    asked = [dataset.task_of_episode(int(row)) for row in drawn]
+    return len(leave_out(drawn, asked, config.training.leave_out))
+
+
+def stage_2(place: Place, watch: Watch) -> Iterator[LadderPoint]:
+    """Yield the rung's policy practised by itself, and the multimodal one with its reward."""
+    own = place.own
+    episodes = finished_practice(own, watch)
+    practised = evaluated(own.eval_improve, watch).success
+    yield place.point(practised, stage=2, practice_episodes=episodes)
+    if own is not place.multimodal:
+        judged = _judged_by(place.multimodal, own)
+        episodes = finished_practice(judged, watch)
+        practised = evaluated(judged.eval_improve, watch).success
+    yield place.point(practised, stage=2, role="reward", practice_episodes=episodes)
+
+
+def judge_of(place: Place) -> LadderJudge:
+    """Return what Stage 1 left in its run about its own answers."""
+    run = place.own.sft.out
+    losses = read_metrics(run)[-1]
+    calibration = read_json(run / CALIBRATION, "run nearer reproduce pretraining again")
+    answers, detector = calibration["steps_to_go"], calibration["chosen"]["labelled rollouts"]
+    return LadderJudge(
+        share=place.share,
+        seed=place.seed,
+        rung=place.rung,
+        demonstrations=place.demonstrations,
+        loss_bc=losses["sft/held_out_loss_bc"],
+        loss_steps_to_go=losses["sft/held_out_loss_steps_to_go"],
+        error_steps=answers["mean_absolute_error_steps"],
+        rank_correlation=answers.get("rank_correlation"),
+        precision=detector["precision"],
+        recall=detector["recall"],
+        fired=detector["fired"],
     )
 
 
@@ -149,56 +261,16 @@ def _judged_by(multimodal: Recipe, own: Recipe) -> Recipe:
     )
 
 
-def pretraining_table(found: Sequence[LadderPoint]) -> str:
-    """Return the results as a table, seeds pooled, beside the paper's."""
-    lines = [
-        "| data | rung | Stage 1 | Stage 1, other look | practised by itself "
-        "| multimodal policy, its reward | paper |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for share in sorted({one.share for one in found}):
-        for rung in RUNGS.values():
-            rows = [one for one in found if (one.share, one.rung) == (share, rung)]
-            cells = [
-                _pooled([one for one in rows if (one.stage, one.role, one.measure) == kind])
-                for kind in (
-                    (1, "policy", "trained"),
-                    (1, "policy", "other-look"),
-                    (2, "policy", "trained"),
-                    (2, "reward", "trained"),
-                )
-            ]
-            paper = PAPER[rung].get(share, "-")
-            lines.append(f"| {share} % | {rung} | {' | '.join(cells)} | {paper} |")
-    return "\n".join(lines) + "\n"
-
-
-def pretraining_figure(found: Sequence[LadderPoint]) -> str:
-    """Return success after practice with each rung's reward, beside the paper's, as an SVG file."""
-    lines = [
-        Line(name=f"{rung} reward", colour=colour, points=_share_points(found, rung))
-        for rung, colour in zip(RUNGS.values(), STAGE_2, strict=False)
-    ]
-    return lines_figure("Success after practice, by the reward's pretraining", lines)
-
-
-def _share_points(found: Sequence[LadderPoint], rung: str) -> list[SharePoint]:
-    rewarded = [one for one in found if (one.rung, one.role) == (rung, "reward")]
-    points: list[SharePoint] = []
-    for share in sorted({one.share for one in rewarded}):
-        seeds = [one for one in rewarded if one.share == share]
-        points.append(
-            SharePoint(
-                share=share,
-                stage=2,
-                demonstrations=seeds[0].demonstrations,
-                pooled=pooled([one.rate for one in seeds]),
-                seeds=tuple(one.rate.value for one in seeds),
-                paper=PAPER[rung].get(share),
-            )
-        )
-    return points
-
-
-def _pooled(points: Sequence[LadderPoint]) -> str:
-    return str(pooled([one.rate for one in points])) if points else "-"
+def write_results(
+    folder: Path, found: Sequence[LadderPoint], judges: Sequence[LadderJudge]
+) -> None:
+    """Write numbers, table and figure, each whole or not at all."""
+    write_files(
+        folder,
+        {
+            "pretraining.json": json.dumps([asdict(one) for one in found], indent=1) + "\n",
+            "pretraining-judges.json": json.dumps([asdict(one) for one in judges], indent=1) + "\n",
+            "pretraining.md": pretraining_table(found),
+            "pretraining.svg": pretraining_figure(found),
+        },
+    )

@@ -28,7 +28,8 @@ from nearer.configs import (
 from nearer.demo import run_demo
 from nearer.display import live
 from nearer.evaluate import check_paired, compare
-from nearer.ladder import pretraining_table, reproduce_pretraining
+from nearer.ladder import reproduce_pretraining
+from nearer.ladder_table import pretraining_table
 from nearer.models.pointing.pretrain import PretrainConfig, pretrain
 from nearer.recipes.point_mass import point_mass
 from nearer.recipes.tabletop import tabletop

@@ -45,6 +45,7 @@ class ReproduceConfig:
         seeds: of everything that is drawn and trained, one whole series each.
         practice_steps: control steps that each policy practises at most.
         episodes: test starts, the same for every policy.
+        few: demonstrations of one share more, for Stage 1 of pretraining alone; 0: none.
         quick: minutes, to see that the parts fit; learns little.
     """
 
@@ -55,12 +56,15 @@ class ReproduceConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     practice_steps: int = 48_000
     episodes: int = 300
+    few: int = 50
     quick: bool = False
 
     def __post_init__(self) -> None:
         check_settings(
             self, demonstrations="[20, inf)", practice_steps="[1, inf)", episodes="[1, inf)"
         )
+        if self.few:
+            check_settings(self, few="[2, inf)")
         wrong = [share for share in self.shares if not 0 < share <= 100]
         if wrong or not self.shares or not self.seeds:
             raise ConfigError(

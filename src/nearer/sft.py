@@ -13,16 +13,17 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+import tyro
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from nearer.checkpoint import TrainingState, restore
 from nearer.demonstrations import Demonstrations, split_by_episode
-from nearer.errors import NearerError
+from nearer.errors import ConfigError, NearerError
 from nearer.limits import check_settings
 from nearer.model import FoundationModel
 from nearer.objectives import Objectives, Rows
@@ -56,6 +57,7 @@ class SFTTraining:
         policy_checkpoint: best held-out BC loss, or last: a late one may act better.
         reward_checkpoint: the same by steps-to-go loss; late is exact near the goal.
         other_instructions: wrong ones beside its own in the third objective; 0: off.
+        leave_out: phrases; episodes whose instruction holds one are not used.
         seed: of split, minibatches and initial weights.
     """
 
@@ -72,6 +74,7 @@ class SFTTraining:
     policy_checkpoint: Literal["best", "last"] = "best"
     reward_checkpoint: Literal["best", "last"] = "best"
     other_instructions: int = 0
+    leave_out: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[PHRASE ...]")] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +91,11 @@ class SFTTraining:
             other_instructions="[0, inf)",
             seed="[0, inf)",
         )
+        if any(not phrase.strip() for phrase in self.leave_out):
+            raise ConfigError(
+                f"--leave-out must be phrases with a word or more, got {self.leave_out}; leave the "
+                "empty ones away"
+            )
         if self.learning_rate is not None:
             check_settings(self, learning_rate="(0, inf)")
 

@@ -21,7 +21,7 @@ from nearer.data.cache import contents_hash
 from nearer.data.reader import Dataset, open_dataset, resolve_dataset
 from nearer.data.scores import cached_columns, cached_probabilities, digest_of
 from nearer.data.store import dataset_spaces, load_demonstrations, read_practice
-from nearer.demonstrations import draw_share, split_episodes
+from nearer.demonstrations import draw_share, leave_out, split_episodes
 from nearer.envs.tabletop.board import BLOCKS
 from nearer.envs.tabletop.language import parse
 from nearer.episode import Ended, Episode
@@ -135,6 +135,7 @@ def taught_of(checkpoint: Path, demonstrations: str | None) -> Taught | str:
         training: Mapping[str, Any] = config["training"]
         share, seed = float(config["share"]), int(training["seed"])
         held_out_share, named = float(training["held_out_share"]), str(config["data"])
+        phrases = [str(one) for one in training.get("leave_out", ())]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{run}/run.json must say what the run was trained on, got no {error}; use a run of "
@@ -152,13 +153,16 @@ def taught_of(checkpoint: Path, demonstrations: str | None) -> Taught | str:
             f"{dataset.root} must be the data set that {run} was trained on, got another; name it "
             "with --demonstrations"
         )
-    return _split(dataset, share, held_out_share, seed)
+    drawn = draw_share(len(dataset.episode_lengths), share, seed)
+    asked = [dataset.task_of_episode(int(row)) for row in drawn]
+    return _split(dataset, leave_out(drawn, asked, phrases), held_out_share, seed)
 
 
-def _split(dataset: Dataset, share: float, held_out_share: float, seed: int) -> Taught:
+def _split(
+    dataset: Dataset, drawn: Int64[Array, "episodes"], held_out_share: float, seed: int
+) -> Taught:
     """Return what was trained on and what was not, drawn as nearer sft draws it."""
     total = len(dataset.episode_lengths)
-    drawn = draw_share(total, share, seed)
     train, held_out = split_episodes(len(drawn), held_out_share, seed)
     rest = np.setdiff1d(np.arange(total), drawn)
     unseen = rest if len(rest) else drawn[held_out]

@@ -24,6 +24,7 @@ from nearer.demonstrations import (
     chunked,
     draw_candidates,
     draw_share,
+    leave_out,
     split_by_episode,
     split_episodes,
 )
@@ -41,6 +42,7 @@ from nearer.seeds import Purpose, generator
 from nearer.sft import SFTTraining, sft
 from nearer.shapes import Array
 from nearer.trackers import check_trackers
+from nearer.trust import spearman
 
 _CALIBRATION_ROBOTS = 100
 _EXAMPLE_STEPS = 20
@@ -100,10 +102,18 @@ def _ready(
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
-    episodes = draw_share(len(dataset.episode_lengths), config.share, training.seed)
+    episodes = _drawn(config, dataset)
     data, seeing_s = _seen(config, dataset, model, episodes, watch)
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     return model, data, facts, seeing_s
+
+
+def _drawn(config: SFTConfig, dataset: Dataset) -> Int64[Array, "episodes"]:
+    """Return the episodes that the run may use."""
+    training = config.training
+    drawn = draw_share(len(dataset.episode_lengths), config.share, training.seed)
+    asked = [dataset.task_of_episode(int(row)) for row in drawn]
+    return leave_out(drawn, asked, training.leave_out)
 
 
 def _seen(
@@ -200,7 +210,7 @@ def _seen_anew(config: SFTConfig, reward: FoundationModel, watch: Watch) -> Demo
     """Return the held-out demonstrations as the reward's own sight sees them."""
     dataset = open_dataset(resolve_dataset(config.data, config.revision))
     training = config.training
-    episodes = draw_share(len(dataset.episode_lengths), config.share, training.seed)
+    episodes = _drawn(config, dataset)
     _, rows = split_episodes(len(episodes), training.held_out_share, training.seed)
     data = load_demonstrations(dataset, reward.sight, episodes[rows], config.cache, watch)
     return chunked(data, config.chunking)
@@ -231,6 +241,7 @@ def _calibrate(
     watch(Progress(stage="calibration", done=1, total=1))
     curves = {name: detector_curve(episodes) for name, episodes in sources.items()}
     measured = reliability(probabilities, edges, true_steps, reward.bins.width_steps)
+    measured["rank_correlation"] = spearman(probabilities @ edges, true_steps)
     # Rollouts are what practice sees; demonstrations end where the instruction is just fulfilled.
     decisive = [_ROLLOUTS if _ROLLOUTS in curves else _HELD_OUT]
     precision = config.calibration.min_precision
