@@ -93,6 +93,7 @@ UNITS = {
         "--workers": "processes",
     },
     "reproduce": {
+        "--few": "demonstrations of",
         "--practice-steps": "control steps",
         "--demonstrations": "of the whole data set",
         "--shares": "percent",
