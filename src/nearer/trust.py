@@ -322,21 +322,10 @@ def average_precision(
         weight: of each frame; None: all alike.
     """
     weight = np.ones(len(distance)) if weight is None else weight
-    return _precision_in(_order(distance), positive, weight)
-
-
-def _order(distance: Float32[Array, "frames"]) -> tuple[Array, Array]:
-    """Return the frames from the surest on, and where in that order each threshold ends."""
     order = np.argsort(distance, kind="stable")
-    return order, np.append(np.flatnonzero(np.diff(distance[order])), len(order) - 1)
-
-
-def _precision_in(
-    order: tuple[Array, Array], positive: Bool[Array, "frames"], weight: Float[Array, "frames"]
-) -> float | None:
-    rows, ends = order
-    found = np.cumsum((weight * positive)[rows])[ends]
-    taken = np.cumsum(weight[rows])[ends]
+    last = np.append(np.flatnonzero(np.diff(distance[order])), len(order) - 1)
+    found = np.cumsum((weight * positive)[order])[last]
+    taken = np.cumsum(weight[order])[last]
     if found[-1] == 0:
         return None
     gained = np.diff(found, prepend=0.0)
@@ -374,20 +363,17 @@ def precision_gap(
     if not evidence.fulfilled.any():
         return None
 
-    orders = [[_order(one) for one in rows] for rows in (first, second)]  # the slow part, once
-
-    def gap(counts: Int64[Array, "episodes"]) -> float:
-        weight = np.repeat(counts, evidence.lengths).astype(np.float64)
+    def gap(weight: Array | None) -> float:
         means = [
-            np.mean([_precision_in(one, evidence.fulfilled, weight) or 0.0 for one in rows])
-            for rows in orders
+            np.mean([average_precision(one, evidence.fulfilled, weight) or 0.0 for one in rows])
+            for rows in (first, second)
         ]
         return float(means[0] - means[1])
 
     total = len(evidence.lengths)
     drawn = [np.bincount(rng.integers(0, total, total), minlength=total) for _ in range(_RESAMPLES)]
-    gaps = np.quantile([gap(one) for one in drawn], [0.025, 0.975])
-    return {"mean": gap(np.ones(total, dtype=np.int64)), "ci95": gaps.tolist()}
+    gaps = [gap(np.repeat(one, evidence.lengths).astype(np.float64)) for one in drawn]
+    return {"mean": gap(None), "ci95": np.quantile(gaps, [0.025, 0.975]).tolist()}
 
 
 def precision_of(counts: Mapping[str, Any]) -> Rate:
