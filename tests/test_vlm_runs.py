@@ -1,4 +1,4 @@
-"""A vision-language model through both stages, as a user runs them; resumed to the same bits."""
+"""Pretrained models through both stages, as a user runs them; resumed to the same bits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +11,13 @@ from nearer.commands import collect_demonstrations, run_eval, run_improve, run_s
 from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
 from nearer.models.build import build_model
 from nearer.models.vlm.config import VLMConfig
+from nearer.models.vlm.dual import DualEncoder
 from nearer.models.vlm.vlm import VLM
 from nearer.practice import Practice
 from nearer.progress import Progress
 from nearer.run import read_json, read_metrics
 from nearer.sft import SFTTraining
+from tiny_duals import make_dual
 from tiny_vlms import make_vlm
 
 ENV = "nearer/TabletopBlock2Block-v0"
@@ -28,6 +30,7 @@ def stage_one(tmp_path_factory: pytest.TempPathFactory) -> SFTConfig:
     root = tmp_path_factory.mktemp("vlm")
     data = CollectConfig(env=ENV, out=root / "data", episodes=4, robots=4, max_steps=60, seed=3)
     collect_demonstrations(data)
+    make_dual(root / "dual", "clip")
     return SFTConfig(
         data=str(data.out),
         model=str(make_vlm(root / "model", "smolvlm")),
@@ -53,14 +56,20 @@ def ended(run: Path) -> tuple[str, list[float]]:
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [VLMConfig(), VLMConfig(tower="trained"), VLMConfig(adapt="lora", precision="bfloat16")],
-    ids=["full", "tower", "lora"],
+    ("model", "settings"),
+    [
+        ("model", VLMConfig()),
+        ("model", VLMConfig(tower="trained")),
+        ("model", VLMConfig(adapt="lora", precision="bfloat16")),
+        ("dual", VLMConfig()),
+    ],
+    ids=["full", "tower", "lora", "dual"],
 )
 def test_both_stages_run_and_a_stopped_one_ends_with_the_same_bits(
-    stage_one: SFTConfig, settings: VLMConfig, tmp_path: Path
+    stage_one: SFTConfig, model: str, settings: VLMConfig, tmp_path: Path
 ) -> None:
-    whole = replace(stage_one, vlm=settings, out=tmp_path / "whole")
+    pretrained = str(Path(stage_one.model).with_name(model))
+    whole = replace(stage_one, model=pretrained, vlm=settings, out=tmp_path / "whole")
     run_sft(whole)
     stopped = replace(whole, out=tmp_path / "stopped")
     with pytest.raises(Stopped):
@@ -82,8 +91,8 @@ def test_both_stages_run_and_a_stopped_one_ends_with_the_same_bits(
     )
     run_improve(improve)
     before, after = (load_model(run, build_model, "last") for run in (whole.out, improve.out))
-    assert isinstance(before, VLM)
-    assert isinstance(after, VLM)
+    assert isinstance(before, VLM | DualEncoder)
+    assert isinstance(after, VLM | DualEncoder)
     towers = [weights_hash(torch.nn.ModuleList(one.tower)) for one in (before, after)]
     assert towers[0] == towers[1], "Stage 2 leaves the tower as it is"
     assert weights_hash(before) != weights_hash(after)
