@@ -21,26 +21,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from nearer.actions import ActionTokens, action_units, draw_tokens
-from nearer.errors import ConfigError
-from nearer.model import FoundationModel, Inputs
+from nearer.actions import draw_tokens
+from nearer.model import Inputs
 from nearer.models.small_vla import ActionHead, two_layers
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import Network
 from nearer.models.vlm.looking import Looking, LookingSizes
-from nearer.models.vlm.pictures import Preparing, check_prepared
-from nearer.models.vlm.reading import in_parts, split_columns
+from nearer.models.vlm.pictures import Preparing
+from nearer.models.vlm.reading import in_parts
 from nearer.models.vlm.sentences import Sentences
-from nearer.models.vlm.sight import PixelSight, TowerSight
-from nearer.models.vlm.state import state_range, unit_state
+from nearer.models.vlm.towered import Towered
 from nearer.models.vlm.towers import Towers
-from nearer.protocols import Randomness, Sight, Spaces
-from nearer.steps_to_go import StepsToGoBins
+from nearer.protocols import Randomness, Spaces
 
 _KEPT_SENTENCES = 10_000
 
 
-class DualEncoder(FoundationModel):
+class DualEncoder(Towered):
     """Towers that were pretrained together, with two questions on top.
 
     Args:
@@ -57,8 +54,6 @@ class DualEncoder(FoundationModel):
         ConfigError: there is no camera.
     """
 
-    normalisation = ("tokens.units", "state_low", "state_high", "prepared")
-
     def __init__(
         self,
         settings: VLMConfig,
@@ -71,20 +66,9 @@ class DualEncoder(FoundationModel):
         *,
         learns: bool = False,
     ) -> None:
-        super().__init__()
-        if not spaces.cameras:
-            raise ConfigError(
-                "a dual encoder must have pictures to look at, got a robot without a camera; pass "
-                "--model mlp for states"
-            )
-        self.settings, self.sizes, self.spaces = settings, sizes, spaces
-        self.towers, self.sentences = towers, sentences
-        self.preparing = tuple(preparing)
-        self.bins = StepsToGoBins(count=settings.num_bins, width_steps=settings.steps_per_bin)
-        self.tower_learns = learns and settings.tower == "trained"
-        self.network = network
+        super().__init__(settings, spaces, network, preparing, learns=learns)
+        self.sizes, self.towers, self.sentences = sizes, towers, sentences
         self._build_top()
-        self.prepared = nn.Buffer(torch.stack([one.numbers() for one in preparing]))
         self._vectors: dict[str, Tensor] = {}
         network.requires_grad_(False).eval()
         for part in self.tower:
@@ -99,9 +83,6 @@ class DualEncoder(FoundationModel):
         self.counts = [rows * columns + 1 for rows, columns in grids]
         self.widths = [count * self.towers.width for count in self.counts]
         state = spaces.agent_pos + spaces.environment_state
-        self.state_low = nn.Buffer(-torch.ones(state))
-        self.state_high = nn.Buffer(torch.ones(state))
-        self.tokens = ActionTokens(torch.ones(spaces.action), self.settings.action_levels)
         self.looking = Looking(sizes, self.towers.width, grids, self.settings.frames)
         width = self.looking.num_facts + state
         self.action_trunk = two_layers(width, sizes.hidden, sizes.dropout)
@@ -110,21 +91,9 @@ class DualEncoder(FoundationModel):
         self.steps_head = nn.Linear(sizes.hidden, self.bins.count)
 
     @property
-    def sight(self) -> Sight:
-        """Return the frozen image tower; the bare pictures while Stage 1 trains it."""
-        if self.tower_learns:
-            return PixelSight(cameras=self.spaces.cameras, frames=self.settings.frames)
-        return TowerSight(self)
-
-    @property
     def tower(self) -> list[nn.Module]:
         """Return the modules that turn pixels into vectors."""
         return self.towers.tower(self.network)
-
-    @property
-    def device(self) -> torch.device:
-        """Return where it computes; its answers come back to the processor."""
-        return self.steps_head.weight.device
 
     def train(self, mode: bool = True) -> "DualEncoder":
         """Set the mode of what trains; a frozen tower always stays as it serves."""
@@ -142,7 +111,6 @@ class DualEncoder(FoundationModel):
         Raises:
             RuntimeError: they were not, or the weights do not fit.
         """
-        check_prepared(state_dict, self.prepared)
         self._vectors.clear()
         return super().load_state_dict(state_dict, strict, assign)
 
@@ -160,13 +128,6 @@ class DualEncoder(FoundationModel):
     def files(self) -> Mapping[str, str]:
         """Return the tokenizer."""
         return {"tokenizer.json": self.sentences.tokenizer.to_str()}
-
-    def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
-        """Keep action units, and the range of all but 2 % of each number of the state."""
-        self.tokens.units.copy_(action_units(actions, self.tokens.levels))
-        low, high = state_range(inputs.state)
-        self.state_low.copy_(low)
-        self.state_high.copy_(high)
 
     def see(self, pictures: Tensor, camera: int) -> Float[Tensor, "frames tokens numbers"]:
         """Return the vectors that the tower makes of a camera's pictures, bytes or 0..255."""
@@ -207,9 +168,9 @@ class DualEncoder(FoundationModel):
 
     def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
         """Return the vector of every whole picture and the state, each of about unit size."""
-        whole = [normalize(one[:, -1], dim=1) for one in self._slots(inputs.features)]
+        whole = [normalize(one[:, -1], dim=1) for one in self.pictures_of(inputs)]
         seen = [one * one.shape[1] ** 0.5 for one in whole]
-        return torch.cat([*seen, self._unit_state(inputs)], dim=1).cpu()
+        return torch.cat([*seen, self.unit_state(inputs)], dim=1).cpu()
 
     def vectors(self, instructions: Sequence[str]) -> Float[Tensor, "samples numbers"]:
         """Return the text tower's vector of every instruction; each sentence is read once."""
@@ -227,10 +188,10 @@ class DualEncoder(FoundationModel):
     def _read(self, inputs: Inputs) -> Float[Tensor, "samples read"]:
         """Return what both questions are answered from."""
         vectors = self.vectors(inputs.instructions)
-        state = self._unit_state(inputs)
+        state = self.unit_state(inputs)
 
         def part(rows: slice) -> Tensor:
-            seen = self.looking(self._slots(inputs.features[rows]), vectors[rows])
+            seen = self.looking(self.pictures_of(inputs.rows(rows)), vectors[rows])
             return torch.cat([seen, state[rows]], dim=1)
 
         return in_parts(part, len(inputs))
@@ -247,24 +208,6 @@ class DualEncoder(FoundationModel):
             total = total + log_prob.gather(1, token[:, None]).squeeze(1)
             drawn.append(token.to(self.device))
         return self.tokens.decode(torch.stack(drawn, dim=1)).cpu(), total
-
-    def _slots(
-        self, features: Float[Tensor, "samples features"]
-    ) -> list[Float[Tensor, "samples _ numbers"]]:
-        """Return the vectors of each picture of a question, a tensor a picture, oldest first."""
-        features = features.to(self.device)
-        cameras, frames = self.spaces.cameras, self.settings.frames
-        if not self.tower_learns:
-            shapes = [(count, self.towers.width) for count in self.counts] * frames
-            return [one.unflatten(1, shape) for one, shape in split_columns(features, shapes)]
-        sizes = [(one.height, one.width, 3) for one in cameras] * frames
-        return [
-            self.see(one.reshape(len(one), *size), index % len(cameras))
-            for index, (one, size) in enumerate(split_columns(features, sizes))
-        ]
-
-    def _unit_state(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
-        return unit_state(inputs.state.to(self.device), self.state_low, self.state_high)
 
     def _arithmetic(self) -> AbstractContextManager[object]:
         wanted = self.settings.precision == "bfloat16"

@@ -13,8 +13,7 @@ from nearer.protocols import Camera
 from nearer.shapes import Array
 
 if TYPE_CHECKING:
-    from nearer.models.vlm.dual import DualEncoder
-    from nearer.models.vlm.vlm import VLM
+    from nearer.models.vlm.towered import Towered
 
 _AT_ONCE = 16  # frames; bounds the memory of a tower
 
@@ -35,7 +34,7 @@ def follow(
 class TowerSight:
     """A frozen tower: what it makes of a picture, computed once."""
 
-    model: "VLM | DualEncoder"
+    model: "Towered"
 
     @property
     def identity(self) -> str:

@@ -21,23 +21,20 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from nearer.actions import ActionTokens, action_units, draw_tokens
-from nearer.errors import ConfigError
-from nearer.model import FoundationModel, Inputs
+from nearer.actions import draw_tokens
+from nearer.model import Inputs
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import Family, Network
-from nearer.models.vlm.pictures import Preparing, check_prepared
+from nearer.models.vlm.pictures import Preparing
 from nearer.models.vlm.prompts import Prompts, Question
-from nearer.models.vlm.reading import Asked, Read, counted, in_parts, split_columns, who_sees_whom
-from nearer.models.vlm.sight import PixelSight, TowerSight
-from nearer.models.vlm.state import state_range, unit_state
-from nearer.protocols import Randomness, Sight, Spaces
-from nearer.steps_to_go import StepsToGoBins
+from nearer.models.vlm.reading import Asked, Read, counted, in_parts, who_sees_whom
+from nearer.models.vlm.towered import Towered
+from nearer.protocols import Randomness, Spaces
 
 _STATE_LEVELS = 256  # of a number of proprioception, as in the paper (Aloha)
 
 
-class VLM(FoundationModel):
+class VLM(Towered):
     """A pretrained language model that sees, with answers of its own.
 
     Args:
@@ -53,8 +50,6 @@ class VLM(FoundationModel):
         ConfigError: there is no camera.
     """
 
-    normalisation = ("tokens.units", "state_low", "state_high", "prepared")
-
     def __init__(
         self,
         settings: VLMConfig,
@@ -66,39 +61,17 @@ class VLM(FoundationModel):
         *,
         learns: bool = False,
     ) -> None:
-        super().__init__()
-        if not spaces.cameras:
-            raise ConfigError(
-                "a vision-language model must have pictures to look at, got a robot without a "
-                "camera; pass --model mlp for states"
-            )
-        self.settings, self.spaces = settings, spaces
+        super().__init__(settings, spaces, network, preparing, learns=learns)
         self.family, self.prompts = family, prompts
-        self.preparing = tuple(preparing)
-        self.bins = StepsToGoBins(count=settings.num_bins, width_steps=settings.steps_per_bin)
-        self.tower_learns = learns and settings.tower == "trained"
-        self.network = network
         hidden = family.config.get_text_config().hidden_size
-        state = spaces.agent_pos + spaces.environment_state
-        self.tokens = ActionTokens(torch.ones(spaces.action), settings.action_levels)
         self.action_tokens = nn.Embedding(self.tokens.count, hidden)
         self.action_head = nn.Linear(hidden, self.tokens.count, bias=False)
         self.steps_head = nn.Linear(hidden, settings.num_bins, bias=False)
         self.state_tokens = nn.Embedding(_STATE_LEVELS, hidden)
-        self.state_low = nn.Buffer(-torch.ones(state))
-        self.state_high = nn.Buffer(torch.ones(state))
-        self.prepared = nn.Buffer(torch.stack([one.numbers() for one in preparing]))
         self.counts = [family.tokens(one.height, one.width) for one in self.preparing]
         self.widths = [count * family.streams * hidden for count in self.counts]
-        self._lay_out(state)
+        self._lay_out(self.state_low.numel())
         self._choose_what_learns()
-
-    @property
-    def sight(self) -> Sight:
-        """Return the frozen tower; the bare pictures while Stage 1 trains it."""
-        if self.tower_learns:
-            return PixelSight(cameras=self.spaces.cameras, frames=self.settings.frames)
-        return TowerSight(self)
 
     @property
     def tower(self) -> list[nn.Module]:
@@ -110,11 +83,6 @@ class VLM(FoundationModel):
         """Return the layers of the language model, and of a tower that trains."""
         return self.family.layers(self.network, with_tower=self.tower_learns)
 
-    @property
-    def device(self) -> torch.device:
-        """Return where it computes; its answers come back to the processor."""
-        return self.steps_head.weight.device
-
     def train(self, mode: bool = True) -> "VLM":
         """Set the mode of what trains; a frozen tower always stays as it serves."""
         super().train(mode)
@@ -122,17 +90,6 @@ class VLM(FoundationModel):
             for part in self.tower:
                 part.eval()
         return self
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> Any:
-        """Take weights, if pictures were prepared for them as they are here.
-
-        Raises:
-            RuntimeError: they were not, or the weights do not fit.
-        """
-        check_prepared(state_dict, self.prepared)
-        return super().load_state_dict(state_dict, strict, assign)
 
     def config(self) -> dict[str, Any]:
         """Return what rebuilds the module without its weights; its tokenizer is a file beside."""
@@ -147,13 +104,6 @@ class VLM(FoundationModel):
     def files(self) -> Mapping[str, str]:
         """Return the tokenizer."""
         return {"tokenizer.json": self.prompts.tokenizer.to_str()}
-
-    def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
-        """Keep action units, and the range of all but 2 % of each number of the state."""
-        self.tokens.units.copy_(action_units(actions, self.tokens.levels))
-        low, high = state_range(inputs.state)
-        self.state_low.copy_(low)
-        self.state_high.copy_(high)
 
     def see(self, pictures: Tensor, camera: int) -> Float[Tensor, "frames tokens numbers"]:
         """Return the tokens that the tower makes of a camera's pictures, bytes or 0..255."""
@@ -203,9 +153,9 @@ class VLM(FoundationModel):
 
     def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
         """Return the mean token of every picture and the state, each of about unit size."""
-        pictures = [one.mean(dim=1) for one in self._slots(inputs.features.to(self.device))]
+        pictures = [one.mean(dim=1) for one in self.pictures_of(inputs)]
         seen = [torch.nn.functional.layer_norm(one, one.shape[1:]) for one in pictures]
-        return torch.cat([*seen, self._unit_state(inputs)], dim=1).float().cpu()
+        return torch.cat([*seen, self.unit_state(inputs)], dim=1).float().cpu()
 
     def _lay_out(self, state: int) -> None:
         """Place the tokens that all questions share: pictures, oldest first, then the state."""
@@ -317,33 +267,12 @@ class VLM(FoundationModel):
         words = self._embed(self.prefix.expand(len(inputs), -1))
         count = inputs.state.shape[1]
         if count:
-            levels = ((self._unit_state(inputs) + 1) / 2 * (_STATE_LEVELS - 1)).round().long()
+            levels = ((self.unit_state(inputs) + 1) / 2 * (_STATE_LEVELS - 1)).round().long()
             state = self.state_tokens(levels).to(words.dtype)
             words = torch.cat([words[:, :-count], state], dim=1)
-        slots = [
-            one.to(words.dtype).unbind(0) for one in self._slots(inputs.features.to(self.device))
-        ]
+        slots = [one.to(words.dtype).unbind(0) for one in self.pictures_of(inputs)]
         pictures = [one for row in zip(*slots, strict=True) for one in row]
         return words, self.family.seen(pictures)
-
-    def _slots(self, features: Tensor) -> list[Float[Tensor, "samples _ numbers"]]:
-        """Return the tokens of each picture of a question, a tensor a picture."""
-        cameras, frames = self.spaces.cameras, self.settings.frames
-        if not self.tower_learns:
-            shapes = [(count, width // count) for count, width in self._tokens()] * frames
-            return [one.unflatten(1, shape) for one, shape in split_columns(features, shapes)]
-        sizes = [(one.height, one.width, 3) for one in cameras] * frames
-        return [
-            self.see(one.reshape(len(one), *size), index % len(cameras))
-            for index, (one, size) in enumerate(split_columns(features, sizes))
-        ]
-
-    def _tokens(self) -> list[tuple[int, int]]:
-        """Return tokens and numbers of each camera's picture."""
-        return list(zip(self.counts, self.widths, strict=True))
-
-    def _unit_state(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
-        return unit_state(inputs.state.to(self.device), self.state_low, self.state_high)
 
     def _asked(self, question: Question, instructions: Sequence[str]) -> Asked:
         tokens, real = self.prompts.ask(question, instructions)
