@@ -16,7 +16,7 @@ from gymnasium.spaces import Box, Dict
 from nearer.checkpoint import load_model, save_checkpoint, weights_hash
 from nearer.cli import main
 from nearer.commands import run_improve
-from nearer.commands.improve import calibration_of
+from nearer.commands.judging import calibration_of
 from nearer.configs import ImproveConfig
 from nearer.data.reader import open_dataset, read_progress
 from nearer.data.store import read_practice

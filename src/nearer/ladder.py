@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from nearer.commands.improve import CALIBRATION
 from nearer.configs import SFTConfig
 from nearer.data.reader import open_dataset
 from nearer.demonstrations import draw_share, leave_out
 from nearer.envs.tabletop.board import BLOCKS
 from nearer.envs.tabletop.language import names
+from nearer.hub import CALIBRATION
 from nearer.intervals import Rate
 from nearer.ladder_table import (
     LadderJudge,

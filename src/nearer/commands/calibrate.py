@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nearer.calibrate import calibration_document, detector_curve
 from nearer.checkpoint import load_model, weights_hash
-from nearer.commands.improve import CALIBRATION, calibration_of
+from nearer.commands.judging import calibrated_threshold
 from nearer.commands.labelled import (
     Labelling,
     Source,
@@ -23,6 +23,7 @@ from nearer.commands.labelled import (
 from nearer.data.scores import cached_columns, digest_of
 from nearer.data.store import load_demonstrations
 from nearer.errors import ConfigError
+from nearer.hub import CALIBRATION
 from nearer.limits import check_settings
 from nearer.model import FoundationModel
 from nearer.models.build import build_model
@@ -36,7 +37,7 @@ from nearer.rivals import (
     lessons_of,
     train_rival,
 )
-from nearer.run import read_json, write_json, written
+from nearer.run import write_json, written
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
 from nearer.trust import (
@@ -165,7 +166,7 @@ def _document(
         "checkpoint": str(config.checkpoint),
         "weights_sha256": weights_hash(reward),
         "seed": config.seed,
-        "run_threshold_steps": _threshold_of_run(config.checkpoint),
+        "run_threshold_steps": calibrated_threshold(config.checkpoint),
         "threshold_steps": None,
         "taught": taught if isinstance(taught, str) else f"{len(taught.train)} demonstrations",
     }
@@ -190,14 +191,6 @@ def _names(sources: Sequence[Source]) -> list[str]:
         alike = sum(name.startswith(one.evidence.name) for name in names)
         names.append(f"{one.evidence.name} {alike + 1}" if alike else one.evidence.name)
     return names
-
-
-def _threshold_of_run(checkpoint: Path) -> float | None:
-    path = calibration_of(checkpoint)
-    if not path.is_file():
-        return None
-    threshold = read_json(path, "run nearer sft to the end").get("threshold_steps")
-    return float(threshold) if isinstance(threshold, int | float) else None
 
 
 def _slices(evidence: Evidence, threshold: float, taught: Taught | str) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from pathlib import Path
 import tyro
 
 from nearer.checkpoint import load_model
+from nearer.commands.judging import calibrated_threshold
 from nearer.data.reader import Dataset, open_dataset, read_progress, resolve_dataset
 from nearer.data.schema import INFO_PATH
 from nearer.errors import ConfigError
-from nearer.hub import CALIBRATION, local_run
+from nearer.hub import local_run
 from nearer.models.build import build_model
 from nearer.progress import Watch, unwatched
 from nearer.recording import (
@@ -19,7 +20,7 @@ from nearer.recording import (
     judged_when_practised,
     write_recording,
 )
-from nearer.run import read_header, read_json
+from nearer.run import read_header
 
 _SHOWN_UNASKED = 10  # a data set may have thousands of episodes
 
@@ -106,18 +107,6 @@ def _judged(
     if model is not None:
         root = local_run(model)
         reward = load_model(root, build_model, "reward")
-        return judged_by(reward, dataset, episodes, _threshold(root), watch)
+        return judged_by(reward, dataset, episodes, calibrated_threshold(root), watch)
     progress = read_progress(dataset)
     return judged_when_practised(dataset, progress) if progress is not None else {}
-
-
-def _threshold(run: Path) -> float | None:
-    path = run / CALIBRATION
-    if not path.exists():
-        return None
-    threshold = read_json(path, "restore it, or delete it").get("threshold_steps")
-    if not isinstance(threshold, int | float):
-        raise ConfigError(
-            f"{path} must name threshold_steps, got {threshold}; restore it, or delete it"
-        )
-    return float(threshold)

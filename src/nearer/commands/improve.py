@@ -6,6 +6,7 @@ from nearer.audit import Auditor, WitnessedFleet
 from nearer.checkpoint import load_model, weights_hash
 from nearer.chunking import Chunking
 from nearer.commands.collect import DEFAULT_HZ
+from nearer.commands.judging import CALIBRATE, calibrated_threshold, calibration_of
 from nearer.commands.runs import as_saved, fitting_fleet, open_run
 from nearer.configs import ImproveConfig
 from nearer.data.store import PracticeStore
@@ -18,11 +19,8 @@ from nearer.model import Detector
 from nearer.models.build import build_model
 from nearer.progress import Watch, unwatched
 from nearer.protocols import Judge
-from nearer.run import is_finished, read_json
+from nearer.run import is_finished
 from nearer.trackers import check_trackers
-
-CALIBRATION = "calibration.json"
-"""What Stage 1 leaves in its run: the threshold, and what it was chosen on."""
 
 
 def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
@@ -75,24 +73,16 @@ def _check_same_chunks(policy: Chunking, reward: Chunking) -> None:
         )
 
 
-def calibration_of(path: Path) -> Path:
-    """Return where the calibration.json of a run is, or of the run that a checkpoint belongs to."""
-    # RUN, RUN/checkpoints/NAME or RUN/checkpoints/NAME/pretrained_model
-    folders = (path, *path.absolute().parents[:3])
-    found = (one / CALIBRATION for one in folders if (one / CALIBRATION).is_file())
-    return next(found, path / CALIBRATION)
-
-
 def _threshold(config: ImproveConfig, chunking: Chunking) -> float:
     """Return s: the user's, or the one that Stage 1 calibrated."""
     limit = chunking.decisions_within(config.practice.max_steps)
     if config.threshold is not None:
         return config.threshold
-    advice = "run nearer sft to the end, or pass --threshold STEPS"
-    path = calibration_of(local_run(config.reward or config.run))
-    threshold = read_json(path, advice).get("threshold_steps")
-    if not isinstance(threshold, float):
-        raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {advice}")
+    source = local_run(config.reward or config.run)
+    threshold = calibrated_threshold(source)
+    if threshold is None:
+        path = calibration_of(source)
+        raise ConfigError(f"{path} must be a JSON file of a run, got: no file; {CALIBRATE}")
     if threshold > limit:
         raise ConfigError(
             f"the calibrated threshold of {threshold} {chunking.unit} must be below the time limit "

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import cast
 
 from nearer.checkpoint import load_model, pretrained_folder
-from nearer.commands.improve import calibration_of
 from nearer.errors import ConfigError
-from nearer.hub import local_run
+from nearer.hub import CALIBRATION, local_run
 from nearer.model import FoundationModel
 from nearer.models.build import build_model
 from nearer.run import read_header, read_json
 
+CALIBRATE = "run nearer sft to the end, or pass --threshold STEPS"
+"""What to do where no threshold is known."""
 _ADVICE = "pass --reward RUN, the Stage-1 run whose reward model shall judge"
 
 
@@ -45,7 +46,7 @@ def judging_of(checkpoint: Path, reward: Path | None, threshold: float | None) -
     """
     source = local_run(reward or _stage_one(local_run(checkpoint)))
     if threshold is None:
-        threshold = _calibrated(source)
+        threshold = calibrated_threshold(source)
     return Judging(
         model=load_model(source, build_model, "reward").requires_grad_(False),
         weights=pretrained_folder(source, "reward"),
@@ -70,13 +71,24 @@ def _stage_one(checkpoint: Path) -> Path:
     return Path(named)
 
 
-def _calibrated(source: Path) -> float | None:
+def calibration_of(path: Path) -> Path:
+    """Return where the calibration.json of a run is, or of the run that a checkpoint belongs to."""
+    # RUN, RUN/checkpoints/NAME or RUN/checkpoints/NAME/pretrained_model
+    folders = (path, *path.absolute().parents[:3])
+    found = (one / CALIBRATION for one in folders if (one / CALIBRATION).is_file())
+    return next(found, path / CALIBRATION)
+
+
+def calibrated_threshold(source: Path) -> float | None:
+    """Return s as a run was calibrated, in the model's own steps; None if it was not.
+
+    Raises:
+        ConfigError: its calibration.json is damaged.
+    """
     path = calibration_of(source)
     if not path.is_file():
         return None
-    threshold = read_json(path, "pass --threshold STEPS").get("threshold_steps")
+    threshold = read_json(path, CALIBRATE).get("threshold_steps")
     if not isinstance(threshold, int | float) or isinstance(threshold, bool):
-        raise ConfigError(
-            f"{path} must name threshold_steps, got {threshold}; pass --threshold STEPS"
-        )
+        raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {CALIBRATE}")
     return float(threshold)
