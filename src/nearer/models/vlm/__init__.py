@@ -1,12 +1,20 @@
 """Pretrained models of the transformers package, fine-tuned and practised like any other.
 
-Vision-language models:
+Both kinds:
 
 config.py    the settings
-families.py  what PaliGemma, Idefics3, SmolVLM and Qwen-VL do differently
-pictures.py  camera pictures -> what a vision tower takes
-prompts.py   instructions -> tokens of the two questions
+towered.py   pictures in, features kept, state and actions
+sight.py     a frozen tower, or the bare pictures, as a sight
+pictures.py  camera pictures -> what a tower takes
+state.py     a robot's numbers between the quantiles of the demonstrations
 source.py    a hub id or folder -> the pretrained model, or a sentence why it cannot serve
+memory.py    whether it fits, told before its weights are read
+
+Vision-language models:
+
+families.py  what PaliGemma, Idefics3, SmolVLM and Qwen-VL do differently
+prompts.py   instructions -> tokens of the two questions
+reading.py   which token sees which, when both questions are read at once
 vlm.py       the model itself: answers as added tokens, exact log-probabilities
 
 Dual encoders:
