@@ -30,17 +30,21 @@ from torch.distributed import TCPStore
 from nearer import sft as loop
 from nearer.checkpoint import load_model
 from nearer.cli import main
+from nearer.commands import collect_demonstrations
+from nearer.configs import CollectConfig
 from nearer.demonstrations import Candidates, Demonstrations
 from nearer.errors import ConfigError
 from nearer.model import FoundationModel
 from nearer.models.build import build_model, new_model
 from nearer.models.mlp import MLP, MLPConfig
 from nearer.models.small_vla import SmallVLAConfig
+from nearer.models.vlm.vlm import VLM
 from nearer.objectives import Objectives, Rows
 from nearer.processes import Kind, started
 from nearer.protocols import Camera, Spaces
 from nearer.run import Run, SilentRun, read_metrics
 from nearer.sft import SFTTraining, sft, validate
+from tiny_vlms import make_vlm
 
 SUMMED = 2e-6
 """How far losses may differ, relatively, where sums are taken in another order; 2e-7 was seen."""
@@ -103,8 +107,9 @@ def run_job() -> Iterator[RunJob]:
 
 def serve() -> None:
     """Fork the processes of every job that is read from stdin."""
-    importlib.import_module("torch._dynamo")  # every optimiser needs it, and it takes a second
-    importlib.import_module("torch.distributed.fsdp")
+    for slow in ("torch._dynamo", "torch.distributed.fsdp", "peft", "accelerate"):
+        importlib.import_module(slow)
+    importlib.import_module("transformers.models.qwen3_vl.modeling_qwen3_vl")
     with tempfile.TemporaryDirectory() as folder:
         for line in sys.stdin:
             job = Job(**json.loads(line))
@@ -235,6 +240,37 @@ def test_it_trains_what_one_process_trains_in_one_part(
     for link in ("policy", "reward"):
         assert isinstance(load_model(tmp_path / "run", build_model, link), MLP)
     assert (tmp_path / "run/FINISHED").exists()
+
+
+@pytest.mark.parametrize("adapt", ["full", "lora"])
+def test_a_vision_language_model_trains_the_same(
+    adapt: str, run_job: RunJob, tmp_path: Path
+) -> None:
+    data = CollectConfig(
+        env="nearer/TabletopBlock2Block-v0", out=tmp_path / "data", episodes=4, robots=4, seed=3
+    )
+    collect_demonstrations(data)
+    arguments = [
+        *("sft", "--data", str(data.out), "--model", str(make_vlm(tmp_path / "model", "qwen3_vl"))),
+        *("--vlm.adapt", adapt, "--cache", str(tmp_path / "cache")),
+        *("--updates", "6", "--batch-size", "8", "--validate-every", "2", "--warmup-updates", "1"),
+    ]
+    losses: dict[str, list[float]] = {}
+    for kind, count in (("one", 1), ("ddp", 2), ("fsdp", 2)):
+        out = tmp_path / kind
+        more = ["--processes", kind, "--out", str(out)]
+        done = run_job(Job(call="command_line", arguments=[*arguments, *more], count=count))
+        assert done.codes == [0] * count, done.err
+        losses[kind] = [
+            record[f"sft/held_out_loss_{name}"]
+            for record in read_metrics(out)
+            for name in ("bc", "steps_to_go")
+        ]
+        assert isinstance(load_model(out, build_model, "last"), VLM)
+    assert len(losses["one"]) == 6
+    assert losses["one"][0] != losses["one"][-2], "nothing was learned"
+    assert losses["ddp"] == pytest.approx(losses["one"], rel=SUMMED)
+    assert losses["fsdp"] == pytest.approx(losses["one"], rel=SUMMED)
 
 
 def test_killed_it_goes_on_with_other_processes(
