@@ -34,7 +34,10 @@ _QWEN_TOKENS = {
 
 
 def make_vlm(folder: Path, family: str, seed: int = 0) -> Path:
-    """Write a tiny model of a family, with a tokenizer trained on the spot; return its folder."""
+    """Write a tiny model of a family, with a tokenizer trained on the spot; return its folder.
+
+    As on the hub, config.json says bfloat16 for most families.
+    """
     tokenizer = _tokenizer()
     config = CONFIG_MAPPING[family.replace("paligemma2", "paligemma")](
         **_configs(tokenizer.get_vocab_size())[family]
@@ -43,6 +46,9 @@ def make_vlm(folder: Path, family: str, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         model = cast(Any, AutoModelForImageTextToText).from_config(config)
     model.save_pretrained(str(folder))
+    if family not in ("paligemma", "qwen3_vl"):
+        config = json.loads((folder / "config.json").read_text()) | {"dtype": "bfloat16"}
+        (folder / "config.json").write_text(json.dumps(config))
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "preprocessor_config.json").write_text(json.dumps(_processor(family)))
     return folder
@@ -51,7 +57,7 @@ def make_vlm(folder: Path, family: str, seed: int = 0) -> Path:
 def _processor(family: str) -> dict[str, Any]:
     values: dict[str, Any] = {
         "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.6, 0.7],
-        "rescale_factor": 1 / 255, "resample": 3,
+        "rescale_factor": 1 / 255, "resample": 1 if family in ("idefics3", "smolvlm") else 3,
     }  # fmt: skip
     if family.startswith("qwen"):
         values |= {"min_pixels": 256, "max_pixels": 32 * 32}

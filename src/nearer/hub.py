@@ -36,6 +36,12 @@ def check_hub_id(name: str) -> str:
     return name
 
 
+def hub_id(text: str) -> tuple[str, str | None] | None:
+    """Return name and revision of user/name or user/name@REVISION; None if it is neither."""
+    found = re.fullmatch(f"({_NAME})(?:@({_REVISION}))?", text, re.ASCII)
+    return None if found is None else (found[1], found[2])
+
+
 def local_run(path: Path) -> Path:
     """Return the folder that a user's path means, downloaded first if it is on the hub.
 
@@ -48,10 +54,10 @@ def local_run(path: Path) -> Path:
     Raises:
         CheckpointError: no such model, or no connection to the hub and no copy of it here.
     """
-    found = re.fullmatch(f"({_NAME})(?:@({_REVISION}))?", str(path), re.ASCII)
+    found = hub_id(str(path))
     if found is None or path.exists():
         return path
-    name, revision = found.groups()
+    name, revision = found
     try:
         folder = huggingface_hub.snapshot_download(
             name, revision=revision, allow_patterns=_PATTERNS

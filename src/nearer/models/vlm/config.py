@@ -20,7 +20,8 @@ class VLMConfig:
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
         num_bins: classes of the steps-to-go answer.
         steps_per_bin: control steps a class.
-        precision: of arithmetic; with lora, what does not learn is kept in it too.
+        precision: of arithmetic; with lora, what does not learn is kept in it too, and what
+            learns in float32.
         checkpointing: layers are computed twice in training, to need less memory.
         device: auto: a GPU if there is one.
     """

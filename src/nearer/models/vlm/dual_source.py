@@ -22,6 +22,7 @@ from nearer.models.vlm.source import (
     read_network,
     read_tokenizer,
     saved_preparing,
+    saved_settings,
     saved_tokenizer,
 )
 from nearer.models.vlm.towers import DUAL_ENCODERS, Towers
@@ -74,11 +75,11 @@ def saved_dual(config: Mapping[str, Any], spaces: Spaces, folder: Path) -> DualE
     Raises:
         CheckpointError: its tokenizer is missing.
     """
-    settings, sizes = VLMConfig(**config["settings"]), LookingSizes(**config["sizes"])
+    settings, sizes = saved_settings(config), LookingSizes(**config["sizes"])
     towers = _towers(network_config(config["network"]))
     tokenizer = saved_tokenizer(folder)
     sentences = Sentences(tokenizer, towers.form(tokenizer))
-    network = cast(Any, AutoModel).from_config(towers.config)
+    network = cast(Any, AutoModel).from_config(towers.config, dtype=torch.float32)
     preparing = [saved_preparing(one) for one in config["preparing"]]
     model = DualEncoder(settings, sizes, spaces, network, towers, sentences, preparing)
     return model.to(device_of(settings))

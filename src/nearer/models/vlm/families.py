@@ -133,27 +133,29 @@ class PaliGemma(Family):
 
 
 class Idefics(Family):
-    """Idefics3 and SmolVLM: pictures are seen whole, not cut into tiles as their processors can."""
+    """Idefics3 and SmolVLM: pictures are seen whole, not cut into tiles as their processors can.
 
+    The first SmolVLMs call themselves idefics3: how a prompt opens goes by the tokenizer. So does
+    <global-img>, a token of its own in some of them and spelled out in others.
+    """
+
+    layout = Layout(
+        opening=("<|begin_of_text|>", "<|im_start|>"),
+        start="User:",
+        before="<fake_token_around_image><global-img>",
+        after="<fake_token_around_image>",
+        question="{}<end_of_utterance>\nAssistant:",
+        special=("<fake_token_around_image>", "<end_of_utterance>"),
+    )
     tower_parts = ("vision_model", "connector")
-
-    def __init__(self, config: Any, start: str) -> None:
-        super().__init__(config)
-        fake, whole = "<fake_token_around_image>", "<global-img>"
-        self.layout = Layout(
-            start=f"{start}User:",
-            before=f"{fake}{whole}",
-            after=fake,
-            question="{}<end_of_utterance>\nAssistant:",
-            special=(fake, whole, "<end_of_utterance>"),
-        )
 
     def size(
         self, picture_px: int, processor: Mapping[str, Any], camera: Camera
     ) -> tuple[int, int]:
-        """Return the tower's square, or a smaller one that its patches divide."""
+        """Return the largest square that groups of patches divide, or a smaller one."""
         vision = self.config.vision_config
-        side, unit = picture_px or vision.image_size, vision.patch_size * self.config.scale_factor
+        unit = vision.patch_size * self.config.scale_factor
+        side = picture_px or vision.image_size // unit * unit
         if side % unit or side > vision.image_size:
             raise ConfigError(
                 f"--vlm.picture-px must be a multiple of {unit} and at most {vision.image_size} "
@@ -201,10 +203,20 @@ class Qwen(Family):
     def size(
         self, picture_px: int, processor: Mapping[str, Any], camera: Camera
     ) -> tuple[int, int]:
-        """Return the camera's size in whole groups of patches, within what the processor allows."""
+        """Return the camera's size in whole groups of patches, within what the processor allows.
+
+        Or the square that is asked for, as small as it may be.
+        """
         vision = self.config.vision_config
         unit = vision.patch_size * vision.spatial_merge_size
-        height, width = (picture_px, picture_px) if picture_px else (camera.height, camera.width)
+        if picture_px % unit:
+            raise ConfigError(
+                f"--vlm.picture-px must be a multiple of {unit} for this model, got {picture_px}; "
+                "choose such a side"
+            )
+        if picture_px:
+            return picture_px, picture_px
+        height, width = camera.height, camera.width
         sides: Mapping[str, int] = processor.get("size") or {}
         least = int(processor.get("min_pixels") or sides.get("shortest_edge") or 4 * unit * unit)
         most = int(processor.get("max_pixels") or sides.get("longest_edge") or 1280 * unit * unit)
@@ -274,10 +286,8 @@ def family_of(config: Any) -> Family:
     kind = str(getattr(config, "model_type", None))
     if kind == "paligemma":
         return PaliGemma(config)
-    if kind == "idefics3":
-        return Idefics(config, "<|begin_of_text|>")
-    if kind == "smolvlm":
-        return Idefics(config, "<|im_start|>")
+    if kind in ("idefics3", "smolvlm"):
+        return Idefics(config)
     if kind in ("qwen2_5_vl", "qwen3_vl"):
         return Qwen(config)
     raise ConfigError(

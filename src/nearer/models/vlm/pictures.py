@@ -11,8 +11,10 @@ from torch.nn.functional import interpolate
 
 from nearer.errors import ConfigError
 
-_BILINEAR, _BICUBIC = 2, 3  # as Pillow, and so every processor's config, numbers them
-_KNOWN = {_BILINEAR: "bilinear", _BICUBIC: "bicubic"}
+_BICUBIC = 3
+_KNOWN = {2: "bilinear", _BICUBIC: "bicubic", 1: "lanczos"}
+"""As Pillow, and so every processor's config, numbers them."""
+_LOBES = 3  # of Lanczos' window to each side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Preparing:
         mean: of red, green and blue, of values in 0..1.
         std: the same.
         scale: what bytes are multiplied by before.
-        filter: bilinear or bicubic, both without aliasing.
+        filter: bilinear, bicubic or lanczos, all without aliasing.
     """
 
     height: int
@@ -49,8 +51,7 @@ class Preparing:
         # Columns first, then rows, in bytes: as Pillow does it, and so the models were trained.
         for size in ((planes.shape[2], self.width), (self.height, self.width)):
             if planes.shape[2:] != size:
-                planes = interpolate(planes, size, mode=self.filter, antialias=True)
-                planes = planes.round().clamp(0, 255)
+                planes = resized(planes, size, self.filter).round().clamp(0, 255)
         mean = torch.tensor(self.mean, device=planes.device)[:, None, None]
         std = torch.tensor(self.std, device=planes.device)[:, None, None]
         return ((planes * self.scale - mean) / std).contiguous()
@@ -62,6 +63,37 @@ class Preparing:
         return torch.tensor([*rest, *self.mean, *self.std], dtype=torch.float64)
 
 
+def resized(
+    planes: Float[Tensor, "frames 3 h w"], size: tuple[int, int], kind: str
+) -> Float[Tensor, "frames 3 height width"]:
+    """Return pictures of another size, as Pillow's filter of this name makes them.
+
+    Args:
+        planes: pictures.
+        size: height and width, pixels.
+        kind: bilinear, bicubic or lanczos.
+    """
+    if kind != "lanczos":  # which torch has not
+        return interpolate(planes, size, mode=kind, antialias=True)
+    down, across = (
+        _lanczos(before, after).to(planes)
+        for before, after in zip(planes.shape[2:], size, strict=True)
+    )
+    return down @ planes @ across.T
+
+
+def _lanczos(before: int, after: int) -> Float[Tensor, "after before"]:
+    """Return what each pixel of a resized row takes of every pixel it had.
+
+    Source: Duchon 1979, J. Appl. Meteorol. 18, 1016-1022; stretched where pictures shrink.
+    """
+    step = before / after
+    centres = (torch.arange(after, dtype=torch.float64) + 0.5) * step
+    away = (torch.arange(before) + 0.5 - centres[:, None]) / max(step, 1.0)
+    weights = torch.where(away.abs() < _LOBES, away.sinc() * (away / _LOBES).sinc(), 0.0)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
 def preparing_of(processor: Mapping[str, Any], height: int, width: int) -> Preparing:
     """Return how pictures are prepared, from a pretrained model's preprocessor_config.json.
 
@@ -70,9 +102,10 @@ def preparing_of(processor: Mapping[str, Any], height: int, width: int) -> Prepa
     """
     resample = processor.get("resample", _BICUBIC)
     if resample not in _KNOWN:
+        known = ", ".join(f"{number} ({name})" for number, name in _KNOWN.items())
         raise ConfigError(
-            f"resample in preprocessor_config.json must be {_BILINEAR} (bilinear) or {_BICUBIC} "
-            f"(bicubic), got {resample}; choose another model"
+            f"resample in preprocessor_config.json must be one of {known}, got {resample}; choose "
+            "another model"
         )
     half = [0.5, 0.5, 0.5]
     return Preparing(

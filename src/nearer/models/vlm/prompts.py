@@ -25,7 +25,8 @@ class Layout:
     """What stands around pictures and question in the prompts a family was trained on.
 
     Attributes:
-        start: before everything.
+        opening: tokens that everything may start with; the first that the tokenizer knows.
+        start: before everything else.
         before: before every picture.
         after: after every picture.
         close: after the last picture.
@@ -33,6 +34,7 @@ class Layout:
         special: texts that must be one token each.
     """
 
+    opening: tuple[str, ...] = ()
     start: str = ""
     before: str = ""
     after: str = ""
@@ -50,11 +52,18 @@ class Prompts:
 
     def __init__(self, tokenizer: Tokenizer, layout: Layout, image_token: int) -> None:
         missing = [one for one in layout.special if tokenizer.token_to_id(one) is None]
-        if missing:
+        opening = [one for one in layout.opening if tokenizer.token_to_id(one) is not None]
+        if missing or (layout.opening and not opening):
+            wanted = [*layout.special, *([] if opening else [" or ".join(layout.opening)])]
             raise ConfigError(
-                f"tokenizer.json must know the tokens {list(layout.special)}, got none for "
-                f"{missing}; use the tokenizer that came with the model"
+                f"tokenizer.json must know the tokens {[one for one in wanted if one]}, got none "
+                f"for {missing or wanted[-1:]}; use the tokenizer that came with the model"
             )
+        tokenizer.no_truncation()  # a question that is cut would be another one
+        tokenizer.no_padding()
+        added = tokenizer.get_added_tokens_decoder()
+        self._steering = {image_token, *(number for number, one in added.items() if one.special)}
+        self._opening = "".join(opening[:1])
         self.tokenizer = tokenizer
         self.layout = layout
         self._image_token = image_token
@@ -72,7 +81,8 @@ class Prompts:
         """
         before, after = self.tokens(self.layout.before), self.tokens(self.layout.after)
         shown = [one for n in pictures for one in (*before, *[self._image_token] * n, *after)]
-        return [*self.tokens(self.layout.start), *shown, *self.tokens(self.layout.close)]
+        start = self._opening + self.layout.start
+        return [*self.tokens(start), *shown, *self.tokens(self.layout.close)]
 
     def ask(
         self, question: Question, instructions: Sequence[str]
@@ -94,7 +104,7 @@ class Prompts:
         key = (question, instruction)
         if key not in self._kept:
             text = self.layout.question.format(
-                _QUESTIONS[question].format(_plain(self, instruction))
+                _QUESTIONS[question].format(self._plain(instruction))
             )
             self._kept[key] = self.tokens(text)
             if len(self._kept[key]) > _MAX_WORDS_TOKENS:
@@ -105,12 +115,12 @@ class Prompts:
                 )
         return self._kept[key]
 
-
-def _plain(prompts: Prompts, instruction: str) -> str:
-    """Return the instruction; no token that steers the model may be written into it."""
-    for text in prompts.layout.special:
-        if text in instruction:
+    def _plain(self, instruction: str) -> str:
+        """Return the instruction; no token that steers the model may be written into it."""
+        steering = [one for one in self.tokens(instruction) if one in self._steering]
+        if steering:
+            text = self.tokenizer.id_to_token(steering[0])
             raise ConfigError(
                 f"an instruction must be words, got one with the token {text}; leave it out"
             )
-    return instruction
+        return instruction

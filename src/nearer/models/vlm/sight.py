@@ -41,7 +41,8 @@ class TowerSight:
         """Name what this sight sees, by a hash of its weights and how pictures are prepared."""
         tower = torch.nn.ModuleList(self.model.tower)
         prepared = "-".join(str(one) for one in self.model.preparing)
-        return f"{self.model.spaces.cameras}-{prepared}-{weights_hash(tower)}"
+        precision = self.model.settings.precision
+        return f"{self.model.spaces.cameras}-{prepared}-{precision}-{weights_hash(tower)}"
 
     @property
     def look_width(self) -> int:

@@ -4,14 +4,19 @@ import json
 import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import huggingface_hub
 import torch
 import transformers
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+)
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
@@ -20,6 +25,7 @@ from transformers import CONFIG_MAPPING, AutoModel, AutoModelForImageTextToText
 
 from nearer.actions import action_words
 from nearer.errors import CheckpointError, ConfigError
+from nearer.hub import hub_id
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import FAMILIES, Family, Network, family_of
 from nearer.models.vlm.memory import check_memory
@@ -59,13 +65,16 @@ class Source:
         return self.config.model_type in DUAL_ENCODERS
 
 
-def open_source(name: str, revision: str | None = None) -> Source:
+def open_source(name: str) -> Source:
     """Return the source that a hub id or a folder means; nothing of its weights is read yet.
+
+    Args:
+        name: a folder, user/name or user/name@REVISION.
 
     Raises:
         ConfigError: there is none, or it cannot serve; names what would.
     """
-    folder = Path(name) if Path(name).is_dir() else _download(name, revision)
+    folder = Path(name) if Path(name).is_dir() else _download(name)
     document = _json(folder / "config.json")
     if document is None:
         raise ConfigError(
@@ -81,6 +90,17 @@ def open_source(name: str, revision: str | None = None) -> Source:
             f"a dual encoder ({', '.join(DUAL_ENCODERS)}), got {kind!r}, which {what}; choose for "
             "instance HuggingFaceTB/SmolVLM-256M-Instruct or openai/clip-vit-base-patch32"
         )
+    if "quantization_config" in document:
+        raise ConfigError(
+            f"--model must have weights of full size to be fine-tuned, got {name}, which is "
+            "quantised; choose the model that it was made from"
+        )
+    _check_files(folder)
+    return Source(folder=folder, config=network_config(document), processor=_processor(folder))
+
+
+def _check_files(folder: Path) -> None:
+    """Raise ConfigError if there is no tokenizer, or no weights that are read here."""
     if not (folder / "tokenizer.json").is_file():
         raise ConfigError(
             f"{folder} must hold tokenizer.json, got none; save the tokenizer there with "
@@ -91,7 +111,6 @@ def open_source(name: str, revision: str | None = None) -> Source:
             f"{folder} must hold weights as *.safetensors, got none; pickled weights are never "
             "read, save the model again with save_pretrained"
         )
-    return Source(folder=folder, config=network_config(document), processor=_processor(folder))
 
 
 def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces) -> VLM:
@@ -102,8 +121,7 @@ def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces) -> VLM:
         CheckpointError: a file of weights is damaged.
     """
     check_memory(num_parameters(source.folder), settings, source.folder)
-    kept = _low(settings) if settings.adapt == "lora" else torch.float32
-    whole = read_network(AutoModelForImageTextToText, source.folder, kept)
+    whole = read_network(AutoModelForImageTextToText, source.folder, _kept(settings))
     family = family_of(source.config)
     prompts = _prompts(family, read_tokenizer(source.folder))
     preparing = [
@@ -112,7 +130,7 @@ def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces) -> VLM:
     ]
     network = _adapted(whole.model, settings)
     model = VLM(settings, spaces, network, family, prompts, preparing, learns=True)
-    _teach_answers(model, whole.lm_head.weight.detach().float())
+    _teach_answers(model, whole.lm_head.weight.detach())
     return model.to(device_of(settings))
 
 
@@ -160,14 +178,22 @@ def saved_vlm(config: Mapping[str, Any], spaces: Spaces, folder: Path) -> VLM:
     Raises:
         CheckpointError: its tokenizer is missing.
     """
-    settings = VLMConfig(**config["settings"])
+    settings = saved_settings(config)
     described = network_config(config["network"])
     family = family_of(described)
-    network = _adapted(cast(Any, AutoModel).from_config(described), settings)
+    # Its config.json says what the hub's weights were kept in, not what ours are.
+    network = cast(Any, AutoModel).from_config(described, dtype=_kept(settings))
+    network = _adapted(network, settings)
     preparing = [saved_preparing(one) for one in config["preparing"]]
     prompts = _prompts(family, saved_tokenizer(folder))
     model = VLM(settings, spaces, network, family, prompts, preparing)
     return model.to(device_of(settings))
+
+
+def saved_settings(config: Mapping[str, Any]) -> VLMConfig:
+    """Return a checkpoint's settings, for the machine it is loaded on: perhaps without a GPU."""
+    settings = VLMConfig(**config["settings"])
+    return replace(settings, device="auto") if settings.device == "cuda" else settings
 
 
 def device_of(settings: VLMConfig) -> torch.device:
@@ -203,13 +229,14 @@ def num_parameters(folder: Path) -> int:
     return total
 
 
-def _low(settings: VLMConfig) -> torch.dtype:
-    """Return what the weights beside lora's are kept in."""
-    return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+def _kept(settings: VLMConfig) -> torch.dtype:
+    """Return what pretrained weights are kept in: float32 where they learn."""
+    low = settings.adapt == "lora" and settings.precision == "bfloat16"
+    return torch.bfloat16 if low else torch.float32
 
 
 def _adapted(network: Network, settings: VLMConfig) -> Network:
-    """Return the network; for lora with what learns beside it, and the rest in low precision."""
+    """Return the network; for lora with what learns beside it, in float32."""
     if settings.adapt == "lora":
         try:
             from peft import LoraConfig, inject_adapter_in_model
@@ -218,32 +245,34 @@ def _adapted(network: Network, settings: VLMConfig) -> Network:
                 "--vlm.adapt lora must have the package peft, got none; run pip install "
                 "'nearer[vlm]'"
             ) from error
-        network.requires_grad_(False).to(_low(settings))
+        network.requires_grad_(False)
         rank = settings.lora_rank
         lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=_LANGUAGE_LAYERS)
         network = inject_adapter_in_model(lora, network)
+        for name, weight in network.named_parameters():
+            if "lora_" in name:
+                weight.data = weight.data.float()
     return network
 
 
 def _teach_answers(model: VLM, head: Float[Tensor, "vocabulary hidden"]) -> None:
     """Let every added token start as the mean of the words that say it."""
     embed = model.network.get_input_embeddings()
-    with torch.no_grad():
-        embedded: Tensor = embed(torch.arange(len(embed.weight), device=embed.weight.device))
     levels = [str(level) for level in range(model.state_tokens.num_embeddings)]
     edges = cast(list[float], model.bins.edges().tolist())
     steps = [f"{edge:.0f}" for edge in edges]
     actions = action_words(model.tokens.levels)
     answers = [
-        (model.action_tokens.weight, actions, embedded.float()),
-        (model.state_tokens.weight, levels, embedded.float()),
-        (model.action_head.weight, actions, head),
-        (model.steps_head.weight, steps, head),
+        (model.action_tokens.weight, actions, embed),
+        (model.state_tokens.weight, levels, embed),
+        (model.action_head.weight, actions, head.__getitem__),
+        (model.steps_head.weight, steps, head.__getitem__),
     ]
     with torch.no_grad():
-        for weight, words, table in answers:
+        for weight, words, numbers in answers:
             for row, word in enumerate(words):
-                weight[row] = table[model.prompts.tokens(word)].mean(dim=0)
+                said = torch.tensor(model.prompts.tokens(word), device=head.device)
+                weight[row] = numbers(said).float().mean(dim=0)
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
@@ -328,16 +357,23 @@ def _quietly() -> Generator[None, None, None]:
             transformers.logging.enable_progress_bar()
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str) -> Path:
     """Return the folder of a hub's model, downloaded unless it has been before."""
-    if name.count("/") != 1:
+    found = hub_id(name)
+    if found is None:
         raise ConfigError(
             "--model must be small-vla, mlp, a folder, or a hub id such as user/name, got "
             f"{name!r}; check the spelling"
         )
+    model, revision = found
     try:
         download = cast(Any, huggingface_hub).snapshot_download
-        return Path(download(name, revision=revision, allow_patterns=_FILES))
+        return Path(download(model, revision=revision, allow_patterns=_FILES))
+    except GatedRepoError as error:
+        raise ConfigError(
+            f"--model {model} must be open to you, got a refusal of the hub; accept its licence on "
+            "the model's page there, then run hf auth login"
+        ) from error
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
             f"--model must name a hub's model that can be reached, got {name!r}: "

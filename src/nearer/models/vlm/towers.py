@@ -73,7 +73,7 @@ class Towers(ABC):
         """
         vision = self.config.vision_config
         largest, patch = vision.image_size, vision.patch_size
-        side = picture_px or largest
+        side = picture_px or largest // patch * patch
         if side % patch or side > largest:
             raise ConfigError(
                 f"--vlm.picture-px must be a multiple of {patch} and at most {largest} for this "

@@ -251,6 +251,7 @@ class VLM(Towered):
     ) -> Float[Tensor, "samples more hidden"]:
         kept: torch.dtype = self.network.get_input_embeddings().weight.dtype
         barred = torch.zeros_like(allowed, dtype=kept).masked_fill(~allowed, torch.finfo(kept).min)
+        self._recompute(cache is None and torch.is_grad_enabled())
         with self._arithmetic(kept):
             read = self.network(
                 inputs_embeds=words.to(kept),
@@ -280,6 +281,15 @@ class VLM(Towered):
 
     def _embed(self, tokens: Int64[Tensor, "samples read"]) -> Float[Tensor, "samples read hidden"]:
         return self.network.get_input_embeddings()(tokens)
+
+    def _recompute(self, learning: bool) -> None:
+        """With checkpointing, let layers be computed twice while something is learned.
+
+        transformers asks whether a layer is in training, and in Stage 2 none is.
+        """
+        if self.settings.checkpointing:
+            for layer in self.family.layers(self.network, with_tower=self.tower_learns):
+                layer.training = learning
 
     def _arithmetic(self, kept: torch.dtype) -> AbstractContextManager[object]:
         """Compute in bfloat16, where that is wanted and the weights are kept in float32."""
