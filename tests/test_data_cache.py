@@ -23,6 +23,7 @@ from nearer.data.reader import Dataset, open_dataset
 from nearer.data.schema import Feature
 from nearer.data.store import load_demonstrations
 from nearer.data.writer import DatasetWriter, EpisodeFrames
+from nearer.demonstrations import split_by_episode
 from nearer.errors import DatasetError
 
 KEY = "observation.images.top"
@@ -372,6 +373,37 @@ def test_features_are_a_tensor_of_demonstrations(tmp_path, cache):
     # What is done to the tensor stays in this process.
     demonstrations.features[0] = -1
     assert open_features(dataset, MeanColour(), cache)[0].min() >= 0
+
+
+class StackedColour(MeanColour):
+    """A sight whose features are the looks at three frames."""
+
+    width, shown_frames, look_dtype = 12, 3, "uint8"
+
+    def follow(self, before, looks):
+        looks = looks.astype(np.float32)
+        before = np.tile(looks, 3) if before is None else before
+        return np.concatenate([before[:, 4:], looks], axis=1)
+
+
+def test_looks_side_by_side_are_gathered_when_they_are_asked_for(dataset, cache):
+    sight = StackedColour()
+    data = load_demonstrations(dataset, sight, np.array([3, 0]), cache)
+    assert data.features.shape == (12, 4)
+    assert data.features.dtype == torch.uint8
+    expected = open_some(dataset, sight, np.array([3, 0]), cache)  # as a robot sees it
+    found = data.inputs(torch.arange(12)).features
+    assert found.dtype == torch.float32
+    assert found.tolist() == expected.tolist()
+    assert sight.looks == 12
+    parts = split_by_episode(data, 0.5, seed=0)
+    assert sum(len(part.state) for part in parts) == 12
+    for part in parts:
+        assert part.features.data_ptr() == data.features.data_ptr(), "wide looks are not copied"
+        rows = slice(0, 7) if len(part.state) == 7 else slice(7, 12)
+        assert part.inputs(slice(None)).features.tolist() == expected[rows].tolist()
+    assert data.statistics().features.shape == (12, 0)
+    assert data.statistics().instructions == data.inputs(slice(None)).instructions
 
 
 def test_features_that_are_not_finite_are_refused(dataset, cache):

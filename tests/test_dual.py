@@ -59,7 +59,7 @@ def made(folder: Path, settings: VLMConfig | None = None, spaces: Spaces = SPACE
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         settings = settings or VLMConfig()
-        return pretrained_dual(open_source(str(folder)), settings, spaces, TINY)
+        return pretrained_dual(open_source(str(folder)), settings, spaces, sizes=TINY)
 
 
 def pictures(count: int = ROBOTS) -> dict[str, Any]:

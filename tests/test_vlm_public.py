@@ -14,11 +14,12 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from nearer.checkpoint import load_model, save_checkpoint
-from nearer.errors import ConfigError
+from nearer.errors import CheckpointError, ConfigError
 from nearer.model import Inputs
 from nearer.models.build import build_model
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import family_of
+from nearer.models.vlm.memory import bytes_needed
 from nearer.models.vlm.pictures import preparing_of
 from nearer.models.vlm.source import network_config, open_source, pretrained_vlm
 from nearer.models.vlm.vlm import VLM
@@ -175,6 +176,24 @@ def test_a_run_of_a_gpu_is_loaded_without_one(idefics3: Path, tmp_path: Path) ->
     again = load_model(tmp_path / "one", build_model)
     assert isinstance(again, VLM)
     assert again.settings.device == "auto"
+
+
+def test_shared_among_gpus_a_model_needs_less_of_each() -> None:
+    """PaliGemma of 3 B on four GPUs of 24 GiB."""
+    alone, shared = (bytes_needed(2_923_000_000, VLMConfig(), one) / 1024**3 for one in (1, 4))
+    assert 40 < alone < 50
+    assert 11 < shared < 24
+
+
+def test_a_checkpoint_that_the_memory_cannot_hold_is_a_sentence(
+    idefics3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path / "one", made(idefics3), None)
+    monkeypatch.setattr("nearer.models.vlm.memory.main_memory", lambda: 1000)
+    with pytest.raises(CheckpointError, match=r"the memory must hold about .* to load"):
+        load_model(tmp_path / "one", build_model)
+    with pytest.raises(ConfigError, match="--processes fsdp"):
+        made(idefics3)
 
 
 def test_a_tokenizer_never_cuts_a_question(idefics3: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Num
 from torch import Tensor
 
 from nearer.chunking import Chunking
@@ -15,6 +15,9 @@ from nearer.model import Inputs
 from nearer.protocols import Spaces
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
+
+_BYTES_A_NUMBER = 4
+_MOST_BYTES = 2**28  # of features that are gathered at once, where nothing is learned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,23 +52,27 @@ class Demonstrations:
 
     Attributes:
         state: proprioception and environment state side by side, in the env's units.
-        features: what the model's sight made of the pictures; zero columns without a sight.
+        features: what the model's sight made of the pictures, a row a frame; zero columns without a
+            sight; looks of a `StackingSight`, of which `shown` says what each frame shows.
         actions: decided on each frame, in the env's units.
         steps_to_go: t' - t, in control steps; in chunks once `chunked`.
         episode_lengths: frames an episode, at least two.
         instructions: one an episode.
         spaces: sizes of state and action.
         candidates: None unless the instruction is learned too, the paper's third objective.
+        shown: rows of `features`, oldest first, that are a frame's features side by side; None: its
+            own row alone.
     """
 
     state: Float[Tensor, "frames state"]
-    features: Float[Tensor, "frames features"]
+    features: Num[Tensor, "looks features"]
     actions: Float[Tensor, "frames action"]
     steps_to_go: Int64[Tensor, "frames"]
     episode_lengths: Int64[Array, "episodes"]
     instructions: tuple[str, ...]
     spaces: Spaces
     candidates: Candidates | None = None
+    shown: Int64[Tensor, "frames shown"] | None = None
 
     def episodes(self, chosen: Int64[Array, "chosen"]) -> "Demonstrations":
         """Return the chosen episodes, in that order."""
@@ -74,7 +81,8 @@ class Demonstrations:
         frames = torch.from_numpy(frame_rows(starts, lengths))
         return Demonstrations(
             state=self.state[frames],
-            features=self.features[frames],
+            features=self.features[frames] if self.shown is None else self.features,
+            shown=None if self.shown is None else self.shown[frames],
             actions=self.actions[frames],
             steps_to_go=self.steps_to_go[frames],
             episode_lengths=lengths,
@@ -84,15 +92,33 @@ class Demonstrations:
         )
 
     def inputs(self, rows: Int64[Tensor, "rows"] | slice) -> Inputs:
-        """Return the questions of these frames."""
+        """Return the questions of these frames; their features are gathered now."""
+        if self.shown is None:
+            features = self.features[rows]
+        else:
+            features = self.features[self.shown[rows]].flatten(1).float()
+        return Inputs(state=self.state[rows], features=features, instructions=self._asked(rows))
+
+    def statistics(self) -> Inputs:
+        """Return every frame, as statistics are taken of it: without looks of a `StackingSight`."""
+        if self.shown is None:
+            return self.inputs(slice(None))
+        none = torch.zeros(len(self.state), 0)
+        return Inputs(state=self.state, features=none, instructions=self._asked(slice(None)))
+
+    def parts(self, most: int) -> list[slice]:
+        """Return all frames in parts of at most so many, whose features fit the memory."""
+        shown = 1 if self.shown is None else self.shown.shape[1]
+        bytes_a_frame = _BYTES_A_NUMBER * max(1, shown * self.features.shape[1])
+        size = max(1, min(most, _MOST_BYTES // bytes_a_frame))
+        total = len(self.state)
+        return [slice(first, min(first + size, total)) for first in range(0, total, size)]
+
+    def _asked(self, rows: Int64[Tensor, "rows"] | slice) -> list[str]:
         frames = np.arange(len(self.state))[rows] if isinstance(rows, slice) else rows.numpy()
         ends = np.cumsum(self.episode_lengths)
         episodes = cast(list[int], np.searchsorted(ends, frames, side="right").tolist())
-        return Inputs(
-            state=self.state[rows],
-            features=self.features[rows],
-            instructions=[self.instructions[episode] for episode in episodes],
-        )
+        return [self.instructions[episode] for episode in episodes]
 
     def ends(self, episodes: Int64[Tensor, "rows"]) -> tuple[Inputs, Inputs]:
         """Return the first and the last frames of these episodes, a row a candidate."""

@@ -94,7 +94,7 @@ class FoundationModel(nn.Module, ABC):
         """Keep the statistics of the demonstrations with the weights.
 
         Args:
-            inputs: every frame.
+            inputs: every frame; without features where they are looks of a `StackingSight`.
             actions: the demonstrated ones, in the env's units.
         """
 

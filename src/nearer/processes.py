@@ -63,6 +63,11 @@ class Processes:
         """Tell whether this process writes the run, calibrates and shows progress."""
         return self.rank == 0
 
+    @property
+    def sharded(self) -> int:
+        """Count the parts that the model is kept in."""
+        return self.count if self.kind == "fsdp" else 1
+
     @contextmanager
     def in_turn(self) -> Generator[None, None, None]:
         """Let the first process of each machine through the block, then the others."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, Num, UInt8
 
 from nearer.chunking import PLAIN, Chunking
 from nearer.episode import Ended, Observation
@@ -163,7 +163,7 @@ class Sight(Protocol):
 
     def look(
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
-    ) -> Float32[Array, "frames looks"]:
+    ) -> Num[Array, "frames looks"]:
         """Look at frames, each with its instruction in mind."""
         ...
 
@@ -173,6 +173,21 @@ class Sight(Protocol):
         looks: Float32[Array, "robots looks"],
     ) -> Float32[Array, "robots features"]:
         """Return the features of a frame, given those of the frame before; None at the start."""
+        ...
+
+
+@runtime_checkable
+class StackingSight(Sight, Protocol):
+    """A sight whose features are looks side by side: wide ones, that are better not kept twice."""
+
+    @property
+    def shown_frames(self) -> int:
+        """Count the looks of a frame's features: its own last, before it those of frames before."""
+        ...
+
+    @property
+    def look_dtype(self) -> str:
+        """Name the kind of a look's numbers."""
         ...
 
 

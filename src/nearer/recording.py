@@ -31,7 +31,7 @@ from nearer.errors import CheckpointError, ConfigError
 from nearer.model import FoundationModel
 from nearer.progress import Progress, Watch, unwatched
 from nearer.run import written
-from nearer.score import steps_to_go_probabilities
+from nearer.score import frame_probabilities
 from nearer.shapes import Array
 from nearer.steps_to_go import expected_steps, is_solved, progress_rewards, quantile_steps
 
@@ -101,7 +101,7 @@ def judged_by(
     """
     _check_fits(model, dataset)
     data = load_demonstrations(dataset, model.sight, np.asarray(episodes), watch=watch)
-    probabilities = steps_to_go_probabilities(model, data.inputs(slice(None)))
+    probabilities = frame_probabilities(model, data)
     lengths: list[int] = data.episode_lengths.tolist()
     steps_to_go = torch.split(expected_steps(probabilities, model.bins), lengths)
     quantiles = torch.split(quantile_steps(probabilities, model.bins), lengths)

@@ -37,6 +37,19 @@ def steps_to_go_probabilities(
         return torch.cat(parts)
 
 
+def frame_probabilities(
+    model: FoundationModel, data: Demonstrations, watch: Watch = unwatched
+) -> Float[Tensor, "frames bins"]:
+    """Return p(k | o, g) of every frame of recorded episodes, without gradients."""
+    total = len(data.state)
+    parts: list[Tensor] = []
+    for rows in data.parts(_ROWS_AT_ONCE):
+        watch(Progress(stage="labelling", done=rows.start, total=total))
+        parts.append(steps_to_go_probabilities(model, data.inputs(rows)))
+    watch(Progress(stage="labelling", done=total, total=total))
+    return torch.cat(parts)
+
+
 def score(
     model: FoundationModel,
     episodes: Sequence[Episode],
@@ -135,14 +148,7 @@ def label_frames(
         discount: gamma of the returns, a control step.
         watch: sees the progress.
     """
-    total = len(data.state)
-    parts: list[Tensor] = []
-    for first in range(0, total, _ROWS_AT_ONCE):
-        watch(Progress(stage="labelling", done=first, total=total))
-        rows = slice(first, min(first + _ROWS_AT_ONCE, total))
-        parts.append(steps_to_go_probabilities(model, data.inputs(rows)))
-    watch(Progress(stage="labelling", done=total, total=total))
-    probabilities = torch.cat(parts)
+    probabilities = frame_probabilities(model, data, watch)
     steps = expected_steps(probabilities, model.bins)
     chunk = model.spaces.chunking.chunk  # d counts chunks where the model was trained on such
     rewards, returns = _rewards_and_returns(chunk * steps, data.episode_lengths, discount)

@@ -176,9 +176,10 @@ def sft(
     update, best = _restore(run, model, optimizer)
     processes.check_agreed("the update to go on with", update)
     _held_out_rows(held_out).parts(processes.count)  # refused now, not after hours
-    rows_a_part = None
+    rows_a_part = held_out.parts(2 * _VALIDATION_FRAMES)[0].stop
     if training.accumulate > 1:
-        rows_a_part = -(-training.batch_size // (training.accumulate * processes.count))
+        in_training = -(-training.batch_size // (training.accumulate * processes.count))
+        rows_a_part = min(rows_a_part, in_training)
     with graceful_interrupt() as stop:
         while update < training.updates:
             rows = _minibatch(training, train, acted, update)

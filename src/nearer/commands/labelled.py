@@ -240,7 +240,7 @@ class Labelling:
         data = load_demonstrations(dataset, sight, self._drawn(rows), self.cache, self.watch)
         frames = Frames(
             state=data.state.numpy(),
-            features=data.features.numpy(),
+            features=data.inputs(slice(None)).features.numpy(),
             fulfilled=data.steps_to_go.numpy() == 0,
             lengths=data.episode_lengths,
             instructions=data.instructions,

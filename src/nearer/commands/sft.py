@@ -37,7 +37,7 @@ from nearer.processes import Processes, started
 from nearer.progress import Progress, Watch, unwatched
 from nearer.protocols import AdaptableSight, ComparingSight
 from nearer.run import SEEING, Run, SilentRun, check_facts, is_finished, read_header, read_json
-from nearer.score import steps_to_go_probabilities
+from nearer.score import frame_probabilities, steps_to_go_probabilities
 from nearer.seeds import Purpose, generator
 from nearer.sft import SFTTraining, sft
 from nearer.shapes import Array
@@ -64,7 +64,7 @@ def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
 def _run_together(config: SFTConfig, processes: Processes, watch: Watch) -> Path:
     """Do what each of the processes does; only the first one writes the run and calibrates."""
     with processes.in_turn():
-        model, data, facts, seeing_s = _ready(config, watch)
+        model, data, facts, seeing_s = _ready(config, processes.sharded, watch)
     training = config.training
     if not processes.first:
         sft(training, data, model, SilentRun(config.out), watch, processes)
@@ -85,7 +85,7 @@ def _run_together(config: SFTConfig, processes: Processes, watch: Watch) -> Path
 
 
 def _ready(
-    config: SFTConfig, watch: Watch
+    config: SFTConfig, sharded: int, watch: Watch
 ) -> tuple[FoundationModel, Demonstrations, dict[str, str], float]:
     """Return model, demonstrations, the run's facts and the seconds that looking took."""
     if not config.data:
@@ -98,13 +98,13 @@ def _ready(
     if config.resume:
         check_facts(config.out, read_header(config.out), facts)  # before anything is looked at
     spaces = dataset_spaces(dataset).in_chunks(config.chunking)
-    model = new_model(config.model, config.sizes, spaces, dataset.tasks, training.seed)
+    model = new_model(config.model, config.sizes, spaces, dataset.tasks, training.seed, sharded)
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
     episodes = _drawn(config, dataset)
     data, seeing_s = _seen(config, dataset, model, episodes, watch)
-    model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
+    model.normalise_by(data.statistics(), data.actions[data.acted_frames()])
     return model, data, facts, seeing_s
 
 
@@ -221,7 +221,7 @@ def _calibrate(
 ) -> dict[str, Any]:
     """Choose s on held-out demonstrations, and on labelled rollouts where an env is given."""
     watch(Progress(stage="calibration", done=0, total=1))
-    probabilities = steps_to_go_probabilities(reward, held_out.inputs(slice(None))).numpy()
+    probabilities = frame_probabilities(reward, held_out).numpy()
     edges = reward.bins.edges().numpy()
     true_steps = held_out.steps_to_go.numpy()
     cuts = np.cumsum(held_out.episode_lengths)[:-1]

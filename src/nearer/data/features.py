@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, Num, UInt8
 
 from nearer.data.cache import CachedArray, write_array, write_header
 from nearer.data.cameras import camera_key, cameras_of
@@ -20,7 +20,7 @@ from nearer.data.staging import StagedFiles
 from nearer.demonstrations import frame_rows
 from nearer.errors import DatasetError
 from nearer.progress import Progress, Watch, unwatched
-from nearer.protocols import AdaptableSight, ComparingSight, Films, Sight
+from nearer.protocols import AdaptableSight, ComparingSight, Films, Sight, StackingSight
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
 
@@ -39,7 +39,7 @@ def open_looks(
     episodes: Int64[Array, "episodes"],
     cache: Path | None = None,
     watch: Watch = unwatched,
-) -> Float32[Array, "frames looks"]:
+) -> Num[Array, "frames looks"]:
     """Return what a sight's look at every frame gives, seen with its episode's instruction in mind.
 
     Computed now unless it has been before; continues where it was interrupted. Pictures are
@@ -61,11 +61,12 @@ def open_looks(
     task = {int(row): dataset.task_of_episode(int(row)) for row in episodes}
     asked = [task[owner] for owner in owners]
 
-    def look(images: Images, part: slice) -> Float32[Array, "rows looks"]:
+    def look(images: Images, part: slice) -> Num[Array, "rows looks"]:
         return sight.look(images, asked[part])
 
     name = "features-" + _hash(sight.identity, episodes)
-    return _kept(dataset, name, _Looking(rows, sight.look_width, look), cache, watch)
+    kind = sight.look_dtype if isinstance(sight, StackingSight) else "float32"
+    return _kept(dataset, name, _Looking(rows, sight.look_width, kind, look), cache, watch)
 
 
 def open_features(
@@ -88,6 +89,22 @@ def open_features(
         rows = starts[lengths > step] + step
         features[rows] = sight.follow(features[rows - 1], looks[rows])
     return features
+
+
+def rows_shown(
+    lengths: Int64[Array, "episodes"], shown_frames: int
+) -> Int64[Array, "frames shown"]:
+    """Return the rows of the looks that each frame's features are, its own last.
+
+    The first frame of an episode stands for those before it.
+
+    Args:
+        lengths: frames an episode.
+        shown_frames: looks of a frame's features.
+    """
+    own = np.arange(int(lengths.sum()))
+    first = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.stack([np.maximum(own - back, first) for back in range(shown_frames)][::-1], axis=1)
 
 
 def open_candidate_features(
@@ -123,7 +140,7 @@ def open_candidate_features(
         return sight.look_for_each(images, asked[part]).reshape(-1, width * sight.look_width)
 
     name = "candidates-" + _hash(f"{sight.identity} {candidates}", episodes)
-    looking = _Looking(rows, width * sight.look_width, look)
+    looking = _Looking(rows, width * sight.look_width, "float32", look)
     looks = _kept(dataset, name, looking, cache, watch)
     features = sight.follow(None, looks.reshape(-1, sight.look_width))
     return features.reshape(len(episodes), 2, width, sight.width)
@@ -206,16 +223,17 @@ def _hash(identity: str, episodes: Int64[Array, "episodes"]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Looking:
-    """How frames are looked at: rows of the data set, numbers a row, and the look at a part."""
+    """How frames are looked at: rows of the data set, numbers a row, the look at a part."""
 
     rows: Int64[Array, "frames"]
     width: int
-    look: Callable[[Images, slice], Float32[Array, "rows looks"]]
+    dtype: str
+    look: Callable[[Images, slice], Num[Array, "rows looks"]]
 
 
 def _kept(
     dataset: Dataset, name: str, looking: _Looking, cache: Path | None, watch: Watch
-) -> Float32[Array, "frames looks"]:
+) -> Num[Array, "frames looks"]:
     """Return the looks at frames under the name they are kept by; look now unless they are."""
     if not cameras_of(dataset):
         raise DatasetError(
@@ -226,9 +244,10 @@ def _kept(
 
     def look(path: Path) -> None:
         _write_parts(dataset, looking, path, watch)
-        _join_parts(path, shape)
+        _join_parts(path, shape, looking.dtype)
 
-    return CachedArray(name=name, shape=shape, dtype="float32", mode="c").open(dataset, cache, look)
+    kept = CachedArray(name=name, shape=shape, dtype=looking.dtype, mode="c")
+    return kept.open(dataset, cache, look)
 
 
 def _write_parts(dataset: Dataset, looking: _Looking, path: Path, watch: Watch) -> None:
@@ -238,7 +257,7 @@ def _write_parts(dataset: Dataset, looking: _Looking, path: Path, watch: Watch) 
         stop = min(start + _ROWS_A_PART, total)
         part = _part(path, number)
         if not part.exists():
-            found: list[Float32[Array, "rows features"]] = []
+            found: list[Num[Array, "rows features"]] = []
             for first in range(start, stop, _ROWS_A_LOOK):
                 watch(Progress(stage="looking at pictures", done=first, total=total))
                 looks = slice(first, min(first + _ROWS_A_LOOK, stop))
@@ -247,13 +266,13 @@ def _write_parts(dataset: Dataset, looking: _Looking, path: Path, watch: Watch) 
         watch(Progress(stage="looking at pictures", done=stop, total=total))
 
 
-def _look(dataset: Dataset, looking: _Looking, part: slice) -> Float32[Array, "rows features"]:
+def _look(dataset: Dataset, looking: _Looking, part: slice) -> Num[Array, "rows features"]:
     rows = looking.rows[part]
     images = {
         camera.name: dataset.frames(camera_key(dataset, camera.name), rows)
         for camera in cameras_of(dataset)
     }
-    found = np.asarray(looking.look(images, part), np.float32)
+    found = np.asarray(looking.look(images, part), looking.dtype)
     assert found.shape == (len(rows), looking.width), f"{found.shape} is no look at {len(rows)}"
     wrong = np.flatnonzero(~np.isfinite(found).all(axis=1))
     if len(wrong):
@@ -264,12 +283,12 @@ def _look(dataset: Dataset, looking: _Looking, part: slice) -> Float32[Array, "r
     return found
 
 
-def _join_parts(path: Path, shape: tuple[int, int]) -> None:
+def _join_parts(path: Path, shape: tuple[int, int], dtype: str) -> None:
     """Make one array of all parts, then delete them."""
     parts = [_part(path, number) for number in range(-(-shape[0] // _ROWS_A_PART))]
     with StagedFiles() as staged:
         with staged.open(path, replace=True) as handle:
-            write_header(handle, shape, "float32")
+            write_header(handle, shape, dtype)
             for part in parts:
                 handle.write(np.load(part).tobytes())
         staged.commit()

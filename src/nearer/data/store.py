@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from nearer.data.cameras import IMAGES, Kept, camera_features, cameras_of
 from nearer.data.checks import check_trainable
-from nearer.data.features import episode_rows, open_features
+from nearer.data.features import episode_rows, open_features, open_looks, rows_shown
 from nearer.data.reader import Dataset, open_dataset, read_progress
 from nearer.data.schema import INFO_PATH, Feature
 from nearer.data.writer import DatasetWriter, EpisodeFrames
@@ -19,7 +20,7 @@ from nearer.demonstrations import Demonstrations
 from nearer.episode import Ended, Episode, Observation, ScoredEpisode
 from nearer.errors import DatasetError
 from nearer.progress import Watch, unwatched
-from nearer.protocols import Sight, Spaces
+from nearer.protocols import Sight, Spaces, StackingSight
 from nearer.shapes import Array
 
 AGENT_POS = "observation.state"
@@ -124,27 +125,39 @@ def load_demonstrations(
     Raises:
         DatasetError: the data set cannot be trained on; says why.
     """
-    spaces = dataset_spaces(dataset)
-    if sight is None and not spaces.agent_pos + spaces.environment_state:
-        raise DatasetError(
-            f"{dataset.root} must have {AGENT_POS} or {ENVIRONMENT_STATE} for --model mlp, got "
-            f"{sorted(dataset.info.features)}; choose a model that sees pictures"
-        )
     chosen = np.arange(len(dataset.episode_lengths)) if episodes is None else episodes
     rows, lengths = episode_rows(dataset, chosen), dataset.episode_lengths[chosen]
-    none = np.zeros((dataset.info.total_frames, 0), dtype=np.float32)
-    states = [dataset.columns.get(key, none)[rows] for key in (AGENT_POS, ENVIRONMENT_STATE)]
-    seen = none[rows] if sight is None else open_features(dataset, sight, chosen, cache, watch)
+    features, shown = np.zeros((len(rows), 0), dtype=np.float32), None
+    if isinstance(sight, StackingSight):
+        features = open_looks(dataset, sight, chosen, cache, watch)
+        shown = torch.from_numpy(rows_shown(lengths, sight.shown_frames))
+    elif sight is not None:
+        features = open_features(dataset, sight, chosen, cache, watch)
     left = np.repeat(np.cumsum(lengths) - 1, lengths) - np.arange(len(rows))
     return Demonstrations(
-        state=torch.from_numpy(np.concatenate(states, axis=1, dtype=np.float32)),
-        features=torch.from_numpy(seen),
+        state=_states(dataset, rows, needed=sight is None),
+        features=torch.from_numpy(features),
+        shown=shown,
         actions=torch.from_numpy(np.array(dataset.columns["action"][rows], dtype=np.float32)),
         steps_to_go=torch.from_numpy(left),
         episode_lengths=lengths,
         instructions=tuple(dataset.task_of_episode(int(row)) for row in chosen),
-        spaces=spaces,
+        spaces=dataset_spaces(dataset),
     )
+
+
+def _states(
+    dataset: Dataset, rows: Int64[Array, "frames"], *, needed: bool
+) -> Float[Tensor, "frames state"]:
+    """Return proprioception and environment state side by side."""
+    if needed and not {AGENT_POS, ENVIRONMENT_STATE} & dataset.columns.keys():
+        raise DatasetError(
+            f"{dataset.root} must have {AGENT_POS} or {ENVIRONMENT_STATE} for --model mlp, got "
+            f"{sorted(dataset.info.features)}; choose a model that sees pictures"
+        )
+    none = np.zeros((dataset.info.total_frames, 0), dtype=np.float32)
+    parts = [dataset.columns.get(key, none)[rows] for key in (AGENT_POS, ENVIRONMENT_STATE)]
+    return torch.from_numpy(np.concatenate(parts, axis=1, dtype=np.float32))
 
 
 def read_practice(root: Path) -> list[ScoredEpisode]:

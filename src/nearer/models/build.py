@@ -27,6 +27,7 @@ def new_model(
     spaces: Spaces,
     instructions: Sequence[str],
     seed: int,
+    sharded: int = 1,
 ) -> FoundationModel:
     """Return a model for robots of these spaces: what is pretrained of it, the rest untrained.
 
@@ -37,6 +38,7 @@ def new_model(
         spaces: of the robot.
         instructions: of the demonstrations.
         seed: of the weights that are not pretrained.
+        sharded: processes that will have a part of the model each.
 
     Raises:
         ConfigError: the model needs pictures, and there are none, or it cannot serve.
@@ -53,7 +55,7 @@ def new_model(
             from nearer.models.vlm.source import open_source, pretrained_vlm
         source = open_source(name)
         pretrained = pretrained_dual if source.is_dual else pretrained_vlm
-        return pretrained(source, sizes, spaces)
+        return pretrained(source, sizes, spaces, sharded)
 
 
 def build_model(config: Mapping[str, Any], folder: Path) -> FoundationModel:

@@ -11,7 +11,7 @@ from nearer.errors import ConfigError
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.dual import DualEncoder
 from nearer.models.vlm.looking import LookingSizes
-from nearer.models.vlm.memory import check_memory
+from nearer.models.vlm.memory import check_memory, check_room
 from nearer.models.vlm.pictures import preparing_of
 from nearer.models.vlm.sentences import Sentences
 from nearer.models.vlm.source import (
@@ -30,7 +30,11 @@ from nearer.protocols import Spaces
 
 
 def pretrained_dual(
-    source: Source, settings: VLMConfig, spaces: Spaces, sizes: LookingSizes | None = None
+    source: Source,
+    settings: VLMConfig,
+    spaces: Spaces,
+    sharded: int = 1,
+    sizes: LookingSizes | None = None,
 ) -> DualEncoder:
     """Return the model to be fine-tuned: pretrained towers, and an untrained top.
 
@@ -38,6 +42,7 @@ def pretrained_dual(
         source: of the towers.
         settings: how they are fine-tuned.
         spaces: of the robot.
+        sharded: processes that will have a part of it each.
         sizes: of the top; None: as usual.
 
     Raises:
@@ -46,7 +51,8 @@ def pretrained_dual(
         CheckpointError: a file of weights is damaged.
     """
     _check_settings(settings)
-    check_memory(num_parameters(source.folder), settings, source.folder, dual=True)
+    parameters = num_parameters(source.folder)
+    check_memory(parameters, settings, source.folder, dual=True, sharded=sharded)
     towers = _towers(source.config)
     tokenizer = read_tokenizer(source.folder)
     sentences = Sentences(tokenizer, towers.form(tokenizer))
@@ -55,17 +61,8 @@ def pretrained_dual(
         preparing_of(processor, *towers.size(settings.picture_px, processor, camera))
         for camera in spaces.cameras
     ]
-    network = read_network(AutoModel, source.folder, torch.float32)
-    model = DualEncoder(
-        settings,
-        sizes or LookingSizes(),
-        spaces,
-        network,
-        towers,
-        sentences,
-        preparing,
-        learns=True,
-    )
+    network, top = read_network(AutoModel, source.folder, torch.float32), sizes or LookingSizes()
+    model = DualEncoder(settings, top, spaces, network, towers, sentences, preparing, learns=True)
     return model.to(device_of(settings))
 
 
@@ -73,8 +70,9 @@ def saved_dual(config: Mapping[str, Any], spaces: Spaces, folder: Path) -> DualE
     """Return the model that a checkpoint's config.json describes, without its weights.
 
     Raises:
-        CheckpointError: its tokenizer is missing.
+        CheckpointError: its tokenizer is missing, or the memory is too small.
     """
+    check_room(folder)
     settings, sizes = saved_settings(config), LookingSizes(**config["sizes"])
     towers = _towers(network_config(config["network"]))
     tokenizer = saved_tokenizer(folder)

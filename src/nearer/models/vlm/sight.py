@@ -54,6 +54,16 @@ class TowerSight:
         """Count the numbers of the frames that a question shows."""
         return self.look_width * self.model.settings.frames
 
+    @property
+    def shown_frames(self) -> int:
+        """Count the frames that a question shows."""
+        return self.model.settings.frames
+
+    @property
+    def look_dtype(self) -> str:
+        """Name the kind of a token's numbers."""
+        return "float32"
+
     def look(
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
     ) -> Float32[Array, "frames looks"]:
@@ -98,18 +108,27 @@ class PixelSight:
         """Count the bytes of the frames that a question shows."""
         return self.look_width * self.frames
 
+    @property
+    def shown_frames(self) -> int:
+        """Count the frames that a question shows."""
+        return self.frames
+
+    @property
+    def look_dtype(self) -> str:
+        """Name the kind of a pixel's numbers."""
+        return "uint8"
+
     def look(
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
-    ) -> Float32[Array, "frames looks"]:
-        """Return every camera's pixels, 0..255, side by side."""
+    ) -> UInt8[Array, "frames looks"]:
+        """Return every camera's pixels, side by side."""
         pictures = [images[one.name] for one in self.cameras]
-        flat = [one.reshape(len(one), -1) for one in pictures]
-        return np.concatenate(flat, axis=1, dtype=np.float32)
+        return np.concatenate([one.reshape(len(one), -1) for one in pictures], axis=1)
 
     def follow(
         self,
         before: Float32[Array, "robots features"] | None,
-        looks: Float32[Array, "robots looks"],
+        looks: UInt8[Array, "robots looks"],
     ) -> Float32[Array, "robots features"]:
         """Return the pixels of the frames that a question shows."""
-        return follow(before, looks, self.frames)
+        return follow(before, looks.astype(np.float32), self.frames)

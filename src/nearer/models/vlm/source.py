@@ -28,7 +28,7 @@ from nearer.errors import CheckpointError, ConfigError
 from nearer.hub import hub_id
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import FAMILIES, Family, Network, family_of
-from nearer.models.vlm.memory import check_memory
+from nearer.models.vlm.memory import check_memory, check_room
 from nearer.models.vlm.pictures import Preparing, preparing_of
 from nearer.models.vlm.prompts import Prompts
 from nearer.models.vlm.towers import DUAL_ENCODERS
@@ -113,14 +113,20 @@ def _check_files(folder: Path) -> None:
         )
 
 
-def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces) -> VLM:
+def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces, sharded: int = 1) -> VLM:
     """Return the model to be fine-tuned: pretrained weights, and answers that know their words.
+
+    Args:
+        source: of the pretrained model.
+        settings: how it is fine-tuned.
+        spaces: of the robot.
+        sharded: processes that will have a part of it each.
 
     Raises:
         ConfigError: it is too large for the memory, or the tower cannot see such pictures.
         CheckpointError: a file of weights is damaged.
     """
-    check_memory(num_parameters(source.folder), settings, source.folder)
+    check_memory(num_parameters(source.folder), settings, source.folder, sharded=sharded)
     whole = read_network(AutoModelForImageTextToText, source.folder, _kept(settings))
     family = family_of(source.config)
     prompts = _prompts(family, read_tokenizer(source.folder))
@@ -176,8 +182,9 @@ def saved_vlm(config: Mapping[str, Any], spaces: Spaces, folder: Path) -> VLM:
     """Return the model that a checkpoint's config.json describes, without its weights.
 
     Raises:
-        CheckpointError: its tokenizer is missing.
+        CheckpointError: its tokenizer is missing, or the memory is too small.
     """
+    check_room(folder)
     settings = saved_settings(config)
     described = network_config(config["network"])
     family = family_of(described)
