@@ -16,7 +16,7 @@ COMMANDS = (
 )  # fmt: skip
 PAGES = (*COMMANDS, "sft --model mlp", "sft --model user/name")
 """Commands, and with a model that has settings of its own."""
-SCREEN_LINES, SCREEN_COLUMNS = 64, 100  # a pipe gets three blank lines in place of boxes
+SCREEN_LINES, SCREEN_COLUMNS = 68, 100  # a pipe gets three blank lines in place of boxes
 UNITS = {
     "collect": {
         "--episodes": "demonstrations",
@@ -62,6 +62,7 @@ UNITS = {
         "--max-env-steps": "control steps",
         "--updates-per-iteration": "gradient updates",
         "--batch-size": "samples",
+        "--accumulate": "parts of a batch",
         "--max-steps": "control steps",
         "--block-iterations": "iterations",
         "--patience-blocks": "blocks",

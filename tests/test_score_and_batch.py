@@ -7,7 +7,12 @@ import torch
 from nearer.advantage import less_expected
 from nearer.batch import Batch, join, make_batch, minibatches
 from nearer.episode import Ended, Episode, Observation
+from nearer.errors import ConfigError
+from nearer.improve import update
 from nearer.model import FoundationModel, Inputs
+from nearer.models.build import new_model
+from nearer.models.mlp import MLPConfig
+from nearer.practice import Deviations, Practice
 from nearer.protocols import Randomness, Spaces
 from nearer.score import progress_of, score
 from nearer.steps_to_go import StepsToGoBins
@@ -143,3 +148,33 @@ def test_what_the_past_says_of_a_place_is_expected_there() -> None:
     assert found.returns.abs().max() < 0.5
     better = less_expected(Ruler(), samples([-1, 0, 1], 2.0), past, np.random.default_rng(1))
     assert torch.allclose(better.returns, found.returns + 2.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("ppo_clip", [0.0, 0.2])
+def test_a_batch_in_parts_moves_the_policy_as_a_whole_one_does(ppo_clip: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    spaces = Spaces(agent_pos=2, environment_state=2, action=2)
+    inputs = Inputs(
+        state=torch.rand(10, 4, generator=draw),
+        features=torch.zeros(10, 0),
+        instructions=["go"] * 10,
+    )
+    samples = Batch(
+        inputs=inputs,
+        actions=torch.randn(10, 2, generator=draw),
+        log_prob=torch.randn(10, generator=draw) - 5,
+        returns=torch.randn(10, generator=draw),
+    )
+    assert [len(part) for part in samples.parts(4)] == [3, 3, 2, 2]
+    moved: list[torch.Tensor] = []
+    for accumulate in (1, 4):
+        practice = Practice(batch_size=10, accumulate=accumulate)
+        policy = new_model("mlp", MLPConfig(hidden=8), spaces, (), seed=0)
+        optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
+        loss = update(practice, Deviations(ppo_clip=ppo_clip), policy, optimizer, samples)
+        moved.append(
+            torch.cat([loss[None], *(one.detach().flatten() for one in policy.parameters())])
+        )
+    torch.testing.assert_close(moved[1], moved[0])
+    with pytest.raises(ConfigError, match="--accumulate must lie in"):
+        Practice(batch_size=10, accumulate=11)

@@ -40,6 +40,10 @@ class Batch:
             returns=self.returns[index],
         )
 
+    def parts(self, count: int) -> "list[Batch]":
+        """Return the samples in so many parts, of one size where that is possible."""
+        return [self.rows(index) for index in torch.arange(len(self)).tensor_split(count)]
+
 
 def make_batch(scored: Sequence[ScoredEpisode]) -> Batch:
     """Return every step of every episode as one sample; the last observation has no action."""

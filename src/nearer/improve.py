@@ -200,17 +200,21 @@ def update(
     samples: Batch,
 ) -> Float[Tensor, ""]:
     """Take one policy update on a minibatch, line 3 of algorithm 1, and return its loss."""
-    log_prob = policy.log_prob(samples.inputs, samples.actions)
-    returns, scale = samples.returns, practice.return_scale
-    if deviations.ppo_clip:
-        loss = ppo_loss(log_prob, samples.log_prob, returns, scale, deviations.ppo_clip).mean()
-    else:
-        loss = reinforce_loss(log_prob, returns, scale).mean()
     optimizer.zero_grad()
-    loss.backward()
+    losses: list[Tensor] = []
+    for part in samples.parts(practice.accumulate):
+        log_prob = policy.log_prob(part.inputs, part.actions)
+        returns, scale = part.returns, practice.return_scale
+        if deviations.ppo_clip:
+            loss = ppo_loss(log_prob, part.log_prob, returns, scale, deviations.ppo_clip)
+        else:
+            loss = reinforce_loss(log_prob, returns, scale)
+        share = loss.mean() * (len(part) / len(samples))
+        share.backward()
+        losses.append(share.detach())
     nn.utils.clip_grad_norm_(policy.parameters(), practice.max_gradient_norm)
     optimizer.step()
-    return loss.detach()
+    return torch.stack(losses).sum()
 
 
 def _restore(

@@ -47,6 +47,7 @@ class Practice:
         max_env_steps: control steps in all, at most; a plateau may come first.
         updates_per_iteration: N, gradient updates an iteration.
         batch_size: B, samples an update, of at least N * B decisions.
+        accumulate: parts of a batch; more take less memory.
         learning_rate: AdamW's, constant.
         weight_decay: AdamW's.
         max_gradient_norm: gradients are scaled down to this norm.
@@ -59,6 +60,7 @@ class Practice:
     max_env_steps: int = 131_072
     updates_per_iteration: int = 16
     batch_size: int = 64
+    accumulate: int = 1
     learning_rate: float = 1e-4
     weight_decay: float = 1e-4
     max_gradient_norm: float = 1.0
@@ -73,6 +75,7 @@ class Practice:
             max_env_steps="[1, inf)",
             updates_per_iteration="[1, inf)",
             batch_size="[1, inf)",
+            accumulate=f"[1, {self.batch_size}]",
             learning_rate="(0, inf)",
             weight_decay="[0, inf)",
             max_gradient_norm="(0, inf)",
