@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nearer.cli import main
 from nearer.collect import collect
-from nearer.commands.calibrate import CalibrateConfig, run_calibrate
+from nearer.commands.calibrate import CalibrateConfig, familiarity, run_calibrate
 from nearer.commands.labelled import VERDICT, Taught, taught_of, things_of
 from nearer.data import scores
 from nearer.data.reader import open_dataset
@@ -220,6 +220,29 @@ def test_things_of_the_tabletop() -> None:
     assert together == things_of("move the red crescent next to the blue box")
     assert together != things_of("push the blue cube to the red moon")
     assert things_of("fold the towel") is None
+
+
+def test_what_is_new_is_told_in_every_sense() -> None:
+    taught = ["push the red moon to the blue cube", "push the green star to the red moon"]
+    asked = [
+        "push the red moon to the blue cube",
+        "move the red crescent next to the blue box",
+        "push the green star to the blue cube",
+        "push the yellow pentagon to the red moon",
+    ]
+    new = {name: rows.tolist() for name, rows in familiarity(asked, taught).items()}
+    assert new["instructions never seen"] == [False, True, True, True]
+    assert new["things never seen together"] == [False, False, True, True]
+    assert new["a thing never named"] == [False, False, False, True]
+    assert all(
+        new[seen] == [not one for one in new[unseen]]
+        for seen, unseen in zip([*new][::2], [*new][1::2], strict=True)
+    )
+    other = familiarity(["fold the towel", "lift it"], ["lift it"])
+    assert {name: rows.tolist() for name, rows in other.items()} == {
+        "instructions seen": [False, True],
+        "instructions never seen": [True, False],
+    }
 
 
 @pytest.fixture(scope="module")

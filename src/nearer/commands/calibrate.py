@@ -1,11 +1,12 @@
 """nearer calibrate: a checkpoint and labelled episodes -> how far its reward can be trusted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 from torch import Tensor
 
 from nearer.calibrate import calibration_document, detector_curve
@@ -193,19 +194,33 @@ def _names(sources: Sequence[Source]) -> list[str]:
     return names
 
 
+def familiarity(
+    asked: Sequence[str], taught: Collection[str]
+) -> dict[str, Bool[Array, "episodes"]]:
+    """Return which episodes ask for something that training had, in several senses, and which not.
+
+    Args:
+        asked: instructions, one an episode.
+        taught: instructions that were trained on.
+    """
+    new = np.array([one not in taught for one in asked])
+    found = {"instructions seen": ~new, "instructions never seen": new}
+    things, known = [things_of(one) for one in asked], {things_of(one) for one in taught}
+    if None in known or not any(things):
+        return found
+    new = np.array([one not in known for one in things])
+    found |= {"things seen together": ~new, "things never seen together": new}
+    named = {thing for together in known for thing in together or ()}
+    new = np.array([not named.issuperset(one or ()) for one in things])
+    return found | {"things named in training": ~new, "a thing never named": new}
+
+
 def _slices(evidence: Evidence, threshold: float, taught: Taught | str) -> dict[str, Any]:
     """Return the summary of all episodes, and of those that training had nothing like."""
     failed = ~evidence.succeeded
     chosen = {"all": np.ones(len(failed), dtype=bool), "successes": ~failed, "failures": failed}
     if isinstance(taught, Taught):
-        seen = taught.instructions
-        new = np.array([one not in seen for one in evidence.instructions])
-        chosen |= {"instructions seen": ~new, "instructions never seen": new}
-        things = [things_of(one) for one in evidence.instructions]
-        known = {things_of(one) for one in seen}
-        if None not in known and any(things):
-            new = np.array([one not in known for one in things])
-            chosen |= {"things seen together": ~new, "things never seen together": new}
+        chosen |= familiarity(evidence.instructions, taught.instructions)
     return {
         name: summary(evidence.chosen(rows), threshold)
         for name, rows in chosen.items()
