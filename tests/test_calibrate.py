@@ -20,6 +20,7 @@ from nearer.commands.labelled import VERDICT, Taught, taught_of, things_of
 from nearer.data import scores
 from nearer.data.reader import open_dataset
 from nearer.data.store import create_dataset, episode_frames, read_practice
+from nearer.detection import area_under_curve, average_precision, judged, precision_gap
 from nearer.errors import ConfigError, EnvError
 from nearer.evaluate import TruthJudge, replayed_truth, witnessed_rollouts
 from nearer.protocols import Spaces
@@ -28,17 +29,7 @@ from nearer.rivals import RIVALS, SUCCESS_HEAD, Lessons, distances, train_rival
 from nearer.shapes import Array
 from nearer.steps_to_go import StepsToGoBins
 from nearer.testing import CountingFleet, EchoPolicy
-from nearer.trust import (
-    Evidence,
-    area_under_curve,
-    average_precision,
-    judged,
-    measured,
-    precision_gap,
-    spearman,
-    summary,
-    true_steps,
-)
+from nearer.trust import Evidence, measured, spearman, summary, true_steps
 
 ENV = "nearer/PointMass-v0"
 SMALL = [
@@ -164,6 +155,40 @@ def test_a_threshold_is_measured_on_episodes_that_did_not_choose_it() -> None:
     assert (found["fired"], found["right"]) == (10, 0)
 
 
+def test_what_comes_after_success_is_not_what_a_detector_meets() -> None:
+    # The first number is right up to success and wrong after it; the second the other way round.
+    labels = evidence([([3.0, 2, 1, 0, 0, 0], 3), ([5.0, 5, 5, 5], None)] * 10)
+    before = np.tile(f32(3, 2, 1, 0, 9, 9, 5, 5, 5, 5), 10)
+    after = np.tile(f32(0, 0, 0, 4, 0, 0, 5, 5, 5, 5), 10)
+    assert judged(before, labels, 0.9)["average_precision"] == 1
+    assert judged(after, labels, 0.9)["average_precision"] == 0.25
+    gap = precision_gap([before], [after], labels, np.random.default_rng(0))
+    assert gap is not None
+    assert gap["ci95"][0] > 0.5
+    # A success that is only seen long after it happened is told from no failure.
+    late = np.tile(f32(9, 9, 9, 9, 0, 0, 5, 5, 5, 5), 10)
+    assert judged(late, labels, 0.9)["success_auc"] == 0
+
+
+def test_halves_that_are_too_small_choose_nothing() -> None:
+    few = evidence([PERFECT, STUCK] * 9)
+    found = judged(few.steps_to_go, few, 0.9)
+    assert (found["fired"], found["right"], found["fulfilled"], found["chosen"]) == (0, 0, 0, [])
+    one_sided = evidence([PERFECT, STUCK] * 10)  # all successes in one half
+    assert judged(one_sided.steps_to_go, one_sided, 0.9)["chosen"] == []
+    vague = evidence([([5.0, 1, 1], 2), PERFECT, ([5.0, 1, 1], None), STUCK] * 6)
+    chosen = judged(vague.steps_to_go, vague, 0.9)["chosen"]
+    assert [one["as_precise_as_asked"] for one in chosen] == [False, True]
+
+
+def test_errors_are_grouped_by_what_was_predicted_too() -> None:
+    found = measured(evidence([([5.0, 5, 5, 5, 5, 0], 5), STUCK]), width_steps=1)
+    by_truth = {row["from_steps"]: row["bias_steps"] for row in found["by_distance"]}
+    assert by_truth == {0: 0, 1: 4, 2: pytest.approx(2), 5: 0}
+    by_itself = {row["from_steps"]: row["bias_steps"] for row in found["by_predicted"]}
+    assert by_itself == {0: 0, 5: pytest.approx(5 - 3)}
+
+
 def test_the_gap_of_a_number_to_itself_is_nothing() -> None:
     labels = evidence([PERFECT, STUCK] * 5)
     d, rng = labels.steps_to_go, np.random.default_rng(0)
@@ -218,7 +243,8 @@ def test_replayed_episodes_have_the_truth_they_had() -> None:
 def test_things_of_the_tabletop() -> None:
     together = things_of("push the red moon to the blue cube")
     assert together == things_of("move the red crescent next to the blue box")
-    assert together != things_of("push the blue cube to the red moon")
+    assert together == things_of("push the blue cube to the red moon"), "whichever is pushed"
+    assert together != things_of("push the blue cube to the red star")
     assert things_of("fold the towel") is None
 
 
@@ -287,8 +313,8 @@ def test_a_run_is_measured_on_what_it_never_trained_on(work: Path, tmp_path: Pat
     everything = {*taught.train.tolist(), *taught.unseen.tolist()}
     assert not set(taught.train.tolist()) & set(taught.unseen.tolist())
     total = len(open_dataset(work / "data").episode_lengths)
-    assert len(taught.unseen) == total - round(total / 2)
-    assert len(everything) < total  # the held-out ones chose the checkpoint: neither
+    assert len(taught.train) < round(total / 2)
+    assert len(everything) == total
 
 
 def test_practice_without_its_simulator_is_no_truth(work: Path, tmp_path: Path) -> None:

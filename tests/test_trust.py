@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from nearer.audit import Audit, Auditor, AuditPlan, WitnessedFleet, alarm, read_audits
-from nearer.calibrate import LabelledEpisode, choose_threshold, detector_curve, reliability
+from nearer.calibrate import (
+    LabelledEpisode,
+    calibration_document,
+    choose_threshold,
+    detector_curve,
+    reliability,
+)
 from nearer.collect import collect
 from nearer.episode import Ended, ScoredEpisode
 from nearer.errors import ConfigError
@@ -106,6 +112,22 @@ def test_reliability_of_a_perfect_and_of_a_biased_model() -> None:
     late = np.minimum(truth + 10, 49)
     biased = reliability(probabilities, edges, late, 1)["coverage"]
     assert np.abs(np.array(nominal) - biased["observed"]).max() > 0.1
+
+
+@pytest.mark.parametrize("sharp", [1.0, 0.7])
+def test_reliability_does_not_depend_on_how_wide_bins_are(sharp: float) -> None:
+    probabilities = np.tile(np.array([sharp, 1 - sharp], dtype=np.float32), (1000, 1))
+    truth = np.repeat([0, 1], [round(1000 * sharp), round(1000 * (1 - sharp))])
+    coverage = reliability(probabilities, np.arange(2, dtype=np.float32), truth, 1)["coverage"]
+    assert coverage["observed"] == pytest.approx(coverage["nominal"], abs=1e-6)
+
+
+def test_a_detector_that_is_never_right_is_said_to_be_none() -> None:
+    curves = {"rollouts": detector_curve([labelled([0.3, 0.1], None), labelled([9.0, 9.0], 1)])}
+    document = calibration_document(curves, 0.9, {}, ["rollouts"])
+    assert "none rightly detects anything on rollouts" in document["rule"]
+    good = {"rollouts": detector_curve([labelled([9.0, 0.1], 1)] * 5)}
+    assert calibration_document(good, 0.9, {}, ["rollouts"])["rule"].startswith("the best recall")
 
 
 PLAN = AuditPlan()

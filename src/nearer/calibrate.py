@@ -15,9 +15,13 @@ from jaxtyping import Bool, Float, Float32, Int64
 from nearer.errors import ConfigError
 from nearer.shapes import Array
 
-_RULE = (
-    "the best recall at a precision of at least {min_precision} on {where}; if there is none, the "
-    "best harmonic mean of both"
+_RULE = "the best recall at a precision of at least {min_precision} on {where}"
+_OTHERWISE = (
+    "none on {where} has a precision of {min_precision}: the best harmonic mean with recall"
+)
+_NOTHING = (
+    "none rightly detects anything on {where}: the smallest, which is as good as no detector; pass "
+    "--threshold where it is used"
 )
 THRESHOLDS_STEPS = tuple(round(float(s), 3) for s in np.geomspace(0.02, 20, 61))
 """Thresholds that are tried, in control steps."""
@@ -89,8 +93,13 @@ def choose_threshold(curves: Mapping[str, DetectorCurve], min_precision: float) 
     A false alarm ends an episode as a success that was none and pays its reward; a miss only
     lets the episode run on. So precision is a condition and recall the aim. Where no threshold
     that fires is precise enough, the one with the best harmonic mean of both is returned: the
-    most precise ones hardly ever fire.
+    most precise ones hardly ever fire. Where none is ever right, the smallest is.
     """
+    return _choose(curves, min_precision)[0]
+
+
+def _choose(curves: Mapping[str, DetectorCurve], min_precision: float) -> tuple[float, str]:
+    """Return the threshold, and by which rule it was chosen."""
     if not curves:
         raise ConfigError("the threshold must be chosen on labelled episodes, got none")
     rows = list(curves.values())
@@ -100,7 +109,10 @@ def choose_threshold(curves: Mapping[str, DetectorCurve], min_precision: float) 
     allowed = useful & (precision >= min_precision)
     aim = recall if allowed.any() else 2 * precision * recall / np.maximum(precision + recall, 1e-9)
     best = int(np.where(allowed if allowed.any() else useful, aim, -1.0).argmax())
-    return float(rows[0].thresholds_steps[best])
+    rule = _RULE if allowed.any() else _OTHERWISE if useful.any() else _NOTHING
+    where = " and ".join(curves)
+    threshold = float(rows[0].thresholds_steps[best])
+    return threshold, rule.format(min_precision=min_precision, where=where)
 
 
 def reliability(
@@ -112,14 +124,15 @@ def reliability(
     """Return how predicted steps-to-go compare with true ones on held-out frames, as JSON values.
 
     `by_true_steps` groups frames by their true steps-to-go; `coverage` says which share of the
-    truth lay below each predicted quantile (mid-distribution, so that bins do not bias it): a
-    reliable model has `observed` equal to `nominal`.
+    truth lay below each predicted quantile: a reliable model has `observed` equal to `nominal`.
+    Where a quantile lies within the bin of the truth, the part of the bin's probability below it
+    counts. Source: Czado, Gneiting and Held 2009, Biometrics 65, 1254-1261, section 2.1.
     """
     predicted = probabilities @ edges
     bin_of_truth = np.minimum(true_steps // width_steps, len(edges) - 1)
     rows = np.arange(len(true_steps))
     below = np.cumsum(probabilities, axis=1)[rows, bin_of_truth]
-    rank = below - 0.5 * probabilities[rows, bin_of_truth]
+    here = np.maximum(probabilities[rows, bin_of_truth], 1e-12)
     nominal = np.linspace(0.05, 0.95, 19)
     return {
         "frames": len(true_steps),
@@ -127,7 +140,9 @@ def reliability(
         "by_true_steps": _by_true_steps(predicted, true_steps),
         "coverage": {
             "nominal": nominal.round(2).tolist(),
-            "observed": [float((rank <= level).mean()) for level in nominal],
+            "observed": [
+                float(np.clip((level - below + here) / here, 0, 1).mean()) for level in nominal
+            ],
         },
     }
 
@@ -162,12 +177,11 @@ def calibration_document(
     decisive: Sequence[str],
 ) -> dict[str, Any]:
     """Return what a run keeps as calibration.json; the `decisive` curves choose the threshold."""
-    threshold = choose_threshold({name: curves[name] for name in decisive}, min_precision)
-    where = " and ".join(decisive)
+    threshold, rule = _choose({name: curves[name] for name in decisive}, min_precision)
     chosen = {name: _at(curve, threshold) for name, curve in curves.items()}
     return {
         "threshold_steps": threshold,
-        "rule": _RULE.format(min_precision=min_precision, where=where),
+        "rule": rule,
         "chosen": chosen,
         "curves": {name: asdict(curve) for name, curve in curves.items()},
         "steps_to_go": reliability_on_held_out,

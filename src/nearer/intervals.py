@@ -45,6 +45,7 @@ class Rate:
 
 _STUDENT_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 """97.5 % quantiles for 1 to 9 degrees of freedom."""
+MOST_SEEDS = len(_STUDENT_T) + 1
 
 
 def seed_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -55,7 +56,7 @@ def seed_interval(values: Sequence[float]) -> tuple[float, float]:
     Args:
         values: one a seed, 2 to 10 of them.
     """
-    assert 2 <= len(values) <= len(_STUDENT_T) + 1, f"2 to 10 seeds, got {len(values)}"
+    assert 2 <= len(values) <= MOST_SEEDS, f"2 to 10 seeds, got {len(values)}"
     half = _STUDENT_T[len(values) - 2] * stdev(values) / len(values) ** 0.5
     mean = fmean(values)
     return mean - half, mean + half

@@ -20,7 +20,7 @@ from nearer.configs import EvalConfig
 from nearer.data.reader import open_dataset
 from nearer.errors import ConfigError
 from nearer.evaluate import Evaluation, evaluation_of
-from nearer.intervals import Rate, seed_interval
+from nearer.intervals import MOST_SEEDS, Rate, seed_interval
 from nearer.limits import check_settings
 from nearer.progress import Watch, unwatched
 from nearer.recipes.recipe import Recipe
@@ -65,6 +65,11 @@ class ReproduceConfig:
         )
         if self.few:
             check_settings(self, few="[2, inf)")
+        if len(self.seeds) > MOST_SEEDS:
+            raise ConfigError(
+                f"--seeds must be at most {MOST_SEEDS}, which the interval over seeds is known "
+                f"for, got {len(self.seeds)}; run more in another --out"
+            )
         wrong = [share for share in self.shares if not 0 < share <= 100]
         if wrong or not self.shares or not self.seeds:
             raise ConfigError(
@@ -81,7 +86,8 @@ class Measurement:
         share: percent of the data set that Stage 1 learned from.
         stage: 1 after SFT, 2 after practice.
         demonstrations: episodes that Stage 1 learned from, held-out ones included.
-        practice_episodes: that Stage 2 learned from; 0 in stage 1.
+        practice_episodes: that Stage 2 practised, those after the policy it kept included; 0 in
+            stage 1.
     """
 
     share: int

@@ -2,13 +2,12 @@
 
 evidence   what a model predicts along episodes whose fulfilment is known
 measured   error by distance, reliability, rank correlation, whether the spread knows the error
-judged     any number that should fall on the way to the goal, as a success detector
+summary    the few numbers of a slice of the episodes
 
 The true steps left of an observation are counted to the first fulfilled one after it. Nothing is
 known of them in an episode that was never fulfilled, and after fulfilment.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -19,11 +18,9 @@ from jaxtyping import Bool, Float, Float32, Int64
 from nearer.calibrate import (
     DetectorCurve,
     LabelledEpisode,
-    choose_threshold,
     detector_curve,
     reliability,
 )
-from nearer.intervals import Rate
 from nearer.shapes import Array
 
 UNKNOWN = -1
@@ -32,8 +29,6 @@ DISTANCES = (0, 1, 2, 5, 10, 15, 20, 30, 40, 60, 100, 10**9)
 """Borders of true distances, in control steps."""
 _FEWEST_FRAMES = 5  # of an episode whose order says something
 _GROUPS = 5
-_RESAMPLES = 200
-_QUANTILES = np.unique(np.concatenate([[0.0], np.geomspace(5e-4, 1, 121)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +73,25 @@ class Evidence:
     def succeeded(self) -> Bool[Array, "episodes"]:
         """Tell which episodes were fulfilled at any observation."""
         return np.array([one.any() for one in np.split(self.fulfilled, self.cuts)], dtype=bool)
+
+    @property
+    def met(self) -> Bool[Array, "frames"]:
+        """Tell which frames a perfect detector meets: up to the first fulfilled of each episode."""
+        parts = np.split(self.fulfilled, self.cuts)
+        before = [np.cumsum(one) - one for one in parts]
+        return np.concatenate(before) == 0
+
+    @property
+    def until_done(self) -> "Evidence":
+        """Return the episodes up to their first fulfilled frame."""
+        met = self.met
+        lengths = [int(one.sum()) for one in np.split(met, self.cuts)]
+        return replace(
+            self,
+            lengths=np.array(lengths),
+            probabilities=self.probabilities[met],
+            fulfilled=self.fulfilled[met],
+        )
 
     def chosen(self, episodes: Bool[Array, "episodes"]) -> "Evidence":
         """Return some of the episodes."""
@@ -132,10 +146,11 @@ def measured(evidence: Evidence, width_steps: int) -> dict[str, Any]:
         "rank_correlation": rank_correlation(evidence.steps_to_go, evidence),
     }
     if not known.any():
-        return found | {"by_distance": [], "spread": None, "steps_to_go": None}
+        return found | {"by_distance": [], "by_predicted": [], "spread": None, "steps_to_go": None}
     probabilities, edges = evidence.probabilities[known], evidence.edges
     return found | {
-        "by_distance": _by_distance(evidence, left),
+        "by_distance": _by_distance(evidence, left, left),
+        "by_predicted": _by_distance(evidence, left, evidence.steps_to_go),
         "spread": _spread(evidence, left),
         "steps_to_go": reliability(probabilities, edges, left[known], width_steps),
     }
@@ -154,15 +169,16 @@ def summary(evidence: Evidence, threshold_steps: float) -> dict[str, Any]:
         "mean_absolute_error_steps": float(np.abs(error).mean()) if known.any() else None,
         "bias_steps": float(error.mean()) if known.any() else None,
         "rank_correlation": rank_correlation(evidence.steps_to_go, evidence)["mean"],
-        **_counts(curve, 0),
+        **detector_counts(curve, 0),
     }
 
 
 def rank_correlation(distance: Float32[Array, "frames"], evidence: Evidence) -> dict[str, Any]:
     """Return Spearman's correlation with the true steps left along each fulfilled episode.
 
-    Its mean over episodes, with a 95 % interval (normal approximation); 1 where the number falls
-    with every step nearer. Episodes of fewer than five known observations are left out.
+    Its mean over episodes, with a 95 % interval (normal approximation, two episodes or more); 1
+    where the number falls with every step nearer. Episodes of fewer than five known observations
+    are left out.
     """
     left = true_steps(evidence.fulfilled, evidence.lengths)
     parts = np.split(distance, evidence.cuts), np.split(left, evidence.cuts)
@@ -173,8 +189,11 @@ def rank_correlation(distance: Float32[Array, "frames"], evidence: Evidence) -> 
     ]
     if not found:
         return {"mean": None, "ci95": None, "episodes": 0}
-    mean, half = float(np.mean(found)), 1.96 * float(np.std(found)) / len(found) ** 0.5
-    return {"mean": mean, "ci95": [mean - half, mean + half], "episodes": len(found)}
+    mean, ci95 = float(np.mean(found)), None
+    if len(found) > 1:
+        half = 1.96 * float(np.std(found, ddof=1)) / len(found) ** 0.5
+        ci95 = [mean - half, mean + half]
+    return {"mean": mean, "ci95": ci95, "episodes": len(found)}
 
 
 def spearman(first: Array, second: Array) -> float:
@@ -182,29 +201,37 @@ def spearman(first: Array, second: Array) -> float:
 
     Ties share their mean rank. Source: Spearman 1904, Am. J. Psychol. 15, 72-101.
     """
-    ranks = np.stack([_ranks(first), _ranks(second)])
-    if not len(first) or not np.ptp(ranks, axis=1).all():
+    both = np.stack([ranks(first), ranks(second)])
+    if not len(first) or not np.ptp(both, axis=1).all():
         return 0.0
-    return float(np.corrcoef(ranks)[0, 1])
+    return float(np.corrcoef(both)[0, 1])
 
 
-def _ranks(values: Array) -> Float[Array, "values"]:
+def ranks(values: Array) -> Float[Array, "values"]:
+    """Return the rank of each value, from 1; ties share their mean rank."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[group]
 
 
-def _by_distance(evidence: Evidence, left: Int64[Array, "frames"]) -> list[dict[str, Any]]:
+def _by_distance(
+    evidence: Evidence, left: Int64[Array, "frames"], grouped_by: Array
+) -> list[dict[str, Any]]:
+    """Return errors of frames in groups, by the true steps left or by the predicted ones.
+
+    By the truth even a perfectly calibrated model is too high near the goal and too low far from
+    it, since the truth it cannot know pulls each way; by its own prediction it is right on average.
+    """
     d, spread = evidence.steps_to_go, evidence.spread_steps
     rows: list[dict[str, Any]] = []
     for low, high in pairwise(DISTANCES):
-        inside = (left >= low) & (left < high)
+        inside = (left != UNKNOWN) & (grouped_by >= low) & (grouped_by < high)
         if inside.any():
             error = d[inside] - left[inside]
             rows.append(
                 {
                     "from_steps": low,
-                    "to_steps": int(min(high - 1, left.max())),
+                    "to_steps": int(min(high - 1, np.ceil(grouped_by.max()))),
                     "frames": int(inside.sum()),
                     "mean_absolute_error_steps": float(np.abs(error).mean()),
                     "bias_steps": float(error.mean()),
@@ -266,127 +293,8 @@ def _failures(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def judged(
-    distance: Float32[Array, "frames"], evidence: Evidence, min_precision: float
-) -> dict[str, Any]:
-    """Return how well a number tells fulfilled from not, whatever its unit, as JSON values.
-
-    The threshold is chosen on one half of the episodes and measured on the other, both ways round;
-    precision and recall are of both halves together.
-
-    Args:
-        distance: falls on the way to the goal.
-        evidence: labels.
-        min_precision: of the choice, see `choose_threshold`.
-    """
-    counts = {"fired": 0, "right": 0, "fulfilled": 0}
-    even = np.arange(len(evidence.lengths)) % 2 == 0
-    for chosen_on in (even, ~even):
-        here = np.repeat(chosen_on, evidence.lengths)
-        threshold = own_threshold(distance[here], evidence.chosen(chosen_on), min_precision)
-        rest = labelled(distance[~here], evidence.chosen(~chosen_on))
-        for name, count in _counts(detector_curve(rest, [threshold]), 0).items():
-            counts[name] += count
-    lowest = np.array([one.min() for one in np.split(distance, evidence.cuts)])
-    return {
-        **counts,
-        "average_precision": average_precision(distance, evidence.fulfilled),
-        "rank_correlation": rank_correlation(distance, evidence)["mean"],
-        "success_auc": area_under_curve(lowest, evidence.succeeded),
-    }
-
-
-def own_threshold(
-    distance: Float32[Array, "frames"], evidence: Evidence, min_precision: float
-) -> float:
-    """Return the threshold that `choose_threshold` takes among quantiles of the number itself."""
-    thresholds = np.unique(np.quantile(distance, _QUANTILES).astype(np.float32))
-    curve = detector_curve(labelled(distance, evidence), thresholds.tolist())
-    return choose_threshold({"own": curve}, min_precision)
-
-
-def average_precision(
-    distance: Float32[Array, "frames"],
-    positive: Bool[Array, "frames"],
-    weight: Float[Array, "frames"] | None = None,
-) -> float | None:
-    """Return the mean precision over all recalls, frame by frame; None without a positive one.
-
-        AP = sum_n (R_n - R_{n-1}) P_n
-
-    Equal distances are one threshold. Source: Salton and McGill 1983, as scikit-learn defines it.
-
-    Args:
-        distance: smaller is surer.
-        positive: the frames to be found.
-        weight: of each frame; None: all alike.
-    """
-    weight = np.ones(len(distance)) if weight is None else weight
-    order = np.argsort(distance, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(distance[order])), len(order) - 1)
-    found = np.cumsum((weight * positive)[order])[last]
-    taken = np.cumsum(weight[order])[last]
-    if found[-1] == 0:
-        return None
-    gained = np.diff(found, prepend=0.0)
-    return float((gained * found / np.maximum(taken, 1e-12)).sum() / found[-1])
-
-
-def area_under_curve(
-    lowest: Float32[Array, "episodes"], succeeded: Bool[Array, "episodes"]
-) -> float | None:
-    """Return how often a success came nearer than a failure, ties half; None without either.
-
-    Mann and Whitney 1947, Ann. Math. Stat. 18, 50-60, divided by the number of pairs.
-    """
-    wins, losses = int(succeeded.sum()), int((~succeeded).sum())
-    if not wins or not losses:
-        return None
-    ranks = _ranks(-lowest)[succeeded].sum()
-    return float((ranks - wins * (wins + 1) / 2) / (wins * losses))
-
-
-def precision_gap(
-    first: Sequence[Array], second: Sequence[Array], evidence: Evidence, rng: np.random.Generator
-) -> dict[str, Any] | None:
-    """Return by how much one number's average precision is above another's, episodes resampled.
-
-    None where nothing is fulfilled, so that there is nothing to find.
-
-    Args:
-        first: its distances, a row a training seed.
-        second: the other's.
-        evidence: labels; whole episodes are drawn with replacement for the 95 % interval.
-        rng: draws them.
-    """
-
-    if not evidence.fulfilled.any():
-        return None
-
-    def gap(weight: Array | None) -> float:
-        means = [
-            np.mean([average_precision(one, evidence.fulfilled, weight) or 0.0 for one in rows])
-            for rows in (first, second)
-        ]
-        return float(means[0] - means[1])
-
-    total = len(evidence.lengths)
-    drawn = [np.bincount(rng.integers(0, total, total), minlength=total) for _ in range(_RESAMPLES)]
-    gaps = [gap(np.repeat(one, evidence.lengths).astype(np.float64)) for one in drawn]
-    return {"mean": gap(None), "ci95": np.quantile(gaps, [0.025, 0.975]).tolist()}
-
-
-def precision_of(counts: Mapping[str, Any]) -> Rate:
-    """Return the precision that counts of `judged` or `summary` say."""
-    return Rate(successes=int(counts["right"]), total=int(counts["fired"]))
-
-
-def recall_of(counts: Mapping[str, Any]) -> Rate:
-    """Return the recall that counts of `judged` or `summary` say."""
-    return Rate(successes=int(counts["right"]), total=int(counts["fulfilled"]))
-
-
-def _counts(curve: DetectorCurve, row: int) -> dict[str, int]:
+def detector_counts(curve: DetectorCurve, row: int) -> dict[str, int]:
+    """Return how often a detector fired and was right, and the fulfilled episodes."""
     return {
         "fired": curve.fired[row],
         "right": round(curve.precision[row] * curve.fired[row]),

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from nearer.audit import Audit
+from nearer.detection import precision_of, recall_of
 from nearer.intervals import Rate
-from nearer.trust import precision_of, recall_of
 
 _AP, _RANK, _AUC = "average_precision", "rank_correlation", "success_auc"
 
@@ -18,7 +19,9 @@ def trust_table(document: Mapping[str, Any]) -> str:
     """
     parts = [_head(document)]
     for name, source in document["sources"].items():
-        parts += [f"### {name}", _about(source), _slices(source), _distances(source)]
+        parts += [f"### {name}", _about(source), _slices(source)]
+        parts += [_distances("true", source["by_distance"])]
+        parts += [_distances("predicted", source["by_predicted"])]
         parts += [_failures(source), _spread(source)]
     comparisons = document["comparisons"]
     if "none" in comparisons:
@@ -46,22 +49,26 @@ def _about(source: Mapping[str, Any]) -> str:
     found = source["rank_correlation"]
     words = [f"Labels: {source['labels']}."]
     if found["episodes"]:
-        low, high = found["ci95"]
+        spread = "[{:.3f}, {:.3f}] ".format(*found["ci95"]) if found["ci95"] else ""
         words.append(
             "Rank correlation of d with the true steps left, along an episode: "
-            f"{found['mean']:.3f} [{low:.3f}, {high:.3f}] "
-            f"(n = {found['episodes']} fulfilled episodes)."
+            f"{found['mean']:.3f} {spread}(n = {found['episodes']} fulfilled episodes)."
         )
     halves = source["halves"]
-    words.append(
-        "Threshold chosen on one half, measured on the other: precision "
-        f"{_rate(precision_of(halves))}, recall {_rate(recall_of(halves))}."
-    )
+    if halves["chosen"]:
+        where = " and ".join(f"{one['precision']:.2f}" for one in halves["chosen"])
+        words.append(
+            "Threshold chosen on one half, measured on the other: precision "
+            f"{_rate(precision_of(halves))}, recall {_rate(recall_of(halves))}; where they were "
+            f"chosen they had a precision of {where}."
+        )
     audits = source["remarks"].get("audits")
     if audits:
-        precision = Rate(successes=audits["right"], total=audits["detected"])
-        recall = Rate(successes=audits["right"], total=audits["fulfilled"])
-        words.append(f"Audits in practice: precision {_rate(precision)}, recall {_rate(recall)}.")
+        pooled = Audit(**audits)
+        words.append(
+            f"Audits in practice: precision {_rate(pooled.precision)}, recall "
+            f"{_rate(pooled.recall)}."
+        )
     return " ".join(words)
 
 
@@ -83,7 +90,7 @@ def _slices(source: Mapping[str, Any]) -> str:
     return _table([*head, "precision at s", "recall at s"], rows)
 
 
-def _distances(source: Mapping[str, Any]) -> str:
+def _distances(kind: str, groups: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         [
             f"{one['from_steps']} to {one['to_steps']}",
@@ -92,9 +99,9 @@ def _distances(source: Mapping[str, Any]) -> str:
             _number(one["bias_steps"], 1, sign=True),
             _number(one["spread_steps"], 1),
         ]
-        for one in source["by_distance"]
+        for one in groups
     ]
-    return _table(["true steps left", "frames", "error, steps", "bias", "spread"], rows)
+    return _table([f"{kind} steps left", "frames", "error, steps", "bias", "spread"], rows)
 
 
 def _failures(source: Mapping[str, Any]) -> str:

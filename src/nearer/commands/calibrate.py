@@ -23,6 +23,7 @@ from nearer.commands.labelled import (
 )
 from nearer.data.scores import cached_columns, digest_of
 from nearer.data.store import load_demonstrations
+from nearer.detection import judged, precision_gap
 from nearer.errors import ConfigError
 from nearer.hub import CALIBRATION
 from nearer.limits import check_settings
@@ -41,18 +42,10 @@ from nearer.rivals import (
 from nearer.run import write_json, written
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
-from nearer.trust import (
-    Evidence,
-    judged,
-    labelled,
-    measured,
-    precision_gap,
-    summary,
-)
+from nearer.trust import Evidence, labelled, measured, summary
 from nearer.trust_table import trust_table
 
 _OWN = "the checkpoint's own"
-_FEW = 10  # episodes of a half, below which no threshold is chosen on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +136,14 @@ def run_calibrate(config: CalibrateConfig, watch: Watch = unwatched) -> dict[str
 
 def _judge(path: Path) -> FoundationModel:
     """Return the frozen model that answers how many steps are left."""
-    return load_model(path, build_model, "reward").requires_grad_(False)
+    reward = load_model(path, build_model, "reward").requires_grad_(False)
+    if not reward.spaces.chunking.is_plain:
+        raise ConfigError(
+            f"{path} must decide on single control steps, as nearer calibrate counts them, got "
+            f"chunks of {reward.spaces.chunking.chunk}; its run's own {CALIBRATION} says how its "
+            "detector does"
+        )
+    return reward
 
 
 def _document(
@@ -155,8 +155,9 @@ def _document(
     """Return everything but the comparisons, as JSON values."""
     names = _names(sources)
     trusted = [names[i] for i, one in enumerate(sources) if one.is_truth]
-    # Rollouts and practice are what a detector meets; demonstrations end when just fulfilled.
-    met = [name for name in trusted if not name.startswith("demonstrations")] or trusted
+    # Rollouts are what a detector meets. Demonstrations end when just fulfilled, and practice where
+    # its own detector fired, so that lower thresholds cannot be judged on it.
+    met = [name for name in trusted if name.startswith("rollouts")] or trusted
     curves = {
         name: detector_curve(labelled(one.evidence.steps_to_go, one.evidence))
         for name, one in zip(names, sources, strict=True)

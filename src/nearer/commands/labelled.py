@@ -97,7 +97,8 @@ class Taught:
     Attributes:
         dataset: the demonstrations.
         train: rows of the episodes that it learned from.
-        unseen: rows of those it did not; of the whole data set where the run used a share.
+        unseen: rows of all the others; held-out ones among them, which may have chosen a
+            checkpoint and calibrated its detector.
     """
 
     dataset: Dataset
@@ -163,16 +164,21 @@ def _split(
 ) -> Taught:
     """Return what was trained on and what was not, drawn as nearer sft draws it."""
     total = len(dataset.episode_lengths)
-    train, held_out = split_episodes(len(drawn), held_out_share, seed)
-    rest = np.setdiff1d(np.arange(total), drawn)
-    unseen = rest if len(rest) else drawn[held_out]
-    return Taught(dataset=dataset, train=drawn[train], unseen=unseen)
+    train, _ = split_episodes(len(drawn), held_out_share, seed)
+    return Taught(
+        dataset=dataset,
+        train=drawn[train],
+        unseen=np.setdiff1d(np.arange(total), drawn[train]),
+    )
 
 
 def things_of(instruction: str) -> tuple[str, ...] | None:
-    """Return the things that a tabletop instruction names, in order; None for other languages."""
+    """Return the things that a tabletop instruction names; None for other languages.
+
+    In alphabetical order: which of two is pushed to the other does not matter.
+    """
     try:
-        return tuple(str(block) for block in parse(instruction, BLOCKS).blocks)
+        return tuple(sorted(str(block) for block in parse(instruction, BLOCKS).blocks))
     except EnvError:
         return None
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from nearer.detection import precision_of, recall_of
 from nearer.errors import ConfigError
 from nearer.intervals import Rate
 from nearer.report.curves import Paint
@@ -42,7 +43,6 @@ from nearer.report.html import (
 )
 from nearer.report.read import Report, StageOne, number
 from nearer.run import read_json
-from nearer.trust import precision_of, recall_of
 
 MEASURE = "nearer calibrate --checkpoint RUN --data DATASET --env ID"
 _FILE = "calibration/calibration.json"
