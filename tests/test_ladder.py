@@ -10,6 +10,7 @@ import torch
 
 import nearer.ladder as ladder
 import nearer.reproduce as room
+from nearer.commands.calibrate import CalibrateConfig
 from nearer.configs import EvalConfig, ImproveConfig, SFTConfig
 from nearer.demonstrations import leave_out
 from nearer.envs.tabletop.board import BLOCKS
@@ -82,7 +83,17 @@ class Fake:
         self.sft: list[SFTConfig] = []
         self.improve: list[ImproveConfig] = []
         self.eval: list[EvalConfig] = []
+        self.calibrate: list[CalibrateConfig] = []
         self.order: list[str] = []
+
+    def run_calibrate(self, config: CalibrateConfig, watch: object) -> None:
+        self.calibrate.append(config)
+        self.order.append("calibrate")
+        assert config.out is not None
+        config.out.mkdir(parents=True)
+        chosen = {"rollouts": {"precision": 0.8, "recall": 0.2, "fired": 5}}
+        document = {"threshold_steps": 0.75, "chosen": chosen}
+        (config.out / "calibration.json").write_text(json.dumps(document))
 
     def run_sft(self, config: SFTConfig, watch: object) -> None:
         self.sft.append(config)
@@ -93,6 +104,9 @@ class Fake:
         self.improve.append(config)
         self.order.append("improve")
         _finish(config.out)
+        kept = "000000" if config.reward else "000012"
+        (config.out / "checkpoints" / kept).mkdir(parents=True)
+        (config.out / "checkpoints/policy").symlink_to(kept)
 
     def run_eval(self, config: EvalConfig, watch: object) -> Evaluation:
         """Ten starts, four of which name a pair that may be left out; the first three succeed."""
@@ -112,6 +126,7 @@ def _finish(run: Path) -> None:
     losses = {"sft/held_out_loss_bc": 4.5, "sft/held_out_loss_steps_to_go": 3.0}
     (run / "metrics.jsonl").write_text(json.dumps({"practice/episodes": 12, **losses}) + "\n")
     document = {
+        "threshold_steps": 0.5,
         "steps_to_go": {"mean_absolute_error_steps": 5.0, "rank_correlation": 0.5},
         "chosen": {"labelled rollouts": {"precision": 0.9, "recall": 0.7, "fired": 40}},
     }
@@ -124,6 +139,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     for name in ("run_sft", "run_improve", "run_eval"):
         monkeypatch.setattr(room, name, getattr(made, name))
     monkeypatch.setattr(ladder, "whole_data", lambda config, watch: 200)
+    monkeypatch.setattr(ladder, "run_calibrate", made.run_calibrate)
     monkeypatch.setattr(ladder, "_kept", lambda config: 11)
     return made
 
@@ -144,10 +160,22 @@ def test_the_reward_comes_from_each_and_the_policy_from_the_multimodal(
     for rung, one in judged.items():
         assert one.run == multimodal
         assert one.reward == multimodal.parent / rung / "sft"
+        assert one.threshold == 0.75, "as calibrated on what the multimodal policy does"
+    assert [(one.checkpoint.parent.name, one.policy) for one in fake.calibrate] == [
+        ("unimodal", multimodal),
+        ("scratch", multimodal),
+    ]
+    kept = {(one.rung, one.role): one.kept_iteration for one in found if one.stage == 2}
+    assert kept == {
+        (rung, role): 12 if role == "policy" or rung == "multimodal" else 0
+        for rung in RUNGS.values()
+        for role in ("policy", "reward")
+    }
+    assert "1 of 1 kept the start" in (tmp_path / "pretraining.md").read_text()
     kinds = {(one.rung, one.stage, one.role, one.measure) for one in found}
     assert len(kinds) == len(found) == 18
     assert json.loads((tmp_path / "pretraining.json").read_text())[0]["n_success"] == 3
-    assert fake.order.index("improve") == 6, "minutes before hours"
+    assert fake.order.index("improve") == 8, "minutes before hours"
 
 
 def test_what_was_not_trained_is_measured_apart(tmp_path: Path, fake: Fake) -> None:
@@ -165,7 +193,9 @@ def test_what_was_not_trained_is_measured_apart(tmp_path: Path, fake: Fake) -> N
     assert all(one.demonstrations == 11 for one in found if "pairs" in one.measure)
     few = [one for one in fake.sft if "few" in str(one.out)]
     assert [one.share * 200 for one in few] == pytest.approx([30] * 3)
-    assert [one.share for one in found if one.demonstrations == 30] == [15] * 3
+    assert [(one.share, one.measure) for one in found if one.demonstrations == 30] == [
+        (15, "few")
+    ] * 3
     judges = json.loads((tmp_path / "pretraining-judges.json").read_text())
     assert [(one["rung"], one["demonstrations"]) for one in judges[-2:]] == [
         ("unimodal", 30),
@@ -207,9 +237,10 @@ def test_the_table_stands_beside_the_papers() -> None:
         LadderPoint(
             share=10, stage=2, seed=seed, rung="scratch", role="reward", measure="trained",
             demonstrations=20, practice_episodes=3, n_success=4 + seed, n_episodes=10,
+            kept_iteration=2,
         )
         for seed in (0, 1)
     ]  # fmt: skip
     row = pretraining_table(found).splitlines()[4]
-    assert row.startswith("| 10 % | scratch | - | - | - | - | - | 0.450 [")
+    assert row.startswith("| 10 % | scratch | - | - | - | - | - | - | 0.450 [")
     assert row.endswith("(n = 20) | 0.452 |")

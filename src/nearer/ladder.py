@@ -7,10 +7,12 @@ multimodal runs are those of the headline, in the same folder.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from nearer.commands.calibrate import CalibrateConfig, run_calibrate
 from nearer.configs import SFTConfig
 from nearer.data.reader import open_dataset
 from nearer.demonstrations import draw_share, leave_out
@@ -40,6 +42,7 @@ from nearer.reproduce import (
 )
 from nearer.run import read_json, read_metrics
 
+_AGAIN = "run nearer reproduce pretraining again"
 OTHER_LOOK = "nearer/TabletopBlock2BlockReal-v0"
 LEFT_OUT = tuple(
     name
@@ -61,6 +64,7 @@ class Place:
         own: what this rung's model goes through.
         multimodal: what the multimodal model goes through; the same as `own` on the highest rung.
         demonstrations: that Stage 1 learns from.
+        measure: trained, or few where they are fewer than any share.
     """
 
     share: int
@@ -69,6 +73,7 @@ class Place:
     own: Recipe
     multimodal: Recipe
     demonstrations: int
+    measure: str = "trained"
 
     def point(
         self,
@@ -76,15 +81,17 @@ class Place:
         *,
         stage: int = 1,
         role: Role = "policy",
-        measure: str = "trained",
+        measure: str = "",
         demonstrations: int | None = None,
+        practised: Path | None = None,
         practice_episodes: int = 0,
     ) -> LadderPoint:
         """Return what was measured here."""
+        kept = practised and (practised / "checkpoints" / "policy").resolve().name
         return LadderPoint(
             share=self.share, stage=stage, seed=self.seed, rung=self.rung, role=role,
-            measure=measure, demonstrations=demonstrations or self.demonstrations,
-            practice_episodes=practice_episodes,
+            measure=measure or self.measure, demonstrations=demonstrations or self.demonstrations,
+            practice_episodes=practice_episodes, kept_iteration=int(kept or 0),
             n_success=success.successes, n_episodes=success.total,
         )  # fmt: skip
 
@@ -109,11 +116,11 @@ def reproduce_pretraining(config: ReproduceConfig, watch: Watch = unwatched) -> 
         ]
         for place in places:
             note(stage_1(place, watch))
-            judges.append(judge_of(place))
+            judges.append(judge_of(place, watch))
         if config.few:
             for place in _few(config, seed, total):
                 note(trained(place, watch))
-                judges.append(judge_of(place))
+                judges.append(judge_of(place, watch))
         for place in places:
             note(unseen_pairs(config, place, watch))
         for place in places:
@@ -141,7 +148,8 @@ def _few(config: ReproduceConfig, seed: int, total: int) -> list[Place]:
     recipe = recipe_of(config, seed, 100)
     recipe = replace(recipe, sft=replace(recipe.sft, share=few / total))
     root = config.out / f"seed{seed}_few{few}"
-    return _rungs(recipe, root, seed, round(100 * few / total), few)
+    places = _rungs(recipe, root, seed, round(100 * few / total), few)
+    return [replace(one, measure="few") for one in places]
 
 
 def _rungs(recipe: Recipe, root: Path, seed: int, share: int, demonstrations: int) -> list[Place]:
@@ -218,24 +226,40 @@ def _kept(config: SFTConfig) -> int:
 
 
 def stage_2(place: Place, watch: Watch) -> Iterator[LadderPoint]:
-    """Yield the rung's policy practised by itself, and the multimodal one with its reward."""
+    """Yield the multimodal policy practised with the rung's reward, and the rung's own policy."""
     own = place.own
-    episodes = finished_practice(own, watch)
-    practised = evaluated(own.eval_improve, watch).success
-    yield place.point(practised, stage=2, practice_episodes=episodes)
-    if own is not place.multimodal:
-        judged = _judged_by(place.multimodal, own)
-        episodes = finished_practice(judged, watch)
-        practised = evaluated(judged.eval_improve, watch).success
-    yield place.point(practised, stage=2, role="reward", practice_episodes=episodes)
+    if own is place.multimodal:
+        yield from practised(place, own, ("reward", "policy"), watch)
+    else:
+        yield from practised(place, _judged_by(place, watch), ("reward",), watch)
+        yield from practised(place, own, ("policy",), watch)
 
 
-def judge_of(place: Place) -> LadderJudge:
-    """Return what Stage 1 left in its run about its own answers."""
+def practised(
+    place: Place, recipe: Recipe, roles: Sequence[Role], watch: Watch
+) -> Iterator[LadderPoint]:
+    """Yield what the practice of a recipe gave, in each of its roles."""
+    episodes = finished_practice(recipe, watch)
+    success = evaluated(recipe.eval_improve, watch).success
+    run = recipe.improve.out
+    for role in roles:
+        yield place.point(success, stage=2, role=role, practised=run, practice_episodes=episodes)
+
+
+def judge_of(place: Place, watch: Watch) -> LadderJudge:
+    """Return how a rung answers on held-out demonstrations, and detects the multimodal's success.
+
+    On rollouts of one policy for all rungs: a policy that never succeeds says nothing of a
+    detector, which then has no threshold either.
+    """
     run = place.own.sft.out
     losses = read_metrics(run)[-1]
-    calibration = read_json(run / CALIBRATION, "run nearer reproduce pretraining again")
-    answers, detector = calibration["steps_to_go"], calibration["chosen"]["labelled rollouts"]
+    answers = read_json(run / CALIBRATION, _AGAIN)["steps_to_go"]
+    if place.own is place.multimodal:
+        document, rollouts = read_json(run / CALIBRATION, _AGAIN), "labelled rollouts"
+    else:
+        document, rollouts = _calibrated_for_multimodal(place, watch), "rollouts"
+    detector = document["chosen"][rollouts]
     return LadderJudge(
         share=place.share,
         seed=place.seed,
@@ -245,20 +269,48 @@ def judge_of(place: Place) -> LadderJudge:
         loss_steps_to_go=losses["sft/held_out_loss_steps_to_go"],
         error_steps=answers["mean_absolute_error_steps"],
         rank_correlation=answers.get("rank_correlation"),
+        threshold_steps=document["threshold_steps"],
         precision=detector["precision"],
         recall=detector["recall"],
         fired=detector["fired"],
     )
 
 
-def _judged_by(multimodal: Recipe, own: Recipe) -> Recipe:
-    """Return the multimodal policy's practice with the rung's model as its reward."""
+def _judged_by(place: Place, watch: Watch) -> Recipe:
+    """Return the multimodal policy's practice with the rung's model as its reward.
+
+    The threshold is chosen on that policy's rollouts, not on those of the rung's own policy.
+    """
+    own, multimodal = place.own, place.multimodal
     out = own.improve.out.with_name("reward")
+    threshold = _calibrated_for_multimodal(place, watch)["threshold_steps"]
     return replace(
         multimodal,
-        improve=replace(multimodal.improve, reward=own.sft.out, out=out),
+        improve=replace(
+            multimodal.improve, reward=own.sft.out, threshold=float(threshold), out=out
+        ),
         eval_improve=replace(multimodal.eval_improve, checkpoint=out),
     )
+
+
+def _calibrated_for_multimodal(place: Place, watch: Watch) -> Mapping[str, Any]:
+    """Return how the rung detects what the multimodal policy does, measured unless it has been."""
+    own, calibration = place.own.sft, place.multimodal.sft.calibration
+    folder = own.out.with_name("calibration-for-multimodal")
+    if not (folder / CALIBRATION).is_file():
+        config = CalibrateConfig(
+            checkpoint=own.out,
+            env=calibration.env,
+            policy=place.multimodal.sft.out,
+            rollouts=calibration.rollouts,
+            rollout_steps=calibration.rollout_steps,
+            min_precision=calibration.min_precision,
+            rival_updates=0,
+            seed=own.training.seed,
+            out=folder,
+        )
+        run_calibrate(config, watch)
+    return read_json(folder / CALIBRATION, _AGAIN)
 
 
 def write_results(

@@ -28,11 +28,12 @@ class LadderPoint:
         stage: 1 after SFT, 2 after practice.
         rung: multimodal, unimodal or scratch.
         role: whose weights the rung gives: the policy and its reward, or the reward alone.
-        measure: trained: instructions and look of the demonstrations; other-look: the other look;
-            unseen-pairs, seen-pairs: instructions with and without a pair that was left out of the
-            demonstrations.
+        measure: trained: instructions and look of the demonstrations; few: the same, from fewer
+            demonstrations than any share; other-look: the other look; unseen-pairs, seen-pairs:
+            instructions with and without a pair that was left out of the demonstrations.
         demonstrations: episodes that Stage 1 learned from.
-        practice_episodes: that Stage 2 learned from; 0 in stage 1.
+        practice_episodes: that Stage 2 practised; 0 in stage 1.
+        kept_iteration: of practice, after which the policy was kept; 0: the one it started with.
     """
 
     share: int
@@ -45,6 +46,7 @@ class LadderPoint:
     practice_episodes: int
     n_success: int
     n_episodes: int
+    kept_iteration: int = 0
 
     @property
     def rate(self) -> Rate:
@@ -61,7 +63,8 @@ class LadderJudge:
         loss_bc, loss_steps_to_go: on held-out demonstrations.
         error_steps: mean distance of d from the truth on these, control steps.
         rank_correlation: of d with the truth on these; None: an older nearer did not measure it.
-        precision, recall: of the detector at the calibrated threshold, on labelled rollouts.
+        threshold_steps: of the detector, chosen on labelled rollouts of the multimodal policy.
+        precision, recall: of the detector at that threshold, on these rollouts.
         fired: of these rollouts, where it saw a success; no precision where there is none.
     """
 
@@ -73,6 +76,7 @@ class LadderJudge:
     loss_steps_to_go: float
     error_steps: float
     rank_correlation: float | None
+    threshold_steps: float
     precision: float
     recall: float
     fired: int
@@ -81,9 +85,9 @@ class LadderJudge:
 def pretraining_table(found: Sequence[LadderPoint]) -> str:
     """Return the results as a table, seeds pooled, beside the paper's."""
     lines = [
-        "| data | rung | Stage 1 | other look | pairs never named | the other pairs "
-        "| practised by itself | multimodal policy, its reward | paper |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| data | rung | Stage 1 | few demonstrations | other look | pairs never named "
+        "| the other pairs | practised by itself | multimodal policy, its reward | paper |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for share in sorted({one.share for one in found}):
         for rung in RUNGS.values():
@@ -92,6 +96,7 @@ def pretraining_table(found: Sequence[LadderPoint]) -> str:
                 _pooled([one for one in rows if (one.stage, one.role, one.measure) == kind])
                 for kind in (
                     (1, "policy", "trained"),
+                    (1, "policy", "few"),
                     (1, "policy", "other-look"),
                     (1, "policy", "unseen-pairs"),
                     (1, "policy", "seen-pairs"),
@@ -132,4 +137,8 @@ def _share_points(found: Sequence[LadderPoint], rung: str) -> list[SharePoint]:
 
 
 def _pooled(points: Sequence[LadderPoint]) -> str:
-    return str(pooled([one.rate for one in points])) if points else "-"
+    if not points:
+        return "-"
+    started = sum(one.stage == 2 and not one.kept_iteration for one in points)
+    kept = f", {started} of {len(points)} kept the start" if started else ""
+    return f"{pooled([one.rate for one in points])}{kept}"
