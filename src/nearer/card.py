@@ -9,6 +9,7 @@ from html import escape
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from nearer.errors import ConfigError
 from nearer.evaluate import Evaluation
 from nearer.intervals import Rate
 from nearer.published import Detected, Practised, Published, Trained, hub_id, trust_in
@@ -141,8 +142,14 @@ def _trust(published: Published) -> str:
     found = trust_in(published)
     if found is None:
         return ""
-    sources = {plain(name): one for name, one in found["sources"].items()}
-    return trust_table({**found, "checkpoint": "the reward", "sources": sources})
+    try:
+        sources = {plain(name): one for name, one in found["sources"].items()}
+        return trust_table({**found, "checkpoint": "the reward", "sources": sources})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            "what nearer calibrate left in calibration/ of the run must be as this version writes "
+            f"it, got {type(error).__name__}: {error}; run nearer calibrate again, or delete it"
+        ) from error
 
 
 def _detector(published: Published) -> str:
@@ -188,6 +195,9 @@ def _data(trained: Trained | None) -> str:
 def _practice(practised: Practised | None) -> str:
     if practised is None:
         return ""
+    if not practised.episodes:
+        kept = "No policy was better than the one practice started with, which this is.\n"
+        return _section("Practice", kept + "\n" + _settings(practised.settings))
     head = (
         f"{practised.episodes:,} episodes, {practised.env_steps:,} control steps of all robots in "
         f"{plain(practised.env)}. The reward was the frozen model's; the simulator's truth was not "

@@ -219,10 +219,16 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, such as weights."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} must be a JSON file, got: {_first_line(error)}; copy the checkpoint again"
         ) from error

@@ -64,7 +64,7 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; what goes wrong is one sentence on stderr."""
-    console = Console(quiet=follows())
+    console = Console(quiet=follows(), markup=False)  # paths may hold brackets
     config = None
     try:
         with first_tells():

@@ -14,10 +14,10 @@ from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
-from nearer.checkpoint import pretrained_folder
+from nearer.checkpoint import file_hash, pretrained_folder
 from nearer.errors import CheckpointError, ConfigError
 from nearer.evaluate import Evaluation, evaluation_of
-from nearer.hub import CALIBRATION, EVALUATION, REWARD, local_run
+from nearer.hub import CALIBRATION, EVALUATION, REWARD, WEIGHTS, local_run
 from nearer.run import read_header, read_json, read_metrics
 
 _BUILT_IN = ("mlp", "small-vla")
@@ -150,14 +150,17 @@ def _read(run: Path, header: Mapping[str, Any], info: Path, needs_info: bool) ->
     if command not in ("sft", "improve"):
         raise ConfigError(f"{run} must be a run of nearer sft or improve, got one of {command}")
     practises = command == "improve"
-    stage_one = _stage_one(config) if practises else run
-    first = read_header(stage_one) if stage_one and (stage_one / "run.json").exists() else None
+    stage_one = _folder_of(config.get(REWARD) or config["run"]) if practises else run
+    learned = _folder_of(config["run"]) if practises else run
+    first = read_header(learned) if learned and (learned / "run.json").exists() else None
     policy = pretrained_folder(run, "policy")
     described = read_json(policy / "config.json", _REMAKE)
     calibration = stage_one / CALIBRATION if stage_one else None
     if calibration is not None and not calibration.is_file():
         calibration = None
     evaluation = read_json(info, _REMAKE) if needs_info or info.is_file() else None
+    if evaluation:
+        _check_evaluated(evaluation, policy, info)
     return Published(
         policy=policy,
         reward=_reward(stage_one) if stage_one else None,
@@ -177,13 +180,22 @@ def _read(run: Path, header: Mapping[str, Any], info: Path, needs_info: bool) ->
     )
 
 
-def _stage_one(config: Mapping[str, Any]) -> Path | None:
-    """Return the folder that judged a practice, where it still is; None if it is gone."""
+def _folder_of(named: object) -> Path | None:
+    """Return the folder of a run that a practice names, where it still is; None if it is gone."""
     try:
-        folder = local_run(Path(str(config.get(REWARD) or config["run"])))
+        folder = local_run(Path(str(named)))
     except CheckpointError:
         return None
     return folder if folder.is_dir() else None
+
+
+def _check_evaluated(evaluation: Mapping[str, Any], policy: Path, info: Path) -> None:
+    """Raise ConfigError if an evaluation says that it is of other weights."""
+    weights = evaluation.get(WEIGHTS)
+    if weights is not None and weights != file_hash(policy / "model.safetensors"):
+        raise ConfigError(
+            f"{info} must be of the run's policy, got one of other weights; run nearer eval again"
+        )
 
 
 def trust_in(published: Published) -> Mapping[str, Any] | None:
@@ -212,7 +224,8 @@ def _trained(config: Mapping[str, Any]) -> Trained:
 
 
 def _practised(run: Path, config: Mapping[str, Any]) -> Practised:
-    records = read_metrics(run)
+    kept = int((run / "checkpoints" / "policy").resolve().name)
+    records = [one for one in read_metrics(run) if one["step"] <= kept]
     last = records[-1] if records else {}
     deviations = {f"deviate.{name}": value for name, value in config["deviate"].items()}
     return Practised(
@@ -251,9 +264,15 @@ def _evaluated(document: dict[str, Any]) -> Evaluation:
 
 
 def _settings(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings that are plain values, as people read them."""
+    """Return the settings that are plain values, or some texts, as people read them."""
     kinds = (bool, int, float, str)
-    return {str(name): str(one) for name, one in document.items() if isinstance(one, kinds)}
+    plain = {str(name): str(one) for name, one in document.items() if isinstance(one, kinds)}
+    texts = {
+        str(name): ", ".join(map(str, cast(list[object], one)))
+        for name, one in document.items()
+        if isinstance(one, list) and one
+    }
+    return plain | texts
 
 
 def _inputs(spaces: Mapping[str, Any]) -> str:

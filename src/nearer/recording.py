@@ -64,8 +64,9 @@ def judged_when_practised(dataset: Dataset, progress: Mapping[str, Array]) -> di
         dataset: practised episodes.
         progress: as `read_progress` returned it.
     """
-    row_of = np.full(dataset.info.total_frames, -1)
-    row_of[progress["index"]] = np.arange(len(progress["index"]))
+    known = {int(index): row for row, index in enumerate(progress["index"])}
+    indices: list[int] = dataset.columns["index"].tolist()
+    row_of = np.array([known.get(index, -1) for index in indices])
     found: dict[int, Judged] = {}
     for episode in range(len(dataset.episode_lengths)):
         rows = row_of[_frames(dataset, episode)]
@@ -288,7 +289,8 @@ def _check_fits(model: FoundationModel, dataset: Dataset) -> None:
     offered, needed = dataset_spaces(dataset), model.spaces
     sizes = [(one.agent_pos, one.environment_state) for one in (offered, needed)]
     missing = [camera for camera in needed.cameras if camera not in offered.cameras]
-    if sizes[0] != sizes[1] or missing:
+    other_rate = needed.control_hz and offered.control_hz != needed.control_hz
+    if sizes[0] != sizes[1] or missing or other_rate:
         raise CheckpointError(
             f"--model must be of a run on data of these sizes, {offered}, got one for {needed}; "
             "name the run that learned from such data"

@@ -289,7 +289,7 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     """Return a JSON object of a run, or raise a sentence that ends in the advice."""
     try:
         document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} must be a JSON file of a run, got: {error}; {advice}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must hold a JSON object, got {document!r}; {advice}")

@@ -17,7 +17,6 @@ from nearer.commands.labelled import (
     Source,
     Taught,
     check_data_fits,
-    run_of,
     taught_of,
     things_of,
 )
@@ -65,7 +64,7 @@ class CalibrateConfig:
         rival_updates: gradient updates of each comparison; 0 for no comparisons.
         rival_seeds: comparisons are trained so many times.
         seed: of starts and draws; another one than training used, or starts are not new.
-        out: folder for calibration.json and calibration.md; none: calibration/ in the run.
+        out: folder for calibration.json and calibration.md; none: calibration/ in the checkpoint.
         cache: folder of decoded frames, looks, rollouts and scores; none: ~/.cache/nearer.
     """
 
@@ -104,7 +103,7 @@ class CalibrateConfig:
     @property
     def folder(self) -> Path:
         """Return where the results go."""
-        return self.out or (run_of(self.checkpoint) or self.checkpoint) / "calibration"
+        return self.out or self.checkpoint / "calibration"
 
 
 def run_calibrate(config: CalibrateConfig, watch: Watch = unwatched) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nearer.checkpoint import load_model
+from nearer.checkpoint import file_hash, load_model, pretrained_folder
 from nearer.chunking import Chunking
 from nearer.commands.runs import SHOWN_EPISODES, fitting_fleet, shown
 from nearer.configs import EvalConfig
 from nearer.episode import Episode
 from nearer.errors import ConfigError
 from nearer.evaluate import Evaluation, eval_info, evaluate, evaluation_of
+from nearer.hub import WEIGHTS
 from nearer.model import ModelPolicy
 from nearer.models.build import build_model
 from nearer.progress import Progress, Watch, unwatched
@@ -35,7 +36,9 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
     )
     fleet.close()
     remove_films(out / "videos")  # first: they must never stand beside another evaluation's numbers
-    info = {"env": config.env, "checkpoint": str(config.checkpoint), **eval_info(evaluation)}
+    weights = file_hash(pretrained_folder(config.checkpoint, "policy") / "model.safetensors")
+    about = {"env": config.env, "checkpoint": str(config.checkpoint), WEIGHTS: weights}
+    info = {**about, **eval_info(evaluation)}
     write_json(out / "eval_info.json", info)
     chunking = policy.spaces.chunking
     rollouts = [shown(episode, chunking.chunk) for episode in episodes[:SHOWN_EPISODES]]

@@ -1,5 +1,6 @@
 """Which frozen model judges for a checkpoint, and at which threshold: a run, or a part of one."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -89,6 +90,10 @@ def calibrated_threshold(source: Path) -> float | None:
     if not path.is_file():
         return None
     threshold = read_json(path, CALIBRATE).get("threshold_steps")
-    if not isinstance(threshold, int | float) or isinstance(threshold, bool):
-        raise ConfigError(f"{path} must name threshold_steps, got {threshold}; {CALIBRATE}")
-    return float(threshold)
+    number = threshold if isinstance(threshold, int | float) else math.nan
+    if isinstance(threshold, bool) or not 0 <= number < math.inf:
+        raise ConfigError(
+            f"{path} must name threshold_steps, a finite number of 0 or more, got {threshold}; "
+            f"{CALIBRATE}"
+        )
+    return float(number)

@@ -120,7 +120,8 @@ def run_label(config: LabelConfig, watch: Watch = unwatched) -> Labelled:
     labels = label_frames(
         judging.model, data, threshold_steps=threshold, discount=config.discount, watch=watch
     )
-    write_sidecar(dataset, path, _columns(labels), _made_by(judging, threshold, config.discount))
+    made_by = _made_by(judging, threshold, config.discount)
+    write_sidecar(dataset, path, _columns(labels), made_by, overwrite=config.overwrite)
     return _summary(path, labels, data)
 
 

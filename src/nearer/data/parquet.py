@@ -198,6 +198,19 @@ def noted_table(columns: Mapping[str, ArrowArray], notes: Mapping[str, str]) -> 
     return plain_table(columns).replace_schema_metadata(dict(notes))
 
 
+def notes_of(path: Path) -> dict[str, str]:
+    """Return what a file's schema says beside its columns.
+
+    Raises:
+        DatasetError: The file is missing or damaged.
+    """
+    try:
+        notes: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    return {key.decode(): value.decode("utf-8", "replace") for key, value in notes.items()}
+
+
 def column_names(path: Path) -> tuple[str, ...]:
     """Return the names of a file's columns.
 

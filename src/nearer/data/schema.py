@@ -262,7 +262,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DatasetError(
             f"{path} must be readable, got {error.strerror!r}; restore the file"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} must be valid JSON, got: {error}; restore the file") from error
     if not isinstance(document, dict):
         raise DatasetError(f"{path} must hold a JSON object, got {document!r}; restore the file")

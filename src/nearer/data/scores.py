@@ -44,7 +44,8 @@ def cached_probabilities(
         DatasetError: the cache cannot be written.
     """
     frames = digest_of(inputs.state.numpy(), inputs.features.numpy())
-    asked = json.dumps([weights_hash(model), frames, *inputs.instructions])
+    code = [version("nearer"), git_revision()]
+    asked = json.dumps([code, model.config(), weights_hash(model), frames, *inputs.instructions])
     name = hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
     path = (cache or default_cache()) / "scores" / f"{name}.npy"
     found = _array(path)
@@ -62,7 +63,8 @@ def cached_columns(
 ) -> dict[str, Array]:
     """Return arrays by name, made now unless they are on disk.
 
-    Code that is not committed has no name to keep what it makes by: it makes everything anew.
+    Code that is not committed has no name to keep what it makes by: it makes everything anew. What
+    depends on code of others must not come here.
 
     Args:
         name: of their folder.

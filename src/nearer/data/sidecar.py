@@ -5,8 +5,11 @@ that is made afterwards is one file for all frames, where `read_progress` finds 
 it appear. Its schema metadata say under `nearer`, as JSON, what made it.
 """
 
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from nearer.data import parquet
@@ -28,32 +31,41 @@ def sidecar_place(dataset: Dataset) -> Path:
 def check_free(dataset: Dataset, path: Path, *, overwrite: bool) -> None:
     """Raise DatasetError unless a sidecar may be written to a path.
 
-    One that practice wrote is never replaced: it says what robots did.
+    Nothing but labels is ever replaced: what practice wrote says what robots did.
 
     Args:
         dataset: Whose sidecar.
         path: Of the file.
         overwrite: Whether an earlier sidecar may be replaced.
     """
-    inside = path.absolute() == sidecar_place(dataset).absolute()
-    folder = sidecar_place(dataset).parent.parent
-    there = sorted(folder.rglob("*.parquet")) if inside else [path] if path.exists() else []
-    if not there:
-        return
-    other = next((one for one in there if one.absolute() != path.absolute()), None)
-    if other is not None or (inside and _PRACTISED in parquet.column_names(path)):
+    own, place = path.resolve(), sidecar_place(dataset)
+    inside = own == place.resolve()
+    there = sorted(place.parent.parent.rglob("*.parquet")) if inside else []
+    other = next((one for one in there if one.resolve() != own), None)
+    practised = other is None and path.exists() and _says(path, _PRACTISED)
+    if other is not None or practised:
         raise DatasetError(
             f"{dataset.root} must have no sidecar of its practice to be labelled, got "
             f"{other or path}; pass --out FILE"
         )
-    if not overwrite:
+    if path.exists() and not (path.is_file() and _says(path, "steps_to_go")):
+        raise DatasetError(
+            f"{path} must be a place for labels, got something else there, which is not replaced; "
+            "pass --out FILE"
+        )
+    if path.exists() and not overwrite:
         raise DatasetError(
             f"{path} must not exist yet, got a file; pass --overwrite to replace it, or --out FILE"
         )
 
 
 def write_sidecar(
-    dataset: Dataset, path: Path, columns: Mapping[str, Array], made_by: Mapping[str, object]
+    dataset: Dataset,
+    path: Path,
+    columns: Mapping[str, Array],
+    made_by: Mapping[str, object],
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write what a model says of every frame, with the frames' `index` and `episode_index`.
 
@@ -62,15 +74,19 @@ def write_sidecar(
         path: Of the file, as `check_free` allowed it.
         columns: [frames] or [frames, n].
         made_by: What made it, as JSON values.
+        overwrite: Whether earlier labels may be replaced.
 
     Raises:
-        DatasetError: The disk does not take it; what was there before is unharmed.
+        DatasetError: The disk does not take it, or somebody else has written there since; what was
+            there before is unharmed.
     """
     named = {name: dataset.columns[name] for name in ("index", "episode_index")}
     arrays = {name: parquet.fixed_lists(values) for name, values in {**named, **columns}.items()}
     table = parquet.noted_table(arrays, {"nearer": json.dumps(made_by)})
     try:
-        with StagedFiles() as staged:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone_in(path.parent), StagedFiles() as staged:
+            check_free(dataset, path, overwrite=overwrite)
             with staged.open(path, replace=True) as handle:
                 parquet.write_tables(handle, [table])
             staged.commit()
@@ -79,3 +95,23 @@ def write_sidecar(
             f"{path} must be on a disk that can be written, got {error.strerror or error}; nothing "
             "was changed, free some space or pass --out FILE"
         ) from error
+
+
+def _says(path: Path, column: str) -> bool:
+    """Tell whether a file is one of nearer's sidecars with such a column."""
+    try:
+        names = parquet.column_names(path)
+    except DatasetError:
+        return False
+    return column in names and ("nearer" in parquet.notes_of(path) or _PRACTISED in names)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Generator[None, None, None]:
+    """Let one process at a time write labels into a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -104,6 +104,7 @@ class ServedPolicy:
         started = perf_counter()
         observation, instruction = self._seen(robot, question)
         answer = self._answered(robot, observation, instruction, act=question.act)
+        self._instructions.add(instruction)  # once the model has taken it
         return answer | {"policy_timing": {"infer_ms": 1000 * (perf_counter() - started)}}
 
     def _seen(self, robot: Robot, question: Question) -> tuple[Observation, str]:
@@ -115,9 +116,7 @@ class ServedPolicy:
                 "least with the first one"
             )
         asked = instruction or ""
-        self._instructions.add(asked)
-        if len(self._instructions) > _MAX_INSTRUCTIONS:
-            self._instructions.discard(asked)
+        if asked not in self._instructions and len(self._instructions) >= _MAX_INSTRUCTIONS:
             raise MessageError(
                 f"a server must not be asked for more than {_MAX_INSTRUCTIONS} different "
                 "instructions, got one more; start nearer serve again"
