@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from nearer.card import model_card, plain
 from nearer.checkpoint import load_model, point, save_checkpoint, weights_hash
 from nearer.cli import main
+from nearer.commands.judging import calibrated_threshold
 from nearer.errors import CheckpointError, ConfigError
 from nearer.hub import local_run
 from nearer.models.build import build_model
@@ -287,6 +288,51 @@ def test_the_card_says_how_far_the_reward_can_be_trusted(
     assert str(run) not in card, "a path of this machine"
     assert f"{source['slices']['all']['mean_absolute_error_steps']:.1f}" in card
     assert "precision at s" in card
+
+
+def test_what_an_older_version_measured_is_measured_again(run: Path, capsys: Capture) -> None:
+    (run / "calibration").mkdir()
+    (run / "calibration/calibration.json").write_text('{"sources": {}}')
+    assert "run nearer calibrate again" in refused(capsys, "card", run)
+
+
+def test_an_evaluation_of_other_weights_is_refused(run: Path, capsys: Capture) -> None:
+    main(["eval", "--checkpoint", str(run), "--env", ENV_ID, "--episodes", "5"])
+    point(run / "checkpoints/policy", run / "checkpoints/000007")
+    assert "of other weights; run nearer eval again" in refused(capsys, "card", run)
+
+
+def test_the_card_of_a_practised_policy_tells_its_own_training(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    judge, practised = tmp_path / "judge", tmp_path / "practised"
+    shutil.copytree(run, judge, symlinks=True)
+    edit(judge / "run.json", lambda one: one["config"].update(data="judge_data", share=0.5))
+    edit(run / "run.json", lambda one: one["config"]["training"].update(leave_out=["far left"]))
+    more = ["--reward", str(judge), "--out", str(practised)]
+    main(["improve", "--run", str(run), *TINY_IMPROVE, *more])
+    point(practised / "checkpoints/policy", practised / "checkpoints/last")
+    capsys.readouterr()
+    main(["card", str(practised)])
+    card = capsys.readouterr().out
+    assert "judge_data" not in card
+    assert "50 % of its episodes" not in card
+    assert "far left" in card
+    assert "control steps of all robots" in card
+    first = sorted(one for one in (practised / "checkpoints").iterdir() if one.name.isdigit())[0]
+    step_zero = practised / "checkpoints/000000"
+    if first != step_zero:
+        shutil.copytree(first, step_zero)
+    point(practised / "checkpoints/policy", step_zero)
+    main(["card", str(practised)])
+    assert "No policy was better than the one practice started with" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), -1.0, True])
+def test_a_threshold_that_is_none_is_refused(run: Path, threshold: float) -> None:
+    edit(run / "calibration.json", lambda one: one.update(threshold_steps=threshold))
+    with pytest.raises(ConfigError, match="a finite number of 0 or more"):
+        calibrated_threshold(run)
 
 
 def test_a_card_is_written_without_a_network(run: Path, tmp_path: Path, monkeypatch: Patch) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from nearer.checkpoint import load_model, pretrained_folder, save_checkpoint
 from nearer.cli import main
+from nearer.commands import label
 from nearer.commands.judging import judging_of
 from nearer.commands.label import LabelConfig, run_label
 from nearer.data import parquet
@@ -164,9 +165,39 @@ def test_what_practice_wrote_is_never_replaced(stage_one: Path, tmp_path: Path) 
     config = config_of(tmp_path / "practice", stage_one, threshold=9.0, overwrite=True)
     with pytest.raises(DatasetError, match=r"no sidecar of its practice.*--out FILE"):
         run_label(config)
+    second = tmp_path / "practice/nearer_progress/chunk-000/file-001.parquet"
+    for place in (second, second.with_name("..") / "chunk-000/file-000.parquet"):
+        with pytest.raises(DatasetError, match="no sidecar of its practice"):
+            run_label(replace(config, out=place))
     found = read_progress(open_dataset(tmp_path / "practice"))
     assert found is not None
     assert found["steps_to_go"].tolist() == [1.0] * 6
+
+
+def test_nothing_but_labels_is_replaced(data: Path, stage_one: Path, tmp_path: Path) -> None:
+    frames, note = data / "data/chunk-000/file-000.parquet", tmp_path / "note.txt"
+    note.write_text("mine")
+    for place in (frames, note, tmp_path):
+        before = place.read_bytes() if place.is_file() else b""
+        with pytest.raises(DatasetError, match="which is not replaced"):
+            run_label(config_of(data, stage_one, threshold=10.0, out=place, overwrite=True))
+        assert not before or place.read_bytes() == before
+
+
+def test_labels_that_somebody_wrote_meanwhile_are_kept(
+    data: Path, stage_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, labelled = tmp_path / "labels.parquet", label.label_frames
+
+    def meanwhile(*arguments: Any, **settings: Any) -> Any:
+        monkeypatch.setattr(label, "label_frames", labelled)
+        run_label(config_of(data, stage_one, threshold=10.0, out=out))
+        return labelled(*arguments, **settings)
+
+    monkeypatch.setattr(label, "label_frames", meanwhile)
+    with pytest.raises(DatasetError, match="--overwrite"):
+        run_label(config_of(data, stage_one, threshold=50.0, out=out))
+    assert json.loads(parquet.notes_of(out)["nearer"])["threshold_steps"] == 10.0
 
 
 @pytest.fixture
