@@ -37,7 +37,7 @@ def check_hub_id(name: str) -> str:
     return name
 
 
-def hub_id(text: str) -> tuple[str, str | None] | None:
+def split_hub_id(text: str) -> tuple[str, str | None] | None:
     """Return name and revision of user/name or user/name@REVISION; None if it is neither."""
     found = re.fullmatch(f"({_NAME})(?:@({_REVISION}))?", text, re.ASCII)
     return None if found is None else (found[1], found[2])
@@ -55,7 +55,7 @@ def local_run(path: Path) -> Path:
     Raises:
         CheckpointError: no such model, or no connection to the hub and no copy of it here.
     """
-    found = hub_id(str(path))
+    found = split_hub_id(str(path))
     if found is None or path.exists():
         return path
     name, revision = found

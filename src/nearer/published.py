@@ -6,7 +6,6 @@ A Stage-2 run has its reward, calibration and data from the Stage-1 run that it 
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from nearer.checkpoint import file_hash, pretrained_folder
 from nearer.errors import CheckpointError, ConfigError
 from nearer.evaluate import Evaluation, evaluation_of
-from nearer.hub import CALIBRATION, EVALUATION, REWARD, WEIGHTS, local_run
+from nearer.hub import CALIBRATION, EVALUATION, REWARD, WEIGHTS, local_run, split_hub_id
 from nearer.run import read_header, read_json, read_metrics
 
 _BUILT_IN = ("mlp", "small-vla")
@@ -141,8 +140,9 @@ def read_published(run: Path, evaluation: Path | None = None) -> Published:
 
 
 def hub_id(name: str) -> str | None:
-    """Return a name if it is one of the hub's, user/name, and no folder that is here."""
-    return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).exists() else None
+    """Return user/name of a name that is the hub's, and of no folder that is here."""
+    found = split_hub_id(name)
+    return found[0] if found and not Path(name).exists() else None
 
 
 def _read(run: Path, header: Mapping[str, Any], info: Path, needs_info: bool) -> Published:

@@ -25,7 +25,7 @@ from transformers import CONFIG_MAPPING, AutoModel, AutoModelForImageTextToText
 
 from nearer.actions import action_words
 from nearer.errors import CheckpointError, ConfigError
-from nearer.hub import hub_id
+from nearer.hub import split_hub_id
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import FAMILIES, Family, Network, family_of
 from nearer.models.vlm.memory import check_memory, check_room
@@ -366,7 +366,7 @@ def _quietly() -> Generator[None, None, None]:
 
 def _download(name: str) -> Path:
     """Return the folder of a hub's model, downloaded unless it has been before."""
-    found = hub_id(name)
+    found = split_hub_id(name)
     if found is None:
         raise ConfigError(
             "--model must be small-vla, mlp, a folder, or a hub id such as user/name, got "
