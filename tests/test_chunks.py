@@ -372,7 +372,9 @@ def document(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def test_both_stages_in_chunks_from_the_command_line(stage_one: Path, tmp_path: Path) -> None:
+def test_both_stages_in_chunks_from_the_command_line(
+    stage_one: Path, tmp_path: Path, capsys: Capture
+) -> None:
     run, practice = tmp_path / "sft", tmp_path / "practice"
     tiny = [
         "--mlp.hidden",
@@ -412,6 +414,28 @@ def test_both_stages_in_chunks_from_the_command_line(stage_one: Path, tmp_path: 
     assert max(one.episode.num_steps for one in read) <= 6
     for one in document(practice / "eval/eval_info.json")["episodes"]:
         assert one["num_steps"] % 5 == 0 if one["success"] else one["num_steps"] == 33
+
+    labelled = ["--data", str(stage_one / "data"), str(practice / "practice"), *env]
+    rolled = ["--rollouts", "6", "--rollout-steps", "33", "--rival-updates", "5"]
+    out = ["--out", str(tmp_path / "trust"), "--cache", str(tmp_path / "cache")]
+    main(["calibrate", "--checkpoint", str(run), *labelled, *rolled, *out])
+    trusted = document(tmp_path / "trust/calibration.json")
+    assert trusted["unit"] == "chunks of 5 steps"
+    by_source = trusted["sources"]
+    shown, practised, rollouts = (by_source[name]["frames"] for name in by_source)
+    longest = next(iter(by_source.values()))["by_distance"][-1]["to_steps"]
+    lengths = open_dataset(stage_one / "data").episode_lengths
+    assert 0 < longest <= (lengths.max() - 1) // 5
+    assert practised == decisions + len(read)
+    assert rollouts == 6 * (33 // 5 + 1)
+    assert shown < int(lengths.sum()) / 4
+    assert (
+        "All steps below are chunks of 5 steps." in (tmp_path / "trust/calibration.md").read_text()
+    )
+    with pytest.raises(SystemExit):
+        main(["calibrate", "--checkpoint", str(stage_one / "sft"), "--data",
+              str(practice / "practice"), *out])  # fmt: skip
+    assert "got 1; train it with nearer sft --chunk 5" in capsys.readouterr().err
 
 
 def test_the_time_limit_of_calibration_is_checked_before_training(

@@ -45,7 +45,7 @@ class Lessons:
 
     Attributes:
         questions: facts and words of every frame, see `Reader`.
-        left: true steps-to-go of every frame, in control steps.
+        left: true steps-to-go of every frame, in the model's own steps.
         ends: row of the last frame of every frame's episode.
         progress: t / T of every frame.
         bins: of the model they are compared with.
@@ -86,7 +86,7 @@ def lessons_of(data: Demonstrations, reader: Reader, bins: StepsToGoBins) -> Les
     """Return demonstrations as rivals learn from them."""
     lengths = torch.from_numpy(data.episode_lengths)
     ends = torch.repeat_interleave(lengths.cumsum(0) - 1, lengths)
-    longest = torch.repeat_interleave(lengths - 1, lengths)
+    longest = torch.repeat_interleave(data.steps_to_go[lengths.cumsum(0) - lengths], lengths)
     return Lessons(
         questions=reader.read(data.inputs(slice(None))),
         left=data.steps_to_go,
@@ -160,7 +160,8 @@ def _contrastive_loss(
     """
     rows = rows[lessons.left[rows] > 0]
     ahead = torch.from_numpy(draw.random(len(rows), dtype=np.float32))
-    later = rows + 1 + (ahead * lessons.left[rows]).long().clamp(max=lessons.left[rows] - 1)
+    frames = lessons.ends[rows] - rows
+    later = rows + 1 + (ahead * frames).long().clamp(max=frames - 1)
     others = lessons.ends[rows].roll(1)
     goal, near, far = network(lessons.questions[torch.cat([others, later, rows])]).chunk(3)
     nearness = torch.stack([-_distance(goal, one) for one in (near, far)], dim=1)

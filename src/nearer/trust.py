@@ -4,8 +4,9 @@ evidence   what a model predicts along episodes whose fulfilment is known
 measured   error by distance, reliability, rank correlation, whether the spread knows the error
 summary    the few numbers of a slice of the episodes
 
-The true steps left of an observation are counted to the first fulfilled one after it. Nothing is
-known of them in an episode that was never fulfilled, and after fulfilment.
+Steps are decisions: control steps, or chunks of them where the model decides so. The true steps
+left of an observation are counted to the first fulfilled one after it. Nothing is known of them in
+an episode that was never fulfilled, and after fulfilment.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from nearer.shapes import Array
 UNKNOWN = -1
 """True steps left where nobody knows them."""
 DISTANCES = (0, 1, 2, 5, 10, 15, 20, 30, 40, 60, 100, 10**9)
-"""Borders of true distances, in control steps."""
+"""Borders of true distances, in steps."""
 _FEWEST_FRAMES = 5  # of an episode whose order says something
 _GROUPS = 5
 
@@ -41,7 +42,7 @@ class Evidence:
         instructions: one an episode.
         lengths: observations an episode.
         probabilities: p(k | o, g) over the model's bins.
-        edges: lower edges of the bins, in control steps.
+        edges: lower edges of the bins, in steps.
         fulfilled: whether the instruction was fulfilled.
     """
 
@@ -117,7 +118,7 @@ def labelled(distance: Float32[Array, "frames"], evidence: Evidence) -> list[Lab
 def true_steps(
     fulfilled: Bool[Array, "frames"], lengths: Int64[Array, "episodes"]
 ) -> Int64[Array, "frames"]:
-    """Return the control steps from each observation to its episode's first fulfilled one.
+    """Return the steps from each observation to its episode's first fulfilled one.
 
     UNKNOWN after that, and in episodes without one.
     """
@@ -135,7 +136,7 @@ def measured(evidence: Evidence, width_steps: int) -> dict[str, Any]:
 
     Args:
         evidence: the episodes.
-        width_steps: control steps a bin.
+        width_steps: steps a bin.
     """
     left = true_steps(evidence.fulfilled, evidence.lengths)
     known = left != UNKNOWN

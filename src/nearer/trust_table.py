@@ -35,11 +35,14 @@ def trust_table(document: Mapping[str, Any]) -> str:
 
 def _head(document: Mapping[str, Any]) -> str:
     threshold, own = document["threshold_steps"], document["run_threshold_steps"]
+    unit = document["unit"]
     lines = [f"## Trust in {document['checkpoint']}", f"Trained on: {document['taught']}."]
     if threshold is None:
         lines.append("No threshold is recommended: no labels are the truth.")
     else:
-        lines.append(f"Recommended threshold s = {threshold:g} control steps: {document['rule']}.")
+        lines.append(f"Recommended threshold s = {threshold:g} {unit}: {document['rule']}.")
+    if unit != "steps":
+        lines.append(f"All steps below are {unit}.")
     if own is not None:
         lines.append(f"Its run was calibrated to s = {own:g}.")
     return "\n".join([lines[0], "", *lines[1:]])

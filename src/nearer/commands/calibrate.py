@@ -22,6 +22,7 @@ from nearer.commands.labelled import (
 )
 from nearer.data.scores import cached_columns, digest_of
 from nearer.data.store import load_demonstrations
+from nearer.demonstrations import chunked
 from nearer.detection import judged, precision_gap
 from nearer.errors import ConfigError
 from nearer.hub import CALIBRATION
@@ -108,7 +109,7 @@ class CalibrateConfig:
 
 def run_calibrate(config: CalibrateConfig, watch: Watch = unwatched) -> dict[str, Any]:
     """Measure, write calibration.json and calibration.md, and return the former's document."""
-    reward = _judge(config.checkpoint)
+    reward = load_model(config.checkpoint, build_model, "reward").requires_grad_(False)
     taught = taught_of(config.checkpoint, config.demonstrations)
     labelling = Labelling(
         reward=reward,
@@ -133,18 +134,6 @@ def run_calibrate(config: CalibrateConfig, watch: Watch = unwatched) -> dict[str
     return document
 
 
-def _judge(path: Path) -> FoundationModel:
-    """Return the frozen model that answers how many steps are left."""
-    reward = load_model(path, build_model, "reward").requires_grad_(False)
-    if not reward.spaces.chunking.is_plain:
-        raise ConfigError(
-            f"{path} must decide on single control steps, as nearer calibrate counts them, got "
-            f"chunks of {reward.spaces.chunking.chunk}; its run's own {CALIBRATION} says how its "
-            "detector does"
-        )
-    return reward
-
-
 def _document(
     config: CalibrateConfig,
     reward: FoundationModel,
@@ -167,6 +156,7 @@ def _document(
         "checkpoint": str(config.checkpoint),
         "weights_sha256": weights_hash(reward),
         "seed": config.seed,
+        "unit": reward.spaces.chunking.unit,
         "run_threshold_steps": calibrated_threshold(config.checkpoint),
         "threshold_steps": None,
         "taught": taught if isinstance(taught, str) else f"{len(taught.train)} demonstrations",
@@ -244,6 +234,7 @@ def _comparisons(
         return {"none": taught}
     check_data_fits(taught.dataset, reward)
     data = load_demonstrations(taught.dataset, reward.sight, taught.train, config.cache, watch)
+    data = chunked(data, reward.spaces.chunking)
     reader = Reader(reward, data.instructions)
     lessons = lessons_of(data, reader, reward.bins)
     asked = {name: reader.read(one.inputs) for name, one in judged_on.items()}

@@ -7,7 +7,7 @@ from nearer.checkpoint import load_model, weights_hash
 from nearer.chunking import Chunking
 from nearer.commands.collect import DEFAULT_HZ
 from nearer.commands.judging import CALIBRATE, calibrated_threshold, calibration_of
-from nearer.commands.runs import as_saved, fitting_fleet, open_run
+from nearer.commands.runs import as_saved, check_same_chunks, fitting_fleet, open_run
 from nearer.configs import ImproveConfig
 from nearer.data.store import PracticeStore
 from nearer.errors import ConfigError
@@ -36,7 +36,7 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     policy = load_model(config.run, build_model, "policy")
     reward = load_model(config.reward or config.run, build_model, "reward").requires_grad_(False)
     chunking = policy.spaces.chunking
-    _check_same_chunks(chunking, reward.spaces.chunking)
+    check_same_chunks(chunking, reward.spaces.chunking)
     config.practice.check_room(config.robots, chunking.chunk)
     threshold = _threshold(config, chunking)
     witnessed = WitnessedFleet(fitting_fleet(config.env, config.robots, policy, reward))
@@ -62,15 +62,6 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
         run.finish()
     witnessed.close()
     return config.out
-
-
-def _check_same_chunks(policy: Chunking, reward: Chunking) -> None:
-    """Raise ConfigError unless both count steps-to-go in the same chunks of control steps."""
-    if policy.chunk != reward.chunk:
-        raise ConfigError(
-            f"the reward must decide on {policy.chunk} control steps at once, as the policy does, "
-            f"got {reward.chunk}; train it with nearer sft --chunk {policy.chunk}"
-        )
 
 
 def _threshold(config: ImproveConfig, chunking: Chunking) -> float:

@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float32, Int64
 
 from nearer.audit import pooled, read_audits
 from nearer.checkpoint import load_model, weights_hash
-from nearer.commands.runs import fitting_fleet
+from nearer.chunking import Chunking
+from nearer.commands.runs import check_same_chunks, fitting_fleet
 from nearer.data.cache import contents_hash
 from nearer.data.reader import Dataset, open_dataset, resolve_dataset
 from nearer.data.scores import cached_columns, cached_probabilities, digest_of
@@ -27,6 +28,7 @@ from nearer.envs.tabletop.language import parse
 from nearer.episode import Ended, Episode
 from nearer.errors import CheckpointError, ConfigError, DatasetError, EnvError
 from nearer.evaluate import replayed_truth, witnessed_rollouts
+from nearer.fleet.chunks import in_chunks
 from nearer.fleet.in_process import make_fleet
 from nearer.model import FoundationModel, Inputs, ModelPolicy, reward_inputs_of
 from nearer.models.build import build_model
@@ -218,6 +220,7 @@ class Labelling:
     def rollouts(self, env: str, policy: Path, episodes: int, max_steps: int) -> Source:
         """Return fresh rollouts of a policy to the time limit, labelled by the simulator."""
         actor = load_model(policy, build_model, "policy")
+        check_same_chunks(actor.spaces.chunking, self.reward.spaces.chunking)
         made_of = {
             "env": env,
             "policy": weights_hash(actor),
@@ -244,11 +247,15 @@ class Labelling:
         check_data_fits(dataset, self.reward)
         sight = self.reward.sight
         data = load_demonstrations(dataset, sight, self._drawn(rows), self.cache, self.watch)
+        # Whole chunks before the end: where a policy decides that ends as the demonstration does.
+        decided = data.steps_to_go % self.reward.spaces.chunking.chunk == 0
+        asked = data.inputs(decided.nonzero().squeeze(1))
+        parts = np.split(decided.numpy(), np.cumsum(data.episode_lengths)[:-1])
         frames = Frames(
-            state=data.state.numpy(),
-            features=data.inputs(slice(None)).features.numpy(),
-            fulfilled=data.steps_to_go.numpy() == 0,
-            lengths=data.episode_lengths,
+            state=asked.state.numpy(),
+            features=asked.features.numpy(),
+            fulfilled=data.steps_to_go[decided].numpy() == 0,
+            lengths=np.array([one.sum() for one in parts]),
             instructions=data.instructions,
         )
         return self._source(name, FACT, frames, {"data": str(dataset.root)})
@@ -257,10 +264,12 @@ class Labelling:
         stored, run = read_practice(root), root.parent
         chosen = [stored[int(row)] for row in self._drawn(np.arange(len(stored)))]
         episodes = [one.episode for one in chosen]
-        _check_seen_alike(self.reward, run, episodes)
+        acted = load_model(run, build_model, "policy")
+        check_same_chunks(acted.spaces.chunking, self.reward.spaces.chunking)
+        _check_seen_alike(self.reward, acted, run, episodes)
         labels, truths = VERDICT, list(map(_verdicts, episodes))
         if env is not None:
-            labels, truths = REPLAYED, self._replayed(env, episodes)
+            labels, truths = REPLAYED, self._replayed(env, episodes, acted.spaces.chunking)
         remarks: dict[str, Any] = {"run": str(run)}
         audits = read_audits(run / "audits.jsonl")
         if audits:
@@ -268,12 +277,14 @@ class Labelling:
         frames = _frames_of(episodes, truths)
         return self._source("practised episodes", labels, frames, remarks)
 
-    def _replayed(self, env: str, episodes: Sequence[Episode]) -> list[Bool[Array, "obs"]]:
+    def _replayed(
+        self, env: str, episodes: Sequence[Episode], chunking: Chunking
+    ) -> list[Bool[Array, "obs"]]:
         """Return what was true along episodes, which a simulator goes through once more."""
 
         def replay() -> dict[str, Array]:
             self.watch(Progress(stage="replaying practice", done=0, total=len(episodes)))
-            fleet = make_fleet(env, min(_ROBOTS, len(episodes)))
+            fleet = in_chunks(make_fleet(env, min(_ROBOTS, len(episodes))), chunking)
             truths = replayed_truth(fleet, episodes)
             fleet.close()
             return {"fulfilled": np.concatenate(truths)}
@@ -281,6 +292,7 @@ class Labelling:
         recorded = [part for one in episodes for part in (one.observations.state, one.actions)]
         seeds = [one.seed for one in episodes]
         made_of = {"env": env, "seeds": seeds, "recorded": digest_of(*recorded)}
+        made_of |= {} if chunking.is_plain else asdict(chunking)
         found = replay() if _others(env) else cached_columns("replays", made_of, self.cache, replay)
         return np.split(found["fulfilled"], np.cumsum([one.num_steps + 1 for one in episodes])[:-1])
 
@@ -312,7 +324,7 @@ def check_data_fits(dataset: Dataset, model: FoundationModel) -> None:
     """Raise DatasetError unless a model can be asked about the frames of a data set."""
     offered, needed = dataset_spaces(dataset), model.spaces
     missing = [one for one in needed.cameras if one not in offered.cameras]
-    sizes = [(one.agent_pos, one.environment_state, one.action) for one in (offered, needed)]
+    sizes = [(one.agent_pos, one.environment_state, one.axes) for one in (offered, needed)]
     other_rate = needed.control_hz and offered.control_hz != needed.control_hz
     if sizes[0] != sizes[1] or missing or other_rate:
         raise DatasetError(
@@ -321,14 +333,15 @@ def check_data_fits(dataset: Dataset, model: FoundationModel) -> None:
         )
 
 
-def _check_seen_alike(reward: FoundationModel, run: Path, episodes: Sequence[Episode]) -> None:
+def _check_seen_alike(
+    reward: FoundationModel, acted: FoundationModel, run: Path, episodes: Sequence[Episode]
+) -> None:
     """Raise unless practice kept what the reward's sight makes of the pictures it let go."""
     sight = reward.sight
     if sight is None or read_header(run).get("frozen_sha256") == weights_hash(reward):
         return
-    acted = load_model(run, build_model, "policy").sight
     own = any(one.observations.reward_features.shape[1] for one in episodes)
-    if own or acted is None or acted.identity != sight.identity:
+    if own or acted.sight is None or acted.sight.identity != sight.identity:
         raise CheckpointError(
             f"{run} must have been practised with the sight of the checkpoint, got features of "
             "another one in place of pictures; calibrate the checkpoint that judged there"

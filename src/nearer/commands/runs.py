@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nearer.chunking import Chunking
 from nearer.configs import Config, ImproveConfig, SFTConfig, from_json, resumed, to_json
 from nearer.episode import Episode
 from nearer.errors import ConfigError, EnvError
@@ -67,6 +68,15 @@ def fitting_fleet(
         raise
     sighted = seeing(fleet, model.sight, reward.sight if reward else None)
     return in_chunks(sighted, model.spaces.chunking)
+
+
+def check_same_chunks(policy: Chunking, reward: Chunking) -> None:
+    """Raise ConfigError unless both count steps-to-go in the same chunks of control steps."""
+    if policy.chunk != reward.chunk:
+        raise ConfigError(
+            f"the reward must decide on {policy.chunk} control steps at once, as the policy does, "
+            f"got {reward.chunk}; train it with nearer sft --chunk {policy.chunk}"
+        )
 
 
 def _check_fits(env: str, offered: Spaces, needed: Spaces, whose: str) -> None:
