@@ -320,6 +320,9 @@ def test_an_unknown_model_is_refused(work: Path, capsys: Capture) -> None:
 MODEL = "sft/checkpoints/policy/pretrained_model"
 
 
+NO_MACHINE_HOLDS = {"hidden": 10**7, "num_bins": 30}
+
+
 def other_normalisation(root: Path) -> None:
     path = root / MODEL / "model.safetensors"
     weights = safetensors.torch.load_file(path)
@@ -339,6 +342,10 @@ def other_normalisation(root: Path) -> None:
         ),
         (lambda r: edit_json(r / MODEL / "config.json", sizes={"hidden": 8}), "must fit the model"),
         (lambda r: drop_json(r / MODEL / "config.json", "spaces"), "must fit the model .*'spaces'"),
+        (
+            lambda r: edit_json(r / MODEL / "config.json", sizes=NO_MACHINE_HOLDS),
+            "must fit the model .*in place of",
+        ),
         (
             lambda r: (r / "sft/checkpoints/policy/COMPLETE").unlink(),
             "got a checkpoint that was nev",

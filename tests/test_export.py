@@ -46,6 +46,10 @@ def read(path: Path) -> Columns:
     return found
 
 
+def identity(path: Path) -> str:
+    return chunk.RrdReader(path).recordings()[0].recording_id
+
+
 def numbers(columns: dict[str, list[Any]]) -> np.ndarray[Any, Any]:
     return np.array(columns["Scalars:scalars"])
 
@@ -124,6 +128,10 @@ def test_a_model_says_how_many_steps_are_left_in_demonstrations(
     again = tmp_path / "b.rrd"
     main(["export", str(run), "--out", str(again), "--episodes", "3"])
     assert read(again).keys() == found.keys(), "a Stage-1 run means its data and its reward"
+    bare = tmp_path / "c.rrd"
+    main(["export", str(data), "--out", str(bare), "--episodes", "3"])
+    first, same, other = (identity(one) for one in (out, again, bare))
+    assert first == same != other, "a viewer shows two recordings of one name as one"
 
 
 def test_without_a_model_the_command_says_what_is_missing(

@@ -19,6 +19,7 @@ from nearer.commands.judging import judging_of
 from nearer.commands.label import LabelConfig, run_label
 from nearer.data import parquet
 from nearer.data.reader import open_dataset, read_progress
+from nearer.data.sidecar import check_current
 from nearer.data.store import create_dataset, dataset_spaces, load_demonstrations
 from nearer.data.writer import EpisodeFrames
 from nearer.errors import ConfigError, DatasetError
@@ -303,3 +304,23 @@ def test_a_practised_policy_is_judged_by_what_it_practised_with(
     with pytest.raises(ConfigError, match=r"practised with must be there, got .*--reward RUN"):
         judging_of(run, None, None)
     assert judging_of(run, stage_one / "sft", 2.0).threshold_steps == 2.0
+
+
+def test_labels_of_an_earlier_recording_are_not_exported(
+    data: Path, stage_one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rerun")
+    run_label(config_of(data, stage_one, threshold=10.0))
+    check_current(open_dataset(data))
+    table = next((data / "data").rglob("*.parquet"))
+    rows = parquet.read_columns(table)
+    rows["action"] = -rows["action"]
+    with table.open("wb") as handle:
+        parquet.write_tables(handle, [parquet.noted_table(
+            {name: parquet.fixed_lists(values) for name, values in rows.items()}, {}
+        )])  # fmt: skip
+    with pytest.raises(SystemExit):
+        main(["export", str(data), "--out", str(tmp_path / "out.rrd")])
+    assert "got those of an earlier recording" in capsys.readouterr().err
+    run_label(config_of(data, stage_one, threshold=10.0, overwrite=True))
+    check_current(open_dataset(data))

@@ -140,6 +140,7 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
     config = _read_json(folder / "config.json")
     weights = _load_tensors(folder / "model.safetensors")
     try:
+        _check_sizes(build, config, folder, weights)
         model = build(config, folder)
         model.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError) as error:
@@ -153,6 +154,21 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
             "with, got another; copy both files from one checkpoint"
         )
     return model.eval()
+
+
+def _check_sizes(
+    build: Build, config: Mapping[str, Any], folder: Path, weights: Mapping[str, Tensor]
+) -> None:
+    """Raise RuntimeError if config.json asks for other sizes, before any memory is taken for them.
+
+    It may come from anybody, and name a layer that no machine can hold.
+    """
+    with torch.device("meta"):
+        described = build(config, folder).state_dict()
+    for name in sorted(described.keys() & weights.keys()):
+        asked, there = tuple(described[name].shape), tuple(weights[name].shape)
+        if asked != there:
+            raise RuntimeError(f"{name} of shape {there} in place of {asked}")
 
 
 def pretrained_folder(path: Path, link: str) -> Path:

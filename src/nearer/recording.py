@@ -24,8 +24,10 @@ import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from PIL import Image
 
+from nearer.data.cache import contents_hash
 from nearer.data.cameras import camera_key, cameras_of
 from nearer.data.reader import Dataset
+from nearer.data.scores import digest_of
 from nearer.data.store import AGENT_POS, ENVIRONMENT_STATE, dataset_spaces, load_demonstrations
 from nearer.errors import CheckpointError, ConfigError
 from nearer.model import FoundationModel
@@ -149,7 +151,9 @@ def write_recording(
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with written(path), _as_disk_errors():
-            recording = rr.RecordingStream("nearer", recording_id=dataset.root.name)
+            recording = rr.RecordingStream("nearer", recording_id=_identity(dataset, judged))
+            place = dataset.root.absolute()
+            recording.send_recording_name(f"{place.parent.name}/{place.name}")
             cameras = [camera.name for camera in cameras_of(dataset)]
             recording.save(temporary, _blueprint(rr, episodes, cameras, judged))
             for number, episode in enumerate(episodes):
@@ -160,6 +164,12 @@ def write_recording(
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _identity(dataset: Dataset, judged: Mapping[int, Judged]) -> str:
+    """Name a recording by what is in it: a viewer shows two of one name as one."""
+    said = digest_of(*(one.steps_to_go for one in judged.values()))
+    return f"{contents_hash(dataset)[:16]}-{said[:16]}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from nearer.checkpoint import load_model
 from nearer.commands.judging import calibrated_threshold
 from nearer.data.reader import Dataset, open_dataset, read_progress, resolve_dataset
 from nearer.data.schema import INFO_PATH
+from nearer.data.sidecar import check_current
 from nearer.errors import ConfigError
 from nearer.hub import local_run
 from nearer.models.build import build_model
@@ -108,5 +109,6 @@ def _judged(
         root = local_run(model)
         reward = load_model(root, build_model, "reward")
         return judged_by(reward, dataset, episodes, calibrated_threshold(root), watch)
+    check_current(dataset)
     progress = read_progress(dataset)
     return judged_when_practised(dataset, progress) if progress is not None else {}

@@ -11,8 +11,10 @@ import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from nearer.data import parquet
+from nearer.data.cache import contents_hash
 from nearer.data.reader import Dataset, runs
 from nearer.data.schema import PROGRESS_PATH, numbered_file
 from nearer.data.staging import StagedFiles
@@ -21,6 +23,7 @@ from nearer.shapes import Array
 
 _PRACTISED = "log_prob"
 """A column that only robots that acted leave; it cannot be made again."""
+_LABELLED = "data_sha256"
 
 
 def sidecar_place(dataset: Dataset) -> Path:
@@ -82,7 +85,8 @@ def write_sidecar(
     """
     named = {name: dataset.columns[name] for name in ("index", "episode_index")}
     arrays = {name: parquet.fixed_lists(values) for name, values in {**named, **columns}.items()}
-    table = parquet.noted_table(arrays, {"nearer": json.dumps(made_by)})
+    noted = {**made_by, _LABELLED: contents_hash(dataset)}
+    table = parquet.noted_table(arrays, {"nearer": json.dumps(noted)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(path.parent), StagedFiles() as staged:
@@ -95,6 +99,22 @@ def write_sidecar(
             f"{path} must be on a disk that can be written, got {error.strerror or error}; nothing "
             "was changed, free some space or pass --out FILE"
         ) from error
+
+
+def check_current(dataset: Dataset) -> None:
+    """Raise DatasetError where labels are of frames that have since been recorded anew."""
+    path = sidecar_place(dataset)
+    said = parquet.notes_of(path).get("nearer", "{}") if path.exists() else "{}"
+    try:
+        made_by: Any = json.loads(said)
+        labelled: Any = made_by.get(_LABELLED)
+    except (ValueError, AttributeError, RecursionError):
+        return  # somebody else's words, which say nothing of it
+    if labelled is not None and labelled != contents_hash(dataset):
+        raise DatasetError(
+            f"{path} must be labels of the frames that are there, got those of an earlier "
+            "recording; make them again with nearer label --overwrite, or delete the file"
+        )
 
 
 def _says(path: Path, column: str) -> bool:

@@ -16,9 +16,9 @@ from nearer.models.vlm.pictures import preparing_of
 from nearer.models.vlm.sentences import Sentences
 from nearer.models.vlm.source import (
     Source,
-    device_of,
     network_config,
     num_parameters,
+    place,
     read_network,
     read_tokenizer,
     saved_preparing,
@@ -63,7 +63,8 @@ def pretrained_dual(
     ]
     network, top = read_network(AutoModel, source.folder, torch.float32), sizes or LookingSizes()
     model = DualEncoder(settings, top, spaces, network, towers, sentences, preparing, learns=True)
-    return model.to(device_of(settings))
+    place(model, settings)
+    return model
 
 
 def saved_dual(config: Mapping[str, Any], spaces: Spaces, folder: Path) -> DualEncoder:
@@ -80,7 +81,8 @@ def saved_dual(config: Mapping[str, Any], spaces: Spaces, folder: Path) -> DualE
     network = cast(Any, AutoModel).from_config(towers.config, dtype=torch.float32)
     preparing = [saved_preparing(one) for one in config["preparing"]]
     model = DualEncoder(settings, sizes, spaces, network, towers, sentences, preparing)
-    return model.to(device_of(settings))
+    place(model, settings)
+    return model
 
 
 def _check_settings(settings: VLMConfig) -> None:

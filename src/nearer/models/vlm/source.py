@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel, AutoModelForImageTextToText
 
 from nearer.actions import action_words
@@ -137,7 +137,8 @@ def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces, sharded:
     network = _adapted(whole.model, settings)
     model = VLM(settings, spaces, network, family, prompts, preparing, learns=True)
     _teach_answers(model, whole.lm_head.weight.detach())
-    return model.to(device_of(settings))
+    place(model, settings)
+    return model
 
 
 def read_network(auto: Any, folder: Path, kept: torch.dtype) -> Network:
@@ -194,13 +195,20 @@ def saved_vlm(config: Mapping[str, Any], spaces: Spaces, folder: Path) -> VLM:
     preparing = [saved_preparing(one) for one in config["preparing"]]
     prompts = _prompts(family, saved_tokenizer(folder))
     model = VLM(settings, spaces, network, family, prompts, preparing)
-    return model.to(device_of(settings))
+    place(model, settings)
+    return model
 
 
 def saved_settings(config: Mapping[str, Any]) -> VLMConfig:
     """Return a checkpoint's settings, for the machine it is loaded on: perhaps without a GPU."""
     settings = VLMConfig(**config["settings"])
     return replace(settings, device="auto") if settings.device == "cuda" else settings
+
+
+def place(model: nn.Module, settings: VLMConfig) -> None:
+    """Move a model to where it computes, unless it is on no machine: sizes without weights."""
+    if not next(model.parameters()).is_meta:
+        model.to(device_of(settings))
 
 
 def device_of(settings: VLMConfig) -> torch.device:
