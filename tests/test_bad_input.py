@@ -29,6 +29,7 @@ from nearer.data.writer import DatasetWriter, EpisodeFrames
 from nearer.envs.point_mass import PDDemonstrator, PointMassVector
 from nearer.errors import DatasetError
 from nearer.run import read_metrics
+from refusals import refused
 
 ENV_ID = "nearer/PointMass-v0"
 SAMPLES = Path(__file__).parent / "data" / "lerobot_v3"
@@ -41,19 +42,6 @@ TINY_IMPROVE = [
 
 Damage = Callable[[Path], object]
 Capture = pytest.CaptureFixture[str]
-
-
-def refused(capsys: Capture, *arguments: object, code: int = 1) -> str:
-    """Return the one sentence with which the command line refuses these arguments."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    said = capsys.readouterr().err
-    assert left.value.code == code, said
-    assert said.startswith("nearer: "), said
-    assert said.count("\n") == 1, said
-    assert "Traceback" not in said
-    return said
 
 
 def files(folder: Path) -> dict[str, bytes]:

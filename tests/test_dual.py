@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
+from asking import INSTRUCTIONS, ROBOTS, SPACES, asked, chance, learn, pictures
 from nearer.actions import NUM_TOKENS
 from nearer.checkpoint import load_model, save_checkpoint, weights_hash
 from nearer.errors import CheckpointError, ConfigError
@@ -25,11 +26,6 @@ from nearer.protocols import Camera, Spaces
 from nearer.testing import check_model
 from tiny_duals import KINDS, LONGEST, make_dual
 
-SPACES = Spaces(
-    agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 24, 40),), control_hz=5
-)
-INSTRUCTIONS = ("move the red moon", "push the blue cube", "slide it") * 2
-ROBOTS = len(INSTRUCTIONS)
 TINY = LookingSizes(width=16, queries=2, heads=2, hidden=16)
 
 
@@ -60,42 +56,6 @@ def made(folder: Path, settings: VLMConfig | None = None, spaces: Spaces = SPACE
         torch.manual_seed(1)
         settings = settings or VLMConfig()
         return pretrained_dual(open_source(str(folder)), settings, spaces, sizes=TINY)
-
-
-def pictures(count: int = ROBOTS) -> dict[str, Any]:
-    draw = np.random.default_rng(0)
-    return {"top": draw.integers(0, 256, (count, 24, 40, 3), dtype=np.uint8)}
-
-
-def asked(model: DualEncoder) -> Inputs:
-    """Return questions whose frames differ from the frames before."""
-    sight = model.sight
-    looks = sight.look(pictures(), INSTRUCTIONS)
-    features = sight.follow(sight.follow(None, looks), looks[::-1].copy())
-    state = torch.linspace(-1, 1, 2 * ROBOTS).reshape(ROBOTS, 2)
-    return Inputs(state=state, features=torch.from_numpy(features), instructions=INSTRUCTIONS)
-
-
-def chance() -> list[np.random.Generator]:
-    return [np.random.default_rng(robot) for robot in range(ROBOTS)]
-
-
-def learn(model: DualEncoder, inputs: Inputs, updates: int) -> list[float]:
-    """Fine-tune on arbitrary answers and return the losses."""
-    actions = torch.randn(ROBOTS, 2, generator=torch.Generator().manual_seed(0))
-    model.normalise_by(inputs, actions)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    losses: list[float] = []
-    for _ in range(updates):
-        logits = model.train().steps_to_go_logits(inputs)
-        right = torch.nn.functional.cross_entropy(logits, torch.arange(ROBOTS))
-        loss = right - model.log_prob(inputs, actions).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    model.eval()
-    return losses
 
 
 def test_a_step_is_learned_saved_loaded_and_acted(folder: Path, tmp_path: Path) -> None:

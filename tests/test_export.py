@@ -21,6 +21,7 @@ from nearer.data.writer import DatasetWriter, EpisodeFrames
 from nearer.errors import NearerError
 from nearer.models.build import build_model
 from nearer.recording import Judged, entity_of, judged_when_practised, write_recording
+from refusals import refused
 
 chunk = pytest.importorskip("rerun.chunk")
 ENV_ID = "nearer/PointMass-v0"
@@ -56,17 +57,6 @@ def numbers(columns: dict[str, list[Any]]) -> np.ndarray[Any, Any]:
 
 def seconds(columns: dict[str, list[Any]]) -> list[float]:
     return [nanoseconds / 1e9 for nanoseconds in columns["seconds"]]
-
-
-def refused(capsys: Capture, *arguments: object) -> str:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    said = capsys.readouterr().err
-    assert left.value.code == 1, said
-    assert said.startswith("nearer: "), said
-    assert said.count("\n") == 1, said
-    return said
 
 
 @pytest.fixture(scope="module")

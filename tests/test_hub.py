@@ -29,6 +29,7 @@ from nearer.hub import local_run
 from nearer.models.build import build_model
 from nearer.pretrained import from_pretrained, push_to_hub, save_pretrained
 from nearer.published import read_published
+from refusals import refused
 
 ENV_ID = "nearer/PointMass-v0"
 NAME = "user/point-mass"
@@ -96,17 +97,6 @@ def download(hub: FakeHub, name: str) -> None:
     shutil.copytree(hub.root / name, kept / "snapshots" / REVISION)
     (kept / "refs").mkdir()
     (kept / "refs/main").write_text(REVISION)
-
-
-def refused(capsys: Capture, *arguments: object) -> str:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    said = capsys.readouterr().err
-    assert left.value.code == 1, said
-    assert said.startswith("nearer: "), said
-    assert said.count("\n") == 1, said
-    return said
 
 
 def hash_of(run: Path | str, link: str) -> str:

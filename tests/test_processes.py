@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import tempfile
 import traceback
@@ -27,6 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed import TCPStore
 
+from job_server import job_server
 from nearer import sft as loop
 from nearer.checkpoint import load_model
 from nearer.cli import main
@@ -85,24 +85,9 @@ RunJob = Callable[[Job], Finished]
 
 @pytest.fixture(scope="module")
 def run_job() -> Iterator[RunJob]:
-    with subprocess.Popen(
-        [sys.executable, __file__],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        jobs, answers = server.stdin, server.stdout
-
-        def run(job: Job) -> Finished:
-            jobs.write(json.dumps(asdict(job)) + "\n")
-            jobs.flush()
-            return Finished(**json.loads(answers.readline()))
-
-        yield run
-        jobs.close()
+    """Return a function that runs a job in processes of their own."""
+    with job_server(__file__) as answer:
+        yield lambda job: Finished(**answer(asdict(job)))
 
 
 def serve() -> None:

@@ -27,6 +27,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from job_server import job_server
 from nearer.cli import main
 from nearer.data.reader import open_dataset, read_progress
 from nearer.plateau import PlateauRule
@@ -93,24 +94,8 @@ RunJob = Callable[[Job], Finished]
 @pytest.fixture(scope="module")
 def run_job() -> Iterator[RunJob]:
     """Return a function that runs a job in a process of its own."""
-    with subprocess.Popen(
-        [sys.executable, __file__],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        jobs, answers = server.stdin, server.stdout
-
-        def run(job: Job) -> Finished:
-            jobs.write(json.dumps(asdict(job)) + "\n")
-            jobs.flush()
-            return Finished(**json.loads(answers.readline()))
-
-        yield run
-        jobs.close()
+    with job_server(__file__) as answer:
+        yield lambda job: Finished(**answer(asdict(job)))
 
 
 def serve() -> None:

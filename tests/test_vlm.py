@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from asking import INSTRUCTIONS, ROBOTS, SPACES, asked, chance, learn, pictures
 from nearer.actions import NUM_TOKENS
 from nearer.checkpoint import load_model, save_checkpoint, weights_hash
 from nearer.errors import CheckpointError, ConfigError
@@ -21,14 +22,8 @@ from nearer.models.vlm.memory import bytes_needed
 from nearer.models.vlm.pictures import preparing_of
 from nearer.models.vlm.source import num_parameters, open_source, pretrained_vlm
 from nearer.models.vlm.vlm import VLM
-from nearer.protocols import Camera, Spaces
+from nearer.protocols import Camera
 from tiny_vlms import FAMILIES, make_vlm
-
-SPACES = Spaces(
-    agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 24, 40),), control_hz=5
-)
-INSTRUCTIONS = ("move the red moon to the blue cube", "push the blue cube", "slide it") * 2
-ROBOTS = len(INSTRUCTIONS)
 
 
 @pytest.fixture(scope="session")
@@ -51,43 +46,14 @@ def made(folder: Path, settings: VLMConfig | None = None) -> VLM:
     return pretrained_vlm(open_source(str(folder)), settings or VLMConfig(), SPACES)
 
 
-def pictures(count: int = ROBOTS) -> dict[str, Any]:
-    draw = np.random.default_rng(0)
-    return {"top": draw.integers(0, 256, (count, 24, 40, 3), dtype=np.uint8)}
-
-
-def asked(model: VLM) -> Inputs:
-    """Return questions whose frames differ from the frames before."""
-    sight = model.sight
-    looks = sight.look(pictures(), INSTRUCTIONS)
-    features = sight.follow(sight.follow(None, looks), looks[::-1].copy())
-    state = torch.linspace(-1, 1, 2 * ROBOTS).reshape(ROBOTS, 2)
-    return Inputs(state=state, features=torch.from_numpy(features), instructions=INSTRUCTIONS)
-
-
-def chance() -> list[np.random.Generator]:
-    return [np.random.default_rng(robot) for robot in range(ROBOTS)]
-
-
 def test_a_step_is_learned_saved_loaded_and_acted(folder: Path, tmp_path: Path) -> None:
     model = made(folder)
     inputs = asked(model)
-    actions = torch.randn(ROBOTS, 2, generator=torch.Generator().manual_seed(0))
-    model.normalise_by(inputs, actions)
     before = weights_hash(torch.nn.ModuleList(model.tower))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    losses: list[float] = []
-    for _ in range(3):
-        logits = model.train().steps_to_go_logits(inputs)
-        right = torch.nn.functional.cross_entropy(logits, torch.arange(ROBOTS))
-        loss = right - model.log_prob(inputs, actions).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = learn(model, inputs, updates=3)
     assert losses[-1] < losses[0]
     assert weights_hash(torch.nn.ModuleList(model.tower)) == before, "the tower is frozen"
-    save_checkpoint(tmp_path / "one", model.eval(), None)
+    save_checkpoint(tmp_path / "one", model, None)
     again = load_model(tmp_path / "one", build_model)
     assert isinstance(again, VLM)
     assert weights_hash(again) == weights_hash(model)

@@ -256,9 +256,10 @@ class Qwen(Family):
         self, network: Network, prefix: Sequence[int], grids: Sequence[tuple[int, int, int]]
     ) -> Int64[Tensor, "axes prefix"]:
         """Return places in time, rows and columns."""
-        tokens = torch.tensor([prefix])
-        kinds = (tokens == self.config.image_token_id).int()
-        found, _ = network.get_rope_index(tokens, kinds, image_grid_thw=torch.tensor(grids))
+        with torch.device("cpu"):  # it reads numbers, also where a model is without weights
+            tokens = torch.tensor([prefix])
+            kinds = (tokens == self.config.image_token_id).int()
+            found, _ = network.get_rope_index(tokens, kinds, image_grid_thw=torch.tensor(grids))
         return found[:, 0]
 
     def _patches(self, pixels: Float[Tensor, "frames 3 h w"]) -> Float[Tensor, "patches numbers"]:
