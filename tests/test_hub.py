@@ -170,7 +170,10 @@ def test_a_folder_like_a_snapshot_is_loaded_too(run: Path, hub: FakeHub) -> None
 def test_only_json_and_safetensors_are_downloaded(tmp_path: Path, monkeypatch: Patch) -> None:
     asked: list[tuple[str, str | None, list[str]]] = []
 
-    def snapshot(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+    def snapshot(
+        name: str, *, repo_type: str, revision: str | None, allow_patterns: list[str]
+    ) -> str:
+        assert repo_type == "model"
         asked.append((name, revision, allow_patterns))
         return str(tmp_path)
 

@@ -280,7 +280,7 @@ def test_an_existing_folder_is_no_hub_id(tmp_path):
 
 
 def test_a_hub_id_is_downloaded(tmp_path, monkeypatch):
-    def download(repo_id, *, repo_type, revision):
+    def download(repo_id, *, repo_type, revision, allow_patterns):
         assert (repo_id, repo_type, revision) == ("lerobot/pusht", "dataset", "v3.0")
         return str(tmp_path)
 
@@ -297,10 +297,12 @@ def test_a_hub_id_is_downloaded(tmp_path, monkeypatch):
         ),
         LocalEntryNotFoundError("Cannot find the requested files.\nNo connection."),
         ConnectionResetError("Connection reset by peer"),
+        Exception("peer closed connection without sending complete message body"),
+        Exception(),
     ],
 )
 def test_a_failed_download_is_one_sentence(monkeypatch, error):
-    def download(repo_id, *, repo_type, revision):
+    def download(repo_id, *, repo_type, revision, allow_patterns):
         raise error
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)

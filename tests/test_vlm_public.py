@@ -221,7 +221,7 @@ def test_what_the_hub_refuses_or_has_quantised_is_a_sentence(
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert open_source("user/name@v1.0").folder == idefics3
     assert seen == [("user/name", "v1.0")]
-    with pytest.raises(ConfigError, match="accept its licence"):
+    with pytest.raises(ConfigError, match="licence that is to be accepted"):
         open_source("google/paligemma-3b-pt-224")
     folder = without(idefics3, tmp_path / "awq")
     document = json.loads((folder / "config.json").read_text())

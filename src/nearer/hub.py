@@ -9,9 +9,11 @@ Only JSON and safetensors are ever downloaded: nothing from the hub is run or un
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import huggingface_hub
+from huggingface_hub.errors import GatedRepoError
 
 from nearer.errors import CheckpointError, ConfigError
 
@@ -60,16 +62,44 @@ def local_run(path: Path) -> Path:
         return path
     name, revision = found
     try:
-        folder = huggingface_hub.snapshot_download(
-            name, revision=revision, allow_patterns=_PATTERNS
-        )
-    except Exception as error:  # its transport's own differ from version to version
-        reason = str(error).strip().partition("\n")[0]
+        return download(name, revision=revision, patterns=_PATTERNS)
+    except OSError as error:
         raise CheckpointError(
-            f"{path} must be a folder, or a model on the hub that can be reached, got: {reason}; "
+            f"{path} must be a folder, or a model on the hub that can be reached, got: {error}; "
             "check the name and the connection, or log in with hf auth login"
         ) from error
-    return Path(folder)
+
+
+def download(
+    name: str,
+    *,
+    kind: str = "model",
+    revision: str | None = None,
+    patterns: Sequence[str] | None = None,
+) -> Path:
+    """Return the folder of what is on the hub, downloaded unless it has been before.
+
+    Args:
+        name: user/name.
+        kind: model or dataset.
+        revision: a branch, tag or commit; None: the newest.
+        patterns: of the files that are wanted; None: all.
+
+    Raises:
+        OSError: it cannot be had; says why in a line, whatever the hub's client raised.
+    """
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            name,
+            repo_type=kind,
+            revision=revision,
+            allow_patterns=None if patterns is None else list(patterns),
+        )
+    except GatedRepoError as error:
+        raise OSError("a licence that is to be accepted first, on its page there") from error
+    except Exception as error:
+        raise OSError(_reason(error)) from error
+    return Path(snapshot)
 
 
 def upload(folder: Path, name: str, *, private: bool) -> str:
@@ -95,10 +125,14 @@ def upload(folder: Path, name: str, *, private: bool) -> str:
             delete_patterns=[f"{REWARD}/*", CALIBRATION, EVALUATION],
             commit_message="Upload from nearer",
         )
-    except Exception as error:  # its transport's own differ from version to version
-        reason = str(error).strip().partition("\n")[0]
+    except Exception as error:
         raise ConfigError(
-            f"the hub must take {name}, got: {reason}; log in with hf auth login as someone who "
-            "may write there"
+            f"the hub must take {name}, got: {_reason(error)}; log in with hf auth login as "
+            "someone who may write there"
         ) from error
     return str(address)
+
+
+def _reason(error: Exception) -> str:
+    """Return in a line what the hub's client says; its errors differ from version to version."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -13,9 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import huggingface_hub
 import numpy as np
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jaxtyping import Int, Int64, UInt8
 
 from nearer.data.parquet import read_columns, read_encoded_pictures, read_lists
@@ -32,6 +30,7 @@ from nearer.data.schema import (
 )
 from nearer.data.videos import decode_video
 from nearer.errors import DatasetError
+from nearer.hub import download
 from nearer.shapes import Array
 
 Files = Int64[Array, "episodes 2"]
@@ -374,14 +373,9 @@ def resolve_dataset(path_or_hub_id: str, revision: str | None) -> Path:
             f"a data set must be an existing folder or a hub id 'user/name', got {path_or_hub_id!r}"
         )
     try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                path_or_hub_id, repo_type="dataset", revision=revision
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
+        return download(path_or_hub_id, kind="dataset", revision=revision)
+    except OSError as error:
         raise DatasetError(
             f"{path_or_hub_id!r} must be a folder, or a data set on the hub that can be reached, "
-            f"got: {reason}; check the name and the connection, or log in with `hf auth login`"
+            f"got: {error}; check the name and the connection, or log in with `hf auth login`"
         ) from error

@@ -8,15 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import huggingface_hub
 import torch
 import transformers
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-)
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
@@ -25,7 +18,7 @@ from transformers import CONFIG_MAPPING, AutoModel, AutoModelForImageTextToText
 
 from nearer.actions import action_words
 from nearer.errors import CheckpointError, ConfigError
-from nearer.hub import split_hub_id
+from nearer.hub import download, split_hub_id
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import FAMILIES, Family, Network, family_of
 from nearer.models.vlm.memory import check_memory, check_room
@@ -382,15 +375,9 @@ def _download(name: str) -> Path:
         )
     model, revision = found
     try:
-        download = cast(Any, huggingface_hub).snapshot_download
-        return Path(download(model, revision=revision, allow_patterns=_FILES))
-    except GatedRepoError as error:
+        return download(model, revision=revision, patterns=_FILES)
+    except OSError as error:
         raise ConfigError(
-            f"--model {model} must be open to you, got a refusal of the hub; accept its licence on "
-            "the model's page there, then run hf auth login"
-        ) from error
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigError(
-            f"--model must name a hub's model that can be reached, got {name!r}: "
-            f"{str(error).splitlines()[0]}; check the name and the connection"
+            f"--model must name a hub's model that can be reached, got {name!r}: {error}; check "
+            "the name and the connection, or log in with hf auth login"
         ) from error
