@@ -102,8 +102,8 @@ def _what(published: Published, licence: str | None) -> str:
     return _paragraph(
         f"A robot policy of nearer, {how} (Stage {stage} of "
         f"[Self-Improving Embodied Foundation Models]({PAPER})). The same model says how many "
-        "control steps are left until an instruction is done; that is its reward and its success "
-        "detector.",
+        f"{published.unit} are left until an instruction is done; that is its reward and its "
+        "success detector.",
         f"Model {model}, {published.num_weights:,} weights. In: {plain(published.inputs)}. "
         f"Trained with nearer {plain(published.version)}, seed {published.seed}, one run.{rights}",
     )

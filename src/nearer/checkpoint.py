@@ -159,13 +159,15 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
 def _check_sizes(
     build: Build, config: Mapping[str, Any], folder: Path, weights: Mapping[str, Tensor]
 ) -> None:
-    """Raise RuntimeError if config.json asks for other sizes, before any memory is taken for them.
+    """Raise RuntimeError if config.json asks for other weights, before they take any memory.
 
     It may come from anybody, and name a layer that no machine can hold.
     """
     with torch.device("meta"):
         described = build(config, folder).state_dict()
-    for name in sorted(described.keys() & weights.keys()):
+    for name in sorted(described.keys() ^ weights.keys()):
+        raise RuntimeError(f"{name} {'that is missing' if name in described else 'in addition'}")
+    for name in sorted(described):
         asked, there = tuple(described[name].shape), tuple(weights[name].shape)
         if asked != there:
             raise RuntimeError(f"{name} of shape {there} in place of {asked}")

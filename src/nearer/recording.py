@@ -7,8 +7,9 @@
                    reward                   r_t = d_t - d_{t+1}, control steps
                    success_detected         1 where d <= s
 
-Timelines: frame (of the episode) and seconds. A model that decides on chunks of control steps
-counts chunks. rerun is an extra, imported when it is needed.
+Timelines: frame (of the episode) and seconds. Episodes of a policy that practised in chunks of
+control steps have a frame a decision, and their steps-to-go count these. rerun is an extra that is
+imported when it is needed.
 """
 
 import io
@@ -95,7 +96,7 @@ def judged_by(
         model: answers the steps-to-go question.
         dataset: whose episodes.
         episodes: rows.
-        threshold_steps: s of the success detector, in control steps; None: not known.
+        threshold_steps: s of the success detector, in the model's own steps; None: not known.
         watch: sees the progress of looking at pictures.
 
     Raises:
@@ -106,14 +107,16 @@ def judged_by(
     data = load_demonstrations(dataset, model.sight, np.asarray(episodes), watch=watch)
     probabilities = frame_probabilities(model, data)
     lengths: list[int] = data.episode_lengths.tolist()
-    steps_to_go = torch.split(expected_steps(probabilities, model.bins), lengths)
-    quantiles = torch.split(quantile_steps(probabilities, model.bins), lengths)
+    chunk = model.spaces.chunking.chunk  # a row is a control step here, and so is d
+    steps_to_go = torch.split(chunk * expected_steps(probabilities, model.bins), lengths)
+    quantiles = torch.split(chunk * quantile_steps(probabilities, model.bins), lengths)
+    limit = None if threshold_steps is None else chunk * threshold_steps
     return {
         episode: Judged(
             steps_to_go=d.numpy(),
             quantiles=spread.numpy(),
             rewards=progress_rewards(d).numpy(),
-            solved=None if threshold_steps is None else is_solved(d, threshold_steps).numpy(),
+            solved=None if limit is None else is_solved(d, limit).numpy(),
         )
         for episode, d, spread in zip(episodes, steps_to_go, quantiles, strict=True)
     }

@@ -349,9 +349,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def git_revision() -> str:
-    """Return the revision of the code that runs, with + for uncommitted changes, or "unknown"."""
+    """Return the revision of the code that runs, with + for uncommitted changes, or "unknown".
+
+    Unknown too where the package is installed inside somebody's project, which git knows better.
+    """
     here = Path(__file__).parent
     try:
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
         revision = _git(here, "rev-parse", "HEAD")
         return revision + ("+" if _git(here, "status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):

@@ -8,6 +8,7 @@ from nearer.audit import Audit
 from nearer.detection import precision_of, recall_of
 from nearer.intervals import Rate
 
+_LEVELS = (0.1, 0.5, 0.9)
 _AP, _RANK, _AUC = "average_precision", "rank_correlation", "success_auc"
 
 
@@ -22,7 +23,7 @@ def trust_table(document: Mapping[str, Any]) -> str:
         parts += [f"### {name}", _about(source), _slices(source)]
         parts += [_distances("true", source["by_distance"])]
         parts += [_distances("predicted", source["by_predicted"])]
-        parts += [_failures(source), _spread(source)]
+        parts += [failures_line(source["failures"]), _reliability(source), _spread(source)]
     comparisons = document["comparisons"]
     if "none" in comparisons:
         parts.append(f"No comparisons: {comparisons['none']}.")
@@ -107,8 +108,8 @@ def _distances(kind: str, groups: Sequence[Mapping[str, Any]]) -> str:
     return _table([f"{kind} steps left", "frames", "error, steps", "bias", "spread"], rows)
 
 
-def _failures(source: Mapping[str, Any]) -> str:
-    found = source["failures"]
+def failures_line(found: Mapping[str, Any]) -> str:
+    """Return what the model says of episodes that were never fulfilled; "" without any."""
     if found["promised"] is None:
         return ""
     low, middle, high = found["lowest_steps_to_go"]
@@ -117,6 +118,15 @@ def _failures(source: Mapping[str, Any]) -> str:
         f"to {high:.1f}); it gave {found['promised']:.2f} on average to being done in the steps "
         f"that were left, where successes got {_number(found['promised_of_successes'], 2)}."
     )
+
+
+def _reliability(source: Mapping[str, Any]) -> str:
+    if source["steps_to_go"] is None:
+        return ""
+    coverage = source["steps_to_go"]["coverage"]
+    told = dict(zip(coverage["nominal"], coverage["observed"], strict=True))
+    parts = [f"{100 * told[level]:.0f} % below the {100 * level:.0f} % one" for level in _LEVELS]
+    return f"Of the true steps left, among the predicted quantiles: {', '.join(parts)}."
 
 
 def _spread(source: Mapping[str, Any]) -> str:

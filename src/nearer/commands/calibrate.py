@@ -20,12 +20,13 @@ from nearer.commands.labelled import (
     taught_of,
     things_of,
 )
+from nearer.commands.runs import beside
 from nearer.data.scores import cached_columns, digest_of
 from nearer.data.store import load_demonstrations
 from nearer.demonstrations import chunked
 from nearer.detection import judged, precision_gap
 from nearer.errors import ConfigError
-from nearer.hub import CALIBRATION
+from nearer.hub import CALIBRATION, local_run
 from nearer.limits import check_settings
 from nearer.model import FoundationModel
 from nearer.models.build import build_model
@@ -65,7 +66,8 @@ class CalibrateConfig:
         rival_updates: gradient updates of each comparison; 0 for no comparisons.
         rival_seeds: comparisons are trained so many times.
         seed: of starts and draws; another one than training used, or starts are not new.
-        out: folder for calibration.json and calibration.md; none: calibration/ in the checkpoint.
+        out: folder for calibration.json and calibration.md; none: calibration/ in the checkpoint,
+            or in outputs/ if that is on the hub.
         cache: folder of decoded frames, looks, rollouts and scores; none: ~/.cache/nearer.
     """
 
@@ -104,13 +106,13 @@ class CalibrateConfig:
     @property
     def folder(self) -> Path:
         """Return where the results go."""
-        return self.out or self.checkpoint / "calibration"
+        return self.out or beside(self.checkpoint, "calibration")
 
 
 def run_calibrate(config: CalibrateConfig, watch: Watch = unwatched) -> dict[str, Any]:
     """Measure, write calibration.json and calibration.md, and return the former's document."""
     reward = load_model(config.checkpoint, build_model, "reward").requires_grad_(False)
-    taught = taught_of(config.checkpoint, config.demonstrations)
+    taught = taught_of(local_run(config.checkpoint), config.demonstrations)
     labelling = Labelling(
         reward=reward,
         taught=taught,
@@ -157,7 +159,7 @@ def _document(
         "weights_sha256": weights_hash(reward),
         "seed": config.seed,
         "unit": reward.spaces.chunking.unit,
-        "run_threshold_steps": calibrated_threshold(config.checkpoint),
+        "run_threshold_steps": calibrated_threshold(local_run(config.checkpoint)),
         "threshold_steps": None,
         "taught": taught if isinstance(taught, str) else f"{len(taught.train)} demonstrations",
     }

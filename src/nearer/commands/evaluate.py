@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nearer.checkpoint import file_hash, load_model, pretrained_folder
 from nearer.chunking import Chunking
-from nearer.commands.runs import SHOWN_EPISODES, fitting_fleet, shown
+from nearer.commands.runs import SHOWN_EPISODES, beside, fitting_fleet, shown
 from nearer.configs import EvalConfig
 from nearer.episode import Episode
 from nearer.errors import ConfigError
@@ -23,7 +23,7 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
     """Evaluate a checkpoint, write eval_info.json and the first rollouts, and return the result."""
     policy = load_model(config.checkpoint, build_model, "policy")
     fleet = fitting_fleet(config.env, config.robots, policy)
-    out = config.out or _beside(config.checkpoint)
+    out = config.out or beside(config.checkpoint, "eval")
     with written(out):
         out.mkdir(parents=True, exist_ok=True)
     evaluation, episodes = evaluate(
@@ -46,13 +46,6 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
     if config.env != DRAWN_ENV:
         _film(config.env, episodes[: config.videos], chunking, out / "videos", watch)
     return evaluation
-
-
-def _beside(checkpoint: Path) -> Path:
-    """Return where an evaluation is kept: with the checkpoint, unless that is on the hub."""
-    if checkpoint.exists():
-        return checkpoint / "eval"
-    return Path("outputs/eval") / "_".join(checkpoint.parts)
 
 
 def _film(

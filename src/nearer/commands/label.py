@@ -182,7 +182,7 @@ def _columns(labels: FrameLabels) -> dict[str, Array]:
 def _made_by(judging: Judging, threshold: float, discount: float) -> dict[str, object]:
     return {
         "weights_sha256": weights_hash(judging.model),
-        "threshold_steps": threshold,
+        "threshold_steps": threshold * judging.model.spaces.chunking.chunk,
         "discount": discount,
         "git_revision": git_revision(),
     }

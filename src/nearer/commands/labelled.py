@@ -33,6 +33,7 @@ from nearer.fleet.in_process import make_fleet
 from nearer.model import FoundationModel, Inputs, ModelPolicy, reward_inputs_of
 from nearer.models.build import build_model
 from nearer.progress import Progress, Watch
+from nearer.protocols import Spaces
 from nearer.run import read_header
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
@@ -265,6 +266,7 @@ class Labelling:
         chosen = [stored[int(row)] for row in self._drawn(np.arange(len(stored)))]
         episodes = [one.episode for one in chosen]
         acted = load_model(run, build_model, "policy")
+        _check_same_robot(run, acted.spaces, self.reward.spaces)
         check_same_chunks(acted.spaces.chunking, self.reward.spaces.chunking)
         _check_seen_alike(self.reward, acted, run, episodes)
         labels, truths = VERDICT, list(map(_verdicts, episodes))
@@ -330,6 +332,18 @@ def check_data_fits(dataset: Dataset, model: FoundationModel) -> None:
         raise DatasetError(
             f"{dataset.root} must have the spaces of the checkpoint, {needed}, got {offered}; "
             "name a data set of the same robot"
+        )
+
+
+def _check_same_robot(run: Path, practised: Spaces, needed: Spaces) -> None:
+    """Raise CheckpointError unless a model can be asked about what a run's robots sensed."""
+    sizes = [(one.agent_pos, one.environment_state) for one in (practised, needed)]
+    rates = {one.control_hz for one in (practised, needed) if one.control_hz}
+    if sizes[0] != sizes[1] or len(rates) > 1:
+        raise CheckpointError(
+            f"{run} must have practised with the robot of the checkpoint, {needed} at "
+            f"{needed.control_hz} Hz, got {practised} at {practised.control_hz} Hz; name a run of "
+            "the same robot"
         )
 
 

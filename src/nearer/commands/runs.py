@@ -1,5 +1,6 @@
 """What the commands share: runs that are opened or continued, and envs that fit a checkpoint."""
 
+from pathlib import Path
 from typing import Any
 
 from nearer.chunking import Chunking
@@ -68,6 +69,13 @@ def fitting_fleet(
         raise
     sighted = seeing(fleet, model.sight, reward.sight if reward else None)
     return in_chunks(sighted, model.spaces.chunking)
+
+
+def beside(checkpoint: Path, what: str) -> Path:
+    """Return where what is measured of a checkpoint is kept: with it, unless it is on the hub."""
+    if checkpoint.exists():
+        return checkpoint / what
+    return Path("outputs") / what / "_".join(checkpoint.parts)
 
 
 def check_same_chunks(policy: Chunking, reward: Chunking) -> None:

@@ -35,6 +35,8 @@ def cached_probabilities(
 ) -> Float32[Array, "frames bins"]:
     """Return p(k | o, g) of these frames, in batches; from disk if this model has seen them.
 
+    Code that is not committed has no name to keep what it says by: it says everything anew.
+
     Args:
         model: frozen.
         inputs: the frames.
@@ -43,8 +45,11 @@ def cached_probabilities(
     Raises:
         DatasetError: the cache cannot be written.
     """
+    revision = git_revision()
+    if revision.endswith("+"):
+        return steps_to_go_probabilities(model, inputs).numpy()
     frames = digest_of(inputs.state.numpy(), inputs.features.numpy())
-    code = [version("nearer"), git_revision()]
+    code = [version("nearer"), revision]
     asked = json.dumps([code, model.config(), weights_hash(model), frames, *inputs.instructions])
     name = hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
     path = (cache or default_cache()) / "scores" / f"{name}.npy"

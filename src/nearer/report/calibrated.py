@@ -7,7 +7,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from nearer.calibrate import DetectorCurve
 from nearer.report.curves import Paint
-from nearer.report.draw import DATA, FRAME, INK, MUTED, STAGE_1, label_axes, note
+from nearer.report.draw import DATA, FRAME, INK, MUTED, STAGE_1, label_axes, note, stage_two_colour
 from nearer.report.read import CalibrationResult, Example
 
 _SHADES = LinearSegmentedColormap.from_list("nearer", ["#ffffff", "#9ecae8", STAGE_1, "#06304d"])
@@ -15,8 +15,10 @@ _LEAST_SHOWN = 0.002  # bins that are never more probable than this do not stret
 
 
 def source_colour(source: str) -> str:
-    """Return the colour of labelled episodes: grey for data, blue for the Stage-1 policy's."""
-    return DATA if "demonstration" in source else STAGE_1
+    """Return the colour of labelled episodes: grey for data, that of the policy for its own."""
+    if "demonstration" in source:
+        return DATA
+    return stage_two_colour(0) if "practised" in source else STAGE_1
 
 
 def paint_predicted(result: CalibrationResult) -> Paint:
@@ -115,7 +117,7 @@ def paint_distribution(example: Example) -> Paint:
         )
         axes.plot(np.arange(len(likely)), example.steps_to_go, color=INK, linewidth=1.4)
         axes.grid(visible=False)
-        label_axes(axes, x="control step", y="steps-to-go, control steps")
+        label_axes(axes, x="step", y="steps-to-go")
 
     return paint
 

@@ -18,11 +18,12 @@ from nearer.errors import ConfigError
 from nearer.report.gallery import rollouts
 from nearer.report.headline import alarms, headline
 from nearer.report.html import NOTHING, Html, join, paragraph, raw, tag, text
-from nearer.report.read import Report, RunFacts, number, read_report
+from nearer.report.read import Report, RunFacts, flat, number, read_report
 from nearer.report.records import config_section, cost
 from nearer.report.sections import detector, distributions, learning, losses, steps_to_go
 from nearer.report.trusted import trust
 from nearer.report.wordings import asked_for
+from nearer.run import read_json
 
 _STYLE = Path(__file__).with_name("report.css")
 _CONTENTS = {
@@ -117,8 +118,8 @@ def _chunks(report: Report) -> list[Html]:
     return [
         paragraph(
             f"{facts.name} decides on chunks of {chunk} control steps. Its steps-to-go, threshold, "
-            "progress and returns count chunks, also where this page calls them control steps; "
-            "lengths of episodes are control steps."
+            "delay, progress and returns count chunks, also where this page calls them control "
+            "steps; lengths of episodes are control steps."
         )
         for facts in report.all_facts
         if (chunk := _chunk(facts)) > 1
@@ -126,10 +127,11 @@ def _chunks(report: Report) -> list[Html]:
 
 
 def _chunk(facts: RunFacts) -> int:
-    """Return the control steps of a run's decision, by its config or else by its rollouts."""
-    rollouts = facts.evaluated.rollouts if facts.evaluated else ()
-    found = [number(facts.settings.get("chunking.chunk")), *(one.chunk for one in rollouts[:1])]
-    return int(max((one for one in found if 1 < one < np.inf), default=1))
+    """Return the control steps of a run's decision, by its config or else by its policy's."""
+    policy = facts.root / "checkpoints/policy/pretrained_model/config.json"
+    saved = flat(read_json(policy, "copy the run again")) if policy.is_file() else {}
+    found = facts.settings.get("chunking.chunk"), saved.get("spaces.chunking.chunk")
+    return int(max((one for one in map(number, found) if 1 < one < np.inf), default=1))
 
 
 def _asked(tasks: Sequence[str]) -> str:

@@ -343,12 +343,13 @@ def _read_calibration(path: Path) -> CalibrationResult | None:
         return None
     document = read_json(path, _ADVICE)
     try:
-        return _calibration_of(document)
+        return calibration_in(document)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} must be one nearer sft wrote, got {error}; {_ADVICE}") from error
 
 
-def _calibration_of(document: Mapping[str, Any]) -> CalibrationResult:
+def calibration_in(document: Mapping[str, Any]) -> CalibrationResult:
+    """Return what a calibration.json says, of nearer sft or of nearer calibrate."""
     measured = document["steps_to_go"]
     examples: dict[str, Any] = document.get("examples") or {}
     return CalibrationResult(

@@ -320,7 +320,7 @@ def _distributions_of(run: StageOne, name: str) -> Html:
     cells = [_distribution_panel(one, f"{name}-{i}") for i, one in enumerate(examples)]
     words = (
         "Darker is more probable; the line is the expectation d. A good episode reads as a band "
-        "that slides down to 0 control steps; a stuck one stays up. Where the band splits, the "
+        "that slides down to 0 steps; a stuck one stays up. Where the band splits, the "
         "model weighs two futures."
     )
     return grid(*cells, aside(words, {}))
@@ -333,7 +333,7 @@ def _distribution_panel(example: Example, name: str) -> Html:
         return tag("figure", tag("h3", text(title)), paragraph(words, "missing"))
     start, end = example.steps_to_go[0], example.steps_to_go[-1]
     caption = (
-        f"{len(example.probabilities) - 1} control steps; d goes from {decimal(float(start))} to "
+        f"{len(example.probabilities) - 1} steps; d goes from {decimal(float(start))} to "
         f"{decimal(float(end))}."
     )
     return panel(title, picture(name, title, calibrated.paint_distribution(example)), caption)

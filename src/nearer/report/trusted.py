@@ -1,27 +1,21 @@
 """The section on what nearer calibrate found: can this reward be trusted, and is another better?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
 
-from nearer.detection import precision_of, recall_of
-from nearer.errors import ConfigError
 from nearer.intervals import Rate
+from nearer.report.calibrated import paint_precision_recall, source_colour
 from nearer.report.curves import Paint
 from nearer.report.draw import (
-    DATA,
     FRAME,
     INK,
     MUTED,
-    STAGE_1,
     label_axes,
     note,
     picture,
-    stage_two_colour,
 )
 from nearer.report.html import (
     Html,
@@ -41,79 +35,11 @@ from nearer.report.html import (
     text,
     whole,
 )
-from nearer.report.read import Report, StageOne, number
-from nearer.run import read_json
+from nearer.report.measured import MEASURE, Measured, Rival, Trust, read_trust
+from nearer.report.read import Report, StageOne
 
-MEASURE = "nearer calibrate --checkpoint RUN --data DATASET --env ID"
-_FILE = "calibration/calibration.json"
-_ADVICE = f"measure again with {MEASURE}"
 _GAUSSIAN = (2 / np.pi) ** 0.5  # mean absolute error of a normal distribution, in its own spreads
 _LEAST_FRAMES = 20  # a mean over fewer jumps about
-
-Row = Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """Some of a source's episodes, in short.
-
-    Attributes:
-        error_steps: mean absolute error of d where the truth is known; nan where it never is.
-        rank: mean rank correlation along fulfilled episodes; nan without any.
-    """
-
-    name: str
-    episodes: int
-    error_steps: float
-    bias_steps: float
-    rank: float
-    precision: Rate
-    recall: Rate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What was found on one source of labelled episodes.
-
-    Attributes:
-        labels: how they were made.
-        precision: of a detector whose threshold was chosen on the other half of the episodes.
-        recall: the same detector's.
-    """
-
-    name: str
-    labels: str
-    precision: Rate
-    recall: Rate
-    by_distance: Sequence[Row]
-    spread_groups: Sequence[Row]
-    spread_rank: float
-    spread_rank_equally_far: float
-    slices: Sequence[Slice]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rival:
-    """One way to reward and detect, a number a training seed.
-
-    Attributes:
-        gap: interval of its mean average precision less that of steps-to-go; None: no comparison.
-    """
-
-    name: str
-    average_precision: Sequence[float]
-    gap: tuple[float, float] | None
-    rank: float
-    told_apart: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """A calibration.json of nearer calibrate."""
-
-    measured: Sequence[Measured]
-    rivals: Mapping[str, Sequence[Rival]]
-    why_no_rivals: str
 
 
 def trust(report: Report) -> Html:
@@ -128,120 +54,70 @@ def trust(report: Report) -> Html:
     return section("trust", "Can the reward be trusted?", *parts)
 
 
-def read_trust(root: Path) -> Trust | None:
-    """Return what nearer calibrate left in a run; None where it has not been asked.
-
-    Raises:
-        ConfigError: the file is none of nearer calibrate's.
-    """
-    path = root / _FILE
-    if not path.exists():
-        return None
-    document = read_json(path, _ADVICE)
-    try:
-        return _trust_in(document)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{path} must be one nearer calibrate wrote, got {error}; {_ADVICE}"
-        ) from error
-
-
-def _trust_in(document: Mapping[str, Any]) -> Trust:
-    compared = document["comparisons"]
-    return Trust(
-        measured=[_measured_in(name, one) for name, one in document["sources"].items()],
-        rivals={
-            name: [_rival_in(rival, one) for rival, one in rows.items()]
-            for name, rows in compared.get("sources", {}).items()
-        },
-        why_no_rivals=str(compared.get("none", "")),
-    )
-
-
-def _measured_in(name: str, document: Mapping[str, Any]) -> Measured:
-    spread: Mapping[str, Any] = document["spread"] or {"groups": []}
-    return Measured(
-        name=name,
-        labels=str(document["labels"]),
-        precision=precision_of(document["halves"]),
-        recall=recall_of(document["halves"]),
-        by_distance=[_row(one) for one in document["by_distance"]],
-        spread_groups=[_row(one) for one in spread["groups"]],
-        spread_rank=number(spread.get("rank_correlation")),
-        spread_rank_equally_far=number(spread.get("rank_correlation_equally_far")),
-        slices=[
-            Slice(
-                name=slice_name,
-                episodes=int(one["episodes"]),
-                error_steps=number(one["mean_absolute_error_steps"]),
-                bias_steps=number(one["bias_steps"]),
-                rank=number(one["rank_correlation"]),
-                precision=precision_of(one),
-                recall=recall_of(one),
-            )
-            for slice_name, one in document["slices"].items()
-        ],
-    )
-
-
-def _rival_in(name: str, document: Mapping[str, Any]) -> Rival:
-    seeds = document["seeds"]
-    gap = document.get("gap")
-
-    def mean(metric: str) -> float:
-        return float(np.mean([number(one[metric]) for one in seeds]))
-
-    # The file has steps-to-go less the rival; a reader wants to see what the rival gains.
-    return Rival(
-        name=name,
-        average_precision=[number(one["average_precision"]) for one in seeds],
-        gap=None if gap is None else (-number(gap["ci95"][1]), -number(gap["ci95"][0])),
-        rank=mean("rank_correlation"),
-        told_apart=mean("success_auc"),
-    )
-
-
-def _row(document: Mapping[str, Any]) -> Row:
-    return {name: number(value) for name, value in document.items()}
-
-
 def _trust_of(run: StageOne, name: str) -> Html:
     found = read_trust(run.facts.root)
     if found is None:
         return missing("Not measured on further labelled episodes; do it with ", MEASURE, ".")
-    colours = key(*(("━", _colour(one.name), one.name) for one in found.measured))
+    colours = key(*(("━", source_colour(one.name), one.name) for one in found.measured))
+    far = paint_by_distance(found.measured, found.unit)
+    hopeful = paint_by_predicted(found.measured, found.unit)
+    unsure = paint_spread(found.measured, found.unit)
     figures = [
         panel(
             "Error by distance",
-            picture(f"{name}-far", "Error by distance", paint_by_distance(found.measured)),
+            picture(f"{name}-far", "Error by distance", far),
             "Mean absolute error of d (solid), and the spread the model gave itself (dashed).",
             colours,
         ),
         panel(
+            "Is it too hopeful?",
+            picture(f"{name}-hopeful", "Bias by predicted distance", hopeful),
+            "How many steps d promises too few (below 0) or too many, by what it says.",
+            colours,
+        ),
+        panel(
+            "Reliability",
+            picture(f"{name}-reliable", "Reliability", paint_coverage(found.measured)),
+            "Of a reliable model a share p of the truth lies below the predicted quantile p.",
+            colours,
+        ),
+        panel(
             "Is it unsure where it is wrong?",
-            picture(f"{name}-sure", "Error against spread", paint_spread(found.measured)),
+            picture(f"{name}-sure", "Error against spread", unsure),
             _spread_words(found.measured),
             colours,
         ),
     ]
+    if found.detector:
+        trade = paint_precision_recall(found.detector)
+        figures.append(
+            panel(
+                "Precision against recall",
+                picture(f"{name}-trade", "Precision against recall", trade),
+                f"Dots: s = {found.detector.threshold_steps:g} {found.unit}.",
+                colours,
+            )
+        )
     if found.rivals:
         figures.append(_rivals_panel(found.rivals, f"{name}-rivals"))
-    words = [paragraph(_about(one)) for one in found.measured]
+    words = [paragraph(_recommended(found)), *(paragraph(_about(one)) for one in found.measured)]
     return join(grid(*figures), *words, _slices_table(found.measured), _rivals_table(found))
 
 
+def _recommended(found: Trust) -> str:
+    if found.detector is None:
+        return "No threshold is recommended: no labels are the truth."
+    chosen = found.detector
+    return f"Recommended s = {chosen.threshold_steps:g} {found.unit}: {chosen.rule}."
+
+
 def _about(one: Measured) -> str:
-    return (
+    words = (
         f"{one.name.capitalize()}: {one.labels}. With s chosen on one half of the episodes and "
         f"measured on the other: precision {percent(one.precision.value)} "
         f"({interval(one.precision)}), recall {percent(one.recall.value)} ({interval(one.recall)})."
     )
-
-
-def _colour(source: str) -> str:
-    if "demonstration" in source:
-        return DATA
-    return stage_two_colour(0) if "practised" in source else STAGE_1
+    return f"{words} {one.failures}".strip()
 
 
 def _spread_words(measured: Sequence[Measured]) -> str:
@@ -253,25 +129,57 @@ def _spread_words(measured: Sequence[Measured]) -> str:
     return f"Fifths of the frames, by spread. Rank correlation: {told}."
 
 
-def paint_by_distance(measured: Sequence[Measured]) -> Paint:
+def paint_by_distance(measured: Sequence[Measured], unit: str) -> Paint:
     """Mean absolute error, and spread, against the true distance."""
 
     def paint(axes: Axes) -> None:
         for one in measured:
             rows = [row for row in one.by_distance if row["frames"] >= _LEAST_FRAMES]
             far = [(row["from_steps"] + row["to_steps"]) / 2 for row in rows]
-            colour = _colour(one.name)
+            colour = source_colour(one.name)
             error = [row["mean_absolute_error_steps"] for row in rows]
             axes.plot(far, error, color=colour, marker="o", markersize=3.5)
             spread = [row["spread_steps"] for row in rows]
             axes.plot(far, spread, color=colour, linestyle=(0, (4, 2)))
         axes.set(xlim=(0, None), ylim=(0, None))
-        label_axes(axes, x="true steps left", y="control steps")
+        label_axes(axes, x="true steps left", y=unit)
 
     return paint
 
 
-def paint_spread(measured: Sequence[Measured]) -> Paint:
+def paint_by_predicted(measured: Sequence[Measured], unit: str) -> Paint:
+    """Bias of d against d itself: a calibrated model has none anywhere."""
+
+    def paint(axes: Axes) -> None:
+        axes.axhline(0, color=FRAME, linewidth=1.2, linestyle=(0, (4, 3)))
+        for one in measured:
+            rows = [row for row in one.by_predicted if row["frames"] >= _LEAST_FRAMES]
+            said = [(row["from_steps"] + row["to_steps"]) / 2 for row in rows]
+            bias = [row["bias_steps"] for row in rows]
+            axes.plot(said, bias, color=source_colour(one.name), marker="o", markersize=3.5)
+        axes.set(xlim=(0, None))
+        label_axes(axes, x="predicted d", y=f"d less the truth, {unit}")
+
+    return paint
+
+
+def paint_coverage(measured: Sequence[Measured]) -> Paint:
+    """Observed share of the truth below each predicted quantile, source by source."""
+
+    def paint(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=FRAME, linewidth=1.2, linestyle=(0, (4, 3)))
+        for one in measured:
+            colour = source_colour(one.name)
+            axes.plot(one.nominal, one.observed, color=colour, marker="o", markersize=3.5)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        label_axes(axes, x="predicted quantile", y="share of the truth below it")
+
+    return paint
+
+
+def paint_spread(measured: Sequence[Measured], unit: str) -> Paint:
     """Mean absolute error against spread, in groups of equally many frames."""
 
     def paint(axes: Axes) -> None:
@@ -294,9 +202,9 @@ def paint_spread(measured: Sequence[Measured]) -> Paint:
         for one in measured:
             spread = [row["spread_steps"] for row in one.spread_groups]
             error = [row["mean_absolute_error_steps"] for row in one.spread_groups]
-            axes.plot(spread, error, color=_colour(one.name), marker="o", markersize=3.5)
+            axes.plot(spread, error, color=source_colour(one.name), marker="o", markersize=3.5)
         axes.set(xlim=(0, None), ylim=(0, None))
-        label_axes(axes, x="spread of p(k), control steps", y="mean absolute error")
+        label_axes(axes, x=f"spread of p(k), {unit}", y="mean absolute error")
 
     return paint
 
@@ -309,7 +217,7 @@ def paint_rivals(rivals: Mapping[str, Sequence[Rival]]) -> Paint:
         for source, rows in rivals.items():
             for row in rows:
                 at = [len(names) - 1 - names.index(row.name)] * len(row.average_precision)
-                axes.plot(row.average_precision, at, "o", color=_colour(source), markersize=5)
+                axes.plot(row.average_precision, at, "o", color=source_colour(source), markersize=5)
         for row, name in enumerate(reversed(names)):
             note(axes, 0.02, row, name, color=INK, va="bottom", xytext=(0, 5))
         axes.set(xlim=(0, 1.02), ylim=(-0.5, len(names) - 0.2), yticks=[])
@@ -323,7 +231,7 @@ def _rivals_panel(rivals: Mapping[str, Sequence[Rival]], name: str) -> Html:
         "Against other rewards",
         picture(name, "Average precision of rewards", paint_rivals(rivals)),
         "Of the same size, trained on the same facts of the same demonstrations; a dot a seed.",
-        key(*(("●", _colour(source), source) for source in rivals)),
+        key(*(("●", source_colour(source), source) for source in rivals)),
     )
 
 
