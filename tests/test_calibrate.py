@@ -13,16 +13,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nearer.checkpoint import save_checkpoint
 from nearer.cli import main
 from nearer.collect import collect
 from nearer.commands.calibrate import CalibrateConfig, familiarity, run_calibrate
 from nearer.commands.labelled import VERDICT, Taught, taught_of, things_of
-from nearer.data import scores
 from nearer.data.reader import open_dataset
 from nearer.data.store import create_dataset, episode_frames, read_practice
 from nearer.detection import area_under_curve, average_precision, judged, precision_gap
 from nearer.errors import ConfigError, EnvError
 from nearer.evaluate import TruthJudge, replayed_truth, witnessed_rollouts
+from nearer.models.build import new_model
+from nearer.models.mlp import MLPConfig
 from nearer.protocols import Spaces
 from nearer.report.measured import MEASURE, read_trust
 from nearer.rivals import RIVALS, SUCCESS_HEAD, Lessons, distances, train_rival
@@ -226,7 +228,8 @@ def test_every_rival_learns_what_falls_on_the_way_to_the_goal(rival: str) -> Non
 
 def test_replayed_episodes_have_the_truth_they_had() -> None:
     fleet = CountingFleet(3, goal_steps=4)
-    ran, truths = witnessed_rollouts(fleet, EchoPolicy(), episodes=7, max_steps=6, seed=0)
+    rollouts = list(witnessed_rollouts(fleet, EchoPolicy(), episodes=7, max_steps=6, seed=0))
+    ran, truths = [one for one, _ in rollouts], [true for _, true in rollouts]
     # Of different lengths, as practice leaves them.
     judge = TruthJudge(fleet)
     cut = list(collect(fleet, EchoPolicy(), judge, seeds=iter([4, 5, 6, 7]), max_steps=6))
@@ -348,14 +351,18 @@ def test_a_second_call_asks_no_model_and_no_env(
     def refuse(*_: object, **__: object) -> Any:
         raise AssertionError("this was computed before")
 
-    monkeypatch.setattr(scores, "steps_to_go_probabilities", refuse)
-    for slow in ("labelled.witnessed_rollouts", "labelled.replayed_truth", "calibrate.train_rival"):
+    for slow in (
+        "labelled.steps_to_go_probabilities",
+        "labelled.witnessed_rollouts",
+        "labelled.replayed_truth",
+        "calibrate.train_rival",
+    ):
         monkeypatch.setattr(f"nearer.commands.{slow}", refuse)
     assert run_calibrate(config) == first
     with pytest.raises(AssertionError, match="computed before"):
         run_calibrate(replace(config, seed=7))
     monkeypatch.undo()
-    for path in [*tmp_path.rglob("*.npz"), *tmp_path.rglob("scores/*.npy")]:
+    for path in tmp_path.rglob("*.npz"):
         path.write_bytes(path.read_bytes()[:50])
     monkeypatch.setattr("nearer.data.scores.git_revision", lambda: "a revision")
     assert run_calibrate(config) == first
@@ -372,7 +379,12 @@ def test_the_report_shows_it(work: Path, tmp_path: Path, capsys: Capture) -> Non
     main(["calibrate", "--checkpoint", str(run), *SMALL, *data])
     main(["report", str(run), "--out", out])
     page = Path(out).read_text()
-    for words in ("Can the reward be trusted?", "never trained on", "goal distance", "too hopeful?"):
+    for words in (
+        "Can the reward be trusted?",
+        "never trained on",
+        "goal distance",
+        "too hopeful?",
+    ):
         assert words in page
     assert "run<b>" not in page
     (run / "calibration/calibration.json").write_text('{"sources": 3}')
@@ -397,7 +409,8 @@ def test_the_report_shows_it(work: Path, tmp_path: Path, capsys: Capture) -> Non
 def test_what_cannot_be_measured_is_a_sentence(
     flags: list[str], sentence: str, work: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    ran, _ = witnessed_rollouts(CountingFleet(3, 4), EchoPolicy(), episodes=3, max_steps=6, seed=0)
+    sizes = {"episodes": 3, "max_steps": 6, "seed": 0}
+    ran = [one for one, _ in witnessed_rollouts(CountingFleet(3, 4), EchoPolicy(), **sizes)]
     narrow = Spaces(agent_pos=2, environment_state=0, action=1)
     create_dataset(tmp_path / "narrow", narrow, 10, "counter").append(
         [episode_frames(one) for one in ran]
@@ -412,3 +425,15 @@ def test_what_cannot_be_measured_is_a_sentence(
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert re.search(sentence, told), told
+
+
+def test_practice_of_another_robot_is_a_sentence(
+    work: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    spaces = Spaces(agent_pos=5, environment_state=2, action=2)
+    model = new_model("mlp", MLPConfig(hidden=8), spaces, ["go"], seed=0)
+    save_checkpoint(tmp_path / "other", model, None)
+    with pytest.raises(SystemExit):
+        main(["calibrate", "--checkpoint", str(tmp_path / "other"), "--data",
+              str(work / "practice/practice")])  # fmt: skip
+    assert "must have practised with the robot of the checkpoint" in capsys.readouterr().err

@@ -21,6 +21,7 @@ def collect(
     max_steps: int,
     enough_steps: int | None = None,
     policy_version: int = 0,
+    keep_features: bool = True,
 ) -> Iterator[Episode]:
     """Yield episodes as they end, until `seeds` runs out or `enough_steps` have been taken.
 
@@ -37,9 +38,11 @@ def collect(
             fleet acts in chunks, as many whole ones as fit. All else here counts decisions.
         enough_steps: no further episode starts once this many decisions have been taken in all.
         policy_version: kept with every episode.
+        keep_features: leave in the episodes what sights made of pictures; where nobody asks about
+            them again, they need not be remembered.
     """
     max_decisions = fleet.spaces.chunking.decisions_within(max_steps)
-    recorder = _Recorder(fleet, max_decisions, policy_version)
+    recorder = _Recorder(fleet, max_decisions, policy_version, keep_features=keep_features)
     taken = 0
     while True:
         idle = np.flatnonzero(~recorder.acting)
@@ -80,11 +83,14 @@ def _control_actions(episode: Episode, spaces: Spaces) -> Float32[Array, "steps 
 class _Recorder:
     """One row of memory a robot, filled step by step and cut into an episode when it ends."""
 
-    def __init__(self, fleet: Fleet, max_steps: int, policy_version: int) -> None:
+    def __init__(
+        self, fleet: Fleet, max_steps: int, policy_version: int, *, keep_features: bool
+    ) -> None:
         num_robots = fleet.num_robots
         self.acting = np.zeros(num_robots, dtype=bool)
         self._max_steps = max_steps
         self._policy_version = policy_version
+        self._passing = () if keep_features else _FEATURES
         self._steps = np.zeros(num_robots, dtype=np.int64)
         self._env_ended = np.zeros(num_robots, dtype=bool)
         self._seeds = [0] * num_robots
@@ -121,7 +127,8 @@ class _Recorder:
 
     def latest(self, robots: Int64[Array, "robots"]) -> Observation:
         now = self._steps[robots]
-        return _observation({key: rows[robots, now] for key, rows in self._observations.items()})
+        memory = self._observations.items()
+        return _observation({key: rows[robots, now % rows.shape[1]] for key, rows in memory})
 
     def instructions(self, robots: Int64[Array, "robots"]) -> list[str]:
         return [self._instructions[robot] for robot in robots]
@@ -144,7 +151,11 @@ class _Recorder:
 
     def _cut(self, robot: int, ended: Ended) -> Episode:
         steps = int(self._steps[robot])
-        seen = {key: rows[robot, : steps + 1].copy() for key, rows in self._observations.items()}
+        seen = {
+            key: rows[robot, : steps + 1].copy()
+            for key, rows in self._observations.items()
+            if key not in self._passing
+        }
         return Episode(
             robot=robot,
             seed=self._seeds[robot],
@@ -161,11 +172,13 @@ class _Recorder:
     ) -> None:
         for key, values in columns.items():
             if key not in memory:
-                memory[key] = np.zeros((len(self.acting), length, *values.shape[1:]), values.dtype)
-            memory[key][robots, self._steps[robots]] = values
+                kept = 1 if key in self._passing else length
+                memory[key] = np.zeros((len(self.acting), kept, *values.shape[1:]), values.dtype)
+            memory[key][robots, self._steps[robots] % memory[key].shape[1]] = values
 
 
 _IMAGE = "image."
+_FEATURES = ("features", "reward_features")
 
 
 def _columns(observation: Observation) -> dict[str, Array]:
@@ -183,7 +196,6 @@ def _observation(columns: dict[str, Array]) -> Observation:
     return Observation(
         agent_pos=columns["agent_pos"],
         environment_state=columns["environment_state"],
-        features=columns["features"],
-        reward_features=columns["reward_features"],
+        **{name: columns[name] for name in _FEATURES if name in columns},
         images={key[len(_IMAGE) :]: v for key, v in columns.items() if key.startswith(_IMAGE)},
     )

@@ -18,12 +18,13 @@ from nearer.collect import actions_outside, collect
 from nearer.episode import Ended, Episode, Observation
 from nearer.errors import ConfigError, EnvError
 from nearer.intervals import Rate, sign_test
-from nearer.model import FoundationModel
+from nearer.model import FoundationModel, reward_inputs_of
 from nearer.progress import Progress, Watch, unwatched
 from nearer.protocols import Fleet, Policy
-from nearer.score import score
+from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, episode_seeds
 from nearer.shapes import Array
+from nearer.steps_to_go import expected_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,10 @@ def evaluate(
     started = perf_counter()
     ran: dict[int, Episode] = {}
     judge = TruthJudge(fleet)
-    for episode in collect(fleet, policy, judge, seeds=iter(seeds), max_steps=max_steps):
+    starts = iter(seeds)
+    for episode in collect(
+        fleet, policy, judge, seeds=starts, max_steps=max_steps, keep_features=False
+    ):
         ran[episode.seed] = episode
         if len(ran) % 20 == 0 or len(ran) == episodes:
             watch(Progress(stage=stage, done=len(ran), total=episodes))
@@ -237,11 +241,16 @@ def check_paired(first: Evaluation, seed: int, episodes: int, max_steps: int) ->
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledRollouts:
-    """Episodes of a policy with d and the truth of every observation, in the same order."""
+class LabelledRollout:
+    """What a frozen model says along an episode, and what was true.
 
-    episodes: tuple[Episode, ...]
-    labelled: tuple[LabelledEpisode, ...]
+    Attributes:
+        probabilities: p(k | o_t, g) over the model's bins.
+        label: d and the truth.
+    """
+
+    probabilities: Float32[Array, "obs bins"]
+    label: LabelledEpisode
 
 
 def labelled_rollouts(
@@ -252,27 +261,29 @@ def labelled_rollouts(
     episodes: int,
     max_steps: int,
     seed: int,
-) -> LabelledRollouts:
+) -> list[LabelledRollout]:
     """Run a policy to the time limit and label every observation with d and the truth."""
-    ran, truths = witnessed_rollouts(
-        fleet, policy, episodes=episodes, max_steps=max_steps, seed=seed
-    )
-    scored = score(reward, ran, threshold_steps=0.0, discount=0.0)
-    labelled = [
-        LabelledEpisode(steps_to_go=one.steps_to_go, fulfilled=fulfilled)
-        for one, fulfilled in zip(scored, truths, strict=True)
-    ]
-    return LabelledRollouts(episodes=tuple(ran), labelled=tuple(labelled))
+    found: list[LabelledRollout] = []
+    rollouts = witnessed_rollouts(fleet, policy, episodes=episodes, max_steps=max_steps, seed=seed)
+    for episode, fulfilled in rollouts:
+        asked = reward_inputs_of(
+            episode.observations, [episode.instruction] * (episode.num_steps + 1)
+        )
+        probabilities = steps_to_go_probabilities(reward, asked)
+        d = expected_steps(probabilities, reward.bins).numpy()
+        label = LabelledEpisode(steps_to_go=d, fulfilled=fulfilled)
+        found.append(LabelledRollout(probabilities=probabilities.numpy(), label=label))
+    return found
 
 
 def witnessed_rollouts(
     fleet: Fleet, policy: Policy, *, episodes: int, max_steps: int, seed: int
-) -> tuple[list[Episode], list[Bool[Array, "obs"]]]:
-    """Run a policy to the time limit; return its episodes and what was true all along them."""
+) -> Iterator[tuple[Episode, Bool[Array, "obs"]]]:
+    """Run a policy to the time limit; give each episode as it ends, and what was true along it."""
     witnessed = WitnessedFleet(fleet)
     seeds: Iterator[int] = islice(episode_seeds(Purpose.CALIBRATION, seed), episodes)
-    ran = list(collect(witnessed, policy, NeverJudge(), seeds=seeds, max_steps=max_steps))
-    return ran, [witnessed.fulfilled(one) for one in ran]
+    for episode in collect(witnessed, policy, NeverJudge(), seeds=seeds, max_steps=max_steps):
+        yield episode, witnessed.fulfilled(episode)
 
 
 def replayed_truth(fleet: Fleet, episodes: Sequence[Episode]) -> list[Bool[Array, "obs"]]:

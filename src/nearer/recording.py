@@ -171,7 +171,7 @@ def write_recording(
 
 def _identity(dataset: Dataset, judged: Mapping[int, Judged]) -> str:
     """Name a recording by what is in it: a viewer shows two of one name as one."""
-    said = digest_of(*(one.steps_to_go for one in judged.values()))
+    said = digest_of(one.steps_to_go for one in judged.values())
     return f"{contents_hash(dataset)[:16]}-{said[:16]}"
 
 

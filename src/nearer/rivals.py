@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from nearer.demonstrations import Demonstrations
 from nearer.losses import steps_to_go_loss
-from nearer.model import FoundationModel, Inputs
 from nearer.seeds import Purpose, episode_seed, generator
 from nearer.shapes import Array
 from nearer.steps_to_go import StepsToGoBins, expected_steps
@@ -59,22 +58,23 @@ class Lessons:
 
 
 class Reader:
-    """Turns a model's inputs into numbers: its facts, then how often each known word is said."""
+    """Turns frames into the numbers rivals read: facts, then how often each known word is said."""
 
-    def __init__(self, model: FoundationModel, instructions: Sequence[str]) -> None:
-        self._model = model
+    def __init__(self, instructions: Sequence[str]) -> None:
         self.words = tuple(sorted({word for one in instructions for word in one.split()}))
 
-    def read(self, inputs: Inputs) -> Float[Tensor, "samples width"]:
-        """Return a row a question; words that no lesson had are left out."""
-        parts: list[Tensor] = []
-        with torch.inference_mode():
-            for first in range(0, len(inputs), _ROWS_AT_ONCE):
-                part = inputs.rows(slice(first, first + _ROWS_AT_ONCE))
-                parts.append(self._model.facts(part))
-        said = {one: self._said(one) for one in dict.fromkeys(inputs.instructions)}
-        words = torch.stack([said[one] for one in inputs.instructions])
-        return torch.cat([torch.cat(parts), words], dim=1).clone()
+    def read(
+        self, facts: Float32[Array, "frames facts"], asked: Sequence[str]
+    ) -> Float[Tensor, "frames width"]:
+        """Return a row a question; words that no lesson had are left out.
+
+        Args:
+            facts: that a model makes of each frame.
+            asked: the instruction of each.
+        """
+        said = {one: self._said(one) for one in dict.fromkeys(asked)}
+        words = torch.stack([said[one] for one in asked])
+        return torch.cat([torch.from_numpy(facts), words], dim=1)
 
     def _said(self, instruction: str) -> Float[Tensor, "words"]:
         given = instruction.split()
@@ -82,13 +82,23 @@ class Reader:
         return counts / max(1, len(given))
 
 
-def lessons_of(data: Demonstrations, reader: Reader, bins: StepsToGoBins) -> Lessons:
-    """Return demonstrations as rivals learn from them."""
+def lessons_of(
+    data: Demonstrations, facts: Float32[Array, "frames facts"], reader: Reader, bins: StepsToGoBins
+) -> Lessons:
+    """Return demonstrations as rivals learn from them.
+
+    Args:
+        data: episodes, and their steps-to-go.
+        facts: that the compared model makes of each frame.
+        reader: knows the words.
+        bins: of the compared model.
+    """
     lengths = torch.from_numpy(data.episode_lengths)
     ends = torch.repeat_interleave(lengths.cumsum(0) - 1, lengths)
     longest = torch.repeat_interleave(data.steps_to_go[lengths.cumsum(0) - lengths], lengths)
+    asked = np.repeat(np.array(data.instructions, dtype=object), data.episode_lengths)
     return Lessons(
-        questions=reader.read(data.inputs(slice(None))),
+        questions=reader.read(facts, asked.tolist()),
         left=data.steps_to_go,
         ends=ends,
         progress=1 - data.steps_to_go / longest,

@@ -13,10 +13,12 @@ from nearer.calibrate import calibration_document, detector_curve
 from nearer.checkpoint import load_model, weights_hash
 from nearer.commands.judging import calibrated_threshold
 from nearer.commands.labelled import (
+    FRAMES_AT_ONCE,
     Labelling,
     Source,
     Taught,
     check_data_fits,
+    facts_of,
     taught_of,
     things_of,
 )
@@ -237,9 +239,10 @@ def _comparisons(
     check_data_fits(taught.dataset, reward)
     data = load_demonstrations(taught.dataset, reward.sight, taught.train, config.cache, watch)
     data = chunked(data, reward.spaces.chunking)
-    reader = Reader(reward, data.instructions)
-    lessons = lessons_of(data, reader, reward.bins)
-    asked = {name: reader.read(one.inputs) for name, one in judged_on.items()}
+    reader = Reader(data.instructions)
+    facts = facts_of(reward, map(data.inputs, data.parts(FRAMES_AT_ONCE)))
+    lessons = lessons_of(data, facts, reader, reward.bins)
+    asked = {name: reader.read(one.facts, one.asked) for name, one in judged_on.items()}
     said: dict[str, dict[str, list[Any]]] = {name: {} for name in judged_on}
     total = len(RIVALS) * config.rival_seeds
     for number in range(total):
@@ -275,7 +278,7 @@ def _said(
     learned = [lessons.questions, lessons.left, lessons.ends, lessons.progress]
     made_of = {
         "rival": [rival, seed, config.rival_updates, words, str(lessons.bins)],
-        "frames": digest_of(*(one.numpy() for one in (*learned, *asked.values()))),
+        "frames": digest_of(one.numpy() for one in (*learned, *asked.values())),
         "sources": list(asked),
     }
     return cached_columns("rivals", made_of, config.cache, train)

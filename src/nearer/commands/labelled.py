@@ -5,7 +5,7 @@ nothing better is known, the detector's own verdicts: every source says which.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
+from torch import Tensor
 
 from nearer.audit import pooled, read_audits
 from nearer.checkpoint import load_model, weights_hash
 from nearer.chunking import Chunking
-from nearer.commands.runs import check_same_chunks, fitting_fleet
+from nearer.commands.runs import check_same_chunks, fitting_fleet, robots_with_room
 from nearer.data.cache import contents_hash
 from nearer.data.reader import Dataset, open_dataset, resolve_dataset
-from nearer.data.scores import cached_columns, cached_probabilities, digest_of
+from nearer.data.scores import cached_columns, digest_of
 from nearer.data.store import dataset_spaces, load_demonstrations, read_practice
 from nearer.demonstrations import draw_share, leave_out, split_episodes
 from nearer.envs.tabletop.board import BLOCKS
@@ -35,11 +36,14 @@ from nearer.models.build import build_model
 from nearer.progress import Progress, Watch
 from nearer.protocols import Spaces
 from nearer.run import read_header
+from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
 from nearer.trust import Evidence
 
 _ROBOTS = 50
+FRAMES_AT_ONCE = 8192
+"""At most; fewer where a sight makes much of them."""
 FACT = "a demonstration is fulfilled at its last frame, and nowhere before"
 TRUTH = "the simulator's truth at every observation"
 REPLAYED = f"{TRUTH}, replayed; practice ended them at its own s, so lower ones cannot be judged"
@@ -50,32 +54,24 @@ VERDICT = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frames:
-    """Labelled episodes as a reward model sees them, one after the other.
+class Answers:
+    """Labelled episodes and what a reward model makes of them, frames one after the other.
+
+    What its sight made of them is not kept: of many frames it would not fit the memory.
 
     Attributes:
-        state: in the env's units.
-        features: of the reward model's sight; zero columns without one.
+        probabilities: p(k | o, g).
+        facts: what comparisons read.
         fulfilled: whether the instruction was fulfilled.
         lengths: observations an episode.
         instructions: one an episode.
     """
 
-    state: Float32[Array, "frames state"]
-    features: Float32[Array, "frames features"]
+    probabilities: Float32[Array, "frames bins"]
+    facts: Float32[Array, "frames facts"]
     fulfilled: Bool[Array, "frames"]
     lengths: Int64[Array, "episodes"]
     instructions: tuple[str, ...]
-
-    @property
-    def inputs(self) -> Inputs:
-        """Return the questions of all frames."""
-        asked = np.repeat(np.array(self.instructions, dtype=object), self.lengths)
-        return Inputs(
-            state=torch.from_numpy(self.state),
-            features=torch.from_numpy(self.features),
-            instructions=asked.tolist(),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +79,21 @@ class Source:
     """Labelled episodes with what the model says of them.
 
     Attributes:
+        facts: of every frame, as comparisons read them.
         is_truth: whether the labels are worth choosing a threshold by.
         remarks: what else is known, such as practice's audits, as JSON values.
     """
 
     evidence: Evidence
-    inputs: Inputs
+    facts: Float32[Array, "frames facts"]
     is_truth: bool
     remarks: dict[str, Any]
+
+    @property
+    def asked(self) -> list[str]:
+        """Return the instruction of every frame."""
+        names = np.array(self.evidence.instructions, dtype=object)
+        return np.repeat(names, self.evidence.lengths).tolist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,35 +234,42 @@ class Labelling:
 
         def roll() -> dict[str, Array]:
             self.watch(Progress(stage="rollouts", done=0, total=episodes))
-            fleet = fitting_fleet(env, min(episodes, _ROBOTS), actor, self.reward)
+            robots = min(episodes, _ROBOTS)
+            for one in (actor, self.reward):
+                robots = robots_with_room(one, max_steps, robots)
+            fleet = fitting_fleet(env, robots, actor, self.reward)
             sizes = {"episodes": episodes, "max_steps": max_steps, "seed": self.seed}
-            found = _frames_of(*witnessed_rollouts(fleet, ModelPolicy(actor), **sizes))
+            rollouts = witnessed_rollouts(fleet, ModelPolicy(actor), **sizes)
+            columns = _to_columns(_answers_of(self.reward, rollouts))
             fleet.close()
-            return _to_columns(found)
+            return columns
 
         columns = roll() if _others(env) else cached_columns("rollouts", made_of, self.cache, roll)
         remarks = {"env": env, "policy": str(policy), "max_steps": max_steps}
         return self._source("rollouts", TRUTH, _from_columns(columns), remarks)
 
     def _demonstrations(self, dataset: Dataset) -> Source:
-        rows, name, taught = np.arange(len(dataset.episode_lengths)), "demonstrations", self.taught
+        chosen, name = np.arange(len(dataset.episode_lengths)), "demonstrations"
+        taught = self.taught
         if isinstance(taught, Taught) and contents_hash(dataset) == contents_hash(taught.dataset):
-            rows, name = taught.unseen, "demonstrations never trained on"
+            chosen, name = taught.unseen, "demonstrations never trained on"
         check_data_fits(dataset, self.reward)
         sight = self.reward.sight
-        data = load_demonstrations(dataset, sight, self._drawn(rows), self.cache, self.watch)
+        data = load_demonstrations(dataset, sight, self._drawn(chosen), self.cache, self.watch)
         # Whole chunks before the end: where a policy decides that ends as the demonstration does.
         decided = data.steps_to_go % self.reward.spaces.chunking.chunk == 0
-        asked = data.inputs(decided.nonzero().squeeze(1))
-        parts = np.split(decided.numpy(), np.cumsum(data.episode_lengths)[:-1])
-        frames = Frames(
-            state=asked.state.numpy(),
-            features=asked.features.numpy(),
+        rows, size = decided.nonzero().squeeze(1), data.parts(FRAMES_AT_ONCE)[0].stop
+        parts = [rows[first : first + size] for first in range(0, len(rows), size)]
+        columns = self._answered(data.instructions, lambda: map(data.inputs, parts))
+        decisions = np.split(decided.numpy(), np.cumsum(data.episode_lengths)[:-1])
+        answers = Answers(
+            probabilities=columns["probabilities"],
+            facts=columns["facts"],
             fulfilled=data.steps_to_go[decided].numpy() == 0,
-            lengths=np.array([one.sum() for one in parts]),
+            lengths=np.array([one.sum() for one in decisions]),
             instructions=data.instructions,
         )
-        return self._source(name, FACT, frames, {"data": str(dataset.root)})
+        return self._source(name, FACT, answers, {"data": str(dataset.root)})
 
     def _practised(self, root: Path, env: str | None) -> Source:
         stored, run = read_practice(root), root.parent
@@ -276,8 +286,16 @@ class Labelling:
         audits = read_audits(run / "audits.jsonl")
         if audits:
             remarks["audits"] = asdict(pooled(audits))
-        frames = _frames_of(episodes, truths)
-        return self._source("practised episodes", labels, frames, remarks)
+        asked = [one.instruction for one in episodes]
+        columns = self._answered(asked, lambda: map(_reward_inputs, episodes))
+        answers = Answers(
+            probabilities=columns["probabilities"],
+            facts=columns["facts"],
+            fulfilled=np.concatenate(truths),
+            lengths=np.array([len(one) for one in truths]),
+            instructions=tuple(asked),
+        )
+        return self._source("practised episodes", labels, answers, remarks)
 
     def _replayed(
         self, env: str, episodes: Sequence[Episode], chunking: Chunking
@@ -293,7 +311,7 @@ class Labelling:
 
         recorded = [part for one in episodes for part in (one.observations.state, one.actions)]
         seeds = [one.seed for one in episodes]
-        made_of = {"env": env, "seeds": seeds, "recorded": digest_of(*recorded)}
+        made_of = {"env": env, "seeds": seeds, "recorded": digest_of(recorded)}
         made_of |= {} if chunking.is_plain else asdict(chunking)
         found = replay() if _others(env) else cached_columns("replays", made_of, self.cache, replay)
         return np.split(found["fulfilled"], np.cumsum([one.num_steps + 1 for one in episodes])[:-1])
@@ -302,19 +320,36 @@ class Labelling:
         order = generator(Purpose.CALIBRATION, self.seed, 0).permutation(len(rows))
         return np.sort(rows[order[: self.episodes]])
 
-    def _source(self, name: str, labels: str, frames: Frames, remarks: dict[str, Any]) -> Source:
-        inputs = frames.inputs
+    def _answered(
+        self, asked: Sequence[str], parts: Callable[[], Iterable[Inputs]]
+    ) -> dict[str, Array]:
+        """Return probabilities and facts of frames that come in parts; asked for once, kept.
+
+        Args:
+            asked: instructions of the episodes.
+            parts: begins with the first part again whenever it is called.
+        """
+        made_of = {
+            "model": [self.reward.config(), weights_hash(self.reward)],
+            "frames": digest_of(x.numpy() for one in parts() for x in (one.state, one.features)),
+            "instructions": list(asked),
+        }
+        return cached_columns(
+            "scores", made_of, self.cache, lambda: _answered(self.reward, parts())
+        )
+
+    def _source(self, name: str, labels: str, answers: Answers, remarks: dict[str, Any]) -> Source:
         evidence = Evidence(
             name=name,
             labels=labels,
-            instructions=frames.instructions,
-            lengths=frames.lengths,
-            probabilities=cached_probabilities(self.reward, inputs, self.cache),
+            instructions=answers.instructions,
+            lengths=answers.lengths,
+            probabilities=answers.probabilities,
             edges=self.reward.bins.edges().numpy(),
-            fulfilled=frames.fulfilled,
+            fulfilled=answers.fulfilled,
         )
         is_truth = labels != VERDICT
-        return Source(evidence=evidence, inputs=inputs, is_truth=is_truth, remarks=remarks)
+        return Source(evidence=evidence, facts=answers.facts, is_truth=is_truth, remarks=remarks)
 
 
 def _others(env: str) -> bool:
@@ -369,32 +404,66 @@ def _verdicts(episode: Episode) -> Bool[Array, "obs"]:
     return detected
 
 
-def _frames_of(episodes: Sequence[Episode], truths: Sequence[Bool[Array, "obs"]]) -> Frames:
-    asked = [reward_inputs_of(one.observations, [""] * (one.num_steps + 1)) for one in episodes]
-    return Frames(
-        state=np.concatenate([one.state.numpy() for one in asked]),
-        features=np.concatenate([one.features.numpy() for one in asked]),
+def _reward_inputs(episode: Episode) -> Inputs:
+    """Return the questions of an episode's frames, as the reward model is asked them."""
+    return reward_inputs_of(episode.observations, [episode.instruction] * (episode.num_steps + 1))
+
+
+def facts_of(model: FoundationModel, parts: Iterable[Inputs]) -> Float32[Array, "frames facts"]:
+    """Return the facts of frames that come in parts, one part at a time."""
+    with torch.inference_mode():
+        return torch.cat([model.facts(part) for part in parts]).numpy()
+
+
+def _answered(model: FoundationModel, parts: Iterable[Inputs]) -> dict[str, Array]:
+    """Return p(k | o, g) and the facts of frames that come in parts, one part at a time."""
+    probabilities: list[Tensor] = []
+    facts: list[Tensor] = []
+    with torch.inference_mode():
+        for part in parts:
+            probabilities.append(steps_to_go_probabilities(model, part))
+            facts.append(model.facts(part))
+    return {"probabilities": torch.cat(probabilities).numpy(), "facts": torch.cat(facts).numpy()}
+
+
+def _answers_of(
+    model: FoundationModel, rollouts: Iterable[tuple[Episode, Bool[Array, "obs"]]]
+) -> Answers:
+    """Return what a model makes of episodes as they end, and what was true along them."""
+    truths: list[Array] = []
+    instructions: list[str] = []
+
+    def asked() -> Iterator[Inputs]:
+        for episode, fulfilled in rollouts:
+            truths.append(fulfilled)
+            instructions.append(episode.instruction)
+            yield _reward_inputs(episode)
+
+    columns = _answered(model, asked())
+    return Answers(
+        probabilities=columns["probabilities"],
+        facts=columns["facts"],
         fulfilled=np.concatenate(truths),
         lengths=np.array([len(one) for one in truths]),
-        instructions=tuple(one.instruction for one in episodes),
+        instructions=tuple(instructions),
     )
 
 
-def _to_columns(frames: Frames) -> dict[str, Array]:
-    words = np.frombuffer(json.dumps(frames.instructions).encode(), dtype=np.uint8)
+def _to_columns(answers: Answers) -> dict[str, Array]:
+    words = np.frombuffer(json.dumps(answers.instructions).encode(), dtype=np.uint8)
     return {
-        "state": frames.state,
-        "features": frames.features,
-        "fulfilled": frames.fulfilled,
-        "lengths": frames.lengths,
+        "probabilities": answers.probabilities,
+        "facts": answers.facts,
+        "fulfilled": answers.fulfilled,
+        "lengths": answers.lengths,
         "instructions": words,
     }
 
 
-def _from_columns(columns: dict[str, Array]) -> Frames:
-    return Frames(
-        state=columns["state"],
-        features=columns["features"],
+def _from_columns(columns: dict[str, Array]) -> Answers:
+    return Answers(
+        probabilities=columns["probabilities"],
+        facts=columns["facts"],
         fulfilled=columns["fulfilled"],
         lengths=columns["lengths"],
         instructions=tuple(json.loads(columns["instructions"].tobytes())),

@@ -15,6 +15,7 @@ from nearer.protocols import Fleet, Spaces
 from nearer.run import Run, read_header
 
 SHOWN_EPISODES = 10  # rollouts a row of the report
+_REMEMBERED_BYTES = 2 * 1024**3
 
 
 def saved_config(config: Config) -> Config:
@@ -76,6 +77,13 @@ def beside(checkpoint: Path, what: str) -> Path:
     if checkpoint.exists():
         return checkpoint / what
     return Path("outputs") / what / "_".join(checkpoint.parts)
+
+
+def robots_with_room(model: FoundationModel, max_steps: int, most: int) -> int:
+    """Return how many robots may act at once, where all that their sights make is remembered."""
+    width = model.sight.width if model.sight else 0
+    decisions = model.spaces.chunking.decisions_within(max_steps) + 1
+    return max(1, min(most, _REMEMBERED_BYTES // max(1, 4 * width * decisions)))
 
 
 def check_same_chunks(policy: Chunking, reward: Chunking) -> None:

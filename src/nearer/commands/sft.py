@@ -12,7 +12,13 @@ from jaxtyping import Int64
 
 from nearer.calibrate import LabelledEpisode, calibration_document, detector_curve, reliability
 from nearer.checkpoint import load_model
-from nearer.commands.runs import SHOWN_EPISODES, as_saved, fitting_fleet, open_run
+from nearer.commands.runs import (
+    SHOWN_EPISODES,
+    as_saved,
+    fitting_fleet,
+    open_run,
+    robots_with_room,
+)
 from nearer.configs import SFTConfig
 from nearer.data.cache import contents_hash
 from nearer.data.features import adapt_sight, open_candidate_features
@@ -30,21 +36,21 @@ from nearer.demonstrations import (
 )
 from nearer.episode import Ended
 from nearer.errors import ConfigError
-from nearer.evaluate import LabelledRollouts, labelled_rollouts
-from nearer.model import FoundationModel, ModelPolicy, inputs_of
+from nearer.evaluate import LabelledRollout, labelled_rollouts
+from nearer.model import FoundationModel, ModelPolicy
 from nearer.models.build import build_model, new_model
 from nearer.processes import Processes, started
 from nearer.progress import Progress, Watch, unwatched
 from nearer.protocols import AdaptableSight, ComparingSight
 from nearer.run import SEEING, Run, SilentRun, check_facts, is_finished, read_header, read_json
-from nearer.score import frame_probabilities, steps_to_go_probabilities
+from nearer.score import frame_probabilities
 from nearer.seeds import Purpose, generator
 from nearer.sft import SFTTraining, sft
 from nearer.shapes import Array
 from nearer.trackers import check_trackers
 from nearer.trust import spearman
 
-_CALIBRATION_ROBOTS = 100
+_ROBOTS = 100  # of a calibration
 _EXAMPLE_STEPS = 20
 _HELD_OUT, _ROLLOUTS = "held-out demonstrations", "labelled rollouts"
 _SIGHT_EPISODES = 200
@@ -236,7 +242,7 @@ def _calibrate(
     examples: dict[str, Any] = {}
     if config.calibration.env is not None:
         rollouts = _rollouts(config, config.calibration.env, reward)
-        sources[_ROLLOUTS] = rollouts.labelled
+        sources[_ROLLOUTS] = [one.label for one in rollouts]
         examples = _examples(reward, rollouts)
     watch(Progress(stage="calibration", done=1, total=1))
     curves = {name: detector_curve(episodes) for name, episodes in sources.items()}
@@ -249,11 +255,12 @@ def _calibrate(
     return document | {"examples": examples}
 
 
-def _rollouts(config: SFTConfig, env: str, reward: FoundationModel) -> LabelledRollouts:
+def _rollouts(config: SFTConfig, env: str, reward: FoundationModel) -> list[LabelledRollout]:
     """Run the new policy in an env, its episodes labelled by the simulator's truth."""
     settings = config.calibration
     policy = load_model(config.out, build_model, "policy")
-    fleet = fitting_fleet(env, min(settings.rollouts, _CALIBRATION_ROBOTS), policy)
+    robots = robots_with_room(policy, settings.rollout_steps, min(settings.rollouts, _ROBOTS))
+    fleet = fitting_fleet(env, robots, policy)
     rollouts = labelled_rollouts(
         fleet,
         ModelPolicy(policy),
@@ -266,26 +273,24 @@ def _rollouts(config: SFTConfig, env: str, reward: FoundationModel) -> LabelledR
     return rollouts
 
 
-def _examples(reward: FoundationModel, rollouts: LabelledRollouts) -> dict[str, Any]:
+def _examples(reward: FoundationModel, rollouts: Sequence[LabelledRollout]) -> dict[str, Any]:
     """Return p(k | o_t, g) along the first good and the first bad rollout, for the report.
 
     A good one must take some steps: an episode that is done at once shows nothing.
     """
     wanted: dict[str, int] = {}
-    for index, one in enumerate(rollouts.labelled):
+    for index, one in enumerate(rollout.label for rollout in rollouts):
         if not one.fulfilled.any():
             wanted.setdefault("bad", index)
         elif one.fulfilled.argmax() * reward.spaces.chunking.chunk >= _EXAMPLE_STEPS:
             wanted.setdefault("good", index)
     examples: dict[str, Any] = {}
     for name, index in wanted.items():
-        episode, label = rollouts.episodes[index], rollouts.labelled[index]
+        label = rollouts[index].label
         end = int(label.fulfilled.argmax()) + 1 if label.fulfilled.any() else len(label.fulfilled)
-        inputs = inputs_of(episode.observations, [episode.instruction] * (episode.num_steps + 1))
-        probabilities = steps_to_go_probabilities(reward, inputs)[:end]
         examples[name] = {
             "edges": reward.bins.edges().tolist(),
-            "probabilities": probabilities.numpy().round(4).tolist(),
+            "probabilities": rollouts[index].probabilities[:end].round(4).tolist(),
             "steps_to_go": label.steps_to_go[:end].tolist(),
         }
     return examples

@@ -1,6 +1,6 @@
 """What a frozen model says of frames, and what calibration takes long for: computed once, kept.
 
-    <cache>/scores/<model and frames>.npy             p(k | o, g) of every frame
+    <cache>/scores/<model, frames, code>.npz          p(k | o, g) and facts of every frame
     <cache>/rollouts/<models, env, seed, code>.npz    what a policy did, and what was true
     <cache>/replays/<env, actions, code>.npz          what was true along recorded episodes
     <cache>/rivals/<lessons, frames, code>.npz        what trained comparisons say of frames
@@ -12,52 +12,18 @@ safe to delete.
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 
-from nearer.checkpoint import weights_hash
-from nearer.data.cache import default_cache, write_array
+from nearer.data.cache import default_cache
 from nearer.data.staging import StagedFiles
 from nearer.errors import DatasetError
-from nearer.model import FoundationModel, Inputs
 from nearer.run import git_revision
-from nearer.score import steps_to_go_probabilities
 from nearer.shapes import Array
-
-
-def cached_probabilities(
-    model: FoundationModel, inputs: Inputs, cache: Path | None = None
-) -> Float32[Array, "frames bins"]:
-    """Return p(k | o, g) of these frames, in batches; from disk if this model has seen them.
-
-    Code that is not committed has no name to keep what it says by: it says everything anew.
-
-    Args:
-        model: frozen.
-        inputs: the frames.
-        cache: folder of what was computed; None for ~/.cache/nearer.
-
-    Raises:
-        DatasetError: the cache cannot be written.
-    """
-    revision = git_revision()
-    if revision.endswith("+"):
-        return steps_to_go_probabilities(model, inputs).numpy()
-    frames = digest_of(inputs.state.numpy(), inputs.features.numpy())
-    code = [version("nearer"), revision]
-    asked = json.dumps([code, model.config(), weights_hash(model), frames, *inputs.instructions])
-    name = hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
-    path = (cache or default_cache()) / "scores" / f"{name}.npy"
-    found = _array(path)
-    if found is None or found.shape != (len(inputs), model.bins.count):
-        found = steps_to_go_probabilities(model, inputs).numpy()
-        _keep(path, lambda: write_array(path, found))
-    return found
 
 
 def cached_columns(
@@ -93,20 +59,13 @@ def cached_columns(
     return found
 
 
-def digest_of(*values: Array) -> str:
-    """Return a hash of arrays: of their numbers, types and shapes."""
+def digest_of(values: Iterable[Array]) -> str:
+    """Return a hash of arrays, taken one by one: of their numbers, types and shapes."""
     digest = hashlib.blake2b(digest_size=16)
     for one in values:
         digest.update(f"{one.dtype} {one.shape}\n".encode())
         digest.update(np.ascontiguousarray(one).tobytes())
     return digest.hexdigest()
-
-
-def _array(path: Path) -> Array | None:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None  # missing, or not what was written there: made anew
 
 
 def _columns(path: Path) -> dict[str, Array] | None:
