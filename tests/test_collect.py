@@ -1,5 +1,6 @@
 """No transition is lost, doubled or shuffled on the way from fleet to batch."""
 
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -73,3 +74,32 @@ def test_an_episode_that_looks_done_at_once_has_no_step() -> None:
     episodes = list(collect(fleet, EchoPolicy(), judge, seeds=seeds, max_steps=LIMIT))
     assert [episode.num_steps for episode in episodes] == [0, 0]
     assert fleet.actions == []
+
+
+class Seeing(CountingFleet):
+    def _observe(self, robots):
+        seen = super()._observe(robots)
+        return replace(seen, features=2 * seen.agent_pos)
+
+
+class Watching(EchoPolicy):
+    def act(self, observation, instructions, robots, randomness):
+        assert np.array_equal(observation.features, 2 * observation.agent_pos)
+        return super().act(observation, instructions, robots, randomness)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_features_are_acted_on_and_remembered_where_they_are_wanted(kept: bool) -> None:
+    episodes = collect(
+        Seeing(3, GOAL),
+        Watching(),
+        CountJudge(GOAL),
+        seeds=iter(range(1, 9)),
+        max_steps=LIMIT,
+        keep_features=kept,
+    )
+    for episode in episodes:
+        seen = episode.observations
+        assert seen.features.shape == (episode.num_steps + 1, 2 * kept)
+        assert np.array_equal(seen.features, 2 * seen.agent_pos[:, : 2 * kept])
+        assert seen.agent_pos[:, 1].tolist() == list(range(episode.num_steps + 1))
