@@ -114,6 +114,11 @@ def test_a_model_says_how_many_steps_are_left_in_demonstrations(
         d = model.steps_to_go_logits(inputs).softmax(dim=-1) @ model.bins.edges()
     root = entity_of(3)
     assert np.allclose(numbers(found[f"{root}/steps_to_go/mean"])[:, 0], d, atol=1e-4)
+    bars = found[f"{root}/distribution"]
+    assert bars["frame"] == list(range(len(d)))
+    likely = np.array([one[0]["buffer"] for one in bars["BarChart:values"]])
+    steps = np.array([one[0]["buffer"] for one in bars["BarChart:abscissa"]])
+    assert np.allclose((likely * steps).sum(axis=1), d, atol=1e-3)
     assert f"{root}/success_detected" in found, "the run has a threshold"
     again = tmp_path / "b.rrd"
     main(["export", str(run), "--out", str(again), "--episodes", "3"])

@@ -4,6 +4,7 @@
                    cameras/NAME             pictures, if the data set has them
                    state, environment_state, action     numbers over time, in the env's units
                    steps_to_go/mean, p10, p50, p90      control steps, d and its quantiles
+                   distribution             p(k | o_t, g) as bars over k, if a model says it now
                    reward                   r_t = d_t - d_{t+1}, control steps
                    success_detected         1 where d <= s
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from PIL import Image
@@ -52,12 +54,16 @@ class Judged:
         quantiles: 10 %, 50 % and 90 % quantiles of p(k | o_t, g), in control steps.
         rewards: r_t, in control steps; there is none of the last frame.
         solved: d <= s; None: no threshold is known.
+        distribution: p(k | o_t, g) over the bins; None: practice keeps its quantiles alone.
+        edges: lower edges of the bins, in control steps.
     """
 
     steps_to_go: Float32[Array, "frames"]
     quantiles: Float32[Array, "frames 3"]
     rewards: Float32[Array, "steps"]
     solved: Bool[Array, "frames"] | None
+    distribution: Float32[Array, "frames bins"] | None = None
+    edges: Float32[Array, "bins"] | None = None
 
 
 def judged_when_practised(dataset: Dataset, progress: Mapping[str, Array]) -> dict[int, Judged]:
@@ -117,8 +123,12 @@ def judged_by(
             quantiles=spread.numpy(),
             rewards=progress_rewards(d).numpy(),
             solved=None if limit is None else is_solved(d, limit).numpy(),
+            distribution=likely.numpy(),
+            edges=(chunk * model.bins.edges()).numpy(),
         )
-        for episode, d, spread in zip(episodes, steps_to_go, quantiles, strict=True)
+        for episode, d, spread, likely in zip(
+            episodes, steps_to_go, quantiles, torch.split(probabilities, lengths), strict=True
+        )
     }
 
 
@@ -210,8 +220,24 @@ def _log_episode(
         for name, values in series.items():
             columns = rr.Scalars.columns(scalars=values.astype(np.float64))
             _send(rr, recording, f"{root}/{name}", fps, 0, len(values), columns)
+        _log_distribution(rr, recording, f"{root}/distribution", fps, judged)
     for camera in cameras_of(dataset):
         _log_pictures(rr, recording, dataset, camera.name, root, rows)
+
+
+def _log_distribution(rr: Any, recording: Any, entity: str, fps: int, judged: Judged) -> None:
+    if judged.distribution is None:
+        return
+    rows = len(judged.distribution)
+    bars = {"values": [*judged.distribution], "abscissa": [judged.edges] * rows}
+    columns = rr.BarChart.columns(**{name: _tensors(rr, one) for name, one in bars.items()})
+    _send(rr, recording, entity, fps, 0, rows, columns)
+
+
+def _tensors(rr: Any, values: Sequence[Any]) -> Any:
+    """Return one tensor a row, for which rerun has no function."""
+    arrays = [rr.components.TensorDataBatch(one).as_arrow_array() for one in values]
+    return cast(Any, pa).concat_arrays(arrays)
 
 
 def _log_numbers(
@@ -265,11 +291,13 @@ def _blueprint(
             entity = f"{root}/{_camera_entity(rr, camera)}"
             seen.append(rrb.Spatial2DView(origin=entity, name=camera))
         names = ["steps_to_go", "reward", "success_detected"] if episode in judged else []
+        if episode in judged and judged[episode].distribution is not None:
+            seen.append(rrb.BarChartView(origin=f"{root}/distribution", name="p(steps to go)"))
         curves = [
             rrb.TimeSeriesView(origin=f"{root}/{name}", name=name.replace("_", " "))
             for name in (*names, "action", "state")
         ]
-        shares = [1, *[4] * len(cameras)]
+        shares = [1, *[4] * (len(seen) - 1)]
         left = rrb.Vertical(*seen, row_shares=shares)
         tabs.append(rrb.Horizontal(left, rrb.Vertical(*curves), name=f"episode {episode}"))
     return rrb.Blueprint(rrb.Tabs(*tabs))
