@@ -12,6 +12,7 @@ _SIZE = (560, 330)
 _STAGES = {1: ("Stage 1", STAGE_1), 2: ("after practice", STAGE_2[0])}
 _BESIDE = 0.1
 """Lines of a share stand beside each other, not on top, so many shares apart."""
+_NAME_HEIGHT = 0.065  # of the axis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,9 @@ def lines_figure(title: str, lines: Sequence[Line]) -> str:
         middle = (len(lines) - 1) / 2
         for number, line in enumerate(lines):
             _paint_line(axes, shares, line, (number - middle) * _BESIDE)
+        _name_lines(axes, shares, [line for line in lines if line.points])
         axes.set_ylim(0, 1)
-        axes.set_xlim(-0.4, len(shares) - 0.25)
+        axes.set_xlim(-0.4, len(shares) - 0.1)
         counts = {point.share: point.demonstrations for point in points}
         labels = [f"{share} %\n{counts[share]:,} demonstrations" for share in shares]
         axes.set_xticks(range(len(shares)), labels)
@@ -92,5 +94,13 @@ def _paint_line(axes: Axes, shares: Sequence[int], line: Line, aside: float) -> 
     ]
     if known:
         axes.plot(*zip(*known, strict=True), "x--", color=colour, linewidth=1, alpha=0.6)
-    if points:
-        note(axes, places[-1], values[-1], line.name, xytext=(14, -4), color=colour)
+
+
+def _name_lines(axes: Axes, shares: Sequence[int], lines: Sequence[Line]) -> None:
+    """Write each name beside its line's end, names that would touch one above the other."""
+    ends = [max(line.points, key=lambda point: point.share) for line in lines]
+    lowest = -1.0
+    for end, line in sorted(zip(ends, lines, strict=True), key=lambda pair: pair[0].pooled.value):
+        lowest = max(end.pooled.value, lowest + _NAME_HEIGHT)
+        at = shares.index(end.share) + _BESIDE * (len(lines) - 1) / 2
+        note(axes, at, lowest, line.name, xytext=(12, -4), color=line.colour)
