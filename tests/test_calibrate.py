@@ -352,7 +352,7 @@ def test_a_second_call_asks_no_model_and_no_env(
         raise AssertionError("this was computed before")
 
     for slow in (
-        "labelled.steps_to_go_probabilities",
+        "answers.steps_to_go_probabilities",
         "labelled.witnessed_rollouts",
         "labelled.replayed_truth",
         "calibrate.train_rival",

@@ -134,19 +134,21 @@ def evaluate(
         if len(ran) % 20 == 0 or len(ran) == episodes:
             watch(Progress(stage=stage, done=len(ran), total=episodes))
     ordered = [ran[one] for one in seeds]
-    chunk = fleet.spaces.chunking.chunk
-    results = tuple(
-        EpisodeResult(
-            seed=one.seed,
-            instruction=one.instruction,
-            success=one.ended is Ended.SUCCESS_TRUE,
-            num_steps=chunk * one.num_steps if one.ended is Ended.SUCCESS_TRUE else max_steps,
-            actions_outside=actions_outside(fleet, [one]),
-        )
-        for one in ordered
-    )
+    results = tuple(_result(fleet, one, max_steps) for one in ordered)
     seconds = perf_counter() - started
     return Evaluation(results=results, seed=seed, max_steps=max_steps, seconds=seconds), ordered
+
+
+def _result(fleet: Fleet, episode: Episode, max_steps: int) -> EpisodeResult:
+    success = episode.ended is Ended.SUCCESS_TRUE
+    steps = fleet.spaces.chunking.chunk * episode.num_steps
+    return EpisodeResult(
+        seed=episode.seed,
+        instruction=episode.instruction,
+        success=success,
+        num_steps=steps if success else max_steps,
+        actions_outside=actions_outside(fleet, [episode]),
+    )
 
 
 def eval_info(evaluation: Evaluation) -> dict[str, Any]:

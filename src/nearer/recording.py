@@ -114,8 +114,8 @@ def judged_by(
     probabilities = frame_probabilities(model, data)
     lengths: list[int] = data.episode_lengths.tolist()
     chunk = model.spaces.chunking.chunk  # a row is a control step here, and so is d
-    steps_to_go = torch.split(chunk * expected_steps(probabilities, model.bins), lengths)
-    quantiles = torch.split(chunk * quantile_steps(probabilities, model.bins), lengths)
+    d, quantiles = (chunk * f(probabilities, model.bins) for f in (expected_steps, quantile_steps))
+    parts = [torch.split(one, lengths) for one in (d, quantiles, probabilities)]
     limit = None if threshold_steps is None else chunk * threshold_steps
     return {
         episode: Judged(
@@ -126,9 +126,7 @@ def judged_by(
             distribution=likely.numpy(),
             edges=(chunk * model.bins.edges()).numpy(),
         )
-        for episode, d, spread, likely in zip(
-            episodes, steps_to_go, quantiles, torch.split(probabilities, lengths), strict=True
-        )
+        for episode, d, spread, likely in zip(episodes, *parts, strict=True)
     }
 
 

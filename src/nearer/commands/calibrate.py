@@ -11,14 +11,13 @@ from torch import Tensor
 
 from nearer.calibrate import calibration_document, detector_curve
 from nearer.checkpoint import load_model, weights_hash
+from nearer.commands.answers import FRAMES_AT_ONCE, facts_of
 from nearer.commands.judging import calibrated_threshold
 from nearer.commands.labelled import (
-    FRAMES_AT_ONCE,
     Labelling,
     Source,
     Taught,
     check_data_fits,
-    facts_of,
     taught_of,
     things_of,
 )

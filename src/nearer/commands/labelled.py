@@ -4,20 +4,26 @@ Labels are facts (a demonstration ends where it is fulfilled), the simulator's t
 nothing better is known, the detector's own verdicts: every source says which.
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float32, Int64
-from torch import Tensor
 
 from nearer.audit import pooled, read_audits
 from nearer.checkpoint import load_model, weights_hash
 from nearer.chunking import Chunking
+from nearer.commands.answers import (
+    FRAMES_AT_ONCE,
+    Answers,
+    answered,
+    answers_of,
+    from_columns,
+    reward_inputs,
+    to_columns,
+)
 from nearer.commands.runs import check_same_chunks, fitting_fleet, robots_with_room
 from nearer.data.cache import contents_hash
 from nearer.data.reader import Dataset, open_dataset, resolve_dataset
@@ -31,19 +37,16 @@ from nearer.errors import CheckpointError, ConfigError, DatasetError, EnvError
 from nearer.evaluate import replayed_truth, witnessed_rollouts
 from nearer.fleet.chunks import in_chunks
 from nearer.fleet.in_process import make_fleet
-from nearer.model import FoundationModel, Inputs, ModelPolicy, reward_inputs_of
+from nearer.model import FoundationModel, Inputs, ModelPolicy
 from nearer.models.build import build_model
 from nearer.progress import Progress, Watch
 from nearer.protocols import Spaces
 from nearer.run import read_header
-from nearer.score import steps_to_go_probabilities
 from nearer.seeds import Purpose, generator
 from nearer.shapes import Array
 from nearer.trust import Evidence
 
 _ROBOTS = 50
-FRAMES_AT_ONCE = 8192
-"""At most; fewer where a sight makes much of them."""
 FACT = "a demonstration is fulfilled at its last frame, and nowhere before"
 TRUTH = "the simulator's truth at every observation"
 REPLAYED = f"{TRUTH}, replayed; practice ended them at its own s, so lower ones cannot be judged"
@@ -51,27 +54,6 @@ VERDICT = (
     "the practice detector's own verdicts, no truth: they cannot tell how right a detector is; "
     "pass --env to replay the episodes against the simulator"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """Labelled episodes and what a reward model makes of them, frames one after the other.
-
-    What its sight made of them is not kept: of many frames it would not fit the memory.
-
-    Attributes:
-        probabilities: p(k | o, g).
-        facts: what comparisons read.
-        fulfilled: whether the instruction was fulfilled.
-        lengths: observations an episode.
-        instructions: one an episode.
-    """
-
-    probabilities: Float32[Array, "frames bins"]
-    facts: Float32[Array, "frames facts"]
-    fulfilled: Bool[Array, "frames"]
-    lengths: Int64[Array, "episodes"]
-    instructions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,13 +222,13 @@ class Labelling:
             fleet = fitting_fleet(env, robots, actor, self.reward)
             sizes = {"episodes": episodes, "max_steps": max_steps, "seed": self.seed}
             rollouts = witnessed_rollouts(fleet, ModelPolicy(actor), **sizes)
-            columns = _to_columns(_answers_of(self.reward, rollouts))
+            columns = to_columns(answers_of(self.reward, rollouts))
             fleet.close()
             return columns
 
         columns = roll() if _others(env) else cached_columns("rollouts", made_of, self.cache, roll)
         remarks = {"env": env, "policy": str(policy), "max_steps": max_steps}
-        return self._source("rollouts", TRUTH, _from_columns(columns), remarks)
+        return self._source("rollouts", TRUTH, from_columns(columns), remarks)
 
     def _demonstrations(self, dataset: Dataset) -> Source:
         chosen, name = np.arange(len(dataset.episode_lengths)), "demonstrations"
@@ -287,7 +269,7 @@ class Labelling:
         if audits:
             remarks["audits"] = asdict(pooled(audits))
         asked = [one.instruction for one in episodes]
-        columns = self._answered(asked, lambda: map(_reward_inputs, episodes))
+        columns = self._answered(asked, lambda: map(reward_inputs, episodes))
         answers = Answers(
             probabilities=columns["probabilities"],
             facts=columns["facts"],
@@ -334,9 +316,7 @@ class Labelling:
             "frames": digest_of(x.numpy() for one in parts() for x in (one.state, one.features)),
             "instructions": list(asked),
         }
-        return cached_columns(
-            "scores", made_of, self.cache, lambda: _answered(self.reward, parts())
-        )
+        return cached_columns("scores", made_of, self.cache, lambda: answered(self.reward, parts()))
 
     def _source(self, name: str, labels: str, answers: Answers, remarks: dict[str, Any]) -> Source:
         evidence = Evidence(
@@ -402,69 +382,3 @@ def _verdicts(episode: Episode) -> Bool[Array, "obs"]:
     detected = np.zeros(episode.num_steps + 1, dtype=bool)
     detected[-1] = episode.ended is Ended.SUCCESS_DETECTED
     return detected
-
-
-def _reward_inputs(episode: Episode) -> Inputs:
-    """Return the questions of an episode's frames, as the reward model is asked them."""
-    return reward_inputs_of(episode.observations, [episode.instruction] * (episode.num_steps + 1))
-
-
-def facts_of(model: FoundationModel, parts: Iterable[Inputs]) -> Float32[Array, "frames facts"]:
-    """Return the facts of frames that come in parts, one part at a time."""
-    with torch.inference_mode():
-        return torch.cat([model.facts(part) for part in parts]).numpy()
-
-
-def _answered(model: FoundationModel, parts: Iterable[Inputs]) -> dict[str, Array]:
-    """Return p(k | o, g) and the facts of frames that come in parts, one part at a time."""
-    probabilities: list[Tensor] = []
-    facts: list[Tensor] = []
-    with torch.inference_mode():
-        for part in parts:
-            probabilities.append(steps_to_go_probabilities(model, part))
-            facts.append(model.facts(part))
-    return {"probabilities": torch.cat(probabilities).numpy(), "facts": torch.cat(facts).numpy()}
-
-
-def _answers_of(
-    model: FoundationModel, rollouts: Iterable[tuple[Episode, Bool[Array, "obs"]]]
-) -> Answers:
-    """Return what a model makes of episodes as they end, and what was true along them."""
-    truths: list[Array] = []
-    instructions: list[str] = []
-
-    def asked() -> Iterator[Inputs]:
-        for episode, fulfilled in rollouts:
-            truths.append(fulfilled)
-            instructions.append(episode.instruction)
-            yield _reward_inputs(episode)
-
-    columns = _answered(model, asked())
-    return Answers(
-        probabilities=columns["probabilities"],
-        facts=columns["facts"],
-        fulfilled=np.concatenate(truths),
-        lengths=np.array([len(one) for one in truths]),
-        instructions=tuple(instructions),
-    )
-
-
-def _to_columns(answers: Answers) -> dict[str, Array]:
-    words = np.frombuffer(json.dumps(answers.instructions).encode(), dtype=np.uint8)
-    return {
-        "probabilities": answers.probabilities,
-        "facts": answers.facts,
-        "fulfilled": answers.fulfilled,
-        "lengths": answers.lengths,
-        "instructions": words,
-    }
-
-
-def _from_columns(columns: dict[str, Array]) -> Answers:
-    return Answers(
-        probabilities=columns["probabilities"],
-        facts=columns["facts"],
-        fulfilled=columns["fulfilled"],
-        lengths=columns["lengths"],
-        instructions=tuple(json.loads(columns["instructions"].tobytes())),
-    )

@@ -341,9 +341,8 @@ def _kept_step(link: Path) -> int | None:
 def _read_calibration(path: Path) -> CalibrationResult | None:
     if not path.exists():
         return None
-    document = read_json(path, _ADVICE)
     try:
-        return calibration_in(document)
+        return calibration_in(read_json(path, _ADVICE))
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} must be one nearer sft wrote, got {error}; {_ADVICE}") from error
 

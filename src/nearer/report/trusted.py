@@ -36,7 +36,7 @@ from nearer.report.html import (
     whole,
 )
 from nearer.report.measured import MEASURE, Measured, Rival, Trust, read_trust
-from nearer.report.read import Report, StageOne
+from nearer.report.read import CalibrationResult, Report, StageOne
 
 _GAUSSIAN = (2 / np.pi) ** 0.5  # mean absolute error of a normal distribution, in its own spreads
 _LEAST_FRAMES = 20  # a mean over fewer jumps about
@@ -58,6 +58,12 @@ def _trust_of(run: StageOne, name: str) -> Html:
     found = read_trust(run.facts.root)
     if found is None:
         return missing("Not measured on further labelled episodes; do it with ", MEASURE, ".")
+    figures = _figures(found, name)
+    words = [paragraph(_recommended(found)), *(paragraph(_about(one)) for one in found.measured)]
+    return join(grid(*figures), *words, _slices_table(found.measured), _rivals_table(found))
+
+
+def _figures(found: Trust, name: str) -> list[Html]:
     colours = key(*(("━", source_colour(one.name), one.name) for one in found.measured))
     far = paint_by_distance(found.measured, found.unit)
     hopeful = paint_by_predicted(found.measured, found.unit)
@@ -89,19 +95,19 @@ def _trust_of(run: StageOne, name: str) -> Html:
         ),
     ]
     if found.detector:
-        trade = paint_precision_recall(found.detector)
-        figures.append(
-            panel(
-                "Precision against recall",
-                picture(f"{name}-trade", "Precision against recall", trade),
-                f"Dots: s = {found.detector.threshold_steps:g} {found.unit}.",
-                colours,
-            )
-        )
+        figures.append(_trade_panel(found.detector, found.unit, f"{name}-trade", colours))
     if found.rivals:
         figures.append(_rivals_panel(found.rivals, f"{name}-rivals"))
-    words = [paragraph(_recommended(found)), *(paragraph(_about(one)) for one in found.measured)]
-    return join(grid(*figures), *words, _slices_table(found.measured), _rivals_table(found))
+    return figures
+
+
+def _trade_panel(detector: CalibrationResult, unit: str, name: str, colours: Html) -> Html:
+    return panel(
+        "Precision against recall",
+        picture(name, "Precision against recall", paint_precision_recall(detector)),
+        f"Dots: s = {detector.threshold_steps:g} {unit}.",
+        colours,
+    )
 
 
 def _recommended(found: Trust) -> str:
