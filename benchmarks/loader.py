@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from nearer.data.frames import open_frames
-from nearer.data.reader import Dataset, open_dataset
+from nearer.datasets.caching.frames import open_frames
+from nearer.datasets.lerobot.reader import Dataset, open_dataset
 
 CAMERA, HEIGHT, WIDTH, FRAMES = "top", 96, 128, 36
 BATCH = 256
@@ -64,9 +64,9 @@ def measure(folder: Path, episodes: int) -> dict[str, float]:
 
 def record(root: Path, kept: Any, episodes: int) -> Dataset:
     """Write drawn episodes, 200 an append."""
-    from nearer.data.store import create_dataset, episode_frames
-    from nearer.episode import Ended, Episode, Observation
-    from nearer.protocols import Camera, Spaces
+    from nearer.core.episode import Ended, Episode, Observation
+    from nearer.core.spaces import Camera, Spaces
+    from nearer.datasets.episodes import create_dataset, episode_frames
 
     cameras = (Camera(CAMERA, HEIGHT, WIDTH),)
     spaces = Spaces(agent_pos=2, environment_state=0, action=2, cameras=cameras)
@@ -171,12 +171,12 @@ class CheapSight:
 
 def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     """Return the part of Stage 1 that the built-in model waits for its inputs."""
-    from nearer.data.store import load_demonstrations
-    from nearer.demonstrations import Demonstrations
-    from nearer.models.build import new_model
+    from nearer.algorithm.demonstrations import Demonstrations
+    from nearer.algorithm.sft import SFTTraining, sft
+    from nearer.datasets.episodes import load_demonstrations
+    from nearer.models.factory import new_model
     from nearer.models.small_vla import SmallVLAConfig
-    from nearer.run import Run
-    from nearer.sft import SFTTraining, sft
+    from nearer.runs.run import Run
 
     data = load_demonstrations(dataset)
     model = new_model("small-vla", SmallVLAConfig(), data.spaces, data.instructions, 0)

@@ -21,18 +21,18 @@ from typing import Any
 
 import torch
 
-import nearer.improve as stage_two
-import nearer.score as scoring
+import nearer.algorithm.improve as stage_two
+import nearer.algorithm.score as scoring
+from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
+from nearer.algorithm.sft import sft
+from nearer.algorithm.sft_objectives import bc_loss, time_loss
 from nearer.commands import collect_demonstrations, run_improve, run_sft
-from nearer.data.reader import open_dataset
-from nearer.data.store import load_demonstrations
-from nearer.fleet.in_process import VectorFleet
-from nearer.model import Detector, FoundationModel, ModelPolicy
-from nearer.models.build import new_model
-from nearer.objectives import bc_loss, time_loss
-from nearer.recipes.point_mass import Recipe, point_mass
-from nearer.run import Run, read_metrics
-from nearer.sft import sft
+from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.lerobot.reader import open_dataset
+from nearer.fleets.gym import VectorFleet
+from nearer.models.factory import new_model
+from nearer.runs.run import Run, read_metrics
+from nearer.studies.point_mass import Recipe, point_mass
 
 UPDATES = 512
 Call = tuple[str, Callable[[], Any]]

@@ -11,9 +11,9 @@ import json
 import tempfile
 from pathlib import Path
 
-from nearer.demo import run_demo
-from nearer.progress import unwatched
-from nearer.recipes.point_mass import point_mass
+from nearer.core.callbacks import unwatched
+from nearer.studies.demo import run_demo
+from nearer.studies.point_mass import point_mass
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     python benchmarks/pointing.py [--weights FOLDER] [--scenes 500] [--frames 400]
 
-Keys: those of nearer.models.pointing.measure (scenes of the pretraining's own kind, not trained
+Keys: those of models/pointing/pretraining/measure.py (scenes of the pretraining kind, not trained
 on, in pixels); ms_per_frame_8 and _32, all included, CPU time of one thread. And for tabletop
 frames, which no training saw, with the look's name in front: named_mm_median, named_mm_p90,
 wrong, near_mm_median and near_mm_p90 (the effector within 4 cm of the named block), near_n,
@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nearer.envs.tabletop.board import BLOCK_X_M, BLOCK_Y_M, BLOCKS, Layout
+from nearer.core.arrays import Array
+from nearer.envs.tabletop.appearance import LOOKS, Look
 from nearer.envs.tabletop.camera import Camera
-from nearer.envs.tabletop.looks import LOOKS, Look
+from nearer.envs.tabletop.layout import BLOCK_X_M, BLOCK_Y_M, BLOCKS, Layout
 from nearer.envs.tabletop.simulation import Simulation
 from nearer.models.pointing import PointingTower, load_pointing
-from nearer.models.pointing.measure import measure
+from nearer.models.pointing.pretraining.measure import measure
 from nearer.models.pointing.weights import SHIPPED
-from nearer.shapes import Array
 
 HEIGHT_PX, WIDTH_PX, BATCH = 96, 128, 25
 APART_M, NEAR_M, TOUCHING_M = 0.055, 0.04, 0.031

@@ -24,7 +24,7 @@ os.environ.setdefault("LP_NUM_THREADS", "0")
 
 import numpy as np
 
-from nearer.cores import num_cores
+from nearer.core.cpu import num_cores
 from nearer.envs.tabletop.env import Tabletop, TabletopVector
 from nearer.envs.tabletop.gl import mujoco
 

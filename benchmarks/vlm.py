@@ -23,11 +23,11 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModelForImageTextToText, SmolVLMConfig
 
-from nearer.model import Inputs
+from nearer.algorithm.model import Inputs
+from nearer.core.spaces import Camera, Spaces
 from nearer.models.vlm.config import VLMConfig
-from nearer.models.vlm.source import open_source, pretrained_vlm
+from nearer.models.vlm.loading import open_source, pretrained_vlm
 from nearer.models.vlm.vlm import VLM
-from nearer.protocols import Camera, Spaces
 
 SIDE, AXES = 128, 2
 SPACES = Spaces(agent_pos=0, environment_state=0, action=AXES, cameras=(Camera("top", SIDE, SIDE),))

@@ -13,14 +13,14 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from nearer.collect import collect
-from nearer.data.reader import open_dataset
-from nearer.data.store import create_dataset, episode_frames
-from nearer.episode import Observation
-from nearer.evaluate import TruthJudge
-from nearer.fleet.in_process import make_fleet
-from nearer.protocols import Decision, Randomness
-from nearer.seeds import Purpose, episode_seeds
+from nearer.algorithm.rollout import collect
+from nearer.core.episode import Observation
+from nearer.core.interfaces import Decision, Randomness
+from nearer.core.seeds import Purpose, episode_seeds
+from nearer.datasets.episodes import create_dataset, episode_frames
+from nearer.datasets.lerobot.reader import open_dataset
+from nearer.evaluation.ground_truth import TruthJudge
+from nearer.fleets.gym import make_fleet
 
 
 class Cart(gymnasium.Env):

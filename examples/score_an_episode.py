@@ -8,7 +8,7 @@ is arithmetic (paper, eqs. 1-4).
 
 import torch
 
-from nearer.steps_to_go import (
+from nearer.algorithm.steps_to_go import (
     StepsToGoBins,
     discounted_returns,
     expected_steps,

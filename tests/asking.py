@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from nearer.model import FoundationModel, Inputs
-from nearer.protocols import Camera, Spaces
+from nearer.algorithm.model import FoundationModel, Inputs
+from nearer.core.spaces import Camera, Spaces
 
 SPACES = Spaces(
     agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 24, 40),), control_hz=5

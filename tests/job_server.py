@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -22,9 +23,11 @@ def job_server(file: str) -> Generator[Answer, None, None]:
     Args:
         file: of the program.
     """
+    here = str(Path(__file__).parent)  # where the program finds this module
+    path = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(
         [sys.executable, file],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -47,16 +47,6 @@ def test_make_targets_of_the_readme_exist() -> None:
         assert re.search(rf"^{target}:", makefile, flags=re.M)
 
 
-def test_readme_tree_names_every_module() -> None:
-    tree = README.split("## The tree")[1].split("```")[1]
-    named = set(re.findall(r"([\w/]+(?:\.py|/))", tree))
-    modules = {path.name for path in SOURCE.glob("*.py")} - {"__init__.py"}
-    rooms = {f"{path.name}/" for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
-    assert modules | rooms <= named, sorted((modules | rooms) - named)
-    inside = {name for name in named if name.endswith(".py")}
-    assert inside <= modules, sorted(inside - modules)
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
 def test_examples_run(path: Path, tmp_path: Path) -> None:
     ran = subprocess.run(

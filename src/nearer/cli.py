@@ -14,10 +14,11 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args
 import tyro
 from rich.console import Console
 
+from nearer.algorithm.distributed import check_alone, first_tells, follows, started_as
 from nearer.commands import (
     saved_config,
 )
-from nearer.commands.calibrate import CalibrateConfig
+from nearer.commands.eval_reward import CalibrateConfig
 from nearer.commands.export import ExportConfig
 from nearer.commands.label import LabelConfig
 from nearer.commands.push import CardConfig, PushConfig
@@ -35,11 +36,10 @@ from nearer.configs import (
     check_same,
     settings_of,
 )
-from nearer.errors import ConfigError, Interrupted, NearerError, ToldElsewhere
-from nearer.models.pointing.pretrain import PretrainConfig
+from nearer.core.errors import ConfigError, Interrupted, NearerError, ToldElsewhere
+from nearer.models.pointing.pretraining.train import PretrainConfig
 from nearer.outcomes import OUTCOMES
-from nearer.processes import check_alone, first_tells, follows, started_as
-from nearer.reproduce import ReproduceConfig
+from nearer.studies.headline import ReproduceConfig
 
 _cli = cast(Any, tyro.cli)
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended

@@ -7,18 +7,18 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import tyro
 
-from nearer.audit import AuditPlan
-from nearer.chunking import Chunking
-from nearer.errors import ConfigError
-from nearer.limits import check_settings
+from nearer.algorithm.early_stopping import PlateauRule
+from nearer.algorithm.improve_settings import Deviations, Practice
+from nearer.algorithm.sft import LEARNING_RATE, SFTTraining
+from nearer.core.action_chunks import Chunking
+from nearer.core.errors import ConfigError
+from nearer.core.settings import check_settings
+from nearer.evaluation.audit import AuditPlan
 from nearer.models.mlp import MLPConfig
-from nearer.models.pointing.rungs import RUNGS
+from nearer.models.pointing.variants import RUNGS
 from nearer.models.small_vla import SmallVLAConfig
 from nearer.models.vlm.config import VLMConfig
-from nearer.plateau import PlateauRule
-from nearer.practice import Deviations, Practice
-from nearer.sft import LEARNING_RATE, SFTTraining
-from nearer.trackers import TrackerName
+from nearer.runs.trackers import TrackerName
 
 Flat = tyro.conf.arg(name="")
 """The settings of a nested config are flags of the command itself."""

@@ -12,9 +12,10 @@ from nearer.commands import (
     run_improve,
     run_sft,
 )
-from nearer.commands.calibrate import CalibrateConfig, run_calibrate
+from nearer.commands.eval_reward import CalibrateConfig, run_calibrate
 from nearer.commands.export import ExportConfig, run_export
 from nearer.commands.label import LabelConfig, run_label
+from nearer.commands.progress_bars import live
 from nearer.commands.push import CardConfig, PushConfig, run_card, run_push
 from nearer.commands.serve import ServeConfig, run_serve
 from nearer.configs import (
@@ -25,16 +26,15 @@ from nearer.configs import (
     ReportConfig,
     SFTConfig,
 )
-from nearer.demo import run_demo
-from nearer.display import live
-from nearer.evaluate import check_paired, compare
-from nearer.ladder import reproduce_pretraining
-from nearer.ladder_table import pretraining_table
-from nearer.models.pointing.pretrain import PretrainConfig, pretrain
-from nearer.recipes.point_mass import point_mass
-from nearer.recipes.tabletop import tabletop
-from nearer.reproduce import ReproduceConfig, headline_table, reproduce
-from nearer.trust_table import trust_table
+from nearer.evaluation.success import check_paired, compare
+from nearer.models.pointing.pretraining.train import PretrainConfig, pretrain
+from nearer.reporting.reward_table import trust_table
+from nearer.studies.demo import run_demo
+from nearer.studies.headline import ReproduceConfig, headline_table, reproduce
+from nearer.studies.point_mass import point_mass
+from nearer.studies.pretraining_ablation import reproduce_pretraining
+from nearer.studies.pretraining_table import pretraining_table
+from nearer.studies.tabletop import tabletop
 
 _RECIPES = {"tabletop": tabletop, "point-mass": point_mass}
 
@@ -114,7 +114,7 @@ def _demo(config: DemoConfig, console: Console) -> None:
 
 
 def _report(config: ReportConfig, console: Console) -> None:
-    from nearer.report.page import write_report  # matplotlib takes its time to import
+    from nearer.reporting.html.page import write_report  # matplotlib takes its time to import
 
     out = config.out or config.runs[-1].parent / "report.html"
     console.print(f"report: {write_report(config.runs, out)}")

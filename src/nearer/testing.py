@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
 
-from nearer.episode import Ended, Observation
-from nearer.model import FoundationModel, Inputs
-from nearer.protocols import Decision, Fleet, Randomness, Sensed, Spaces, Starts
-from nearer.shapes import Array
+from nearer.algorithm.model import FoundationModel, Inputs
+from nearer.core.arrays import Array
+from nearer.core.episode import Ended, Observation
+from nearer.core.interfaces import Decision, Fleet, Randomness, Sensed, Starts
+from nearer.core.spaces import Spaces
 
 
 def check_fleet(fleet: Fleet, steps: int = 5) -> None:
-    """Check that a fleet keeps the contract of `nearer.protocols.Fleet`.
+    """Check that a fleet keeps the contract of `nearer.core.interfaces.Fleet`.
 
     The same seed gives the same start, whatever the slot; a robot that is not stepped stands
     still; observations have the sizes of `fleet.spaces`.
@@ -51,7 +52,7 @@ def check_fleet(fleet: Fleet, steps: int = 5) -> None:
 
 
 def check_model(model: FoundationModel, inputs: Inputs) -> None:
-    """Check that a model keeps the contract of `nearer.model.FoundationModel`.
+    """Check that a model keeps the contract of `nearer.algorithm.model.FoundationModel`.
 
     Sampling depends on nothing but the generators, log-probabilities of sampled actions are
     exact, and steps-to-go answers have a row a question and a column a bin.

@@ -7,7 +7,7 @@ run_eval                 checkpoint and env         -> eval_info.json
 """
 
 from nearer.commands.collect import collect_demonstrations
-from nearer.commands.evaluate import read_evaluation, run_eval
+from nearer.commands.eval import read_evaluation, run_eval
 from nearer.commands.improve import run_improve
 from nearer.commands.runs import saved_config
 from nearer.commands.sft import run_sft

@@ -3,17 +3,17 @@
 import shutil
 from itertools import islice, takewhile
 
-from nearer.collect import actions_outside, collect
+from nearer.algorithm.rollout import actions_outside, collect
 from nearer.configs import CollectConfig
-from nearer.data.store import create_dataset, episode_frames
-from nearer.data.writer import DatasetWriter
-from nearer.episode import Ended, Episode
-from nearer.errors import EnvError
-from nearer.evaluate import TruthJudge
-from nearer.fleet.in_process import make_demonstrator, make_fleet
-from nearer.progress import Progress, Watch, graceful_interrupt, unwatched
-from nearer.protocols import Fleet
-from nearer.seeds import Purpose, episode_seeds
+from nearer.core.callbacks import Progress, Watch, graceful_interrupt, unwatched
+from nearer.core.episode import Ended, Episode
+from nearer.core.errors import EnvError
+from nearer.core.interfaces import Fleet
+from nearer.core.seeds import Purpose, episode_seeds
+from nearer.datasets.episodes import create_dataset, episode_frames
+from nearer.datasets.lerobot.writer import DatasetWriter
+from nearer.evaluation.ground_truth import TruthJudge
+from nearer.fleets.gym import make_demonstrator, make_fleet
 
 DEFAULT_HZ = 10  # what a data set states where the env does not say how fast it is controlled
 _EPISODES_A_BLOCK = 256  # written at once; what is in memory, and lost to a kill

@@ -5,23 +5,23 @@ from pathlib import Path
 
 import tyro
 
-from nearer.checkpoint import load_model
-from nearer.commands.judging import calibrated_threshold
-from nearer.data.reader import Dataset, open_dataset, read_progress, resolve_dataset
-from nearer.data.schema import INFO_PATH
-from nearer.data.sidecar import check_current
-from nearer.errors import ConfigError
-from nearer.hub import local_run
-from nearer.models.build import build_model
-from nearer.progress import Watch, unwatched
-from nearer.recording import (
+from nearer.core.callbacks import Watch, unwatched
+from nearer.core.errors import ConfigError
+from nearer.datasets.lerobot.progress_sidecar import check_current
+from nearer.datasets.lerobot.reader import Dataset, open_dataset, read_progress, resolve_dataset
+from nearer.datasets.lerobot.schema import INFO_PATH
+from nearer.evaluation.reward_model import calibrated_threshold
+from nearer.models.factory import build_model
+from nearer.reporting.rerun_export import (
     Judged,
     check_rerun,
     judged_by,
     judged_when_practised,
     write_recording,
 )
-from nearer.run import read_header
+from nearer.runs.checkpoint import load_model
+from nearer.runs.hub import local_run
+from nearer.runs.run import read_header
 
 _SHOWN_UNASKED = 10  # a data set may have thousands of episodes
 

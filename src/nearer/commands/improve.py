@@ -2,25 +2,26 @@
 
 from pathlib import Path
 
-from nearer.audit import Auditor, WitnessedFleet
-from nearer.checkpoint import load_model, weights_hash
-from nearer.chunking import Chunking
+from nearer.algorithm.improve import Cell, improve
+from nearer.algorithm.model import Detector
 from nearer.commands.collect import DEFAULT_HZ
-from nearer.commands.judging import CALIBRATE, calibrated_threshold, calibration_of
-from nearer.commands.runs import as_saved, check_same_chunks, fitting_fleet, open_run
+from nearer.commands.runs import as_saved, open_run
 from nearer.configs import ImproveConfig
-from nearer.data.store import PracticeStore
-from nearer.errors import ConfigError
-from nearer.evaluate import TruthJudge
-from nearer.fleet.seeing import feature_widths
-from nearer.hub import local_run
-from nearer.improve import Cell, improve
-from nearer.model import Detector
-from nearer.models.build import build_model
-from nearer.progress import Watch, unwatched
-from nearer.protocols import Judge
-from nearer.run import is_finished
-from nearer.trackers import check_trackers
+from nearer.core.action_chunks import Chunking
+from nearer.core.callbacks import Watch, unwatched
+from nearer.core.errors import ConfigError
+from nearer.core.interfaces import Judge
+from nearer.datasets.practice_store import PracticeStore
+from nearer.evaluation.audit import Auditor
+from nearer.evaluation.ground_truth import TruthJudge, WitnessedFleet
+from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
+from nearer.fleets.encoded import feature_widths
+from nearer.fleets.for_model import check_same_chunks, fitting_fleet
+from nearer.models.factory import build_model
+from nearer.runs.checkpoint import load_model, weights_hash
+from nearer.runs.hub import local_run
+from nearer.runs.run import is_finished
+from nearer.runs.trackers import check_trackers
 
 
 def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:

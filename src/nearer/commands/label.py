@@ -7,22 +7,22 @@ import numpy as np
 import torch
 import tyro
 
-from nearer.checkpoint import weights_hash
-from nearer.commands.judging import Judging, judging_of
-from nearer.data.reader import Dataset, open_dataset, resolve_dataset
-from nearer.data.sidecar import check_free, sidecar_place, write_sidecar
-from nearer.data.store import dataset_spaces, load_demonstrations
-from nearer.demonstrations import Demonstrations
-from nearer.errors import ConfigError, DatasetError
-from nearer.intervals import Rate
-from nearer.limits import check_settings
-from nearer.model import FoundationModel, Inputs
-from nearer.progress import Watch, unwatched
-from nearer.protocols import Spaces
-from nearer.run import git_revision
-from nearer.score import FrameLabels, label_frames
-from nearer.shapes import Array
-from nearer.trust import spearman
+from nearer.algorithm.demonstrations import Demonstrations
+from nearer.algorithm.model import FoundationModel, Inputs
+from nearer.algorithm.score import FrameLabels, label_frames
+from nearer.core.arrays import Array
+from nearer.core.callbacks import Watch, unwatched
+from nearer.core.errors import ConfigError, DatasetError
+from nearer.core.intervals import Rate
+from nearer.core.settings import check_settings
+from nearer.core.spaces import Spaces
+from nearer.datasets.episodes import dataset_spaces, load_demonstrations
+from nearer.datasets.lerobot.progress_sidecar import check_free, sidecar_place, write_sidecar
+from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
+from nearer.evaluation.reward_metrics import spearman
+from nearer.evaluation.reward_model import Judging, judging_of
+from nearer.runs.checkpoint import weights_hash
+from nearer.runs.run import git_revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import tyro
 
-from nearer.card import model_card
-from nearer.checkpoint import load_model, weights_hash
-from nearer.errors import ConfigError
-from nearer.hub import CALIBRATION, EVALUATION, REWARD, check_hub_id, upload
-from nearer.models.build import build_model
-from nearer.published import Published, read_published
-from nearer.run import read_header, read_json, write_json, written
+from nearer.core.errors import ConfigError
+from nearer.models.factory import build_model
+from nearer.reporting.model_card import model_card
+from nearer.reporting.model_facts import Published, read_published
+from nearer.runs.checkpoint import load_model, weights_hash
+from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, check_hub_id, upload
+from nearer.runs.run import read_header, read_json, write_json, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nearer.checkpoint import load_model, pretrained_folder
-from nearer.commands.judging import Judging, judging_of
-from nearer.errors import ConfigError
-from nearer.limits import check_settings
-from nearer.model import FoundationModel
-from nearer.models.build import build_model
-from nearer.run import written
+from nearer.algorithm.model import FoundationModel
+from nearer.core.errors import ConfigError
+from nearer.core.settings import check_settings
+from nearer.evaluation.reward_model import Judging, judging_of
+from nearer.models.factory import build_model
+from nearer.runs.checkpoint import load_model, pretrained_folder
+from nearer.runs.run import written
 
 if TYPE_CHECKING:
     from nearer.serving.server import PolicyServer
@@ -98,8 +98,8 @@ def server_of(config: ServeConfig, tell: Callable[[str], None] = print) -> "Poli
         CheckpointError: no model is there, or its files are damaged.
     """
     with _needs_websockets():
-        from nearer.serving.served import ServedPolicy
         from nearer.serving.server import Limits, PolicyServer
+        from nearer.serving.session import ServedPolicy
     token = _token(config.token_file, tell)
     policy, judging = load_served(config)
     served = ServedPolicy(policy, judging.model, judging.threshold_steps, config.seed)

@@ -10,21 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from nearer.calibrate import LabelledEpisode, calibration_document, detector_curve, reliability
-from nearer.checkpoint import load_model
-from nearer.commands.runs import (
-    SHOWN_EPISODES,
-    as_saved,
-    fitting_fleet,
-    open_run,
-    robots_with_room,
-)
-from nearer.configs import SFTConfig
-from nearer.data.cache import contents_hash
-from nearer.data.features import adapt_sight, open_candidate_features
-from nearer.data.reader import Dataset, open_dataset, resolve_dataset
-from nearer.data.store import dataset_spaces, load_demonstrations
-from nearer.demonstrations import (
+from nearer.algorithm.demonstrations import (
     Candidates,
     Demonstrations,
     chunked,
@@ -34,21 +20,35 @@ from nearer.demonstrations import (
     split_by_episode,
     split_episodes,
 )
-from nearer.episode import Ended
-from nearer.errors import ConfigError
-from nearer.evaluate import LabelledRollout, labelled_rollouts
-from nearer.model import FoundationModel, ModelPolicy
-from nearer.models.build import build_model, new_model
-from nearer.processes import Processes, started
-from nearer.progress import Progress, Watch, unwatched
-from nearer.protocols import AdaptableSight, ComparingSight
-from nearer.run import SEEING, Run, SilentRun, check_facts, is_finished, read_header, read_json
-from nearer.score import frame_probabilities
-from nearer.seeds import Purpose, generator
-from nearer.sft import SFTTraining, sft
-from nearer.shapes import Array
-from nearer.trackers import check_trackers
-from nearer.trust import spearman
+from nearer.algorithm.distributed import Processes, started
+from nearer.algorithm.model import FoundationModel, ModelPolicy
+from nearer.algorithm.score import frame_probabilities
+from nearer.algorithm.sft import SFTTraining, sft
+from nearer.commands.runs import SHOWN_EPISODES, as_saved, open_run
+from nearer.configs import SFTConfig
+from nearer.core.arrays import Array
+from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.episode import Ended
+from nearer.core.errors import ConfigError
+from nearer.core.seeds import Purpose, generator
+from nearer.core.vision import AdaptableSight, ComparingSight
+from nearer.datasets.caching.arrays import contents_hash
+from nearer.datasets.caching.features import adapt_sight, open_candidate_features
+from nearer.datasets.episodes import dataset_spaces, load_demonstrations
+from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
+from nearer.evaluation.reward_metrics import spearman
+from nearer.evaluation.success import LabelledRollout, labelled_rollouts
+from nearer.evaluation.threshold import (
+    LabelledEpisode,
+    calibration_document,
+    detector_curve,
+    reliability,
+)
+from nearer.fleets.for_model import fitting_fleet, robots_with_room
+from nearer.models.factory import build_model, new_model
+from nearer.runs.checkpoint import load_model
+from nearer.runs.run import SEEING, Run, SilentRun, check_facts, is_finished, read_header, read_json
+from nearer.runs.trackers import check_trackers
 
 _ROBOTS = 100  # of a calibration
 _EXAMPLE_STEPS = 20

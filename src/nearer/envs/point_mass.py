@@ -16,9 +16,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float64, Int64
 
-from nearer.episode import Observation
-from nearer.protocols import Decision, Policy, Randomness
-from nearer.shapes import Array
+from nearer.core.arrays import Array
+from nearer.core.episode import Observation
+from nearer.core.interfaces import Decision, Policy, Randomness
 
 ENV_ID = "nearer/PointMass-v0"
 INSTRUCTION = "touch the goal"

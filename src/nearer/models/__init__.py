@@ -1,1 +1,1 @@
-"""Foundation models behind the contract of `nearer.model`, one a file."""
+"""Foundation models behind the contract of `nearer.algorithm.model`, one a file."""

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nearer.limits import check_settings
-from nearer.model import FoundationModel, Inputs
-from nearer.protocols import Randomness, Spaces
-from nearer.steps_to_go import StepsToGoBins
+from nearer.algorithm.model import FoundationModel, Inputs
+from nearer.algorithm.steps_to_go import StepsToGoBins
+from nearer.core.interfaces import Randomness
+from nearer.core.settings import check_settings
+from nearer.core.spaces import Spaces
 
 _LOG_SQRT_2_PI = 0.9189385332046727
 

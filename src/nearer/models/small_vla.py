@@ -20,20 +20,22 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
-from nearer.actions import LEVELS, ActionTokens, action_units, draw_tokens
-from nearer.checkpoint import weights_hash
-from nearer.errors import ConfigError
-from nearer.limits import check_settings
-from nearer.model import FoundationModel, Inputs
-from nearer.models.geometry import Geometry
-from nearer.models.pointing.adapt import Lessons, adapt, path_targets, trainable
-from nearer.models.pointing.following import NUM_PEAKS, follow, two_peaks
+from nearer.algorithm.action_tokens import LEVELS, ActionTokens, action_units, draw_tokens
+from nearer.algorithm.model import FoundationModel, Inputs
+from nearer.algorithm.steps_to_go import StepsToGoBins
+from nearer.core.arrays import Array
+from nearer.core.callbacks import Watch, unwatched
+from nearer.core.errors import ConfigError
+from nearer.core.interfaces import Randomness
+from nearer.core.settings import check_settings
+from nearer.core.spaces import Camera, Spaces
+from nearer.core.vision import Films, Sight
+from nearer.models.parallel import side_by_side
+from nearer.models.planar_features import Geometry
+from nearer.models.pointing.self_training import Lessons, adapt, path_targets, trainable
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
-from nearer.models.threads import side_by_side
-from nearer.progress import Watch, unwatched
-from nearer.protocols import Camera, Films, Randomness, Sight, Spaces
-from nearer.shapes import Array
-from nearer.steps_to_go import StepsToGoBins
+from nearer.models.pointing.tracking import NUM_PEAKS, follow, two_peaks
+from nearer.runs.checkpoint import weights_hash
 
 _TOKEN_WIDTH = 16
 _AT_ONCE = 4  # frames; larger batches leave the processor's cache: 16 took 1.3 times as long

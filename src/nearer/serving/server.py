@@ -24,9 +24,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from nearer.errors import ConfigError, MessageError
-from nearer.serving.served import Robot, ServedPolicy
-from nearer.serving.wire import pack, unpack
+from nearer.core.errors import ConfigError, MessageError
+from nearer.serving.msgpack_codec import pack, unpack
+from nearer.serving.session import Robot, ServedPolicy
 
 _HEALTH = "/healthz"
 _OPEN_TIMEOUT_S = 10

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64
 
-from nearer.shapes import Array
+from nearer.core.arrays import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,13 +16,15 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Int64
 
-from nearer.cores import num_cores
-from nearer.envs.tabletop.board import Layout
-from nearer.envs.tabletop.crew import Crew
-from nearer.envs.tabletop.demonstrator import SeesBoard, TabletopDemonstrator
-from nearer.envs.tabletop.habits import HABITS_REAL, HABITS_SIM
+from nearer.core.arrays import Array
+from nearer.core.cpu import num_cores
+from nearer.core.errors import EnvError
+from nearer.core.interfaces import Policy
+from nearer.envs.tabletop.appearance import REAL
+from nearer.envs.tabletop.demonstrator.noise import HABITS_REAL, HABITS_SIM
+from nearer.envs.tabletop.demonstrator.policy import SeesBoard, TabletopDemonstrator
 from nearer.envs.tabletop.language import Task
-from nearer.envs.tabletop.looks import REAL
+from nearer.envs.tabletop.layout import Layout
 from nearer.envs.tabletop.station import (
     ACTION_SPACE,
     CAMERA,
@@ -31,9 +33,7 @@ from nearer.envs.tabletop.station import (
     read_options,
     read_settings,
 )
-from nearer.errors import EnvError
-from nearer.protocols import Policy
-from nearer.shapes import Array
+from nearer.envs.tabletop.thread_pool import Crew
 
 _RENDER_HEIGHT, _RENDER_WIDTH = 360, 640
 

@@ -11,7 +11,7 @@ import sys
 import warnings
 from typing import Any, Protocol, runtime_checkable
 
-from nearer.errors import EnvError
+from nearer.core.errors import EnvError
 
 _LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
 _PACKAGES = "libegl1 libgl1-mesa-dri"

@@ -17,8 +17,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from nearer.envs.tabletop.board import BANANA, BLOCKS, Block
-from nearer.errors import EnvError
+from nearer.core.errors import EnvError
+from nearer.envs.tabletop.layout import BANANA, BLOCKS, Block
 
 SYNONYM_SHARE = 0.2
 """How often a shape with a second word is called by it."""

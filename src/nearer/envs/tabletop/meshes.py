@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from nearer.envs.tabletop.board import BLOCK_HEIGHT_M
-from nearer.shapes import Array
+from nearer.core.arrays import Array
+from nearer.envs.tabletop.layout import BLOCK_HEIGHT_M
 
 _CUBE_EDGE_M = 0.037
 _PENTAGON_RADIUS_M = 0.0215

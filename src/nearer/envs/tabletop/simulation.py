@@ -6,7 +6,11 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from nearer.envs.tabletop.board import (
+from nearer.core.arrays import Array
+from nearer.core.errors import EnvError
+from nearer.envs.tabletop.appearance import SIM, Look
+from nearer.envs.tabletop.gl import Model, mujoco
+from nearer.envs.tabletop.layout import (
     ACTION_LIMIT_M,
     BANANA,
     BLOCK_X_M,
@@ -19,12 +23,8 @@ from nearer.envs.tabletop.board import (
     Block,
     Layout,
 )
-from nearer.envs.tabletop.gl import Model, mujoco
-from nearer.envs.tabletop.looks import SIM, Look
-from nearer.envs.tabletop.pictures import Pictures, pictures_of
-from nearer.envs.tabletop.scene import LEARNERS, PEOPLES, TIMESTEP_S, Quality, physics_model
-from nearer.errors import EnvError
-from nearer.shapes import Array
+from nearer.envs.tabletop.mujoco_model import LEARNERS, PEOPLES, TIMESTEP_S, Quality, physics_model
+from nearer.envs.tabletop.renderer import Pictures, pictures_of
 
 CONTROL_HZ = 5
 _EFFECTOR_BOUNDS = np.transpose([EFFECTOR_X_M, EFFECTOR_Y_M])

@@ -11,7 +11,11 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Space
 from gymnasium.utils.seeding import np_random
 
-from nearer.envs.tabletop.board import (
+from nearer.core.arrays import Array
+from nearer.core.errors import EnvError
+from nearer.envs.tabletop.appearance import Look, look_named
+from nearer.envs.tabletop.language import Family, Task, compose, parse
+from nearer.envs.tabletop.layout import (
     ACTION_LIMIT_M,
     BANANA,
     BLOCKS,
@@ -20,12 +24,8 @@ from nearer.envs.tabletop.board import (
     Block,
     Layout,
 )
-from nearer.envs.tabletop.language import Family, Task, compose, parse
-from nearer.envs.tabletop.looks import Look, look_named
 from nearer.envs.tabletop.simulation import CONTROL_HZ, Simulation
 from nearer.envs.tabletop.tasks import draw_start, propose, solved
-from nearer.errors import EnvError
-from nearer.shapes import Array
 
 CAMERA = "front"
 BLOCK_FAMILIES = tuple(family for family in Family if family is not Family.BANANA)

@@ -22,7 +22,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from nearer.envs.tabletop.board import (
+from nearer.core.arrays import Array
+from nearer.core.errors import EnvError
+from nearer.envs.tabletop.language import PLACES, SIDES, Family, Task
+from nearer.envs.tabletop.layout import (
     BANANA,
     BLOCK_X_M,
     BLOCK_Y_M,
@@ -33,9 +36,6 @@ from nearer.envs.tabletop.board import (
     Block,
     Layout,
 )
-from nearer.envs.tabletop.language import PLACES, SIDES, Family, Task
-from nearer.errors import EnvError
-from nearer.shapes import Array
 
 TOUCHING_M = 0.05
 PLACE_RADIUS_M = 0.115

@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from nearer.envs.tabletop.looks import Colour
-from nearer.shapes import Array
+from nearer.core.arrays import Array
+from nearer.envs.tabletop.appearance import Colour
 
 _ROWS, _COLUMNS = 256, 256
 _NUM_PLANKS = 5

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from nearer.models.pointing.language import SentenceEncoder, Vocabulary
-from nearer.models.pointing.lite0 import CHANNELS, Lite0
+from nearer.models.pointing.efficientnet_lite0 import CHANNELS, Lite0
+from nearer.models.pointing.sentence_encoder import SentenceEncoder, Vocabulary
 
 NUM_SLOTS = 3
 _WINDOW = 3

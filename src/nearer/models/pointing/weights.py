@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from nearer.errors import CheckpointError
-from nearer.models.pointing.language import Vocabulary
+from nearer.core.errors import CheckpointError
+from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
 
 SHIPPED = Path(__file__).parent / "weights"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from nearer.actions import LEVELS
-from nearer.limits import check_settings
+from nearer.algorithm.action_tokens import LEVELS
+from nearer.core.settings import check_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from nearer.errors import ConfigError
+from nearer.core.errors import ConfigError
+from nearer.core.spaces import Camera
 from nearer.models.vlm.prompts import Layout
-from nearer.protocols import Camera
 
 Network = Any
 """A base model of transformers, without its language head; its package has no useful types."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int64
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from nearer.errors import ConfigError
+from nearer.core.errors import ConfigError
 
 Question = Literal["action", "steps"]
 

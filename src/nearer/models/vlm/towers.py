@@ -22,10 +22,10 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import (
     get_image_size_for_max_num_patches,
 )
 
-from nearer.errors import ConfigError
+from nearer.core.errors import ConfigError
+from nearer.core.spaces import Camera
 from nearer.models.vlm.families import Network
-from nearer.models.vlm.sentences import Form
-from nearer.protocols import Camera
+from nearer.models.vlm.text_tokens import Form
 
 _MAX_PATCHES = 256  # of a picture whose shape is kept, as SigLIP 2's own processor has it
 

@@ -21,15 +21,16 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from nearer.actions import draw_tokens
-from nearer.model import Inputs
+from nearer.algorithm.action_tokens import draw_tokens
+from nearer.algorithm.model import Inputs
+from nearer.core.interfaces import Randomness
+from nearer.core.spaces import Spaces
+from nearer.models.vlm.attention_masks import Asked, Read, counted, in_parts, who_sees_whom
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import Family, Network
-from nearer.models.vlm.pictures import Preparing
+from nearer.models.vlm.image_preprocessing import Preparing
 from nearer.models.vlm.prompts import Prompts, Question
-from nearer.models.vlm.reading import Asked, Read, counted, in_parts, who_sees_whom
-from nearer.models.vlm.towered import Towered
-from nearer.protocols import Randomness, Spaces
+from nearer.models.vlm.tower_model import Towered
 
 _STATE_LEVELS = 256  # of a number of proprioception, as in the paper (Aloha)
 

@@ -1,0 +1,1 @@
+"""The paper's method; knows no disk, no env and no command line."""

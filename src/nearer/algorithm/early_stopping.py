@@ -1,0 +1,78 @@
+"""When to stop practising, and which policy to keep: by what practice itself sees.
+
+Past the plateau the success of an over-optimised policy falls (paper, section 3.2), so the best
+block of iterations is kept, not the last.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nearer.core.settings import check_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlateauRule:
+    """Stop when detected successes per control step no longer grow.
+
+    Iterations are taken in blocks; a block's score is its detected successes per 1,000 control
+    steps, which grows as episodes succeed more often and as they take fewer steps.
+
+    Attributes:
+        block_iterations: iterations a block; each block's end is a checkpoint.
+        patience_blocks: blocks without a better score before practice stops.
+        min_gain: relative gain that counts as better.
+    """
+
+    block_iterations: int = 8
+    patience_blocks: int = 4
+    min_gain: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self, block_iterations="[1, inf)", patience_blocks="[1, inf)", min_gain="[0, inf)"
+        )
+
+    def scores(self, history: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Return the score of every full block of a run's metrics."""
+        size = self.block_iterations
+        blocks = [history[i : i + size] for i in range(0, len(history) - size + 1, size)]
+        return [
+            1000
+            * sum(record["practice/detected"] for record in block)
+            / sum(record["practice/iteration_env_steps"] for record in block)
+            for block in blocks
+        ]
+
+    def best_step(self, history: Sequence[Mapping[str, Any]]) -> int:
+        """Return the checkpoint to keep as the policy: the one that started the best block.
+
+        The newest full block's own end is a candidate too, with that block's score. A block that
+        collapses thus never hands its end over, and without a full block, or where nothing was
+        ever detected, the policy that practice started with stays.
+        """
+        scores = self.scores(history)
+        return _best([*scores, *scores[-1:]]) * self.block_iterations
+
+    def kept_steps(self, history: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+        """Return the checkpoints that `best_step` may yet name, besides the newest.
+
+        They started the best block so far and the block that is not full yet.
+        """
+        scores = self.scores(history)
+        return _best(scores) * self.block_iterations, len(scores) * self.block_iterations
+
+    def over(self, history: Sequence[Mapping[str, Any]]) -> bool:
+        """Tell whether the last `patience_blocks` blocks brought no gain over the best before."""
+        scores = self.scores(history)
+        if len(scores) <= self.patience_blocks:
+            return False
+        best_before = max(scores[: -self.patience_blocks])
+        return max(scores[-self.patience_blocks :]) < best_before * (1 + self.min_gain)
+
+
+def _best(scores: Sequence[float]) -> int:
+    """Return the last of the best scores' places; 0 where nothing was ever detected."""
+    if not any(scores):
+        return 0
+    return max(range(len(scores)), key=lambda place: (scores[place], place))

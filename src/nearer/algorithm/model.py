@@ -1,0 +1,212 @@
+"""The contract of a foundation model, and how it serves as policy and as detector.
+
+One model answers two questions about an observation: which action, and how many steps are left
+(paper, fig. 1). Stage 1 may ask a third: which instruction an episode had. Training and serving
+show it observations through the same `inputs_of`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from nearer.algorithm.steps_to_go import StepsToGoBins, expected_steps, is_solved
+from nearer.core.arrays import Array
+from nearer.core.episode import Ended, Observation
+from nearer.core.errors import ConfigError
+from nearer.core.interfaces import Decision, Randomness
+from nearer.core.spaces import Spaces
+from nearer.core.vision import Sight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """A batch of questions for a model, on its device.
+
+    Attributes:
+        state: proprioception and environment state side by side, in the env's units.
+        features: what the model's sight made of the pictures; zero columns without a sight.
+        instructions: one a row.
+    """
+
+    state: Float[Tensor, "samples state"]
+    features: Float[Tensor, "samples features"]
+    instructions: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def rows(self, index: Int64[Tensor, "rows"] | slice) -> "Inputs":
+        """Return the chosen questions."""
+        if isinstance(index, slice):
+            instructions = self.instructions[index]
+        else:
+            instructions = [self.instructions[row] for row in cast(list[int], index.tolist())]
+        return Inputs(
+            state=self.state[index], features=self.features[index], instructions=instructions
+        )
+
+
+def join_inputs(parts: Sequence[Inputs]) -> Inputs:
+    """Return several batches of questions as one."""
+    return Inputs(
+        state=torch.cat([part.state for part in parts]),
+        features=torch.cat([part.features for part in parts]),
+        instructions=[one for part in parts for one in part.instructions],
+    )
+
+
+class FoundationModel(nn.Module, ABC):
+    """One model, two questions (paper, fig. 1).
+
+    Attributes:
+        bins: the classes of the steps-to-go answer.
+        spaces: the sizes of state and action it was built for.
+        normalisation: names of the buffers that `normalise_by` sets; a checkpoint keeps their hash,
+            so that weights and config.json of different ones are never mixed.
+    """
+
+    bins: StepsToGoBins
+    spaces: Spaces
+    normalisation: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def sight(self) -> Sight | None:
+        """Return the frozen part that looks at pictures; None for a model that needs none."""
+        return None
+
+    @property
+    def sharded_blocks(self) -> Sequence[nn.Module]:
+        """Return the parts that `--processes fsdp` gathers one at a time, such as layers.
+
+        Each must be called through its `forward`; what is in none of them is gathered as a whole.
+        """
+        return ()
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Return what rebuilds the module without its weights, as JSON values."""
+
+    @abstractmethod
+    def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
+        """Keep the statistics of the demonstrations with the weights.
+
+        Args:
+            inputs: every frame; without features where they are looks of a `StackingSight`.
+            actions: the demonstrated ones, in the env's units.
+        """
+
+    @abstractmethod
+    def sample(
+        self, inputs: Inputs, randomness: Randomness
+    ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
+        """Draw an action a row, in the env's units, with its exact log-probability."""
+
+    @abstractmethod
+    def log_prob(
+        self, inputs: Inputs, actions: Float[Tensor, "samples action"]
+    ) -> Float[Tensor, "samples"]:
+        """Return log p_action(a | o, g) of actions in the env's units."""
+
+    @abstractmethod
+    def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
+        """Return unnormalised log-probabilities of the steps-to-go bins."""
+
+    def answers(
+        self, inputs: Inputs, randomness: Randomness
+    ) -> tuple[
+        Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]
+    ]:
+        """Answer both questions of the same observations.
+
+        Returns:
+            What `sample` and `steps_to_go_logits` return; a model that can read an observation once
+            for both overrides this.
+        """
+        actions, log_prob = self.sample(inputs, randomness)
+        return actions, log_prob, self.steps_to_go_logits(inputs)
+
+    def files(self) -> Mapping[str, str]:
+        """Return further files that rebuild the module, by name; none for most."""
+        return {}
+
+    @abstractmethod
+    def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
+        """Return what the trained part reads of an observation, as numbers of about unit size."""
+
+    def instruction_scores(self, first: Inputs, last: Inputs) -> Float[Tensor, "samples"]:
+        """Return how well each instruction fits the first and last frame of an episode.
+
+        Unnormalised log-probabilities; they are compared among candidates for the same episode.
+        Only a model that can be asked the third question overrides this.
+
+        Raises:
+            ConfigError: this model cannot be asked.
+        """
+        raise ConfigError(
+            "--other-instructions must be 0 for a model without an answer to the third question, "
+            f"got {type(self).__name__}; leave it out, or choose small-vla"
+        )
+
+
+def inputs_of(observation: Observation, instructions: Sequence[str]) -> Inputs:
+    """Return the one form in which training and serving show observations to a model."""
+    return Inputs(
+        state=torch.from_numpy(observation.state),
+        features=torch.from_numpy(observation.features),
+        instructions=instructions,
+    )
+
+
+def reward_inputs_of(observation: Observation, instructions: Sequence[str]) -> Inputs:
+    """Return the same for the reward model: with its own sight's features, where it has another."""
+    if not observation.reward_features.shape[-1]:
+        return inputs_of(observation, instructions)
+    return inputs_of(replace(observation, features=observation.reward_features), instructions)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPolicy:
+    """A foundation model behind the `Policy` contract. It has no memory."""
+
+    model: FoundationModel
+
+    def begin(self, robots: Int64[Array, "robots"], randomness: Randomness) -> None:
+        """Do nothing: every decision depends on the observation alone."""
+
+    def act(
+        self,
+        observation: Observation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+        randomness: Randomness,
+    ) -> Decision:
+        """Sample one action a robot."""
+        with torch.inference_mode():
+            actions, log_prob = self.model.sample(inputs_of(observation, instructions), randomness)
+        return Decision(actions=actions.numpy(), log_prob=log_prob.numpy())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """Success as the frozen model sees it: d(o, g) <= s (paper, eq. 3)."""
+
+    model: FoundationModel
+    threshold_steps: float
+    ended_as: ClassVar[Ended] = Ended.SUCCESS_DETECTED
+
+    def done(
+        self,
+        observation: Observation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+    ) -> Bool[Array, "robots"]:
+        """Tell for each robot whether its instruction looks fulfilled."""
+        with torch.inference_mode():
+            logits = self.model.steps_to_go_logits(reward_inputs_of(observation, instructions))
+            steps_to_go = expected_steps(logits.softmax(dim=-1), self.model.bins)
+        return is_solved(steps_to_go, self.threshold_steps).numpy()

@@ -1,0 +1,202 @@
+"""Let a fleet act and return what happened, episode by episode."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from nearer.core.arrays import Array
+from nearer.core.episode import Ended, Episode, Observation
+from nearer.core.interfaces import Decision, Fleet, Judge, Policy, Starts
+from nearer.core.seeds import Purpose, generator
+from nearer.core.spaces import Spaces
+
+
+def collect(
+    fleet: Fleet,
+    policy: Policy,
+    judge: Judge,
+    *,
+    seeds: Iterator[int],
+    max_steps: int,
+    enough_steps: int | None = None,
+    policy_version: int = 0,
+    keep_features: bool = True,
+) -> Iterator[Episode]:
+    """Yield episodes as they end, until `seeds` runs out or `enough_steps` have been taken.
+
+    Every episode that starts is run to its end under the one policy and is yielded: dropping the
+    ones in flight would favour short episodes. So `enough_steps` is passed by up to one episode
+    a robot.
+
+    Args:
+        fleet: the robots.
+        policy: chooses the actions.
+        judge: ends an episode as soon as an observation looks done to it, the first included.
+        seeds: one an episode; fixes its start and the policy's sampling.
+        max_steps: control steps after which an episode ends as `Ended.TIME_LIMIT`; where the
+            fleet acts in chunks, as many whole ones as fit. All else here counts decisions.
+        enough_steps: no further episode starts once this many decisions have been taken in all.
+        policy_version: kept with every episode.
+        keep_features: leave in the episodes what sights made of pictures; where nobody asks about
+            them again, they need not be remembered.
+    """
+    max_decisions = fleet.spaces.chunking.decisions_within(max_steps)
+    recorder = _Recorder(fleet, max_decisions, policy_version, keep_features=keep_features)
+    taken = 0
+    while True:
+        idle = np.flatnonzero(~recorder.acting)
+        enough = enough_steps is not None and taken >= enough_steps
+        starting = [] if enough else list(islice(seeds, len(idle)))
+        if starting:
+            robots = idle[: len(starting)]
+            recorder.begin(robots, starting, fleet.reset(robots, starting))
+            policy.begin(robots, recorder.randomness(robots))
+        robots = np.flatnonzero(recorder.acting)
+        if not len(robots):
+            return
+        done = judge.done(recorder.latest(robots), recorder.instructions(robots), robots)
+        yield from recorder.finish(robots, done, judge.ended_as)
+        robots = np.flatnonzero(recorder.acting)
+        if len(robots):
+            randomness = recorder.randomness(robots)
+            decision = policy.act(
+                recorder.latest(robots), recorder.instructions(robots), robots, randomness
+            )
+            sensed = fleet.step(robots, decision.actions)
+            recorder.append(robots, decision, sensed.observation, sensed.env_ended)
+            taken += len(robots)
+
+
+def actions_outside(fleet: Fleet, episodes: Iterable[Episode]) -> int:
+    """Count the actions, a control step each, that were beyond the limits of their env."""
+    spaces = fleet.spaces
+    return sum(spaces.num_outside(_control_actions(episode, spaces)) for episode in episodes)
+
+
+def _control_actions(episode: Episode, spaces: Spaces) -> Float32[Array, "steps axes"]:
+    starts = episode.observations.agent_pos[:-1]
+    actions = spaces.chunking.split(episode.actions, starts)
+    return actions.reshape(episode.num_steps * spaces.chunking.chunk, spaces.axes)
+
+
+class _Recorder:
+    """One row of memory a robot, filled step by step and cut into an episode when it ends."""
+
+    def __init__(
+        self, fleet: Fleet, max_steps: int, policy_version: int, *, keep_features: bool
+    ) -> None:
+        num_robots = fleet.num_robots
+        self.acting = np.zeros(num_robots, dtype=bool)
+        self._max_steps = max_steps
+        self._policy_version = policy_version
+        self._passing = () if keep_features else _FEATURES
+        self._steps = np.zeros(num_robots, dtype=np.int64)
+        self._env_ended = np.zeros(num_robots, dtype=bool)
+        self._seeds = [0] * num_robots
+        self._instructions = [""] * num_robots
+        self._randomness = [generator(Purpose.ACTIONS, 0)] * num_robots
+        self._observations: dict[str, Array] = {}
+        self._actions = {
+            "action": np.zeros((num_robots, max_steps, fleet.spaces.action), np.float32),
+            "log_prob": np.zeros((num_robots, max_steps), np.float32),
+        }
+
+    def begin(self, robots: Int64[Array, "robots"], seeds: Sequence[int], starts: Starts) -> None:
+        for robot, seed, instruction in zip(robots, seeds, starts.instructions, strict=True):
+            self._seeds[robot] = seed
+            self._instructions[robot] = instruction
+            self._randomness[robot] = generator(Purpose.ACTIONS, seed)
+        self.acting[robots] = True
+        self._env_ended[robots] = False
+        self._steps[robots] = 0
+        self._write(self._observations, robots, _columns(starts.observation), self._max_steps + 1)
+
+    def append(
+        self,
+        robots: Int64[Array, "robots"],
+        decision: Decision,
+        observation: Observation,
+        env_ended: Bool[Array, "robots"],
+    ) -> None:
+        taken = {"action": decision.actions, "log_prob": decision.log_prob}
+        self._write(self._actions, robots, taken, self._max_steps)
+        self._steps[robots] += 1
+        self._write(self._observations, robots, _columns(observation), self._max_steps + 1)
+        self._env_ended[robots] = env_ended
+
+    def latest(self, robots: Int64[Array, "robots"]) -> Observation:
+        now = self._steps[robots]
+        memory = self._observations.items()
+        return _observation({key: rows[robots, now % rows.shape[1]] for key, rows in memory})
+
+    def instructions(self, robots: Int64[Array, "robots"]) -> list[str]:
+        return [self._instructions[robot] for robot in robots]
+
+    def randomness(self, robots: Int64[Array, "robots"]) -> list[np.random.Generator]:
+        return [self._randomness[robot] for robot in robots]
+
+    def finish(
+        self, robots: Int64[Array, "robots"], done: Bool[Array, "robots"], done_as: Ended
+    ) -> Iterator[Episode]:
+        """Yield the episodes of the robots that are done, stopped by their env, or out of time."""
+        over = done | self._env_ended[robots] | (self._steps[robots] >= self._max_steps)
+        for robot, is_done in zip(map(int, robots[over]), done[over], strict=True):
+            self.acting[robot] = False
+            if is_done:
+                yield self._cut(robot, done_as)
+            else:
+                stopped = self._env_ended[robot]
+                yield self._cut(robot, Ended.ENVIRONMENT if stopped else Ended.TIME_LIMIT)
+
+    def _cut(self, robot: int, ended: Ended) -> Episode:
+        steps = int(self._steps[robot])
+        seen = {
+            key: rows[robot, : steps + 1].copy()
+            for key, rows in self._observations.items()
+            if key not in self._passing
+        }
+        return Episode(
+            robot=robot,
+            seed=self._seeds[robot],
+            instruction=self._instructions[robot],
+            policy_version=self._policy_version,
+            observations=_observation(seen),
+            actions=self._actions["action"][robot, :steps].copy(),
+            log_prob=self._actions["log_prob"][robot, :steps].copy(),
+            ended=ended,
+        )
+
+    def _write(
+        self, memory: dict[str, Array], robots: Array, columns: dict[str, Array], length: int
+    ) -> None:
+        for key, values in columns.items():
+            if key not in memory:
+                kept = 1 if key in self._passing else length
+                memory[key] = np.zeros((len(self.acting), kept, *values.shape[1:]), values.dtype)
+            memory[key][robots, self._steps[robots] % memory[key].shape[1]] = values
+
+
+_IMAGE = "image."
+_FEATURES = ("features", "reward_features")
+
+
+def _columns(observation: Observation) -> dict[str, Array]:
+    pictures = {_IMAGE + camera: picture for camera, picture in observation.images.items()}
+    return {
+        "agent_pos": observation.agent_pos,
+        "environment_state": observation.environment_state,
+        "features": observation.features,
+        "reward_features": observation.reward_features,
+        **pictures,
+    }
+
+
+def _observation(columns: dict[str, Array]) -> Observation:
+    return Observation(
+        agent_pos=columns["agent_pos"],
+        environment_state=columns["environment_state"],
+        **{name: columns[name] for name in _FEATURES if name in columns},
+        images={key[len(_IMAGE) :]: v for key, v in columns.items() if key.startswith(_IMAGE)},
+    )

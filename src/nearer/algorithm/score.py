@@ -1,0 +1,174 @@
+"""What the frozen Stage-1 model says of episodes: d, r, R and success (paper, eqs. 1-4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor
+
+from nearer.algorithm.demonstrations import Demonstrations
+from nearer.algorithm.model import FoundationModel, Inputs, join_inputs, reward_inputs_of
+from nearer.algorithm.steps_to_go import (
+    discounted_returns,
+    expected_steps,
+    is_solved,
+    progress_rewards,
+    quantile_steps,
+    spread_steps,
+)
+from nearer.core.arrays import Array
+from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.episode import Ended, Episode, ScoredEpisode
+
+_ROWS_AT_ONCE = 8192  # observations a forward pass; bounds the memory of a large buffer
+
+
+def steps_to_go_probabilities(
+    model: FoundationModel, inputs: Inputs
+) -> Float[Tensor, "samples bins"]:
+    """Return p(k | o, g) over the model's bins, without gradients."""
+    parts: list[Tensor] = []
+    with torch.inference_mode():
+        for first in range(0, len(inputs), _ROWS_AT_ONCE):
+            part = inputs.rows(slice(first, first + _ROWS_AT_ONCE))
+            parts.append(model.steps_to_go_logits(part).softmax(dim=-1))
+        return torch.cat(parts)
+
+
+def frame_probabilities(
+    model: FoundationModel, data: Demonstrations, watch: Watch = unwatched
+) -> Float[Tensor, "frames bins"]:
+    """Return p(k | o, g) of every frame of recorded episodes, without gradients."""
+    total = len(data.state)
+    parts: list[Tensor] = []
+    for rows in data.parts(_ROWS_AT_ONCE):
+        watch(Progress(stage="labelling", done=rows.start, total=total))
+        parts.append(steps_to_go_probabilities(model, data.inputs(rows)))
+    watch(Progress(stage="labelling", done=total, total=total))
+    return torch.cat(parts)
+
+
+def score(
+    model: FoundationModel,
+    episodes: Sequence[Episode],
+    *,
+    threshold_steps: float,
+    discount: float,
+    success_bonus: float = 0.0,
+) -> list[ScoredEpisode]:
+    """Label every observation of every episode, failed ones too, all in one batch.
+
+    Args:
+        model: the frozen Stage-1 model.
+        episodes: one or more, as the collector returned them.
+        threshold_steps: s of the success detector, in control steps.
+        discount: gamma of the returns.
+        success_bonus: steps added to an episode's last reward if the detector ended it.
+    """
+    probabilities = steps_to_go_probabilities(model, _all_inputs(episodes))
+    lengths = [one.num_steps + 1 for one in episodes]
+    steps_to_go = torch.split(expected_steps(probabilities, model.bins), lengths)
+    spreads = torch.split(spread_steps(probabilities, model.bins), lengths)
+    quantiles = torch.split(quantile_steps(probabilities, model.bins), lengths)
+    rewards = [
+        _with_bonus(progress_rewards(d), success_bonus, episode.ended)
+        for d, episode in zip(steps_to_go, episodes, strict=True)
+    ]
+    returns = discounted_returns(torch.nn.utils.rnn.pad_sequence(rewards, True), discount)
+    return [
+        ScoredEpisode(
+            episode=episode,
+            steps_to_go=steps_to_go[row].numpy(),
+            steps_to_go_std=spreads[row].numpy(),
+            quantiles=quantiles[row].numpy(),
+            rewards=rewards[row].numpy(),
+            returns=returns[row, : episode.num_steps].numpy(),
+            solved=is_solved(steps_to_go[row], threshold_steps).numpy(),
+        )
+        for row, episode in enumerate(episodes)
+    ]
+
+
+def _with_bonus(
+    rewards: Float[Tensor, "steps"], success_bonus: float, ended: Ended
+) -> Float[Tensor, "steps"]:
+    if not success_bonus or not len(rewards) or ended is not Ended.SUCCESS_DETECTED:
+        return rewards
+    return torch.cat([rewards[:-1], rewards[-1:] + success_bonus])
+
+
+def _all_inputs(episodes: Sequence[Episode]) -> Inputs:
+    return join_inputs(
+        [reward_inputs_of(e.observations, [e.instruction] * (e.num_steps + 1)) for e in episodes]
+    )
+
+
+def progress_of(scored: Sequence[ScoredEpisode]) -> Array:
+    """Return, an episode each, how many steps nearer it brought the robot."""
+    return np.array([one.progress_steps for one in scored], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameLabels:
+    """What a frozen model says of the frames of recorded episodes, one after the other.
+
+    Attributes:
+        steps_to_go: d(o_t, g), in control steps.
+        steps_to_go_std: standard deviation of p(k | o_t, g), in control steps.
+        quantiles: 10 %, 50 % and 90 % quantiles of p(k | o_t, g), in control steps.
+        rewards: r_t = d(o_t, g) - d(o_{t+1}, g); zero at the last frame of an episode.
+        returns: R_t; zero at the last frame of an episode.
+        solved: d(o_t, g) <= s.
+    """
+
+    steps_to_go: Float32[Array, "frames"]
+    steps_to_go_std: Float32[Array, "frames"]
+    quantiles: Float32[Array, "frames 3"]
+    rewards: Float32[Array, "frames"]
+    returns: Float32[Array, "frames"]
+    solved: Bool[Array, "frames"]
+
+
+def label_frames(
+    model: FoundationModel,
+    data: Demonstrations,
+    *,
+    threshold_steps: float,
+    discount: float,
+    watch: Watch = unwatched,
+) -> FrameLabels:
+    """Label every frame of recorded episodes, whatever recorded them.
+
+    Args:
+        model: frozen.
+        data: frames and instructions; their steps-to-go are not looked at.
+        threshold_steps: s of the success detector, in the model's own steps.
+        discount: gamma of the returns, a control step.
+        watch: sees the progress.
+    """
+    probabilities = frame_probabilities(model, data, watch)
+    steps = expected_steps(probabilities, model.bins)
+    chunk = model.spaces.chunking.chunk  # d counts chunks where the model was trained on such
+    rewards, returns = _rewards_and_returns(chunk * steps, data.episode_lengths, discount)
+    return FrameLabels(
+        steps_to_go=(chunk * steps).numpy(),
+        steps_to_go_std=(chunk * spread_steps(probabilities, model.bins)).numpy(),
+        quantiles=(chunk * quantile_steps(probabilities, model.bins)).numpy(),
+        rewards=rewards.numpy(),
+        returns=returns.numpy(),
+        solved=is_solved(steps, threshold_steps).numpy(),
+    )
+
+
+def _rewards_and_returns(
+    steps_to_go: Float[Tensor, "frames"], lengths: Int64[Array, "episodes"], discount: float
+) -> tuple[Float[Tensor, "frames"], Float[Tensor, "frames"]]:
+    """Return both for every frame; zero at the last one of each episode, as practice keeps them."""
+    sizes: list[int] = lengths.tolist()
+    nothing = torch.zeros(1)
+    rewards = [torch.cat([progress_rewards(d), nothing]) for d in torch.split(steps_to_go, sizes)]
+    padded = discounted_returns(torch.nn.utils.rnn.pad_sequence(rewards, True), discount)
+    returns = [row[:size] for row, size in zip(padded, sizes, strict=True)]
+    return torch.cat(rewards), torch.cat(returns)

@@ -1,0 +1,75 @@
+"""nearer eval: a checkpoint and an env -> eval_info.json, and films of the first starts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nearer.algorithm.model import ModelPolicy
+from nearer.commands.runs import SHOWN_EPISODES, beside, shown
+from nearer.configs import EvalConfig
+from nearer.core.action_chunks import Chunking
+from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.episode import Episode
+from nearer.core.errors import ConfigError
+from nearer.evaluation.success import Evaluation, eval_info, evaluate, evaluation_of
+from nearer.fleets.for_model import fitting_fleet
+from nearer.models.factory import build_model
+from nearer.reporting.html import DRAWN_ENV
+from nearer.reporting.videos import films, remove_films, write_film
+from nearer.runs.checkpoint import file_hash, load_model, pretrained_folder
+from nearer.runs.hub import WEIGHTS
+from nearer.runs.run import read_json, write_json, written
+
+
+def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
+    """Evaluate a checkpoint, write eval_info.json and the first rollouts, and return the result."""
+    policy = load_model(config.checkpoint, build_model, "policy")
+    fleet = fitting_fleet(config.env, config.robots, policy)
+    out = config.out or beside(config.checkpoint, "eval")
+    with written(out):
+        out.mkdir(parents=True, exist_ok=True)
+    evaluation, episodes = evaluate(
+        fleet,
+        ModelPolicy(policy),
+        episodes=config.episodes,
+        max_steps=config.max_steps,
+        seed=config.seed,
+        watch=watch,
+    )
+    fleet.close()
+    remove_films(out / "videos")  # first: they must never stand beside another evaluation's numbers
+    weights = file_hash(pretrained_folder(config.checkpoint, "policy") / "model.safetensors")
+    about = {"env": config.env, "checkpoint": str(config.checkpoint), WEIGHTS: weights}
+    info = {**about, **eval_info(evaluation)}
+    write_json(out / "eval_info.json", info)
+    chunking = policy.spaces.chunking
+    rollouts = [shown(episode, chunking.chunk) for episode in episodes[:SHOWN_EPISODES]]
+    write_json(out / "rollouts.json", {"env": config.env, "episodes": rollouts})
+    if config.env != DRAWN_ENV:
+        _film(config.env, episodes[: config.videos], chunking, out / "videos", watch)
+    return evaluation
+
+
+def _film(
+    env: str, episodes: Sequence[Episode], chunking: Chunking, folder: Path, watch: Watch
+) -> None:
+    """Write films of these episodes into a folder, where the env draws pictures for people."""
+    for index, film in enumerate(films(env, episodes, chunking)):
+        write_film(film, folder, index)
+        watch(Progress(stage="videos", done=index + 1, total=len(episodes)))
+
+
+def read_evaluation(path: Path, env: str) -> Evaluation:
+    """Return the evaluation of an eval_info.json, or of a run or folder that has one.
+
+    Raises:
+        ConfigError: there is none, or it is of another env.
+    """
+    candidates = [path, path / "eval_info.json", path / "eval/eval_info.json"]
+    found = next((one for one in candidates if one.is_file()), candidates[-1])
+    document = read_json(found, f"make it with nearer eval --checkpoint RUN --env {env}")
+    if document.get("env") != env:
+        raise ConfigError(
+            f"{found} must be an evaluation in {env}, got one in {document.get('env')}; "
+            f"evaluate both policies with --env {env}"
+        )
+    return evaluation_of(document)

@@ -1,0 +1,60 @@
+"""How a loop tells who watches it, and how it is asked to stop."""
+
+import signal
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from nearer.core.errors import Interrupted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a stage stands.
+
+    Attributes:
+        stage: its name for people.
+        done: units done of `total`.
+        facts: what to show beside the bar, in this order.
+    """
+
+    stage: str
+    done: int
+    total: int
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+Watch = Callable[[Progress], None]
+
+
+def unwatched(progress: Progress) -> None:
+    """Show nothing."""
+
+
+class StopRequest:
+    """Whether Ctrl-C was pressed; loops look at it where everything is consistent."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def obey(self, advice: str) -> None:
+        """Raise `Interrupted` if a stop was asked for."""
+        if self.asked:
+            raise Interrupted(f"stopped by Ctrl-C, everything is written; {advice}")
+
+
+@contextmanager
+def graceful_interrupt() -> Generator[StopRequest, None, None]:
+    """Turn the first Ctrl-C into a request; a second one interrupts at once."""
+    request = StopRequest()
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        request.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield request
+    finally:
+        signal.signal(signal.SIGINT, before)

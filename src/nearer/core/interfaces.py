@@ -1,0 +1,135 @@
+"""The contracts between robots, policies and the collector, in numpy: no torch on a robot.
+
+Fleet     robots or simulators that act in lockstep
+Policy    chooses actions
+Judge     says which robots are done
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from nearer.core.arrays import Array
+from nearer.core.episode import Ended, Observation
+from nearer.core.spaces import Spaces
+
+Randomness = Sequence[np.random.Generator]
+"""One generator a robot, seeded by the episode: the same seed gives the same episode."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a policy wants its robots to do now, one row a robot.
+
+    Attributes:
+        actions: in the env's units.
+        log_prob: exact log-probability of each action; zero for a policy that cannot choose.
+    """
+
+    actions: Float32[Array, "robots action"]
+    log_prob: Float32[Array, "robots"]
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Chooses actions. May keep a memory per robot, which `begin` clears."""
+
+    def begin(self, robots: Int64[Array, "robots"], randomness: Randomness) -> None:
+        """Forget what these robots did before: each starts a new episode now."""
+        ...
+
+    def act(
+        self,
+        observation: Observation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+        randomness: Randomness,
+    ) -> Decision:
+        """Sample one action a row of `observation`, using only `randomness` for chance."""
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Says which robots are done; the collector ends their episodes as `ended_as`."""
+
+    ended_as: ClassVar[Ended]
+
+    def done(
+        self,
+        observation: Observation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+    ) -> Bool[Array, "robots"]:
+        """Tell, a row of `observation` each, whether its instruction is fulfilled."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starts:
+    """What robots see after a reset: one row a robot, and what each is asked to do."""
+
+    observation: Observation
+    instructions: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensed:
+    """What robots see after a step.
+
+    Attributes:
+        env_ended: the env stopped by itself (gymnasium's terminated or truncated). It ends the
+            episode; nothing is concluded from it.
+    """
+
+    observation: Observation
+    env_ended: Bool[Array, "robots"]
+
+
+@runtime_checkable
+class Fleet(Protocol):
+    """Robots, or simulators of them, that act in lockstep. `robots` are slots 0..num_robots-1."""
+
+    @property
+    def num_robots(self) -> int:
+        """Count the slots."""
+        ...
+
+    @property
+    def spaces(self) -> Spaces:
+        """Return the sizes of observations and actions."""
+        ...
+
+    def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
+        """Start an episode on each of `robots`; the same seed gives the same start."""
+        ...
+
+    def step(
+        self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
+    ) -> Sensed:
+        """Let each of `robots` act once; the others stand still."""
+        ...
+
+    def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
+        """Tell what the simulator knows: is the instruction fulfilled now?
+
+        For evaluation, audits and the collection of demonstrations alone;
+        tests/test_layers.py proves that nothing else asks.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the envs hold."""
+        ...
+
+
+@runtime_checkable
+class HasDemonstrator(Protocol):
+    """An env that brings a scripted demonstrator."""
+
+    def demonstrator(self, num_robots: int) -> Policy:
+        """Return a policy that fulfils the env's instructions."""
+        ...

@@ -1,0 +1,78 @@
+"""The sizes that an env, a data set and a checkpoint must agree on."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+
+from nearer.core.action_chunks import PLAIN, Chunking
+from nearer.core.arrays import Array
+from nearer.core.errors import ConfigError
+
+
+class Camera(NamedTuple):
+    """A camera, by the name and the size of its pictures in pixels."""
+
+    name: str
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.height}x{self.width}"
+
+
+_ROUNDING = 1e-6  # of a limit that was written in float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spaces:
+    """The sizes an env and a checkpoint must agree on.
+
+    Attributes:
+        action: numbers in one decision: `axes` for every control step that it covers.
+        control_hz: control steps a second; None: the env does not say.
+        action_limits: least and greatest value of each axis; None: nobody says, as in a data set.
+        chunking: what a decision is made of; plain for every env and data set.
+    """
+
+    agent_pos: int
+    environment_state: int
+    action: int
+    cameras: tuple[Camera, ...] = ()
+    control_hz: int | None = None
+    action_limits: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    chunking: Chunking = PLAIN
+
+    def __str__(self) -> str:
+        cameras = "".join(f", camera {camera}" for camera in self.cameras)
+        return (
+            f"agent_pos {self.agent_pos}, environment_state {self.environment_state}, action "
+            f"{self.axes}{cameras}"
+        )
+
+    @property
+    def axes(self) -> int:
+        """Count the numbers in the action of one control step."""
+        return self.action // self.chunking.chunk
+
+    def in_chunks(self, chunking: Chunking) -> "Spaces":
+        """Return these sizes for a policy that decides so.
+
+        Raises:
+            ConfigError: actions are to be relative to joints that are not as many.
+        """
+        if chunking.relative and self.agent_pos != self.axes:
+            raise ConfigError(
+                "--relative must have a joint in observation.state (agent_pos) for every number "
+                f"of an action, got {self.agent_pos} joints and {self.axes} numbers; leave it out"
+            )
+        return replace(self, action=self.axes * chunking.chunk, chunking=chunking)
+
+    def num_outside(self, actions: Float32[Array, "steps axes"]) -> int:
+        """Count the actions beyond the limits: the env clips or refuses these."""
+        if self.action_limits is None:
+            return 0
+        low, high = np.array(self.action_limits)
+        beyond = (actions < low - _ROUNDING) | (actions > high + _ROUNDING)
+        return int(beyond.any(axis=1).sum())

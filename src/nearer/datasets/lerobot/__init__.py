@@ -1,0 +1,1 @@
+"""LeRobotDataset v3.0, read and written with pyarrow and PyAV alone."""

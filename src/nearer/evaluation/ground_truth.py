@@ -1,0 +1,87 @@
+"""The simulator's ground truth: recorded at every observation, or used to end episodes.
+
+With audit.py and success.py the only readers of it; nothing here is seen by training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from nearer.core.arrays import Array
+from nearer.core.episode import Ended, Episode, Observation
+from nearer.core.interfaces import Fleet, Sensed, Starts
+from nearer.fleets.wrapper import FleetWrapper
+
+
+class WitnessedFleet(FleetWrapper):
+    """A fleet that remembers, aside, what was true at every observation of every episode."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(fleet)
+        self._seed_of_robot: dict[int, int] = {}
+        self._truth: dict[int, list[bool]] = {}
+
+    def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
+        """Reset the fleet's robots and start a record for each."""
+        starts = super().reset(robots, seeds)
+        for robot, seed in zip(robots.tolist(), seeds, strict=True):
+            self._seed_of_robot[robot] = seed
+            self._truth[seed] = []
+        self._note(robots)
+        return starts
+
+    def step(
+        self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
+    ) -> Sensed:
+        """Step the fleet's robots and note what is true now."""
+        sensed = super().step(robots, actions)
+        self._note(robots)
+        return sensed
+
+    def fulfilled(self, episode: Episode) -> Bool[Array, "obs"]:
+        """Return what was true at every observation of an episode."""
+        return np.array(self._truth[episode.seed], dtype=bool)
+
+    def forget(self) -> None:
+        """Drop all records; episodes in flight must have ended."""
+        self._truth.clear()
+
+    def _note(self, robots: Int64[Array, "robots"]) -> None:
+        truth = self.ground_truth(robots)
+        for robot, fulfilled in zip(robots.tolist(), truth.tolist(), strict=True):
+            self._truth[self._seed_of_robot[robot]].append(fulfilled)
+
+
+@dataclass(frozen=True, slots=True)
+class TruthJudge:
+    """Ends an episode when the simulator says that the instruction is fulfilled."""
+
+    fleet: Fleet
+    ended_as: ClassVar[Ended] = Ended.SUCCESS_TRUE
+
+    def done(
+        self,
+        observation: Observation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+    ) -> Bool[Array, "robots"]:
+        """Ask the fleet; the observation is not looked at."""
+        return self.fleet.ground_truth(robots)
+
+
+class NeverJudge:
+    """Lets every episode run to its time limit."""
+
+    ended_as: ClassVar[Ended] = Ended.SUCCESS_TRUE
+
+    def done(
+        self,
+        observation: Observation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+    ) -> Bool[Array, "robots"]:
+        """Say no."""
+        return np.zeros(len(robots), dtype=bool)

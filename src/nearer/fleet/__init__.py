@@ -1,1 +1,0 @@
-"""Fleets: robots or simulators behind the `Fleet` contract of `nearer.protocols`."""

@@ -1,0 +1,1 @@
+"""Fleets: robots or simulators behind the `Fleet` contract of `nearer.core.interfaces`."""

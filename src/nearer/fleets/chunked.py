@@ -1,0 +1,88 @@
+"""A fleet whose robots are given several control steps at once, and execute all of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from nearer.core.action_chunks import Chunking
+from nearer.core.arrays import Array
+from nearer.core.episode import Observation
+from nearer.core.interfaces import Fleet, Sensed, Starts
+from nearer.core.spaces import Spaces
+from nearer.fleets.wrapper import FleetWrapper
+
+
+class ChunkFleet(FleetWrapper):
+    """A fleet that steps by chunks: it executes each, and shows what there is to see after it.
+
+    A robot whose env ends within a chunk stops there. The truth is that of the observation shown,
+    as everywhere: an instruction that was fulfilled within a chunk, and is no longer when the
+    chunk is over, does not count, unless the env ended there. A detector cannot see it either.
+
+    Sights must be inside (`ChunkFleet(SeeingFleet(...))`): what they make of a frame depends on
+    the frame a control step before, in demonstrations too.
+    """
+
+    def __init__(self, fleet: Fleet, chunking: Chunking) -> None:
+        super().__init__(fleet)
+        self._spaces = fleet.spaces.in_chunks(chunking)
+        self._agent_pos = np.zeros((fleet.num_robots, self._spaces.agent_pos), np.float32)
+
+    @property
+    def spaces(self) -> Spaces:
+        """Return the sizes of observations and decisions."""
+        return self._spaces
+
+    def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
+        """Reset the fleet's robots."""
+        starts = super().reset(robots, seeds)
+        self._agent_pos[robots] = starts.observation.agent_pos
+        return starts
+
+    def step(
+        self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
+    ) -> Sensed:
+        """Let each of `robots` execute its chunk."""
+        steps = self._spaces.chunking.split(actions, self._agent_pos[robots])
+        sensed = super().step(robots, steps[:, 0])
+        for step in range(1, self._spaces.chunking.chunk):
+            going = np.flatnonzero(~sensed.env_ended)
+            if not len(going):
+                break
+            sensed = _updated(sensed, going, super().step(robots[going], steps[going, step]))
+        self._agent_pos[robots] = sensed.observation.agent_pos
+        return sensed
+
+
+def in_chunks(fleet: Fleet, chunking: Chunking) -> Fleet:
+    """Return the fleet for a policy that decides so; as it is, where it decides step by step."""
+    return fleet if chunking.is_plain else ChunkFleet(fleet, chunking)
+
+
+def _updated(before: Sensed, rows: Int64[Array, "going"], after: Sensed) -> Sensed:
+    """Return what was sensed with newer rows in it."""
+    if len(rows) == len(before.env_ended):
+        return after
+    env_ended = before.env_ended.copy()
+    env_ended[rows] = after.env_ended
+    return Sensed(
+        observation=_observed(before.observation, rows, after.observation), env_ended=env_ended
+    )
+
+
+def _observed(before: Observation, rows: Int64[Array, "going"], after: Observation) -> Observation:
+    def merged(old: Any, new: Any) -> Any:
+        if isinstance(old, Mapping):
+            named = cast(Mapping[str, Array], old)
+            return {name: merged(values, new[name]) for name, values in named.items()}
+        values = np.array(old)
+        values[rows] = new
+        return values
+
+    names = [one.name for one in fields(Observation)]
+    return replace(
+        before, **{name: merged(getattr(before, name), getattr(after, name)) for name in names}
+    )

@@ -1,0 +1,76 @@
+"""A fleet whose observations and actions are those that a model was trained on."""
+
+from nearer.algorithm.model import FoundationModel
+from nearer.core.action_chunks import Chunking
+from nearer.core.errors import ConfigError, EnvError
+from nearer.core.interfaces import Fleet
+from nearer.core.spaces import Spaces
+from nearer.fleets.chunked import in_chunks
+from nearer.fleets.encoded import seeing
+from nearer.fleets.gym import make_fleet
+
+_REMEMBERED_BYTES = 2 * 1024**3
+
+
+def fitting_fleet(
+    env: str, num_robots: int, model: FoundationModel, reward: FoundationModel | None = None
+) -> Fleet:
+    """Return a fleet of an env that fits a model, its pictures looked at by the model's sight.
+
+    Args:
+        env: Gymnasium id.
+        num_robots: copies of it.
+        model: acts.
+        reward: judges, with a sight of its own if it has another; None: nobody, or `model`.
+
+    Raises:
+        EnvError: the env has other sizes than a checkpoint, or not its cameras.
+    """
+    fleet = make_fleet(env, num_robots)
+    try:
+        _check_fits(env, fleet.spaces, model.spaces, "the checkpoint")
+        if reward is not None:
+            _check_fits(env, fleet.spaces, reward.spaces, "the reward's checkpoint")
+    except EnvError:
+        fleet.close()
+        raise
+    sighted = seeing(fleet, model.sight, reward.sight if reward else None)
+    return in_chunks(sighted, model.spaces.chunking)
+
+
+def robots_with_room(model: FoundationModel, max_steps: int, most: int) -> int:
+    """Return how many robots may act at once, where all that their sights make is remembered."""
+    width = model.sight.width if model.sight else 0
+    decisions = model.spaces.chunking.decisions_within(max_steps) + 1
+    return max(1, min(most, _REMEMBERED_BYTES // max(1, 4 * width * decisions)))
+
+
+def check_same_chunks(policy: Chunking, reward: Chunking) -> None:
+    """Raise ConfigError unless both count steps-to-go in the same chunks of control steps."""
+    if policy.chunk != reward.chunk:
+        raise ConfigError(
+            f"the reward must decide on {policy.chunk} control steps at once, as the policy does, "
+            f"got {reward.chunk}; train it with nearer sft --chunk {policy.chunk}"
+        )
+
+
+def _check_fits(env: str, offered: Spaces, needed: Spaces, whose: str) -> None:
+    sizes = [(one.agent_pos, one.environment_state, one.axes) for one in (offered, needed)]
+    if sizes[0] != sizes[1]:
+        raise EnvError(
+            f"{env} must have the spaces of {whose}, {needed}, got {offered}; "
+            "use the env that the demonstrations came from"
+        )
+    if offered.control_hz and needed.control_hz and offered.control_hz != needed.control_hz:
+        raise EnvError(
+            f"{env} must be controlled at the {needed.control_hz} Hz of the demonstrations, got "
+            f"{offered.control_hz} Hz: steps-to-go counts control steps; record demonstrations at "
+            f"{offered.control_hz} Hz, or set the env to {needed.control_hz} Hz"
+        )
+    missing = [camera for camera in needed.cameras if camera not in offered.cameras]
+    if missing:
+        raise EnvError(
+            f"{env} must have the camera {missing[0]} of {whose}, got "
+            f"{', '.join(map(str, offered.cameras)) or 'none'}; rename or resize it in a "
+            "gymnasium.ObservationWrapper"
+        )

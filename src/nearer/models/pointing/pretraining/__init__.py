@@ -1,0 +1,1 @@
+"""Joint vision-language pretraining of the built-in vision encoder, on rendered scenes."""

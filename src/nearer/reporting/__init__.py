@@ -1,0 +1,1 @@
+"""What people look at: model cards, recordings, videos and the HTML report."""

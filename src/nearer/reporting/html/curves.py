@@ -1,0 +1,266 @@
+"""Figures over training: learning curves of Stage 2, its audits, losses of Stage 1."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from nearer.core.arrays import Array
+from nearer.core.intervals import Rate
+from nearer.evaluation.audit import Audit, pooled
+from nearer.evaluation.success import Evaluation
+from nearer.reporting.html.run_data import StageOne, StageTwo
+from nearer.reporting.html.svg import FRAME, STAGE_1, label_axes, note, stage_two_colour
+
+AUDIT_WINDOW = 3
+_MOST_BLOCKS = 40  # points of a curve over practice; more hide the trend
+_LOW_SUCCESS = 0.3
+_EPISODES = "practice/iteration_episodes"
+_ENV_STEPS = "practice/iteration_env_steps"
+
+Paint = Callable[[Axes], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateOverPractice:
+    """A rate pooled over windows of practice, against the episodes practised up to their middle."""
+
+    episodes: Float[Array, "windows"]
+    rates: tuple[Rate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """An evaluation at its place in practice; it has words where no other would be in their way.
+
+    Attributes:
+        episodes: practised by the policy that was evaluated.
+        is_start: it is of a Stage-1 policy.
+    """
+
+    evaluation: Evaluation
+    episodes: float
+    colour: str
+    is_start: bool
+    is_labelled: bool
+
+
+def audited(run: StageTwo, rate: Callable[[Audit], Rate]) -> RateOverPractice:
+    """Return a rate of the audits, three at a time; windows without trials are left out."""
+    starts = range(0, len(run.audits), AUDIT_WINDOW)
+    windows = [run.audits[start : start + AUDIT_WINDOW] for start in starts]
+    found: list[tuple[float, Rate]] = []
+    for window in windows:
+        found_rate = rate(pooled(window))
+        middle = float(np.mean([run.episodes_at(audit.iteration + 1) for audit in window]))
+        if found_rate.total:
+            found.append((middle, found_rate))
+    return RateOverPractice(
+        episodes=np.array([middle for middle, _ in found], dtype=np.float64),
+        rates=tuple(one for _, one in found),
+    )
+
+
+def paint_success(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> Paint:
+    """Audited, detected and evaluated success against episodes practised."""
+
+    def paint(axes: Axes) -> None:
+        for run in runs:
+            colour = stage_two_colour(run.index)
+            at, shares = _blocks(run, "practice/detected_success", _EPISODES)
+            axes.plot(at, shares, color=colour, alpha=0.4, linewidth=1.4)
+            _draw_rates(axes, audited(run, lambda audit: audit.success), colour)
+        for mark in _marks(runs, before):
+            rate = mark.evaluation.success
+            window = RateOverPractice(episodes=np.array([mark.episodes]), rates=(rate,))
+            _draw_rates(axes, window, mark.colour, marker="D", size=7)
+            words = f"{100 * rate.value:.1f} % evaluated"
+            below = -25 if rate.value > _LOW_SUCCESS else 12  # clear of the axis
+            _label(axes, mark, rate.value, words, (8 if mark.is_start else 2, below))
+        axes.set_ylim(0, 1.06)
+        axes.set_yticks(np.linspace(0, 1, 5))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _practice_axis(axes, "share of episodes that succeed")
+
+    return paint
+
+
+def paint_length(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> Paint:
+    """Episode length against episodes practised, with the evaluated mean lengths."""
+
+    def paint(axes: Axes) -> None:
+        for run in runs:
+            colour = stage_two_colour(run.index)
+            axes.plot(*_blocks(run, "practice/episode_length", _EPISODES), color=colour)
+        for mark in _marks(runs, before):
+            length = mark.evaluation.mean_length
+            axes.plot([mark.episodes], [length], "D", color=mark.colour, markersize=7)
+            words = f"{length:.1f} evaluated"
+            _label(axes, mark, length, words, (26, 0) if mark.is_start else (2, 26))
+        axes.margins(y=0.12)
+        axes.set_ylim(bottom=0)
+        _practice_axis(axes, "episode length, control steps")
+
+    return paint
+
+
+def paint_progress(runs: Sequence[StageTwo]) -> Paint:
+    """Predicted progress and mean return against episodes practised."""
+
+    def paint(axes: Axes) -> None:
+        for run in runs:
+            colour = stage_two_colour(run.index)
+            at, progress = _blocks(run, "practice/progress_steps", _EPISODES)
+            axes.plot(at, progress, color=colour)
+            at_return, returns = _blocks(run, "practice/return", _ENV_STEPS)
+            axes.plot(at_return, returns, color=colour, linestyle=(0, (4, 2)), linewidth=1.5)
+            if len(runs) == 1 and len(at):
+                last = {"ha": "right", "va": "bottom", "xytext": (0, 6), "color": colour}
+                note(
+                    axes, at[-1], _late_top(progress), "progress predicted over an episode", **last
+                )
+                note(axes, at[-1], _late_top(returns), "mean return of a control step", **last)
+        axes.margins(y=0.18)
+        axes.set_ylim(bottom=min(0.0, axes.dataLim.y0))
+        _practice_axis(axes, "control steps")
+
+    return paint
+
+
+def paint_audits(runs: Sequence[StageTwo]) -> Paint:
+    """Audited precision and recall of the detector, from a round share below the lowest."""
+
+    def paint(axes: Axes) -> None:
+        lowest = 0.8
+        for run in runs:
+            colour = stage_two_colour(run.index)
+            precision = audited(run, lambda audit: audit.precision)
+            recall = audited(run, lambda audit: audit.recall)
+            apart = 0.008 * np.nan_to_num(run.episodes_at(None))
+            _draw_rates(axes, precision, colour, shift=-apart)
+            _draw_rates(axes, recall, colour, shift=apart, is_open=True)
+            lowest = min([lowest, *(rate.interval[0] for rate in precision.rates + recall.rates)])
+        axes.set_ylim(np.floor(lowest * 5) / 5, 1.01)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _practice_axis(axes, "precision and recall")
+
+    return paint
+
+
+def paint_loss(run: StageOne, name: str, chosen_as: str | None) -> Paint:
+    """One objective of Stage 1, train and held-out, with the checkpoint it chose.
+
+    Args:
+        run: the Stage-1 run.
+        name: the objective's metric, such as loss_bc.
+        chosen_as: what the checkpoint it chose became; None: it chose none.
+    """
+
+    def paint(axes: Axes) -> None:
+        updates = run.facts.series("step")
+        held_out = run.facts.series(f"sft/held_out_{name}")
+        axes.plot(updates, run.facts.series(f"sft/{name}"), color=FRAME, linewidth=1.4)
+        axes.plot(updates, held_out, color=STAGE_1)
+        chosen = run.chosen(name) if chosen_as else None
+        if chosen_as and chosen is not None:
+            axes.plot(chosen.update, chosen.loss, "o", color=STAGE_1, markersize=8)
+            axes.axvline(chosen.update, color=STAGE_1, linewidth=0.8, linestyle=(0, (2, 3)))
+            is_late = chosen.update > np.nanmax(updates) / 2
+            side = {"ha": "right" if is_late else "left", "xytext": (-7 if is_late else 7, 9)}
+            note(axes, chosen.update, chosen.loss, chosen_as, color=STAGE_1, **side)
+        axes.margins(y=0.2)
+        label_axes(axes, x="updates", y="negative log likelihood, nats")
+        _thousands(axes)
+
+    return paint
+
+
+def _blocks(
+    run: StageTwo, key: str, weight_key: str
+) -> tuple[Float[Array, "blocks"], Float[Array, "blocks"]]:
+    """Return episodes practised and the weighted mean of a metric, block of iterations by block."""
+    at, values, weights = map(run.facts.series, ("practice/episodes", key, weight_key))
+    known = np.flatnonzero(np.isfinite(at) & np.isfinite(values) & (weights > 0))
+    blocks = np.array_split(known, min(len(known), _MOST_BLOCKS)) if len(known) else []
+    means = [float(np.average(values[block], weights=weights[block])) for block in blocks]
+    return np.array([at[block].mean() for block in blocks], dtype=np.float64), np.array(means)
+
+
+def _marks(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> list[Mark]:
+    """Return every evaluation with its place on the axis of practice."""
+    starts = [
+        Mark(
+            evaluation=one.facts.evaluated.evaluation,
+            episodes=0.0,
+            colour=STAGE_1,
+            is_start=True,
+            is_labelled=len(before) == 1,
+        )
+        for one in before
+        if one.facts.evaluated
+    ]
+    ends = [
+        Mark(
+            evaluation=run.facts.evaluated.evaluation,
+            episodes=run.episodes_at(run.kept_step),
+            colour=stage_two_colour(run.index),
+            is_start=False,
+            is_labelled=len(runs) == 1,
+        )
+        for run in runs
+        if run.facts.evaluated
+    ]
+    return starts + ends
+
+
+def _draw_rates(
+    axes: Axes,
+    measured: RateOverPractice,
+    colour: str,
+    *,
+    marker: str = "o",
+    size: float = 5,
+    shift: float = 0.0,
+    is_open: bool = False,
+) -> None:
+    if not measured.rates:
+        return
+    low, high = np.array([rate.interval for rate in measured.rates]).T
+    values = [rate.value for rate in measured.rates]
+    at = measured.episodes + shift
+    axes.vlines(at, low, high, color=colour, linewidth=1.6, alpha=0.65)
+    style: dict[str, Any] = {"color": colour, "markersize": size, "clip_on": False}
+    if is_open:
+        style |= {"markerfacecolor": "white", "markeredgewidth": 1.4}
+    axes.plot(at, values, marker, **style)
+
+
+def _label(axes: Axes, mark: Mark, value: float, words: str, offset: tuple[int, int]) -> None:
+    """Write words to the right of a start, to the left of an end."""
+    if mark.is_labelled:
+        side = "left" if mark.is_start else "right"
+        note(axes, mark.episodes, value, words, color=mark.colour, ha=side, xytext=offset)
+
+
+def _practice_axis(axes: Axes, y: str) -> None:
+    label_axes(axes, x="episodes practised", y=y)
+    axes.set_xlim(left=-0.02 * axes.get_xlim()[1])
+    _thousands(axes)
+
+
+def _thousands(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(_grouped))
+
+
+def _grouped(value: float, _: int) -> str:
+    return f"{value:,.0f}"
+
+
+def _late_top(values: Float[Array, "blocks"]) -> float:
+    """Return the largest of the last half, so that words above it clear the line."""
+    return float(values[len(values) // 2 :].max())

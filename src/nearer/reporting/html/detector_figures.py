@@ -1,0 +1,140 @@
+"""Figures of calibration: how far predicted steps-to-go, and the detector on them, are right."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from nearer.evaluation.threshold import DetectorCurve
+from nearer.reporting.html.curves import Paint
+from nearer.reporting.html.run_data import CalibrationResult, Example
+from nearer.reporting.html.svg import (
+    DATA,
+    FRAME,
+    INK,
+    MUTED,
+    STAGE_1,
+    label_axes,
+    note,
+    stage_two_colour,
+)
+
+_SHADES = LinearSegmentedColormap.from_list("nearer", ["#ffffff", "#9ecae8", STAGE_1, "#06304d"])
+_LEAST_SHOWN = 0.002  # bins that are never more probable than this do not stretch the axis
+
+
+def source_colour(source: str) -> str:
+    """Return the colour of labelled episodes: grey for data, that of the policy for its own."""
+    if "demonstration" in source:
+        return DATA
+    return stage_two_colour(0) if "practised" in source else STAGE_1
+
+
+def paint_predicted(result: CalibrationResult) -> Paint:
+    """Predicted against true steps-to-go on held-out frames: mean and the middle 80 %."""
+
+    def paint(axes: Axes) -> None:
+        groups = result.by_true_steps
+        true = [group["true_steps"] for group in groups]
+        low = [group["predicted_p10"] for group in groups]
+        high = [group["predicted_p90"] for group in groups]
+        mean = [group["predicted_mean"] for group in groups]
+        end = max([1.0, *true])
+        axes.plot([0, end], [0, end], color=FRAME, linewidth=1.2, linestyle=(0, (4, 3)))
+        note(axes, end, end, "exact", color=MUTED, ha="right", va="top", xytext=(-12, 2))
+        axes.fill_between(true, low, high, color=STAGE_1, alpha=0.15, linewidth=0)
+        axes.plot(true, mean, color=STAGE_1, marker="o", markersize=3.5)
+        if groups:
+            style = {"ha": "right", "color": STAGE_1}
+            note(axes, true[-1], mean[-1], "mean", va="bottom", xytext=(0, 5), **style)
+            note(axes, true[-1], low[-1], "10 to 90 %", va="top", xytext=(0, -4), **style)
+        axes.set(xlim=(0, None), ylim=(0, None))
+        label_axes(axes, x="true steps-to-go, control steps", y="predicted d, control steps")
+
+    return paint
+
+
+def paint_reliability(result: CalibrationResult) -> Paint:
+    """Observed share of the truth below each predicted quantile."""
+
+    def paint(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=FRAME, linewidth=1.2, linestyle=(0, (4, 3)))
+        note(axes, 0.6, 0.6, "reliable", color=MUTED, ha="left", va="top", xytext=(6, -6))
+        axes.plot(result.nominal, result.observed, color=STAGE_1, marker="o", markersize=3.5)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        label_axes(axes, x="predicted quantile", y="share of the truth below it")
+
+    return paint
+
+
+def paint_thresholds(result: CalibrationResult) -> Paint:
+    """Precision (solid) and recall (dashed) against the threshold s, source by source."""
+
+    def paint(axes: Axes) -> None:
+        for source, curve in result.curves.items():
+            colour = source_colour(source)
+            axes.plot(curve.thresholds_steps, _precision(curve), color=colour)
+            axes.plot(curve.thresholds_steps, curve.recall, color=colour, linestyle=(0, (4, 2)))
+        chosen = result.threshold_steps
+        axes.axvline(chosen, color=INK, linewidth=1)
+        note(axes, chosen, 0.02, f"s = {chosen:g}", xytext=(5, 2), color=INK)
+        axes.set_xscale("log")
+        axes.set_ylim(0, 1.04)
+        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        label_axes(axes, x="threshold s, control steps", y="precision and recall")
+
+    return paint
+
+
+def paint_precision_recall(result: CalibrationResult) -> Paint:
+    """Precision against recall, source by source, with the chosen threshold marked."""
+
+    def paint(axes: Axes) -> None:
+        for source, curve in result.curves.items():
+            axes.plot(curve.recall, _precision(curve), color=source_colour(source))
+        for found in result.chosen():
+            colour = source_colour(found.source)
+            at = (found.recall.value, found.precision.value)
+            axes.plot(*at, "o", color=colour, markersize=8, clip_on=False)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.04))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        label_axes(axes, x="recall", y="precision")
+
+    return paint
+
+
+def paint_distribution(example: Example) -> Paint:
+    """The distribution over steps-to-go, observation by observation, and its expectation."""
+
+    def paint(axes: Axes) -> None:
+        edges, likely = example.edges, example.probabilities
+        width = edges[1] - edges[0] if len(edges) > 1 else 1.0
+        shown = int(np.flatnonzero(likely.max(axis=0) >= _LEAST_SHOWN).max(initial=0)) + 1
+        darkest = float(np.quantile(likely.max(axis=1), 0.9))  # so one sure step pales no other
+        axes.imshow(
+            likely[:, :shown].T,
+            aspect="auto",
+            origin="lower",
+            cmap=_SHADES,
+            norm=PowerNorm(0.5, vmin=0, vmax=max(darkest, _LEAST_SHOWN)),
+            extent=(-0.5, len(likely) - 0.5, edges[0] - width / 2, edges[shown - 1] + width / 2),
+            interpolation="none",
+        )
+        axes.plot(np.arange(len(likely)), example.steps_to_go, color=INK, linewidth=1.4)
+        axes.grid(visible=False)
+        label_axes(axes, x="step", y="steps-to-go")
+
+    return paint
+
+
+def _plain(value: float, _: int) -> str:
+    return f"{value:g}"
+
+
+def _precision(curve: DetectorCurve) -> list[float]:
+    """Return the precision where the detector fired at all, nan elsewhere."""
+    return [p if fired else np.nan for p, fired in zip(curve.precision, curve.fired, strict=True)]

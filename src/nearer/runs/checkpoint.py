@@ -1,0 +1,272 @@
+"""Weights on disk, in lerobot's layout, complete or not there at all.
+
+    checkpoints/000128/pretrained_model/config.json        what rebuilds the model
+                       pretrained_model/model.safetensors  its weights and normalisation
+                       training_state/...                  what resuming needs besides
+                       COMPLETE                            written last
+    checkpoints/last, policy, reward                       links to one of these
+
+A checkpoint is written under a temporary name and renamed. Nothing is ever pickled.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from nearer.algorithm.distributed import placed_like, whole
+from nearer.algorithm.model import FoundationModel
+from nearer.core.errors import CheckpointError
+from nearer.runs.hub import local_run
+
+_MARKER = "COMPLETE"
+
+Build = Callable[[Mapping[str, Any], Path], FoundationModel]
+"""Rebuilds a module, without weights, from its config.json and the folder that this lies in."""
+
+
+def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingState | None") -> None:
+    """Write a checkpoint so that `folder` either holds all of it or does not exist.
+
+    Raises:
+        CheckpointError: the disk does not take it; older checkpoints are unharmed.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        pretrained = temporary / "pretrained_model"
+        pretrained.mkdir(parents=True)
+        weights = whole(model.state_dict())
+        safetensors.torch.save_file(weights, pretrained / "model.safetensors")
+        described = model.config() | {"normalisation_sha256": _normalisation_hash(model, weights)}
+        _write_json(pretrained / "config.json", described)
+        for name, text in model.files().items():
+            (pretrained / name).write_text(text)
+        if training is not None:
+            training.save(temporary / "training_state")
+        for path in sorted(temporary.rglob("*")):
+            if path.is_file():
+                _flush(path)
+        (temporary / _MARKER).touch()
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+        _flush(folder.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"{folder} must be on a disk that can be written, got: {error}; earlier checkpoints "
+            "are unharmed, free some space and continue with --resume"
+        ) from error
+
+
+def take_part(model: FoundationModel, training: "TrainingState") -> None:
+    """Give away this process's part of a checkpoint that the first process writes."""
+    whole(model.state_dict())
+    whole(training.moments())
+
+
+class TrainingState:
+    """What resuming needs besides weights: the optimiser's moments and the loop's own numbers."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, numbers: Mapping[str, Any]) -> None:
+        self._optimizer = optimizer
+        self._numbers = numbers
+
+    def save(self, folder: Path) -> None:
+        """Write `optimizer_state.safetensors` and `training_step.json`."""
+        folder.mkdir()
+        safetensors.torch.save_file(whole(self.moments()), folder / "optimizer_state.safetensors")
+        _write_json(folder / "training_step.json", self._numbers)
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return what the optimiser remembers of each parameter, by the parameter's number."""
+        return {
+            f"{parameter}.{name}": value
+            for parameter, state in self._optimizer.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+
+
+def restore(
+    folder: Path, model: FoundationModel, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Put weights and the optimiser's moments back and return the loop's own numbers.
+
+    Raises:
+        CheckpointError: a file is damaged, or the checkpoint is another model's.
+    """
+    weights = _load_tensors(folder / "pretrained_model/model.safetensors")
+    known = model.state_dict()
+    try:
+        model.load_state_dict(
+            {name: placed_like(one, known.get(name, one)) for name, one in weights.items()}
+        )
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder} must hold the model that the run was started with, got: "
+            f"{_first_line(error)}; restore it, or start a new run"
+        ) from error
+    parameters = list(model.parameters())
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _load_tensors(folder / "training_state/optimizer_state.safetensors").items():
+        number, name = key.split(".")
+        placed = placed_like(value, parameters[int(number)])
+        moments.setdefault(int(number), {})[name] = placed
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return _read_json(folder / "training_state/training_step.json")
+
+
+def load_model(path: Path, build: Build, link: str = "policy") -> FoundationModel:
+    """Return the model of a checkpoint, ready to use, with exactly the weights on disk.
+
+    Args:
+        path: a run, a checkpoint of it, its `pretrained_model` folder, or a hub id.
+        build: rebuilds the module from config.json.
+        link: which checkpoint of a run: policy, reward or last.
+
+    Raises:
+        CheckpointError: nothing complete is there, a file is damaged, or the weights are those of
+            another model or another normalisation.
+    """
+    folder = pretrained_folder(path, link)
+    config = _read_json(folder / "config.json")
+    weights = _load_tensors(folder / "model.safetensors")
+    try:
+        _check_sizes(build, config, folder, weights)
+        model = build(config, folder)
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}/model.safetensors must fit the model that config.json describes, got: "
+            f"{_first_line(error)}; copy both files from one checkpoint"
+        ) from error
+    if _normalisation_hash(model, weights) != config.get("normalisation_sha256"):
+        raise CheckpointError(
+            f"{folder}/model.safetensors must carry the normalisation that config.json was written "
+            "with, got another; copy both files from one checkpoint"
+        )
+    return model.eval()
+
+
+def _check_sizes(
+    build: Build, config: Mapping[str, Any], folder: Path, weights: Mapping[str, Tensor]
+) -> None:
+    """Raise RuntimeError if config.json asks for other weights, before they take any memory.
+
+    It may come from anybody, and name a layer that no machine can hold.
+    """
+    with torch.device("meta"):
+        described = build(config, folder).state_dict()
+    for name in sorted(described.keys() ^ weights.keys()):
+        raise RuntimeError(f"{name} {'that is missing' if name in described else 'in addition'}")
+    for name in sorted(described):
+        asked, there = tuple(described[name].shape), tuple(weights[name].shape)
+        if asked != there:
+            raise RuntimeError(f"{name} of shape {there} in place of {asked}")
+
+
+def pretrained_folder(path: Path, link: str) -> Path:
+    """Return the folder with config.json and weights that a path of a user's means."""
+    root = local_run(path)
+    # On the hub the policy is at the root, and the reward in a folder of its own.
+    inside = (link, "", "pretrained_model", f"checkpoints/{link}/pretrained_model")
+    candidates = [root / one for one in inside]
+    for candidate in candidates:
+        if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
+            if candidate.name == "pretrained_model" and not (candidate.parent / _MARKER).exists():
+                raise CheckpointError(
+                    f"{candidate.parent} must hold a file {_MARKER}, got a checkpoint that was "
+                    "never finished; use an older one, or continue its run with --resume"
+                )
+            return candidate
+    raise CheckpointError(
+        f"{path} must be a run or a checkpoint with config.json and model.safetensors, got neither "
+        "there nor in pretrained_model/ nor in checkpoints/" + link + "/; "
+        "make one with nearer sft --data DIR --out RUN"
+    )
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Return the finished checkpoints of a run's `checkpoints` folder, oldest first."""
+    found = [path.parent for path in folder.glob(f"[0-9]*/{_MARKER}")]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def point(link: Path, target: Path) -> None:
+    """Make a link beside the checkpoints name one of them, atomically."""
+    temporary = link.with_name(f".{link.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target.name)
+    os.replace(temporary, link)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Return the SHA-256 of all weights and buffers, by name."""
+    return _tensors_hash(dict(model.state_dict()))
+
+
+def _normalisation_hash(model: FoundationModel, weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the statistics that states and actions are normalised by."""
+    return _tensors_hash({name: weights[name] for name in model.normalisation})
+
+
+def _tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        values = tensors[name].detach().cpu().contiguous().flatten()
+        digest.update(values.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} must be a whole safetensors file, got: {_first_line(error)}; "
+            "copy it again, or use an older checkpoint"
+        ) from error
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, such as weights."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} must be a JSON file, got: {_first_line(error)}; copy the checkpoint again"
+        ) from error
+    if not isinstance(document, dict):
+        raise CheckpointError(f"{path} must hold a JSON object; copy the checkpoint again")
+    return cast(dict[str, Any], document)
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+
+
+def _flush(path: Path) -> None:
+    """Let the disk keep what was written, before anything refers to it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,83 @@
+"""A whole recipe in one go, from demonstrations to the report."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
+from nearer.core.callbacks import Progress, Watch
+from nearer.evaluation.success import Comparison, Evaluation, compare
+from nearer.reporting.html.page import write_report
+from nearer.runs.run import read_metrics
+from nearer.studies.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoResult:
+    """What a demo measured.
+
+    Attributes:
+        seconds: wall-clock time of demonstrations, SFT, practice (each without evaluation) and
+            everything.
+    """
+
+    before: Evaluation
+    after: Evaluation
+    paired: Comparison
+    practice_episodes: int
+    practice_env_steps: int
+    seconds: dict[str, float]
+    report: Path
+
+    def lines(self) -> list[str]:
+        """Return the five lines that a person wants to know."""
+        low, high = self.paired.steps_saved_ci95
+        return [
+            f"Stage 1   success {self.before.success}, {self.before.mean_length:.1f} steps",
+            f"Stage 2   success {self.after.success}, {self.after.mean_length:.1f} steps",
+            f"paired    {self.paired.wins} starts solved by Stage 2 alone, {self.paired.losses} by "
+            f"Stage 1 alone; {self.paired.steps_saved:.1f} [{low:.1f}, {high:.1f}] steps saved",
+            f"practice  {self.practice_episodes:,} episodes, "
+            f"{self.practice_env_steps:,} env steps; {self.seconds['total']:.0f} s in all",
+            f"report    {self.report}",
+        ]
+
+
+def run_demo(recipe: Recipe, watch: Watch) -> DemoResult:
+    """Collect, fine-tune, evaluate, practise, evaluate, report."""
+    started = perf_counter()
+    collect_demonstrations(recipe.collect, watch)
+    collected = perf_counter()
+    run_sft(recipe.sft, watch)
+    tuned = perf_counter()
+    before = run_eval(recipe.eval_sft, _renamed(watch, "Stage 1 eval"))
+    evaluated = perf_counter()
+    run_improve(recipe.improve, watch)
+    practised = perf_counter()
+    after = run_eval(recipe.eval_improve, _renamed(watch, "Stage 2 eval"))
+    out = recipe.improve.out
+    report = write_report([recipe.sft.out, out], out.parent / "report.html")
+    last = read_metrics(out)[-1]
+    return DemoResult(
+        before=before,
+        after=after,
+        paired=compare(before, after),
+        practice_episodes=last["practice/episodes"],
+        practice_env_steps=last["practice/env_steps"],
+        seconds={
+            "demos": collected - started,
+            "sft": tuned - collected,
+            "practice": practised - evaluated,
+            "total": perf_counter() - started,
+        },
+        report=report,
+    )
+
+
+def _renamed(watch: Watch, stage: str) -> Watch:
+    """Return a watch that sees every stage under this name."""
+
+    def watch_renamed(progress: Progress) -> None:
+        watch(replace(progress, stage=stage))
+
+    return watch_renamed

@@ -1,0 +1,60 @@
+"""Losses against hand-worked numbers and against each other."""
+
+import math
+
+import torch
+
+from nearer.algorithm.losses import (
+    behavioural_cloning_loss,
+    instruction_loss,
+    ppo_loss,
+    reinforce_loss,
+    steps_to_go_loss,
+)
+
+
+def test_cloning_is_negative_log_likelihood() -> None:
+    log_prob = torch.tensor([0.5, 0.25]).log()
+    assert torch.allclose(behavioural_cloning_loss(log_prob), torch.tensor([2.0, 4.0]).log())
+
+
+def test_steps_to_go_uses_the_bin_index() -> None:
+    logits = torch.zeros(2, 8)
+    logits[1, 3] = 100.0
+    loss = steps_to_go_loss(logits, torch.tensor([5, 3]))
+    assert torch.allclose(loss, torch.tensor([math.log(8), 0.0]))
+
+
+def test_the_own_instruction_is_the_first_candidate() -> None:
+    shares = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.6, 0.3]])
+    loss = instruction_loss(shares.log() + torch.tensor([[5.0], [-2.0]]))
+    assert torch.allclose(loss, torch.tensor([2.0, 10.0]).log())
+
+
+def test_reinforce_by_hand() -> None:
+    loss = reinforce_loss(torch.tensor([-2.0, -3.0]), torch.tensor([10.0, -4.0]), scale=0.05)
+    assert torch.allclose(loss, torch.tensor([1.0, -0.6]))
+
+
+def test_ppo_starts_with_reinforce_gradient() -> None:
+    acted = torch.tensor([-2.0, -3.0, 0.5])
+    returns = torch.tensor([10.0, -4.0, 1.0])
+    gradients = []
+    for loss in (
+        lambda p: reinforce_loss(p, returns, 0.05),
+        lambda p: ppo_loss(p, acted, returns, 0.05, clip=0.2),
+    ):
+        log_prob = acted.clone().requires_grad_()
+        loss(log_prob).sum().backward()
+        gradients.append(log_prob.grad)
+    assert torch.allclose(*gradients)
+
+
+def test_ppo_stops_where_the_ratio_left_its_range() -> None:
+    log_prob = torch.tensor([0.5, -0.5, 0.5, -0.5], requires_grad=True)
+    returns = torch.tensor([1.0, 1.0, -1.0, -1.0])
+    ppo_loss(log_prob, torch.zeros(4), returns, 1.0, clip=0.2).sum().backward()
+    assert log_prob.grad is not None
+    moved = (log_prob.grad != 0).tolist()
+    # better actions already likelier, or worse ones already rarer, are left alone
+    assert moved == [False, True, True, False]

@@ -1,0 +1,425 @@
+"""Decoded pictures and features on disk: made once, whole or not at all, never of another state."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nearer.datasets.caching.features as features_room
+import nearer.datasets.caching.frames as frames_room
+from nearer.algorithm.demonstrations import split_by_episode
+from nearer.core.errors import DatasetError
+from nearer.datasets.caching.arrays import dataset_identity, default_cache
+from nearer.datasets.caching.features import adapt_sight
+from nearer.datasets.caching.features import open_features as open_some
+from nearer.datasets.caching.frames import open_frames
+from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.lerobot.reader import Dataset, open_dataset
+from nearer.datasets.lerobot.schema import Feature
+from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
+
+KEY = "observation.images.top"
+LENGTHS = (5, 9, 3, 7)
+NUM_FRAMES = sum(LENGTHS)
+
+
+def append(writer: DatasetWriter, lengths: tuple[int, ...], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    writer.append(
+        [
+            EpisodeFrames(
+                task="push " + "far " * number + "left",
+                columns={
+                    KEY: random.integers(0, 256, (length, 16, 24, 3), dtype=np.uint8),
+                    "action": random.random((length, 2), np.float32),
+                },
+            )
+            for number, length in enumerate(lengths)
+        ]
+    )
+
+
+def recorded(root: Path, kept: str = "image") -> Dataset:
+    """A data set of two appends."""
+    picture = Feature(dtype=kept, shape=(16, 24, 3))
+    action = Feature(dtype="float32", shape=(2,))
+    writer = DatasetWriter.create(root, {KEY: picture, "action": action}, fps=5)
+    append(writer, LENGTHS[:2], seed=1)
+    append(writer, LENGTHS[2:], seed=2)
+    return open_dataset(root)
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Dataset:
+    return recorded(tmp_path / "set")
+
+
+@pytest.fixture
+def cache(tmp_path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[int]:
+    """The rows that are decoded from now on."""
+    rows: list[int] = []
+    frames = Dataset.frames
+
+    def noting(self, key, indices):
+        rows.extend(indices.tolist())
+        return frames(self, key, indices)
+
+    monkeypatch.setattr(Dataset, "frames", noting)
+    return rows
+
+
+class MeanColour:
+    """A sight: mean red, green and blue of a frame, and how long its instruction is."""
+
+    look_width = 4
+    width = 4
+
+    def __init__(self, identity: str = "mean colour") -> None:
+        self.identity = identity
+        self.looks = 0
+
+    def look(self, images, instructions):
+        self.looks += len(instructions)
+        means = images["top"].mean(axis=(1, 2))
+        words = np.array([[len(one.split())] for one in instructions])
+        return np.concatenate([means, words], axis=1).astype(np.float32)
+
+    def follow(self, before, looks):
+        return looks
+
+
+def open_features(dataset, sight, cache):
+    """The features of all episodes."""
+    return open_some(dataset, sight, np.arange(len(dataset.episode_lengths)), cache)
+
+
+def small_blocks(monkeypatch) -> None:
+    """Decode 4 frames at a time, look at 3, keep parts of 6."""
+    monkeypatch.setattr(frames_room, "_BLOCK_BYTES", 4 * 16 * 24 * 3)
+    monkeypatch.setattr(features_room, "_ROWS_A_LOOK", 3)
+    monkeypatch.setattr(features_room, "_ROWS_A_PART", 6)
+
+
+def arrays(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.rglob("*") if path.is_file() and path.stat().st_size)
+
+
+@pytest.mark.parametrize("kept", ["image", "video"])
+def test_cached_frames_are_the_data_sets_in_any_order(tmp_path, cache, monkeypatch, kept):
+    dataset = recorded(tmp_path / "set", kept)
+    small_blocks(monkeypatch)
+    frames = open_frames(dataset, "top", cache)
+    index = np.array([23, 0, 5, 5, 13, 14, 4])
+    np.testing.assert_array_equal(frames.rows(index), dataset.frames(KEY, index))
+    assert frames.pictures.shape == (NUM_FRAMES, 16, 24, 3)
+    everything = dataset.frames(KEY, np.arange(NUM_FRAMES))
+    np.testing.assert_array_equal(frames.pictures, everything)
+
+
+def test_frames_are_decoded_once(dataset, cache, decoded):
+    open_frames(dataset, "top", cache)
+    assert sorted(decoded) == list(range(NUM_FRAMES))
+    decoded.clear()
+    again = open_frames(open_dataset(dataset.root), "top", cache)
+    assert decoded == []
+    assert again.rows(np.array([3])).shape == (1, 16, 24, 3)
+
+
+def test_a_copy_of_a_data_set_shares_its_frames(dataset, cache, decoded, tmp_path):
+    open_frames(dataset, "top", cache)
+    decoded.clear()
+    copy = open_dataset(shutil.copytree(dataset.root, tmp_path / "copy"))
+    open_frames(copy, "top", cache)
+    assert decoded == []
+
+
+def test_a_changed_data_set_is_decoded_anew_and_its_old_frames_go(dataset, cache):
+    old = open_frames(dataset, "top", cache)
+    first = dataset_identity(dataset)
+    append(DatasetWriter.resume(dataset.root, 4), (6,), seed=3)
+    grown = open_dataset(dataset.root)
+    frames = open_frames(grown, "top", cache)
+    np.testing.assert_array_equal(frames.rows(np.arange(30)), grown.frames(KEY, np.arange(30)))
+    assert [path.name for path in cache.iterdir()] == [dataset_identity(grown)]
+    assert first != dataset_identity(grown)
+    assert old.rows(np.array([0])).any()  # who has it open keeps it
+
+
+def test_a_file_that_is_written_again_changes_the_identity(dataset):
+    before = dataset_identity(dataset)
+    path = dataset.root / "data/chunk-000/file-001.parquet"
+    facts = path.stat()
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    assert dataset_identity(dataset) != before
+
+
+def test_frames_of_another_form_are_made_anew(dataset, cache):
+    whole = open_frames(dataset, "top", cache).rows(np.arange(NUM_FRAMES))
+    (path,) = cache.rglob("*.npy")
+    for damage in (lambda: os.truncate(path, 5000), lambda: path.write_bytes(b""), path.unlink):
+        damage()
+        np.testing.assert_array_equal(open_frames(dataset, "top", cache).pictures, whole)
+
+
+def test_cached_frames_cannot_be_written_to(dataset, cache):
+    frames = open_frames(dataset, "top", cache)
+    assert not frames.pictures.flags.writeable
+    assert frames.rows(np.array([1])).flags.writeable
+
+
+def test_unknown_rows_and_cameras_are_refused(dataset, cache):
+    frames = open_frames(dataset, "top", cache)
+    with pytest.raises(DatasetError, match=r"lie in \[0, 24\), got -1 to 24"):
+        frames.rows(np.array([24, -1]))
+    assert frames.rows(np.array([], dtype=np.int64)).shape == (0, 16, 24, 3)
+    with pytest.raises(DatasetError, match=r"camera 'wrist' .* got the cameras \['top'\]"):
+        open_frames(dataset, "wrist", cache)
+
+
+def test_the_cache_is_the_users_unless_chosen(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    open_frames(dataset, "top")
+    assert default_cache() == tmp_path / "xdg/nearer"
+    assert list(default_cache().rglob("frames-observation.images.top.npy"))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache() == Path.home() / ".cache/nearer"
+
+
+def test_a_watcher_sees_every_frame_done(dataset, cache, monkeypatch):
+    small_blocks(monkeypatch)
+    seen = []
+    open_frames(dataset, "top", cache, seen.append)
+    assert [progress.done for progress in seen] == [0, 4, 8, 12, 16, 20, 24]
+    assert {progress.total for progress in seen} == {24}
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from pathlib import Path
+import nearer.datasets.caching.frames, nearer.datasets.caching.features
+from nearer.datasets.lerobot.reader import open_dataset
+sys.path.insert(0, {tests!r})
+from test_caching import MeanColour
+nearer.datasets.caching.frames._BLOCK_BYTES = 4 * 16 * 24 * 3
+nearer.datasets.caching.features._ROWS_A_LOOK, nearer.datasets.caching.features._ROWS_A_PART = 3, 6
+def kill(progress):
+    if progress.done >= 15:
+        os.kill(os.getpid(), signal.SIGKILL)
+dataset, cache = open_dataset({root!r}), Path({cache!r})
+nearer.datasets.caching.{call}, cache, kill)
+"""
+
+
+def kill_in_the_middle(dataset: Dataset, cache: Path, call: str) -> None:
+    tests, root = str(Path(__file__).parent), str(dataset.root)
+    code = KILLED.format(tests=tests, root=root, cache=str(cache), call=call)
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_a_kill_leaves_no_half_frames(dataset, cache):
+    kill_in_the_middle(dataset, cache, "frames.open_frames(dataset, 'top'")
+    assert not list(cache.rglob("*.npy"))
+    frames = open_frames(dataset, "top", cache)
+    np.testing.assert_array_equal(frames.pictures, dataset.frames(KEY, np.arange(NUM_FRAMES)))
+    assert arrays(cache) == ["dataset.json", "frames-observation.images.top.npy"]
+
+
+def test_a_kill_while_looking_loses_the_part_in_flight_alone(dataset, cache, monkeypatch):
+    whole = open_features(dataset, MeanColour(), cache.with_name("other")).copy()
+    kill_in_the_middle(dataset, cache, "features.open_features(dataset, MeanColour(), np.arange(4)")
+    small_blocks(monkeypatch)
+    sight = MeanColour()
+    np.testing.assert_array_equal(open_features(dataset, sight, cache), whole)
+    assert sight.looks == 12  # of 24: two parts of 6 were whole
+    assert len(arrays(cache)) == 2
+
+
+def test_a_damaged_video_leaves_nothing_and_is_one_sentence(tmp_path, cache):
+    dataset = recorded(tmp_path / "set", "video")
+    (path, _) = sorted(dataset.root.rglob("*.mp4"))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DatasetError, match=r"file-000\.mp4 must") as caught:
+        open_frames(dataset, "top", cache)
+    assert "\n" not in str(caught.value)
+    assert arrays(cache) == ["dataset.json"]
+
+
+def test_a_full_disk_is_met_before_decoding(dataset, cache, monkeypatch, decoded):
+    usage = namedtuple("usage", "total used free")(10**9, 10**9, 20_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DatasetError, match=r"0\.0 GB free for .*, got 0\.0 GB; free some space"):
+        open_frames(dataset, "top", cache)
+    assert decoded == []
+
+
+def test_a_disk_that_fills_up_is_one_sentence(dataset, cache, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(DatasetError, match="got No space left on device; nothing is lost"):
+            open_frames(dataset, "top", cache)
+        assert arrays(cache) == ["dataset.json"]
+    assert open_frames(dataset, "top", cache).rows(np.array([0])).any()
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(dataset, tmp_path):
+    blocked = tmp_path / "cache"
+    blocked.write_text("a file")
+    with pytest.raises(DatasetError, match=r"on a disk that can be written .* --cache"):
+        open_frames(dataset, "top", blocked)
+
+
+@pytest.mark.parametrize("kept", ["image", "video"])
+def test_features_are_what_the_sight_makes_of_every_frame(tmp_path, cache, monkeypatch, kept):
+    dataset = recorded(tmp_path / "set", kept)
+    small_blocks(monkeypatch)
+    features = open_features(dataset, MeanColour(), cache)
+    pictures = dataset.frames(KEY, np.arange(NUM_FRAMES))
+    np.testing.assert_allclose(features[:, :3], pictures.mean(axis=(1, 2)), rtol=1e-6)
+    words = [2] * 5 + [3] * 9 + [2] * 3 + [3] * 7
+    assert features[:, 3].tolist() == words
+    assert features.dtype == np.float32
+
+
+def test_features_are_computed_once_for_each_sight(dataset, cache, decoded):
+    sight = MeanColour()
+    first = open_features(dataset, sight, cache)
+    decoded.clear()
+    np.testing.assert_array_equal(open_features(dataset, sight, cache), first)
+    assert sight.looks == NUM_FRAMES
+    assert decoded == []
+    other = MeanColour("other weights")
+    open_features(dataset, other, cache)
+    assert other.looks == NUM_FRAMES
+
+
+class LearningColour(MeanColour):
+    """A sight that learns: how bright the frames of its films are on average."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.brightness = np.zeros(1, np.float32)
+        self.lessons = 0
+
+    def weights(self):
+        return self.brightness
+
+    def take(self, weights):
+        self.brightness = np.array(weights)
+        self.identity = f"brightness {weights}"
+
+    def learn(self, films, updates, rng, watch=None):
+        self.lessons += 1
+        assert films.instructions == ["push far left", "push left"]
+        assert len(films.looks) == len(films.rows) == sum(films.episode_lengths) == 7 + 5
+        assert len(films.pictures["top"]) == 7 + 5  # what it does not learn from is not decoded
+        self.seen = films.pictures["top"][films.rows]
+        mean = self.seen.mean(dtype=np.float64)
+        self.take(np.array([mean], np.float32))
+
+
+def test_a_sight_learns_once_from_the_episodes_it_is_shown(dataset, cache):
+    shown, whole = np.array([3, 0]), dataset.frames(KEY, np.arange(NUM_FRAMES))
+    sight = LearningColour()
+    adapt_sight(dataset, sight, shown, 5, seed=0, cache=cache)
+    expected = np.concatenate([whole[17:24], whole[:5]])
+    np.testing.assert_array_equal(sight.seen, expected)
+    assert sight.brightness[0] == pytest.approx(expected.mean(dtype=np.float64))
+    assert not list(cache.rglob("frames-*.npy"))
+    again = LearningColour()
+    adapt_sight(dataset, again, shown, 5, seed=0, cache=cache)
+    assert (again.lessons, again.looks) == (0, 0)
+    assert again.brightness.tolist() == sight.brightness.tolist()
+    adapt_sight(dataset, again, shown, 5, seed=1, cache=cache)
+    assert again.lessons == 1
+
+
+def test_demonstrations_may_be_some_episodes_in_any_order(dataset, cache):
+    some = load_demonstrations(dataset, MeanColour(), np.array([3, 0]), cache)
+    every = load_demonstrations(dataset, MeanColour(), cache=cache)
+    rows = [*range(17, 24), *range(5)]
+    assert some.features.tolist() == every.features[rows].tolist()
+    assert some.actions.tolist() == every.actions[rows].tolist()
+    assert some.steps_to_go.tolist() == every.steps_to_go[rows].tolist()
+    assert some.instructions == (every.instructions[3], every.instructions[0])
+    assert some.episode_lengths.tolist() == [7, 5]
+
+
+def test_features_are_a_tensor_of_demonstrations(tmp_path, cache):
+    root = recorded(tmp_path / "set").root
+    dataset = open_dataset(root)
+    demonstrations = load_demonstrations(dataset, MeanColour(), cache=cache)
+    features = demonstrations.inputs(torch.tensor([23, 0])).features
+    expected = open_features(dataset, MeanColour(), cache)[[23, 0]]
+    assert features.tolist() == expected.tolist()
+    # What is done to the tensor stays in this process.
+    demonstrations.features[0] = -1
+    assert open_features(dataset, MeanColour(), cache)[0].min() >= 0
+
+
+class StackedColour(MeanColour):
+    """A sight whose features are the looks at three frames."""
+
+    width, shown_frames, look_dtype = 12, 3, "uint8"
+
+    def follow(self, before, looks):
+        looks = looks.astype(np.float32)
+        before = np.tile(looks, 3) if before is None else before
+        return np.concatenate([before[:, 4:], looks], axis=1)
+
+
+def test_looks_side_by_side_are_gathered_when_they_are_asked_for(dataset, cache):
+    sight = StackedColour()
+    data = load_demonstrations(dataset, sight, np.array([3, 0]), cache)
+    assert data.features.shape == (12, 4)
+    assert data.features.dtype == torch.uint8
+    expected = open_some(dataset, sight, np.array([3, 0]), cache)  # as a robot sees it
+    found = data.inputs(torch.arange(12)).features
+    assert found.dtype == torch.float32
+    assert found.tolist() == expected.tolist()
+    assert sight.looks == 12
+    parts = split_by_episode(data, 0.5, seed=0)
+    assert sum(len(part.state) for part in parts) == 12
+    for part in parts:
+        assert part.features.data_ptr() == data.features.data_ptr(), "wide looks are not copied"
+        rows = slice(0, 7) if len(part.state) == 7 else slice(7, 12)
+        assert part.inputs(slice(None)).features.tolist() == expected[rows].tolist()
+    assert data.statistics().features.shape == (12, 0)
+    assert data.statistics().instructions == data.inputs(slice(None)).instructions
+
+
+def test_features_that_are_not_finite_are_refused(dataset, cache):
+    class Broken(MeanColour):
+        def look(self, images, instructions):
+            found = super().look(images, instructions)
+            found[7] = np.nan
+            return found
+
+    with pytest.raises(DatasetError, match=r"features of frame 7 of .* must be finite"):
+        open_features(dataset, Broken(), cache)
+    assert arrays(cache) == ["dataset.json"]
+
+
+def test_a_sight_needs_a_camera(tmp_path, cache):
+    feature = Feature(dtype="float32", shape=(2,))
+    DatasetWriter.create(tmp_path / "set", {"action": feature}, fps=5)
+    with pytest.raises(DatasetError, match=r"must have pictures of a camera .* --model mlp"):
+        open_features(open_dataset(tmp_path / "set"), MeanColour(), cache)

@@ -1,0 +1,227 @@
+"""Pictures from an episode to a data set and back: how exact, under which keys, which errors."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from nearer.core.episode import Ended, Episode, Observation, ScoredEpisode
+from nearer.core.errors import DatasetError
+from nearer.core.spaces import Camera, Spaces
+from nearer.datasets.episodes import (
+    create_dataset,
+    dataset_spaces,
+    episode_frames,
+    load_demonstrations,
+)
+from nearer.datasets.lerobot.cameras import camera_key, cameras_of
+from nearer.datasets.lerobot.reader import open_dataset
+from nearer.datasets.lerobot.schema import Feature
+from nearer.datasets.lerobot.videos import (
+    EXACT_COLOURS,
+    LEROBOT_ENCODING,
+    VideoEncoding,
+    encode_video,
+)
+from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
+from nearer.datasets.practice_store import PracticeStore
+
+SAMPLES = Path(__file__).parents[1] / "data" / "lerobot_v3"
+TOP = Camera("top", 64, 96)
+SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(TOP,))
+
+
+def moving_block(num_frames: int, seed: int = 0) -> np.ndarray:
+    """A red block of 8 pixels that moves over a grey board by a pixel a frame."""
+    pictures = np.full((num_frames, TOP.height, TOP.width, 3), 150, np.uint8)
+    pictures += np.arange(TOP.width, dtype=np.uint8)[:, None] // 4
+    y, x = np.random.default_rng(seed).integers(0, 40, 2)
+    for frame, picture in enumerate(pictures):
+        picture[y : y + 8, x + frame : x + frame + 8] = (204, 40, 40)
+    return pictures
+
+
+def episode(num_frames: int, seed: int = 0) -> Episode:
+    random = np.random.default_rng(seed)
+    return Episode(
+        robot=0,
+        seed=seed,
+        instruction=f"push the red block to spot {seed}",
+        policy_version=0,
+        observations=Observation(
+            agent_pos=random.random((num_frames, 2), np.float32),
+            environment_state=np.zeros((num_frames, 0), np.float32),
+            images={"top": moving_block(num_frames, seed)},
+        ),
+        actions=random.random((num_frames - 1, 2), np.float32),
+        log_prob=np.zeros(num_frames - 1, np.float32),
+        ended=Ended.SUCCESS_TRUE,
+    )
+
+
+def psnr_db(read: np.ndarray, written: np.ndarray) -> float:
+    error = read.astype(np.float64) - written
+    return float(10 * np.log10(255**2 / np.mean(error**2)))
+
+
+@pytest.mark.parametrize(("kept", "least_db"), [("video", 42), ("image", np.inf)])
+def test_pictures_of_episodes_come_back(tmp_path, kept, least_db):
+    episodes = [episode(5, 1), episode(9, 2), episode(3, 3)]
+    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", pictures=kept)
+    writer.append([episode_frames(one) for one in episodes[:2]])
+    writer.append([episode_frames(episodes[2])])
+    dataset = open_dataset(tmp_path)
+    assert dataset_spaces(dataset) == replace(SPACES, control_hz=5)
+    written = np.concatenate([one.observations.images["top"] for one in episodes])
+    read = dataset.frames("observation.images.top", np.arange(17))
+    with np.errstate(divide="ignore"):
+        assert psnr_db(read, written) >= least_db
+        block = written[..., 0] > 200
+        assert psnr_db(read[block], written[block]) >= least_db
+
+
+def test_blocks_keep_their_colour_where_lerobots_encoding_lets_it_bleed(tmp_path):
+    written = moving_block(20)
+    block = written[..., 0] > 200
+    found = {}
+    for name, encoding in (("lerobot", LEROBOT_ENCODING), ("exact", EXACT_COLOURS)):
+        feature = Feature(dtype="video", shape=written.shape[1:], info=encoding.info(64, 96, 5))
+        writer = DatasetWriter.create(tmp_path / name, {"top": feature}, fps=5)
+        writer.append([EpisodeFrames(task="push", columns={"top": written})])
+        read = open_dataset(tmp_path / name).frames("top", np.arange(20))
+        found[name] = psnr_db(read[block], written[block])
+    assert found["exact"] > 42
+    assert found["exact"] > found["lerobot"] + 10
+
+
+def test_without_pictures_only_numbers_are_kept(tmp_path):
+    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", pictures="none")
+    writer.append([episode_frames(episode(5), with_pictures=False)])
+    dataset = open_dataset(tmp_path)
+    assert cameras_of(dataset) == ()
+    assert dataset.columns["observation.state"].shape == (5, 2)
+
+
+def test_the_practice_store_leaves_pictures_out(tmp_path):
+    one = episode(4)
+    scored = ScoredEpisode(
+        episode=one,
+        steps_to_go=np.zeros(4, np.float32),
+        steps_to_go_std=np.zeros(4, np.float32),
+        quantiles=np.zeros((4, 3), np.float32),
+        rewards=np.zeros(3, np.float32),
+        returns=np.zeros(3, np.float32),
+        solved=np.zeros(4, bool),
+    )
+    PracticeStore.open(tmp_path / "practice", SPACES, 5, "tabletop").append(0, [scored])
+    (back,) = PracticeStore.open(tmp_path / "practice", SPACES, 5, "tabletop").read(0)
+    assert back.episode.observations.images == {}
+    np.testing.assert_array_equal(back.episode.actions, one.actions)
+    assert not list(tmp_path.rglob("*.mp4"))
+
+
+def test_writing_goes_on_in_the_encoding_that_info_json_names(tmp_path):
+    create_dataset(tmp_path, SPACES, 5, "tabletop").append([episode_frames(episode(5))])
+    DatasetWriter.resume(tmp_path, 1).append([episode_frames(episode(5))])
+    first, second = sorted(tmp_path.rglob("*.mp4"))
+    assert first.read_bytes() == second.read_bytes()
+    info = open_dataset(tmp_path).info.features["observation.images.top"].info
+    assert VideoEncoding.of(info) == EXACT_COLOURS
+
+
+def test_every_episode_starts_with_a_keyframe(tmp_path):
+    writer = create_dataset(tmp_path, SPACES, 5, "tabletop")
+    writer.append([episode_frames(episode(length)) for length in (5, 9, 3)])
+    (path,) = tmp_path.rglob("*.mp4")
+    with av.open(path) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    keyframes = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+    assert keyframes == [0, 4, 5, 9, 13, 14]
+
+
+def test_an_encoding_is_what_info_json_says():
+    for encoding in (LEROBOT_ENCODING, EXACT_COLOURS):
+        assert VideoEncoding.of(encoding.info(96, 128, 5)) == encoding
+    assert VideoEncoding.of({"video.codec": "av1"}) == LEROBOT_ENCODING
+    with pytest.raises(DatasetError, match=r"video\.codec must be one of .* got 'hevc'"):
+        VideoEncoding.of({"video.codec": "hevc"})
+
+
+@pytest.mark.parametrize("byte", [0.3, 0.5, 0.7])
+def test_a_damaged_video_is_never_read_in_silence(tmp_path, byte):
+    create_dataset(tmp_path, SPACES, 5, "tabletop").append([episode_frames(episode(40))])
+    dataset = open_dataset(tmp_path)
+    (path,) = tmp_path.rglob("*.mp4")
+    content = bytearray(path.read_bytes())
+    place = int(len(content) * byte)
+    content[place : place + 30] = bytes(reversed(content[place : place + 30]))
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="must be a whole video") as caught:
+        dataset.frames("observation.images.top", np.arange(40))
+    assert "\n" not in str(caught.value)
+
+
+def test_cameras_are_found_under_lerobots_keys(tmp_path):
+    picture = Feature(dtype="image", shape=(4, 6, 3))
+    features = {"observation.images.wrist": picture, "observation.image": picture}
+    DatasetWriter.create(tmp_path, {**features, "goal.image": picture}, fps=5)
+    dataset = open_dataset(tmp_path)
+    assert cameras_of(dataset) == (Camera("pixels", 4, 6), Camera("wrist", 4, 6))
+    assert camera_key(dataset, "pixels") == "observation.image"
+    assert camera_key(dataset, "wrist") == "observation.images.wrist"
+
+
+def test_a_missing_camera_is_refused():
+    dataset = open_dataset(SAMPLES / "video")
+    with pytest.raises(DatasetError, match=r"camera 'wrist' .* got the cameras \['top'\]; record"):
+        camera_key(dataset, "wrist")
+
+
+def test_a_data_set_without_states_needs_a_model_that_sees(tmp_path):
+    root = Path(shutil.copytree(SAMPLES / "image", tmp_path / "image"))
+    path = root / "meta/info.json"
+    info = json.loads(path.read_text())
+    del info["features"]["observation.state"]
+    path.write_text(json.dumps(info))
+    with pytest.raises(DatasetError, match="choose a model that sees pictures"):
+        load_demonstrations(open_dataset(root))
+
+
+def test_a_missing_h264_encoder_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("av.codecs_available", {"libsvtav1"})
+    with (
+        pytest.raises(DatasetError, match="av must have the encoder libx264"),
+        (tmp_path / "a.mp4").open("wb") as handle,
+    ):
+        encode_video(handle, [moving_block(2)], 5, EXACT_COLOURS)
+
+
+def test_thousands_of_instructions_in_many_appends(tmp_path):
+    random = np.random.default_rng(0)
+    spaces = Spaces(agent_pos=2, environment_state=0, action=2)
+    writer = create_dataset(tmp_path, spaces, 5, "tabletop")
+    lengths = random.integers(2, 5, 3000)
+    for numbers in np.split(np.arange(3000), 12):
+        writer.append(
+            [
+                EpisodeFrames(
+                    task=f"push block {number // 2} left",
+                    columns={
+                        "observation.state": np.full((lengths[number], 2), number, np.float32),
+                        "action": np.zeros((lengths[number], 2), np.float32),
+                        "next.done": np.zeros(lengths[number], bool),
+                    },
+                )
+                for number in numbers
+            ]
+        )
+    demonstrations = load_demonstrations(open_dataset(tmp_path))
+    rows = demonstrations.state.new_tensor(random.integers(0, lengths.sum(), 256)).long()
+    inputs = demonstrations.inputs(rows)
+    numbers = inputs.state[:, 0].long().tolist()
+    assert inputs.instructions == [f"push block {number // 2} left" for number in numbers]
+    assert len(set(demonstrations.instructions)) == 1500

@@ -1,0 +1,102 @@
+"""Pretrained models through both stages, as a user runs them; resumed to the same bits."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nearer.algorithm.improve_settings import Practice
+from nearer.algorithm.sft import SFTTraining
+from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
+from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
+from nearer.core.callbacks import Progress
+from nearer.models.factory import build_model
+from nearer.models.vlm.config import VLMConfig
+from nearer.models.vlm.dual_encoder import DualEncoder
+from nearer.models.vlm.vlm import VLM
+from nearer.runs.checkpoint import load_model, weights_hash
+from nearer.runs.run import read_json, read_metrics
+from tiny_duals import make_dual
+from tiny_vlms import make_vlm
+
+ENV = "nearer/TabletopBlock2Block-v0"
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def stage_one(tmp_path_factory: pytest.TempPathFactory) -> SFTConfig:
+    """Return the settings of a tiny Stage 1; its data set and model are there, it has not run."""
+    root = tmp_path_factory.mktemp("vlm")
+    data = CollectConfig(env=ENV, out=root / "data", episodes=4, robots=4, max_steps=60, seed=3)
+    collect_demonstrations(data)
+    make_dual(root / "dual", "clip")
+    return SFTConfig(
+        data=str(data.out),
+        model=str(make_vlm(root / "model", "smolvlm")),
+        out=root / "sft",
+        cache=root / "cache",
+        training=SFTTraining(updates=4, batch_size=4, validate_every=2, warmup_updates=1),
+        calibration=Calibration(env=ENV, rollouts=2, rollout_steps=STEPS),
+    )
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+def stop_after_first_checkpoint(progress: Progress) -> None:
+    if progress.stage == "SFT" and progress.done == 2:
+        raise Stopped
+
+
+def ended(run: Path) -> tuple[str, list[float]]:
+    losses = [one["sft/held_out_loss_steps_to_go"] for one in read_metrics(run)]
+    return weights_hash(load_model(run, build_model, "last")), losses
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("model", VLMConfig()),
+        ("model", VLMConfig(tower="trained")),
+        ("model", VLMConfig(adapt="lora", precision="bfloat16")),
+        ("dual", VLMConfig()),
+    ],
+    ids=["full", "tower", "lora", "dual"],
+)
+def test_both_stages_run_and_a_stopped_one_ends_with_the_same_bits(
+    stage_one: SFTConfig, model: str, settings: VLMConfig, tmp_path: Path
+) -> None:
+    pretrained = str(Path(stage_one.model).with_name(model))
+    whole = replace(stage_one, model=pretrained, vlm=settings, out=tmp_path / "whole")
+    run_sft(whole)
+    stopped = replace(whole, out=tmp_path / "stopped")
+    with pytest.raises(Stopped):
+        run_sft(stopped, stop_after_first_checkpoint)
+    run_sft(replace(stopped, resume=True))
+    assert ended(stopped.out) == ended(whole.out)
+    assert isinstance(read_json(whole.out / "calibration.json", "")["threshold_steps"], float)
+
+    practice = Practice(
+        max_env_steps=60, updates_per_iteration=2, batch_size=6, max_steps=STEPS, learning_rate=1e-3
+    )
+    improve = ImproveConfig(
+        run=whole.out,
+        env=ENV,
+        out=tmp_path / "practice",
+        robots=2,
+        threshold=1.0,
+        practice=practice,
+    )
+    run_improve(improve)
+    before, after = (load_model(run, build_model, "last") for run in (whole.out, improve.out))
+    assert isinstance(before, VLM | DualEncoder)
+    assert isinstance(after, VLM | DualEncoder)
+    towers = [weights_hash(torch.nn.ModuleList(one.tower)) for one in (before, after)]
+    assert towers[0] == towers[1], "Stage 2 leaves the tower as it is"
+    assert weights_hash(before) != weights_hash(after)
+    evaluation = run_eval(
+        EvalConfig(checkpoint=improve.out, env=ENV, episodes=2, robots=2, max_steps=3, videos=0)
+    )
+    assert evaluation.success.total == 2

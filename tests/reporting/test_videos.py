@@ -1,0 +1,189 @@
+"""Recorded episodes as films: the same path again, small files that browsers play."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import gymnasium
+import numpy as np
+import pytest
+from PIL import Image
+
+from nearer.commands import run_eval
+from nearer.configs import EvalConfig
+from nearer.core.episode import Ended, Episode, Observation
+from nearer.core.errors import EnvError
+from nearer.fleets.gym import make_fleet
+from nearer.reporting.videos import (
+    FILM_BYTES,
+    film,
+    films,
+    remove_films,
+    rendering_env,
+    replay,
+    write_film,
+)
+
+FILMED = "nearer-test/Counter-v0"
+UNDRAWN = "nearer-test/Undrawn-v0"
+ROBOT = "nearer-test/Robot-v0"
+SIZE = (72, 128)
+
+
+class Counter(gymnasium.Env[Any, Any]):
+    """Adds up actions; its picture gets brighter with the sum. Starts where the seed says."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
+    observation_space = gymnasium.spaces.Dict(
+        {"agent_pos": gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)}
+    )
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    made = 0
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        Counter.made += 1
+        self.render_mode = render_mode
+        self._sum = np.zeros(1)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self._sum = self.np_random.uniform(0, 1, 1)
+        return self._observe(), {"is_success": False, "instruction": "count"}
+
+    def step(self, action: Any) -> Any:
+        self._sum = self._sum + action
+        return self._observe(), 0.0, False, False, {"is_success": bool(self._sum[0] > 3)}
+
+    def render(self) -> Any:
+        assert self.render_mode == "rgb_array"
+        return np.full((*SIZE, 3), min(255, int(50 * self._sum[0])), np.uint8)
+
+    def _observe(self) -> dict[str, Any]:
+        return {"agent_pos": self._sum.astype(np.float32)}
+
+
+class Undrawn(Counter):
+    """A counter without a camera."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+
+
+@pytest.fixture(autouse=True)
+def envs() -> Iterator[None]:
+    gymnasium.register(FILMED, lambda **settings: Counter(**settings))
+    gymnasium.register(UNDRAWN, lambda **settings: Undrawn(**settings))
+    gymnasium.register(ROBOT, lambda **settings: Counter(**settings), nondeterministic=True)
+    yield
+    for env_id in (FILMED, UNDRAWN, ROBOT):
+        del gymnasium.registry[env_id]
+
+
+def recorded(env_id: str, seed: int, num_steps: int) -> Episode:
+    """Return an episode as a fleet records it: all actions 0.3."""
+    fleet = make_fleet(env_id, 1)
+    robot = np.array([0])
+    seen = [fleet.reset(robot, [seed]).observation.agent_pos]
+    action = np.full((1, fleet.spaces.action), 0.3, np.float32)
+    seen += [fleet.step(robot, action).observation.agent_pos for _ in range(num_steps)]
+    fleet.close()
+    none = np.zeros((num_steps + 1, 0), np.float32)
+    return Episode(
+        robot=0,
+        seed=seed,
+        instruction="count",
+        policy_version=0,
+        observations=Observation(agent_pos=np.concatenate(seen), environment_state=none),
+        actions=action.repeat(num_steps, axis=0),
+        log_prob=np.zeros(num_steps, np.float32),
+        ended=Ended.SUCCESS_TRUE,
+    )
+
+
+def test_a_replay_shows_every_observation() -> None:
+    episode = recorded(FILMED, seed=7, num_steps=4)
+    with rendering_env(FILMED) as env:
+        assert env is not None
+        frames = np.stack(list(replay(env, 7, episode.actions, episode.observations.agent_pos)))
+    sums = episode.observations.agent_pos[:, 0].astype(np.float64)
+    assert frames[:, 0, 0, 0].tolist() == [int(50 * one) for one in sums]
+
+
+def test_another_path_than_the_recorded_one_is_refused() -> None:
+    episode = recorded(FILMED, seed=7, num_steps=4)
+    off = episode.observations.agent_pos.copy()
+    off[2] = np.nextafter(off[2], np.float32(9))
+    observations = replace(episode.observations, agent_pos=off)
+    with pytest.raises(EnvError, match=r"bit for bit, got .* at step 2 of seed 7 .* --videos 0"):
+        list(films(FILMED, [replace(episode, observations=observations)]))
+    with pytest.raises(EnvError, match="at step 0 of seed 8"):
+        list(films(FILMED, [replace(episode, seed=8)]))
+
+
+def test_without_a_camera_there_are_no_films() -> None:
+    assert list(films(UNDRAWN, [recorded(UNDRAWN, seed=1, num_steps=2)])) == []
+
+
+def test_what_may_be_a_real_robot_is_not_even_made() -> None:
+    episode = recorded(ROBOT, seed=1, num_steps=2)
+    made = Counter.made
+    assert list(films(ROBOT, [episode])) == []
+    assert Counter.made == made
+
+
+def test_an_unknown_env_is_a_sentence() -> None:
+    with pytest.raises(EnvError, match="nearer-test/Nowhere-v0 must be an env that can be made"):
+        list(films("nearer-test/Nowhere-v0", []))
+
+
+def frames_of(mp4: bytes) -> tuple[Any, list[Any]]:
+    with av.open(io.BytesIO(mp4), "r") as container:
+        stream = container.streams.video[0]
+        facts = (stream.codec_context.name, stream.codec_context.pix_fmt, stream.average_rate)
+        return facts, [one.to_ndarray(format="rgb24") for one in container.decode(stream)]
+
+
+def test_a_film_is_what_every_browser_plays_at_the_control_rate() -> None:
+    pictures = np.arange(11, dtype=np.uint8)[:, None, None, None] * np.full((51, 77, 3), 20, "u1")
+    made = film(pictures, fps=5, success=False)
+    facts, shown = frames_of(made.mp4)
+    assert facts == ("h264", "yuv420p", 5)
+    assert shown[0].shape == (52, 76, 3)  # even sides
+    levels = [one[20:30, 20:30].mean() for one in shown]
+    assert np.allclose(levels[:11], 20 * np.arange(11), atol=4)
+    assert np.allclose(levels[11:], 200, atol=4)
+    assert len(shown) == 11 + 5  # the last picture stands for a second
+    assert Image.open(io.BytesIO(made.still)).size == (76, 52)
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_success_alone_ends_in_a_green_frame(success: bool) -> None:
+    made = film(np.full((3, 64, 64, 3), 128, np.uint8), fps=5, success=success)
+    corner = frames_of(made.mp4)[1][-1][1, 1].astype(int)
+    assert (corner[1] > corner[0] + 50) == success
+
+
+def test_even_noise_makes_a_light_film() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 270, 480, 3), dtype=np.uint8)
+    assert len(film(noise, fps=5, success=False).mp4) < FILM_BYTES
+
+
+def test_films_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
+    made = film(np.zeros((2, 64, 64, 3), np.uint8), fps=5, success=False)
+    write_film(made, tmp_path / "videos", 3)
+    assert (tmp_path / "videos/3.mp4").read_bytes() == made.mp4
+    assert (tmp_path / "videos/3.jpg").read_bytes() == made.still
+    remove_films(tmp_path / "videos")
+    assert list((tmp_path / "videos").iterdir()) == []
+
+
+def test_the_point_mass_is_drawn_not_filmed(stage_one: Path, tmp_path: Path) -> None:
+    env, run = "nearer/PointMass-v0", stage_one / "sft"
+    out = tmp_path / "eval"
+    (out / "videos").mkdir(parents=True)
+    (out / "videos/0.mp4").write_bytes(b"of another evaluation")
+    run_eval(EvalConfig(checkpoint=run, env=env, episodes=2, max_steps=5, robots=2, out=out))
+    assert (out / "rollouts.json").exists()
+    assert list((out / "videos").iterdir()) == []

@@ -1,0 +1,89 @@
+"""The headline: its table, its figure, and that nothing done is done again."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import nearer.studies.headline as room
+from nearer.core.callbacks import unwatched
+from nearer.evaluation.success import EpisodeResult, Evaluation
+from nearer.studies.headline import Measurement, ReproduceConfig, headline_table, write_results
+
+
+def measured(share: int, stage: int, seed: int, n_success: int) -> Measurement:
+    return Measurement(
+        share=share,
+        stage=stage,
+        seed=seed,
+        demonstrations=20 * share,
+        practice_episodes=1000 * (stage - 1),
+        n_success=n_success,
+        n_episodes=100,
+    )
+
+
+def evaluation(won: int, lost: int) -> Evaluation:
+    results = [
+        EpisodeResult(seed=i, instruction="go", success=i < won, num_steps=5)
+        for i in range(won + lost)
+    ]
+    return Evaluation(results=tuple(results), seed=0, max_steps=60, seconds=1.0)
+
+
+FOUND = [
+    measured(10, 1, 0, 50), measured(10, 2, 0, 70), measured(10, 1, 1, 60), measured(10, 2, 1, 90),
+    measured(30, 1, 0, 80), measured(30, 2, 0, 85),
+]  # fmt: skip
+
+
+def test_the_table_pools_seeds_and_says_what_the_paper_has() -> None:
+    ten, thirty = headline_table(FOUND).splitlines()[2:]
+    assert "| 0.550 [0.481, 0.617] (n = 200) | 0.800 [0.739, 0.850] (n = 200) |" in ten
+    assert "0.500 -> 0.700, 0.600 -> 0.900 | +0.250 [-0.386, +0.886] | 0.452 -> 0.745 |" in ten
+    assert thirty.endswith("0.800 -> 0.850 | +0.050 | - |")
+
+
+def test_results_are_numbers_a_table_and_a_figure(tmp_path: Path) -> None:
+    write_results(tmp_path, FOUND)
+    records = json.loads((tmp_path / "headline.json").read_text())
+    assert records[1] == {
+        "share": 10,
+        "stage": 2,
+        "seed": 0,
+        "demonstrations": 200,
+        "practice_episodes": 1000,
+        "n_success": 70,
+        "n_episodes": 100,
+    }
+    figure = (tmp_path / "headline.svg").read_text()
+    seen = set(re.findall(r">([^<>]+)</text>", figure))
+    assert {"10 %", "600 demonstrations", "Stage 1", "after practice"} <= seen
+
+
+def test_only_what_is_missing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    config = ReproduceConfig(out=tmp_path, shares=(10,), seeds=(3,))
+    recipe = room.recipe_of(config, seed=3, share=10)
+    for run in (recipe.sft.out, recipe.improve.out):
+        run.mkdir(parents=True)
+    (recipe.sft.out / "FINISHED").touch()
+    assert recipe.improve.practice.max_env_steps == config.practice_steps
+    assert (recipe.sft.share, recipe.sft.training.seed) == (0.1, 3)
+
+    def improve(config: object, watch: object) -> None:
+        ran.append("improve")
+        line = {"practice/episodes": 12}
+        (recipe.improve.out / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+
+    def evaluate(config: object, watch: object) -> Evaluation:
+        ran.append("eval")
+        return evaluation(won=7, lost=3)
+
+    monkeypatch.setattr(room, "run_improve", improve)
+    monkeypatch.setattr(room, "run_eval", evaluate)
+    found = list(room.measure(recipe, 3, 10, 200, unwatched))
+    assert ran == ["eval", "improve", "eval"]
+    assert [one.practice_episodes for one in found] == [0, 12]
+    assert {(one.n_success, one.n_episodes) for one in found} == {(7, 10)}
