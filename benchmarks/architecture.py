@@ -1,7 +1,7 @@
 """How easy the package is to find one's way in, in numbers; the last line printed is JSON.
 
     python benchmarks/architecture.py [--source src/nearer]
-    PYTHONPATH=OTHER_CHECKOUT/src python benchmarks/architecture.py --source OTHER_CHECKOUT/src/nearer
+    PYTHONPATH=OTHER/src python benchmarks/architecture.py --source OTHER/src/nearer
 
 root_entries: modules and packages directly in the package, py.typed included.
 levels, cycles, arrows: of the import graph whose boxes are these entries (imports inside

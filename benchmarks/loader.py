@@ -157,16 +157,16 @@ class CheapSight:
     """Stands in for a model's sight: as many numbers a frame, computed in no time."""
 
     def __init__(self, width: int) -> None:
-        self.identity, self.width, self.look_width = "cheap", width, width
+        self.identity, self.width, self.encoding_width = "cheap", width, width
 
-    def look(self, images: Mapping[str, np.ndarray], instructions: Sequence[str]) -> np.ndarray:
+    def encode(self, images: Mapping[str, np.ndarray], instructions: Sequence[str]) -> np.ndarray:
         """Return some of the pixels."""
         flat = images[CAMERA].reshape(len(instructions), -1)
         return flat[:, : 97 * self.width : 97].astype(np.float32) / 255
 
-    def follow(self, before: np.ndarray | None, looks: np.ndarray) -> np.ndarray:
+    def track(self, before: np.ndarray | None, encodings: np.ndarray) -> np.ndarray:
         """Return the looks: nothing moves."""
-        return looks
+        return encodings
 
 
 def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
@@ -180,9 +180,9 @@ def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
 
     data = load_demonstrations(dataset)
     model = new_model("small-vla", SmallVLAConfig(), data.spaces, data.instructions, 0)
-    assert model.sight is not None
+    assert model.vision_encoder is not None
     data = load_demonstrations(
-        dataset, CheapSight(model.sight.width), cache=folder / "cache-features"
+        dataset, CheapSight(model.vision_encoder.width), cache=folder / "cache-features"
     )
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     training = SFTTraining(updates=updates, validate_every=updates)

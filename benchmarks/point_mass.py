@@ -11,7 +11,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from nearer.core.callbacks import unwatched
+from nearer.core.callbacks import ignore_progress
 from nearer.studies.demo import run_demo
 from nearer.studies.point_mass import point_mass
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of training and practice")
     seed = parser.parse_args().seed
     with tempfile.TemporaryDirectory() as folder:
-        result = run_demo(point_mass(Path(folder) / "run", seed), unwatched)
+        result = run_demo(point_mass(Path(folder) / "run", seed), ignore_progress)
     measured = {
         "seed": seed,
         "demos_s": round(result.seconds["demos"], 1),

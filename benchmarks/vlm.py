@@ -80,12 +80,12 @@ def measure(folder: Path, robots: int, rounds: int) -> dict[str, float]:
 
 def ours(model: VLM, frames: np.ndarray, words: list[str]) -> Callable[[], None]:
     """Return a decision of all robots; the frame before was looked at a step ago."""
-    sight = model.sight
-    before = sight.follow(None, sight.look({"top": frames[0]}, words))
+    vision_encoder = model.vision_encoder
+    before = vision_encoder.track(None, vision_encoder.encode({"top": frames[0]}, words))
     state = torch.zeros(len(words), 0)
 
     def decide() -> None:
-        seen = sight.follow(before, sight.look({"top": frames[1]}, words))
+        seen = vision_encoder.track(before, vision_encoder.encode({"top": frames[1]}, words))
         inputs = Inputs(state=state, features=torch.from_numpy(seen), instructions=words)
         with torch.inference_mode():
             model.answers(inputs, [np.random.default_rng(i) for i in range(len(words))])

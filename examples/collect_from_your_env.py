@@ -15,11 +15,11 @@ import numpy as np
 
 from nearer.algorithm.rollout import collect
 from nearer.core.episode import Observation
-from nearer.core.interfaces import Decision, Randomness
+from nearer.core.interfaces import Decision, Rngs
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.datasets.episodes import create_dataset, episode_frames
 from nearer.datasets.lerobot.reader import open_dataset
-from nearer.evaluation.ground_truth import TruthJudge
+from nearer.evaluation.ground_truth import GroundTruthTermination
 from nearer.fleets.gym import make_fleet
 
 
@@ -52,7 +52,7 @@ class Cart(gymnasium.Env):
 class Driver:
     """Drives towards the mark, a little clumsily."""
 
-    def begin(self, robots: np.ndarray, randomness: Randomness) -> None:
+    def begin(self, robots: np.ndarray, rngs: Rngs) -> None:
         pass
 
     def act(
@@ -60,9 +60,9 @@ class Driver:
         observation: Observation,
         instructions: Sequence[str],
         robots: np.ndarray,
-        randomness: Randomness,
+        rngs: Rngs,
     ) -> Decision:
-        noise = np.stack([one.normal(0, 0.02, 1) for one in randomness])
+        noise = np.stack([one.normal(0, 0.02, 1) for one in rngs])
         gap = observation.environment_state - observation.agent_pos
         actions = np.clip(0.3 * gap + noise, -0.1, 0.1).astype(np.float32)
         return Decision(actions=actions, log_prob=np.zeros(len(robots), np.float32))
@@ -71,7 +71,7 @@ class Driver:
 gymnasium.register("examples/Cart-v0", Cart)
 fleet = make_fleet("examples/Cart-v0", num_robots=4)
 seeds = islice(episode_seeds(Purpose.DEMONSTRATION, 0), 50)
-episodes = list(collect(fleet, Driver(), TruthJudge(fleet), seeds=seeds, max_steps=100))
+episodes = list(collect(fleet, Driver(), GroundTruthTermination(fleet), seeds=seeds, max_steps=100))
 with tempfile.TemporaryDirectory() as folder:
     writer = create_dataset(Path(folder) / "cart", fleet.spaces, fps=10, robot_type="cart")
     writer.append([episode_frames(episode) for episode in episodes if episode.num_steps])

@@ -24,10 +24,10 @@ def pictures(count: int = ROBOTS) -> dict[str, Any]:
 
 def asked(model: FoundationModel, instructions: Sequence[str] = INSTRUCTIONS) -> Inputs:
     """Return questions whose frames differ from the frames before."""
-    sight = model.sight
-    assert sight is not None
-    looks = sight.look(pictures(), instructions)
-    features = sight.follow(sight.follow(None, looks), looks[::-1].copy())
+    vision_encoder = model.vision_encoder
+    assert vision_encoder is not None
+    encodings = vision_encoder.encode(pictures(), instructions)
+    features = vision_encoder.track(vision_encoder.track(None, encodings), encodings[::-1].copy())
     state = torch.linspace(-1, 1, 2 * ROBOTS).reshape(ROBOTS, 2)
     return Inputs(state=state, features=torch.from_numpy(features), instructions=instructions)
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args
 import tyro
 from rich.console import Console
 
-from nearer.algorithm.distributed import check_alone, first_tells, follows, started_as
+from nearer.algorithm.distributed import check_alone, first_reports, follows, started_as
 from nearer.commands import (
     saved_config,
 )
@@ -36,7 +36,7 @@ from nearer.configs import (
     check_same,
     settings_of,
 )
-from nearer.core.errors import ConfigError, Interrupted, NearerError, ToldElsewhere
+from nearer.core.errors import ConfigError, Interrupted, NearerError, ReportedElsewhere
 from nearer.models.pointing.pretraining.train import PretrainConfig
 from nearer.outcomes import OUTCOMES
 from nearer.studies.headline import ReproduceConfig
@@ -67,14 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(quiet=follows(), markup=False)  # paths may hold brackets
     config = None
     try:
-        with first_tells():
+        with first_reports():
             config = parse(sys.argv[1:] if arguments is None else arguments)
             if not isinstance(config, SFTConfig):
                 check_alone()
         OUTCOMES[type(config)](config, console)
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)
-    except ToldElsewhere:
+    except ReportedElsewhere:
         # Not a failure: torchrun would end the process that is about to tell.
         sys.exit(0)
     except NearerError as error:

@@ -15,7 +15,7 @@ from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
 from nearer.evaluation.audit import AuditPlan
 from nearer.models.mlp import MLPConfig
-from nearer.models.pointing.variants import RUNGS
+from nearer.models.pointing.variants import VARIANTS
 from nearer.models.small_vla import SmallVLAConfig
 from nearer.models.vlm.config import VLMConfig
 from nearer.runs.trackers import TrackerName
@@ -101,7 +101,7 @@ PRETRAINED_RATE = 1e-4
 
 def settings_of(model: str) -> str:
     """Return which of `MODEL_SETTINGS` a model has: vlm, unless it is built in."""
-    return "mlp" if model == "mlp" else "vla" if model in RUNGS else "vlm"
+    return "mlp" if model == "mlp" else "vla" if model in VARIANTS else "vlm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ class SFTConfig:
         share: of the data set's episodes that are used, drawn by --seed.
         model: small-vla, mlp (states), or a vision-language model's hub id or folder; its own
             settings: --model NAME --help.
-        sight_updates: gradient updates of small-vla's sight, first, on the frames.
+        vision_encoder_updates: gradient updates of small-vla's sight, first, on the frames.
         cache: folder of decoded frames and looks; none: ~/.cache/nearer.
         out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
         track: shows metrics in tensorboard, wandb, trackio.
@@ -126,7 +126,7 @@ class SFTConfig:
     revision: str | None = None
     share: float = 1.0
     model: str = "small-vla"
-    sight_updates: int = 300
+    vision_encoder_updates: int = 300
     cache: Path | None = None
     track: Track = ("tensorboard",)
     resume: bool = False
@@ -138,7 +138,7 @@ class SFTConfig:
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
 
     def __post_init__(self) -> None:
-        check_settings(self, share="(0, 1]", sight_updates="[0, inf)")
+        check_settings(self, share="(0, 1]", vision_encoder_updates="[0, inf)")
         if self.training.learning_rate is None:
             rate = PRETRAINED_RATE if settings_of(self.model) == "vlm" else LEARNING_RATE
             object.__setattr__(self, "training", replace(self.training, learning_rate=rate))

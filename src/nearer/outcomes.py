@@ -40,22 +40,22 @@ _RECIPES = {"tabletop": tabletop, "point-mass": point_mass}
 
 
 def _collect(config: CollectConfig, console: Console) -> None:
-    with live(console) as watch:
-        kept = collect_demonstrations(config, watch)
+    with live(console) as on_progress:
+        kept = collect_demonstrations(config, on_progress)
     console.print(f"{kept} demonstrations of {config.episodes} tried: {config.out}")
 
 
 def _sft(config: SFTConfig, console: Console) -> None:
-    with live(console) as watch:
-        out = run_sft(config, watch)
+    with live(console) as on_progress:
+        out = run_sft(config, on_progress)
     console.print(
         f"Stage 1 is done: {out}; next: nearer improve --run {out} --env ID", soft_wrap=True
     )
 
 
 def _improve(config: ImproveConfig, console: Console) -> None:
-    with live(console) as watch:
-        out = run_improve(config, watch)
+    with live(console) as on_progress:
+        out = run_improve(config, on_progress)
     console.print(
         f"Stage 2 is done: {out}; next: nearer eval --checkpoint {out} --env ID", soft_wrap=True
     )
@@ -66,8 +66,8 @@ def _eval(config: EvalConfig, console: Console) -> None:
     if config.against is not None:
         against = read_evaluation(config.against, config.env)
         check_paired(against, config.seed, config.episodes, config.max_steps)
-    with live(console) as watch:
-        evaluation = run_eval(config, watch)
+    with live(console) as on_progress:
+        evaluation = run_eval(config, on_progress)
     console.print(f"success {evaluation.success}, {evaluation.mean_length:.1f} steps")
     if evaluation.actions_outside:
         console.print(
@@ -87,15 +87,15 @@ def _eval(config: EvalConfig, console: Console) -> None:
 
 
 def _calibrate(config: CalibrateConfig, console: Console) -> None:
-    with live(console) as watch:
-        document = run_calibrate(config, watch)
+    with live(console) as on_progress:
+        document = run_calibrate(config, on_progress)
     console.print(trust_table(document), soft_wrap=True, highlight=False, markup=False)
     console.print(f"all of it: {config.folder}", soft_wrap=True)
 
 
 def _export(config: ExportConfig, console: Console) -> None:
-    with live(console) as watch:
-        done = run_export(config, watch)
+    with live(console) as on_progress:
+        done = run_export(config, on_progress)
     console.print(
         f"{done.episodes} episodes, {done.judged} with steps-to-go: {done.out}; see them with "
         f"rerun {done.out}",
@@ -107,8 +107,8 @@ def _export(config: ExportConfig, console: Console) -> None:
 
 def _demo(config: DemoConfig, console: Console) -> None:
     recipe = _RECIPES[config.which](config.out, config.seed, config.episodes, config.quick)
-    with live(console) as watch:
-        result = run_demo(recipe, watch)
+    with live(console) as on_progress:
+        result = run_demo(recipe, on_progress)
     for line in result.lines():
         console.print(line, soft_wrap=True, highlight=False)
 
@@ -121,17 +121,17 @@ def _report(config: ReportConfig, console: Console) -> None:
 
 
 def _pretrain(config: PretrainConfig, console: Console) -> None:
-    with live(console) as watch:
-        pretrained = pretrain(config, watch)
+    with live(console) as on_progress:
+        pretrained = pretrain(config, on_progress)
     console.print(f"the sight is in {pretrained}", soft_wrap=True)
 
 
 def _reproduce(config: ReproduceConfig, console: Console) -> None:
-    with live(console) as watch:
+    with live(console) as on_progress:
         if config.which == "headline":
-            made = headline_table(reproduce(config, watch))
+            made = headline_table(reproduce(config, on_progress))
         else:
-            made = pretraining_table(reproduce_pretraining(config, watch))
+            made = pretraining_table(reproduce_pretraining(config, on_progress))
     console.print(made, soft_wrap=True, highlight=False)
 
 
@@ -149,8 +149,8 @@ def _serve(config: ServeConfig, console: Console) -> None:
 
 
 def _label(config: LabelConfig, console: Console) -> None:
-    with live(console) as watch:
-        labelled = run_label(config, watch)
+    with live(console) as on_progress:
+        labelled = run_label(config, on_progress)
     for line in labelled.lines():
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 

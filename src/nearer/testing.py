@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int64
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.core.arrays import Array
 from nearer.core.episode import Ended, Observation
-from nearer.core.interfaces import Decision, Fleet, Randomness, Sensed, Starts
+from nearer.core.interfaces import Decision, Fleet, Rngs, Sensed, Starts
 from nearer.core.spaces import Spaces
 
 
@@ -121,7 +121,7 @@ class CountingFleet:
 class EchoPolicy:
     """Acts by what it sees: action = seed + steps / 1000, so that pairs can be checked."""
 
-    def begin(self, robots: Int64[Array, "robots"], randomness: Randomness) -> None:
+    def begin(self, robots: Int64[Array, "robots"], rngs: Rngs) -> None:
         """Do nothing."""
 
     def act(
@@ -129,7 +129,7 @@ class EchoPolicy:
         observation: Observation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
-        randomness: Randomness,
+        rngs: Rngs,
     ) -> Decision:
         """Return the echo, with the step as log-probability."""
         seeds, counts = observation.agent_pos.T
@@ -137,7 +137,7 @@ class EchoPolicy:
         return Decision(actions=actions, log_prob=counts.astype(np.float32))
 
 
-class CountJudge:
+class CountTermination:
     """Ends an episode when its robot has counted to `goal_steps`, unless its seed is 3 n."""
 
     ended_as: ClassVar[Ended] = Ended.SUCCESS_DETECTED

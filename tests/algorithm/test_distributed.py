@@ -424,7 +424,7 @@ def train(name: str, kind: Kind, accumulate: str, out: str) -> None:
     model = model_of(name, data)
     training = SFTTraining(
         updates=8, validate_every=4, batch_size=48, accumulate=int(accumulate),
-        warmup_updates=2, held_out_share=0.2,
+        warmup_updates=2, val_fraction=0.2,
     )  # fmt: skip
     with started(kind) as processes:
         if not processes.first:
@@ -474,7 +474,7 @@ class Counting(MLP):
 def test_more_parts_ask_about_fewer_frames_at_once(accumulate: int, tmp_path: Path) -> None:
     data = replace(crowd(), candidates=None)
     model = Counting(MLPConfig(hidden=8), SPACES)
-    training = SFTTraining(updates=2, batch_size=36, accumulate=accumulate, held_out_share=0.5)
+    training = SFTTraining(updates=2, batch_size=36, accumulate=accumulate, val_fraction=0.5)
     with Run.create(tmp_path / "run", "sft", {}) as run:
         sft(training, data, model, run)
     assert model.most == (60 if accumulate == 1 else 36 // accumulate)  # 60 are held out

@@ -15,7 +15,7 @@ from nearer.configs import SFTConfig
 from nearer.core.callbacks import Progress
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera, Spaces
-from nearer.core.vision import ComparingSight
+from nearer.core.vision import ComparingVisionEncoder
 from nearer.datasets.caching.features import open_candidate_features
 from nearer.datasets.lerobot.reader import Dataset, open_dataset
 from nearer.datasets.lerobot.schema import Feature
@@ -31,7 +31,7 @@ COLOURS = ("red", "blue", "green", "yellow", "cyan", "pink")
 INSTRUCTIONS = [f"push the {one} moon to the {two} cube" for one in COLOURS for two in COLOURS]
 SMALL = SmallVLAConfig(hidden=16, answers_instruction=True)
 TRAINING = SFTTraining(
-    updates=6, validate_every=2, batch_size=16, held_out_share=0.25, other_instructions=3
+    updates=6, validate_every=2, batch_size=16, val_fraction=0.25, other_instructions=3
 )
 
 
@@ -65,7 +65,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def config_of(dataset: Dataset, out: Path, training: SFTTraining = TRAINING) -> SFTConfig:
     sizes = replace(SMALL, answers_instruction=False)
-    return SFTConfig(data=str(dataset.root), out=out, sight_updates=0, vla=sizes, training=training)
+    return SFTConfig(
+        data=str(dataset.root), out=out, vision_encoder_updates=0, vla=sizes, training=training
+    )
 
 
 def test_candidates_are_the_own_instruction_and_different_others() -> None:
@@ -184,14 +186,14 @@ def test_without_the_question_no_weight_differs_and_there_is_no_head() -> None:
 
 
 def test_a_picture_is_looked_at_once_for_all_candidates() -> None:
-    sight = model_for(demonstrations(6, others=3)).sight
-    assert isinstance(sight, ComparingSight)
+    vision_encoder = model_for(demonstrations(6, others=3)).vision_encoder
+    assert isinstance(vision_encoder, ComparingVisionEncoder)
     pictures = np.random.default_rng(0).integers(0, 256, (17, 96, 128, 3), dtype=np.uint8)
     candidates = [INSTRUCTIONS[row : row + 2] for row in range(17)]
-    found = sight.look_for_each({"top": pictures}, candidates)
-    assert found.shape == (17, 2, sight.look_width)
+    found = vision_encoder.encode_for_each({"top": pictures}, candidates)
+    assert found.shape == (17, 2, vision_encoder.encoding_width)
     for number in range(2):
-        alone = sight.look({"top": pictures}, [one[number] for one in candidates])
+        alone = vision_encoder.encode({"top": pictures}, [one[number] for one in candidates])
         assert np.median(np.abs(found[:, number] - alone)) < 0.001
 
 
@@ -199,20 +201,20 @@ class LoudSight:
     """Sees the first pixel and how long an instruction is; says so if a frame before is used."""
 
     identity = "loud"
-    look_width = 2
+    encoding_width = 2
     width = 2
 
-    def look(self, images, instructions):  # type: ignore[no-untyped-def]
+    def encode(self, images, instructions):  # type: ignore[no-untyped-def]
         pixels = images["top"][:, 0, 0, 0].astype(np.float32)
         return np.stack([pixels, [len(one) for one in instructions]], axis=1, dtype=np.float32)
 
-    def look_for_each(self, images, candidates):  # type: ignore[no-untyped-def]
-        each = [self.look(images, list(column)) for column in zip(*candidates, strict=True)]
+    def encode_for_each(self, images, candidates):  # type: ignore[no-untyped-def]
+        each = [self.encode(images, list(column)) for column in zip(*candidates, strict=True)]
         return np.stack(each, axis=1)
 
-    def follow(self, before, looks):  # type: ignore[no-untyped-def]
+    def track(self, before, encodings):  # type: ignore[no-untyped-def]
         assert before is None, "only the own instruction has a frame before: it would give it away"
-        return looks + 1000
+        return encodings + 1000
 
 
 def test_candidates_are_seen_in_first_and_last_frames(dataset: Dataset, tmp_path: Path) -> None:

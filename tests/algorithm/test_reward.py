@@ -147,8 +147,8 @@ def checkpoint(run: Path, model: FoundationModel) -> Path:
     """Leave a model, made to fit the pictured env, as both checkpoints of a run."""
     draw = torch.Generator().manual_seed(0)
     points = torch.rand(64, 3, 3, generator=draw)
-    looks = points.flatten(1) if model.sight else points[:, 0, :0]
-    inputs = Inputs(state=points[:, 0, :2], features=looks, instructions=[INSTRUCTION] * 64)
+    encodings = points.flatten(1) if model.vision_encoder else points[:, 0, :0]
+    inputs = Inputs(state=points[:, 0, :2], features=encodings, instructions=[INSTRUCTION] * 64)
     model.normalise_by(inputs, torch.rand(64, 2, generator=draw) - 0.5)
     for link in ("policy", "reward"):
         save_checkpoint(run / "checkpoints" / link, model, None)

@@ -8,7 +8,7 @@ import pytest
 
 from nearer.algorithm.rollout import collect
 from nearer.core.episode import Ended
-from nearer.testing import CountingFleet, CountJudge, EchoPolicy
+from nearer.testing import CountingFleet, CountTermination, EchoPolicy
 
 GOAL, LIMIT = 7, 11
 
@@ -20,7 +20,7 @@ def run(num_robots: int, num_seeds: int, enough: int | None = None):
         collect(
             fleet,
             EchoPolicy(),
-            CountJudge(GOAL),
+            CountTermination(GOAL),
             seeds=seeds,
             max_steps=LIMIT,
             enough_steps=enough,
@@ -70,8 +70,8 @@ def test_enough_steps_drops_no_episode(num_robots: int) -> None:
 def test_an_episode_that_looks_done_at_once_has_no_step() -> None:
     fleet = CountingFleet(2, GOAL)
     seeds = iter([1, 2])
-    judge = CountJudge(goal_steps=0)
-    episodes = list(collect(fleet, EchoPolicy(), judge, seeds=seeds, max_steps=LIMIT))
+    termination = CountTermination(goal_steps=0)
+    episodes = list(collect(fleet, EchoPolicy(), termination, seeds=seeds, max_steps=LIMIT))
     assert [episode.num_steps for episode in episodes] == [0, 0]
     assert fleet.actions == []
 
@@ -83,9 +83,9 @@ class Seeing(CountingFleet):
 
 
 class Watching(EchoPolicy):
-    def act(self, observation, instructions, robots, randomness):
+    def act(self, observation, instructions, robots, rngs):
         assert np.array_equal(observation.features, 2 * observation.agent_pos)
-        return super().act(observation, instructions, robots, randomness)
+        return super().act(observation, instructions, robots, rngs)
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -93,7 +93,7 @@ def test_features_are_acted_on_and_remembered_where_they_are_wanted(kept: bool) 
     episodes = collect(
         Seeing(3, GOAL),
         Watching(),
-        CountJudge(GOAL),
+        CountTermination(GOAL),
         seeds=iter(range(1, 9)),
         max_steps=LIMIT,
         keep_features=kept,

@@ -13,7 +13,7 @@ from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.algorithm.value_baseline import less_expected
 from nearer.core.episode import Ended, Episode, Observation
 from nearer.core.errors import ConfigError
-from nearer.core.interfaces import Randomness
+from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
 from nearer.models.factory import new_model
 from nearer.models.mlp import MLPConfig
@@ -31,13 +31,13 @@ class Ruler(FoundationModel):
     def normalise_by(self, inputs: Inputs, actions: torch.Tensor) -> None:
         raise AssertionError("a ruler has no scale")
 
-    def sample(self, inputs: Inputs, randomness: Randomness) -> tuple[torch.Tensor, torch.Tensor]:
+    def sample(self, inputs: Inputs, rngs: Rngs) -> tuple[torch.Tensor, torch.Tensor]:
         raise AssertionError("a ruler does not act")
 
     def log_prob(self, inputs: Inputs, actions: torch.Tensor) -> torch.Tensor:
         raise AssertionError("a ruler does not act")
 
-    def facts(self, inputs: Inputs) -> torch.Tensor:
+    def normalised_inputs(self, inputs: Inputs) -> torch.Tensor:
         return inputs.state
 
     def steps_to_go_logits(self, inputs: Inputs) -> torch.Tensor:
@@ -101,7 +101,7 @@ def test_a_batch_holds_every_step_once() -> None:
 
 def test_minibatches_draw_without_replacement() -> None:
     batch = make_batch(score(Ruler(), EPISODES, threshold_steps=1, discount=0.5))
-    drawn = list(minibatches(batch, count=3, size=2, randomness=np.random.default_rng(0)))
+    drawn = list(minibatches(batch, count=3, size=2, rngs=np.random.default_rng(0)))
     assert [len(one) for one in drawn] == [2, 2, 2]
     actions = [action for one in drawn for action in one.actions[:, 0].tolist()]
     assert len(set(actions)) == 6

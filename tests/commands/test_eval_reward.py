@@ -23,14 +23,14 @@ from nearer.core.spaces import Spaces
 from nearer.datasets.episodes import create_dataset, episode_frames
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.datasets.practice_store import read_practice
-from nearer.evaluation.baselines import RIVALS, SUCCESS_HEAD, Lessons, distances, train_rival
+from nearer.evaluation.baselines import RIVALS, SUCCESS_HEAD, Lessons, distances, train_baseline
 from nearer.evaluation.detector_metrics import (
     area_under_curve,
     average_precision,
     judged,
     precision_gap,
 )
-from nearer.evaluation.ground_truth import TruthJudge
+from nearer.evaluation.ground_truth import GroundTruthTermination
 from nearer.evaluation.label_sources import VERDICT, Taught, taught_of, things_of
 from nearer.evaluation.reward_metrics import Evidence, measured, spearman, summary, true_steps
 from nearer.evaluation.success import replayed_truth, witnessed_rollouts
@@ -43,7 +43,7 @@ from nearer.testing import CountingFleet, EchoPolicy
 ENV = "nearer/PointMass-v0"
 SMALL = [
     *("--rollouts", "30", "--rollout-steps", "60", "--episodes", "12"),
-    *("--rival-updates", "10", "--rival-seeds", "1"),
+    *("--baseline-updates", "10", "--baseline-seeds", "1"),
 ]  # fmt: skip
 Capture = pytest.CaptureFixture[str]
 
@@ -221,16 +221,16 @@ def lessons(episodes: int = 60) -> Lessons:
 
 
 @pytest.mark.parametrize("rival", RIVALS)
-def test_every_rival_learns_what_falls_on_the_way_to_the_goal(rival: str) -> None:
+def test_every_rival_learns_what_falls_on_the_way_to_the_goal(baseline: str) -> None:
     given, updates = lessons(), 100
-    network = train_rival(rival, given, words=0, updates=updates, seed=0)
-    found = distances(rival, network, given, given.questions)
+    network = train_baseline(baseline, given, words=0, updates=updates, seed=0)
+    found = distances(baseline, network, given, given.questions)
     assert spearman(found, given.left.numpy()) > 0.9
     done = given.left.numpy() == 0
-    if rival == SUCCESS_HEAD:
+    if baseline == SUCCESS_HEAD:
         assert (average_precision(found, done) or 0) > 0.8
-    again = train_rival(rival, given, words=0, updates=updates, seed=0)
-    assert np.array_equal(distances(rival, again, given, given.questions), found)
+    again = train_baseline(baseline, given, words=0, updates=updates, seed=0)
+    assert np.array_equal(distances(baseline, again, given, given.questions), found)
 
 
 def test_replayed_episodes_have_the_truth_they_had() -> None:
@@ -238,8 +238,8 @@ def test_replayed_episodes_have_the_truth_they_had() -> None:
     rollouts = list(witnessed_rollouts(fleet, EchoPolicy(), episodes=7, max_steps=6, seed=0))
     ran, truths = [one for one, _ in rollouts], [true for _, true in rollouts]
     # Of different lengths, as practice leaves them.
-    judge = TruthJudge(fleet)
-    cut = list(collect(fleet, EchoPolicy(), judge, seeds=iter([4, 5, 6, 7]), max_steps=6))
+    termination = GroundTruthTermination(fleet)
+    cut = list(collect(fleet, EchoPolicy(), termination, seeds=iter([4, 5, 6, 7]), max_steps=6))
     assert len({one.num_steps for one in cut}) == 2
     for told, true in zip(replayed_truth(fleet, ran), truths, strict=True):
         assert np.array_equal(told, true)
@@ -312,8 +312,8 @@ def test_a_run_is_measured_on_what_it_never_trained_on(work: Path, tmp_path: Pat
     assert found["sources"]["practised episodes"]["slices"]["all"]["episodes"] == 12
     assert found["sources"]["practised episodes"]["remarks"]["audits"]["audited"] > 0
     assert "replayed" in found["sources"]["practised episodes"]["labels"]
-    rivals = found["comparisons"]["sources"]["rollouts"]
-    assert list(rivals) == ["the checkpoint's own", *RIVALS]
+    baselines = found["comparisons"]["sources"]["rollouts"]
+    assert list(baselines) == ["the checkpoint's own", *RIVALS]
     assert found["threshold_steps"] in found["curves"]["rollouts"]["thresholds_steps"]
     page = (tmp_path / "calibration.md").read_text()
     assert "Recommended threshold" in page
@@ -348,8 +348,8 @@ def test_a_second_call_asks_no_model_and_no_env(
         env=ENV,
         rollouts=5,
         rollout_steps=20,
-        rival_updates=5,
-        rival_seeds=1,
+        baseline_updates=5,
+        baseline_seeds=1,
         out=tmp_path / "out",
         cache=tmp_path / "cache",
     )

@@ -24,9 +24,9 @@ from nearer.datasets.lerobot import parquet
 from nearer.datasets.lerobot.progress_sidecar import check_current
 from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.datasets.lerobot.writer import EpisodeFrames
-from nearer.evaluation.reward_model import judging_of
+from nearer.evaluation.reward_model import load_reward_model
 from nearer.models.factory import build_model, new_model
-from nearer.models.small_vla import CameraSight, SmallVLAConfig
+from nearer.models.small_vla import CameraVisionEncoder, SmallVLAConfig
 from nearer.runs.checkpoint import load_model, pretrained_folder, save_checkpoint
 from nearer.serving.session import ServedPolicy
 
@@ -209,7 +209,7 @@ def pictured(request: pytest.FixtureRequest, tmp_path: Path) -> LabelConfig:
     dataset = open_dataset(root)
     sizes = SmallVLAConfig(hidden=16)
     model = new_model("small-vla", sizes, dataset_spaces(dataset), dataset.tasks, seed=0)
-    data = load_demonstrations(dataset, model.sight, cache=tmp_path / "first")
+    data = load_demonstrations(dataset, model.vision_encoder, cache=tmp_path / "first")
     model.normalise_by(data.inputs(slice(None)), data.actions)
     with torch.no_grad():
         model.get_parameter("steps_head.weight").mul_(30)  # untrained, it says the same of all
@@ -260,7 +260,7 @@ def test_what_was_looked_at_is_not_looked_at_again(
     with pytest.raises(KeyboardInterrupt):
         run_label(pictured, stop_before_labelling)
     assert read_progress(open_dataset(pictured.data)) is None
-    monkeypatch.setattr(CameraSight, "look", never)
+    monkeypatch.setattr(CameraVisionEncoder, "encode", never)
     run_label(pictured)
     assert read_progress(open_dataset(pictured.data)) is not None
 
@@ -268,7 +268,7 @@ def test_what_was_looked_at_is_not_looked_at_again(
 def test_unknown_words_and_cameras_are_told_before_anything_is_looked_at(
     pictured: LabelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CameraSight, "look", never)
+    monkeypatch.setattr(CameraVisionEncoder, "encode", never)
     dataset = open_dataset(pictured.data)
     spaces = dataset_spaces(dataset)
 
@@ -296,14 +296,14 @@ def test_a_practised_policy_is_judged_by_what_it_practised_with(
     header = {"command": "improve", "config": {"run": str(stage_one / "sft"), "reward": None}}
     (run / "run.json").write_text(json.dumps(header))
     for checkpoint in (run, run / "checkpoints/policy"):
-        judging = judging_of(checkpoint, None, None)
+        judging = load_reward_model(checkpoint, None, None)
         assert judging.weights == pretrained_folder(stage_one / "sft", "reward")
         assert judging.threshold_steps is not None
     header["config"]["run"] = str(tmp_path / "gone")  # type: ignore[index]
     (run / "run.json").write_text(json.dumps(header))
     with pytest.raises(ConfigError, match=r"practised with must be there, got .*--reward RUN"):
-        judging_of(run, None, None)
-    assert judging_of(run, stage_one / "sft", 2.0).threshold_steps == 2.0
+        load_reward_model(run, None, None)
+    assert load_reward_model(run, stage_one / "sft", 2.0).threshold_steps == 2.0
 
 
 def test_labels_of_an_earlier_recording_are_not_exported(

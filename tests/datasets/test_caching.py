@@ -18,8 +18,8 @@ import nearer.datasets.caching.frames as frames_room
 from nearer.algorithm.demonstrations import split_by_episode
 from nearer.core.errors import DatasetError
 from nearer.datasets.caching.arrays import dataset_identity, default_cache
-from nearer.datasets.caching.features import adapt_sight
 from nearer.datasets.caching.features import open_features as open_some
+from nearer.datasets.caching.features import train_vision_encoder
 from nearer.datasets.caching.frames import open_frames
 from nearer.datasets.episodes import load_demonstrations
 from nearer.datasets.lerobot.reader import Dataset, open_dataset
@@ -84,26 +84,26 @@ def decoded(monkeypatch) -> list[int]:
 class MeanColour:
     """A sight: mean red, green and blue of a frame, and how long its instruction is."""
 
-    look_width = 4
+    encoding_width = 4
     width = 4
 
     def __init__(self, identity: str = "mean colour") -> None:
         self.identity = identity
-        self.looks = 0
+        self.encodings = 0
 
-    def look(self, images, instructions):
-        self.looks += len(instructions)
+    def encode(self, images, instructions):
+        self.encodings += len(instructions)
         means = images["top"].mean(axis=(1, 2))
         words = np.array([[len(one.split())] for one in instructions])
         return np.concatenate([means, words], axis=1).astype(np.float32)
 
-    def follow(self, before, looks):
-        return looks
+    def track(self, before, encodings):
+        return encodings
 
 
-def open_features(dataset, sight, cache):
+def open_features(dataset, vision_encoder, cache):
     """The features of all episodes."""
-    return open_some(dataset, sight, np.arange(len(dataset.episode_lengths)), cache)
+    return open_some(dataset, vision_encoder, np.arange(len(dataset.episode_lengths)), cache)
 
 
 def small_blocks(monkeypatch) -> None:
@@ -243,9 +243,9 @@ def test_a_kill_while_looking_loses_the_part_in_flight_alone(dataset, cache, mon
     whole = open_features(dataset, MeanColour(), cache.with_name("other")).copy()
     kill_in_the_middle(dataset, cache, "features.open_features(dataset, MeanColour(), np.arange(4)")
     small_blocks(monkeypatch)
-    sight = MeanColour()
-    np.testing.assert_array_equal(open_features(dataset, sight, cache), whole)
-    assert sight.looks == 12  # of 24: two parts of 6 were whole
+    vision_encoder = MeanColour()
+    np.testing.assert_array_equal(open_features(dataset, vision_encoder, cache), whole)
+    assert vision_encoder.encodings == 12  # of 24: two parts of 6 were whole
     assert len(arrays(cache)) == 2
 
 
@@ -300,15 +300,15 @@ def test_features_are_what_the_sight_makes_of_every_frame(tmp_path, cache, monke
 
 
 def test_features_are_computed_once_for_each_sight(dataset, cache, decoded):
-    sight = MeanColour()
-    first = open_features(dataset, sight, cache)
+    vision_encoder = MeanColour()
+    first = open_features(dataset, vision_encoder, cache)
     decoded.clear()
-    np.testing.assert_array_equal(open_features(dataset, sight, cache), first)
-    assert sight.looks == NUM_FRAMES
+    np.testing.assert_array_equal(open_features(dataset, vision_encoder, cache), first)
+    assert vision_encoder.encodings == NUM_FRAMES
     assert decoded == []
     other = MeanColour("other weights")
     open_features(dataset, other, cache)
-    assert other.looks == NUM_FRAMES
+    assert other.encodings == NUM_FRAMES
 
 
 class LearningColour(MeanColour):
@@ -326,10 +326,10 @@ class LearningColour(MeanColour):
         self.brightness = np.array(weights)
         self.identity = f"brightness {weights}"
 
-    def learn(self, films, updates, rng, watch=None):
+    def learn(self, films, updates, rng, on_progress=None):
         self.lessons += 1
         assert films.instructions == ["push far left", "push left"]
-        assert len(films.looks) == len(films.rows) == sum(films.episode_lengths) == 7 + 5
+        assert len(films.encodings) == len(films.rows) == sum(films.episode_lengths) == 7 + 5
         assert len(films.pictures["top"]) == 7 + 5  # what it does not learn from is not decoded
         self.seen = films.pictures["top"][films.rows]
         mean = self.seen.mean(dtype=np.float64)
@@ -338,17 +338,17 @@ class LearningColour(MeanColour):
 
 def test_a_sight_learns_once_from_the_episodes_it_is_shown(dataset, cache):
     shown, whole = np.array([3, 0]), dataset.frames(KEY, np.arange(NUM_FRAMES))
-    sight = LearningColour()
-    adapt_sight(dataset, sight, shown, 5, seed=0, cache=cache)
+    vision_encoder = LearningColour()
+    train_vision_encoder(dataset, vision_encoder, shown, 5, seed=0, cache=cache)
     expected = np.concatenate([whole[17:24], whole[:5]])
-    np.testing.assert_array_equal(sight.seen, expected)
-    assert sight.brightness[0] == pytest.approx(expected.mean(dtype=np.float64))
+    np.testing.assert_array_equal(vision_encoder.seen, expected)
+    assert vision_encoder.brightness[0] == pytest.approx(expected.mean(dtype=np.float64))
     assert not list(cache.rglob("frames-*.npy"))
     again = LearningColour()
-    adapt_sight(dataset, again, shown, 5, seed=0, cache=cache)
-    assert (again.lessons, again.looks) == (0, 0)
-    assert again.brightness.tolist() == sight.brightness.tolist()
-    adapt_sight(dataset, again, shown, 5, seed=1, cache=cache)
+    train_vision_encoder(dataset, again, shown, 5, seed=0, cache=cache)
+    assert (again.lessons, again.encodings) == (0, 0)
+    assert again.brightness.tolist() == vision_encoder.brightness.tolist()
+    train_vision_encoder(dataset, again, shown, 5, seed=1, cache=cache)
     assert again.lessons == 1
 
 
@@ -378,24 +378,24 @@ def test_features_are_a_tensor_of_demonstrations(tmp_path, cache):
 class StackedColour(MeanColour):
     """A sight whose features are the looks at three frames."""
 
-    width, shown_frames, look_dtype = 12, 3, "uint8"
+    width, num_stacked_frames, encoding_dtype = 12, 3, "uint8"
 
-    def follow(self, before, looks):
-        looks = looks.astype(np.float32)
-        before = np.tile(looks, 3) if before is None else before
-        return np.concatenate([before[:, 4:], looks], axis=1)
+    def track(self, before, encodings):
+        encodings = encodings.astype(np.float32)
+        before = np.tile(encodings, 3) if before is None else before
+        return np.concatenate([before[:, 4:], encodings], axis=1)
 
 
 def test_looks_side_by_side_are_gathered_when_they_are_asked_for(dataset, cache):
-    sight = StackedColour()
-    data = load_demonstrations(dataset, sight, np.array([3, 0]), cache)
+    vision_encoder = StackedColour()
+    data = load_demonstrations(dataset, vision_encoder, np.array([3, 0]), cache)
     assert data.features.shape == (12, 4)
     assert data.features.dtype == torch.uint8
-    expected = open_some(dataset, sight, np.array([3, 0]), cache)  # as a robot sees it
+    expected = open_some(dataset, vision_encoder, np.array([3, 0]), cache)  # as a robot sees it
     found = data.inputs(torch.arange(12)).features
     assert found.dtype == torch.float32
     assert found.tolist() == expected.tolist()
-    assert sight.looks == 12
+    assert vision_encoder.encodings == 12
     parts = split_by_episode(data, 0.5, seed=0)
     assert sum(len(part.state) for part in parts) == 12
     for part in parts:
@@ -408,8 +408,8 @@ def test_looks_side_by_side_are_gathered_when_they_are_asked_for(dataset, cache)
 
 def test_features_that_are_not_finite_are_refused(dataset, cache):
     class Broken(MeanColour):
-        def look(self, images, instructions):
-            found = super().look(images, instructions)
+        def encode(self, images, instructions):
+            found = super().encode(images, instructions)
             found[7] = np.nan
             return found
 

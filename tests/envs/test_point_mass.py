@@ -10,7 +10,7 @@ from nearer.core.episode import Ended
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.envs import register_envs
 from nearer.envs.point_mass import ENV_ID, PointMass, PointMassVector, advance
-from nearer.evaluation.ground_truth import TruthJudge
+from nearer.evaluation.ground_truth import GroundTruthTermination
 from nearer.fleets.gym import SingleEnvFleet, make_demonstrator, make_fleet
 from nearer.testing import check_fleet
 
@@ -70,7 +70,9 @@ def test_the_demonstrator_succeeds_and_takes_its_time() -> None:
     seeds = (
         seed for _, seed in zip(range(300), episode_seeds(Purpose.DEMONSTRATION, 0), strict=False)
     )
-    episodes = list(collect(fleet, demonstrator, TruthJudge(fleet), seeds=seeds, max_steps=150))
+    episodes = list(
+        collect(fleet, demonstrator, GroundTruthTermination(fleet), seeds=seeds, max_steps=150)
+    )
     assert len(episodes) == 300
     solved = [episode.ended is Ended.SUCCESS_TRUE for episode in episodes]
     assert np.mean(solved) > 0.99

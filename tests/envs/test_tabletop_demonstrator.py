@@ -7,7 +7,7 @@ import pytest
 
 from nearer.core.arrays import Array
 from nearer.core.episode import Observation
-from nearer.core.interfaces import Randomness
+from nearer.core.interfaces import Rngs
 from nearer.envs.tabletop.appearance import REAL, SIM, Look
 from nearer.envs.tabletop.demonstrator.noise import HABITS_REAL, HABITS_SIM, Habits, draw_person
 from nearer.envs.tabletop.demonstrator.policy import LONGEST_M, TabletopDemonstrator
@@ -56,7 +56,7 @@ def demonstrate(boards: Boards, habits: Habits, seeds: list[int]) -> list[Array]
     """Return each board's actions up to success, or to the time limit."""
     num_boards = len(boards.simulations)
     demonstrator = TabletopDemonstrator(boards, habits, num_boards)
-    generators: Randomness = [np.random.default_rng([seed, 2]) for seed in seeds]
+    generators: Rngs = [np.random.default_rng([seed, 2]) for seed in seeds]
     demonstrator.begin(np.arange(num_boards), generators)
     actions: list[list[Array]] = [[] for _ in seeds]
     for _ in range(LIMIT_STEPS):
@@ -115,11 +115,11 @@ def test_equal_seeds_act_equally_whoever_acts_beside_them() -> None:
 
 def test_goes_on_without_a_reset() -> None:
     families = [family for family in Family if family is not Family.BANANA]
-    randomness = np.random.default_rng(20_300)
+    rngs = np.random.default_rng(20_300)
     boards = start(Family.BLOCK_TO_BLOCK, SIM, [20_300])
     fulfilled: list[bool] = []
     for episode in range(16):
-        boards.asked[0] = propose(boards.simulations[0].layout(), families, randomness)
+        boards.asked[0] = propose(boards.simulations[0].layout(), families, rngs)
         demonstrate(boards, HABITS_SIM, [20_301 + episode])
         fulfilled.append(is_solved(boards, 0))
     assert sum(fulfilled) >= 15

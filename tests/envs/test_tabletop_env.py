@@ -194,14 +194,14 @@ def test_the_demonstrator_sees_the_boards_of_its_env() -> None:
     envs = TabletopVector(num_envs=4, pictures=False, families=("point",))
     people, robots = envs.demonstrator(4), np.arange(4)
     seen, info = envs.reset(seed=0)
-    randomness = [np.random.default_rng(i) for i in robots]
-    people.begin(robots, randomness)
+    rngs = [np.random.default_rng(i) for i in robots]
+    people.begin(robots, rngs)
     reached = np.zeros(4, dtype=bool)
     for _ in range(60):
         observation = Observation(
             agent_pos=seen["agent_pos"], environment_state=np.zeros((4, 0), np.float32)
         )
-        actions = people.act(observation, list(info["instruction"]), robots, randomness).actions
+        actions = people.act(observation, list(info["instruction"]), robots, rngs).actions
         seen, _, _, _, step_info = envs.step(actions)
         reached |= step_info["is_success"]
     assert reached.all()

@@ -50,8 +50,8 @@ def test_every_wording_means_its_task(family: Family, board: str) -> None:
 
 def test_composing_draws_every_wording() -> None:
     task = Task(Family.SEPARATE, FOUR[:2])
-    randomness = np.random.default_rng(0)
-    drawn = {compose(task, FOUR, randomness) for _ in range(3000)}
+    rngs = np.random.default_rng(0)
+    drawn = {compose(task, FOUR, rngs) for _ in range(3000)}
     assert drawn == set(wordings(task, FOUR))
 
 

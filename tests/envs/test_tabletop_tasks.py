@@ -107,20 +107,20 @@ def test_the_banana_goes_to_places() -> None:
 
 
 def test_every_start_has_a_task_that_is_possible_and_open() -> None:
-    randomness = np.random.default_rng(0)
+    rngs = np.random.default_rng(0)
     for family in Family:
         blocks = (BANANA,) if family is Family.BANANA else BLOCKS
         for _ in range(20):
-            layout, task = draw_start(blocks, [family], randomness)
+            layout, task = draw_start(blocks, [family], rngs)
             assert task.family is family
             assert possible(task, layout)
             assert not solved(task, layout)
 
 
 def test_layouts_leave_room() -> None:
-    randomness = np.random.default_rng(1)
+    rngs = np.random.default_rng(1)
     for _ in range(50):
-        layout = draw_layout(BLOCKS, randomness)
+        layout = draw_layout(BLOCKS, rngs)
         centres = layout.poses[:, :2]
         gaps = [math.dist(p, q) for i, p in enumerate(centres) for q in centres[:i]]
         assert min(gaps) > APART_M
@@ -143,9 +143,9 @@ def test_equal_seeds_draw_equal_starts() -> None:
 
 
 def test_all_families_are_proposed() -> None:
-    randomness = np.random.default_rng(2)
+    rngs = np.random.default_rng(2)
     layout = board((0.4, 0.0), (0.4, 0.075))
-    proposed = {propose(layout, ON_BLOCKS, randomness).family for _ in range(200)}
+    proposed = {propose(layout, ON_BLOCKS, rngs).family for _ in range(200)}
     assert proposed == set(ON_BLOCKS)
 
 

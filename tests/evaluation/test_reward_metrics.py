@@ -12,10 +12,10 @@ from nearer.algorithm.early_stopping import PlateauRule
 from nearer.algorithm.rollout import collect
 from nearer.core.episode import Ended, ScoredEpisode
 from nearer.core.errors import ConfigError
-from nearer.core.interfaces import Judge
+from nearer.core.interfaces import TerminationRule
 from nearer.core.intervals import Rate, seed_interval, sign_test
 from nearer.evaluation.audit import Audit, Auditor, AuditPlan, alarm, read_audits
-from nearer.evaluation.ground_truth import TruthJudge, WitnessedFleet
+from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.evaluation.success import (
     EpisodeResult,
     Evaluation,
@@ -31,7 +31,7 @@ from nearer.evaluation.threshold import (
     detector_curve,
     reliability,
 )
-from nearer.testing import CountingFleet, CountJudge, EchoPolicy
+from nearer.testing import CountingFleet, CountTermination, EchoPolicy
 
 
 def test_wilson_intervals_against_published_numbers() -> None:
@@ -201,9 +201,9 @@ def test_an_alarm_of_recall_needs_ten_fulfilled_episodes() -> None:
     assert alarm(audits((0, 0, 30, 30.0), *[(20, 20, 20, 30.0)] * 3), PLAN) is None
 
 
-def scored_with(fleet: WitnessedFleet, judge: Judge) -> list[ScoredEpisode]:
+def scored_with(fleet: GroundTruthRecorder, termination: TerminationRule) -> list[ScoredEpisode]:
     """Twelve episodes, with a model that says nothing."""
-    episodes = collect(fleet, EchoPolicy(), judge, seeds=iter(range(1, 13)), max_steps=9)
+    episodes = collect(fleet, EchoPolicy(), termination, seeds=iter(range(1, 13)), max_steps=9)
     return [
         ScoredEpisode(
             episode=one,
@@ -219,8 +219,8 @@ def scored_with(fleet: WitnessedFleet, judge: Judge) -> list[ScoredEpisode]:
 
 
 def test_episodes_that_the_truth_ended_say_nothing_of_the_detector(tmp_path: Path) -> None:
-    fleet = WitnessedFleet(CountingFleet(4, goal_steps=7))
-    scored = scored_with(fleet, TruthJudge(fleet))
+    fleet = GroundTruthRecorder(CountingFleet(4, goal_steps=7))
+    scored = scored_with(fleet, GroundTruthTermination(fleet))
     plan = AuditPlan(min_trials=1)
     report = Auditor(plan, fleet, 0, tmp_path / "audits.jsonl").check(0, scored)
     assert report.record["audit/success"] == pytest.approx(8 / 12)
@@ -238,8 +238,8 @@ def test_audits_of_earlier_versions_are_read(tmp_path: Path) -> None:
 
 def test_audits_compare_with_the_truth_of_each_episode(tmp_path: Path) -> None:
     # the judge claims success after 5 steps, the truth comes after 7: nothing it ends is right
-    fleet = WitnessedFleet(CountingFleet(4, goal_steps=7))
-    scored = scored_with(fleet, CountJudge(5))
+    fleet = GroundTruthRecorder(CountingFleet(4, goal_steps=7))
+    scored = scored_with(fleet, CountTermination(5))
     plan = AuditPlan(audit_every=2, audit_episodes=100)
     auditor = Auditor(plan, fleet, 0, tmp_path / "audits.jsonl")
     record = auditor.check(0, scored).record

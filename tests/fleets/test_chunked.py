@@ -23,15 +23,15 @@ from nearer.core.action_chunks import PLAIN, Chunking
 from nearer.core.arrays import Array
 from nearer.core.episode import Ended, Episode, Observation
 from nearer.core.errors import ConfigError, EnvError
-from nearer.core.interfaces import Decision, Policy, Randomness
+from nearer.core.interfaces import Decision, Policy, Rngs
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.core.spaces import Spaces
 from nearer.datasets.episodes import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.datasets.practice_store import PracticeStore
-from nearer.evaluation.ground_truth import NeverJudge
+from nearer.evaluation.ground_truth import NoTermination
 from nearer.evaluation.success import evaluate
-from nearer.fleets.chunked import ChunkFleet, in_chunks
+from nearer.fleets.chunked import ChunkedFleet, in_chunks
 from nearer.fleets.encoded import seeing
 from nearer.fleets.gym import SingleEnvFleet, make_fleet
 from nearer.reporting.videos import rendering_env, replay
@@ -88,14 +88,14 @@ class Arm(gymnasium.Env[Any, Any]):
 class Reacher:
     """Sends both joints towards the goal, 0.08 a control step."""
 
-    def begin(self, robots: Array, randomness: Randomness) -> None: ...
+    def begin(self, robots: Array, rngs: Rngs) -> None: ...
 
     def act(
         self,
         observation: Observation,
         instructions: Sequence[str],
         robots: Array,
-        randomness: Randomness,
+        rngs: Rngs,
     ) -> Decision:
         joints, goal = observation.agent_pos, observation.environment_state
         actions = joints + np.clip(goal - joints, -0.08, 0.08)
@@ -109,14 +109,14 @@ class Recited:
         self._decisions = decisions
         self._told = [0] * len(decisions)
 
-    def begin(self, robots: Array, randomness: Randomness) -> None: ...
+    def begin(self, robots: Array, rngs: Rngs) -> None: ...
 
     def act(
         self,
         observation: Observation,
         instructions: Sequence[str],
         robots: Array,
-        randomness: Randomness,
+        rngs: Rngs,
     ) -> Decision:
         rows = [self._decisions[robot][self._told[robot]] for robot in robots]
         for robot in robots:
@@ -202,12 +202,14 @@ def test_a_chunk_of_one_changes_nothing() -> None:
     assert chunked(TWO, PLAIN) is TWO
     plain = make_fleet(ARM, 3)
     assert in_chunks(plain, PLAIN) is plain
-    wrapped = ChunkFleet(make_fleet(ARM, 3), PLAIN)
+    wrapped = ChunkedFleet(make_fleet(ARM, 3), PLAIN)
     assert wrapped.spaces == plain.spaces
     walked = [
         [
             (one.observations.state.tobytes(), one.actions.tobytes(), one.ended)
-            for one in collect(fleet, Reacher(), NeverJudge(), seeds=iter(range(9)), max_steps=20)
+            for one in collect(
+                fleet, Reacher(), NoTermination(), seeds=iter(range(9)), max_steps=20
+            )
         ]
         for fleet in (plain, wrapped)
     ]
@@ -216,7 +218,7 @@ def test_a_chunk_of_one_changes_nothing() -> None:
 
 @pytest.mark.parametrize("env", [POINT_MASS, ARM])
 def test_a_fleet_in_chunks_keeps_the_contract(env: str) -> None:
-    check_fleet(ChunkFleet(make_fleet(env, 3), Chunking(chunk=3)))
+    check_fleet(ChunkedFleet(make_fleet(env, 3), Chunking(chunk=3)))
 
 
 def test_a_chunk_is_its_actions_one_after_the_other() -> None:
@@ -224,7 +226,7 @@ def test_a_chunk_is_its_actions_one_after_the_other() -> None:
     decisions = draw.normal(0, 1e-3, (3, 4, 10)).astype(np.float32)
     plain, whole = (
         make_fleet(POINT_MASS, 4),
-        ChunkFleet(make_fleet(POINT_MASS, 4), Chunking(chunk=5)),
+        ChunkedFleet(make_fleet(POINT_MASS, 4), Chunking(chunk=5)),
     )
     for fleet in (plain, whole):
         fleet.reset(robots, [1, 2, 3, 4])
@@ -238,9 +240,9 @@ def test_robots_execute_what_was_demonstrated() -> None:
     """Training and serving mean the same by a relative decision."""
     chunking = Chunking(chunk=3, relative=True)
     shown = list(
-        collect(make_fleet(ARM, 2), Reacher(), NeverJudge(), seeds=iter([5, 8]), max_steps=30)
+        collect(make_fleet(ARM, 2), Reacher(), NoTermination(), seeds=iter([5, 8]), max_steps=30)
     )
-    fleet = ChunkFleet(make_fleet(ARM, 1), chunking)
+    fleet = ChunkedFleet(make_fleet(ARM, 1), chunking)
     for one in shown:
         assert one.ended is Ended.ENVIRONMENT
         data = Demonstrations(
@@ -254,7 +256,7 @@ def test_robots_execute_what_was_demonstrated() -> None:
         )
         decisions = chunked(data, chunking).actions.numpy()[::3]
         (again,) = collect(
-            fleet, Recited([decisions]), NeverJudge(), seeds=iter([one.seed]), max_steps=30
+            fleet, Recited([decisions]), NoTermination(), seeds=iter([one.seed]), max_steps=30
         )
         assert again.ended is Ended.ENVIRONMENT
         assert again.num_steps == -(-one.num_steps // 3)
@@ -266,7 +268,7 @@ def test_robots_execute_what_was_demonstrated() -> None:
 
 def test_a_robot_whose_env_ends_stops_within_its_chunk() -> None:
     envs = [Arm(), Arm()]
-    fleet = ChunkFleet(SingleEnvFleet(envs), Chunking(chunk=4))
+    fleet = ChunkedFleet(SingleEnvFleet(envs), Chunking(chunk=4))
     robots = np.arange(2)
     starts = fleet.reset(robots, [3, 4]).observation
     goal, joints = starts.environment_state, starts.agent_pos
@@ -292,7 +294,7 @@ def test_evaluation_counts_control_steps_and_the_truth_after_a_chunk() -> None:
         tell = [np.zeros((9, chunk), np.float32)]
         seeds = list(islice(episode_seeds(Purpose.EVALUATION, 0), 1))
         fleet._goal_steps = 7 if seeds[0] % 3 else 99
-        chunks = ChunkFleet(fleet, Chunking(chunk=chunk))
+        chunks = ChunkedFleet(fleet, Chunking(chunk=chunk))
         result, _ = evaluate(chunks, Recited(tell), episodes=1, max_steps=11, seed=0)
         assert len(fleet.actions) <= 11
         return [(one.success, one.num_steps) for one in result.results]
@@ -304,19 +306,21 @@ def test_evaluation_counts_control_steps_and_the_truth_after_a_chunk() -> None:
 def test_a_time_limit_is_in_control_steps() -> None:
     fleet = CountingFleet(2, 99)
     tell = [np.arange(12, dtype=np.float32).reshape(4, 3) + 100 * robot for robot in range(2)]
-    wrapped = ChunkFleet(fleet, Chunking(chunk=3))
-    episodes = list(collect(wrapped, Recited(tell), NeverJudge(), seeds=iter([1, 2]), max_steps=11))
+    wrapped = ChunkedFleet(fleet, Chunking(chunk=3))
+    episodes = list(
+        collect(wrapped, Recited(tell), NoTermination(), seeds=iter([1, 2]), max_steps=11)
+    )
     for robot, one in enumerate(episodes):
         assert (one.num_steps, one.ended) == (3, Ended.TIME_LIMIT)
         assert one.observations.agent_pos[:, 1].tolist() == [0, 3, 6, 9]
         done = [(count, action) for seed, count, action in fleet.actions if seed == one.seed]
         assert done == [(step, 100 * robot + step) for step in range(9)]
     with pytest.raises(ConfigError, match=r"one chunk .* 3 control steps, got 2; raise --max-step"):
-        list(collect(wrapped, Recited(tell), NeverJudge(), seeds=iter([1]), max_steps=2))
+        list(collect(wrapped, Recited(tell), NoTermination(), seeds=iter([1]), max_steps=2))
 
 
 def test_actions_beyond_the_limits_are_counted_a_control_step_each() -> None:
-    fleet = ChunkFleet(make_fleet(ARM, 1), Chunking(chunk=2, relative=True))
+    fleet = ChunkedFleet(make_fleet(ARM, 1), Chunking(chunk=2, relative=True))
     decisions = np.float32([[0.1, 0, 0.5, 0], [0, 0, 0, 0]])
     one = Episode(
         robot=0,
@@ -339,8 +343,8 @@ def test_a_film_shows_every_control_step_of_a_relative_policy() -> None:
     decisions = np.full((9, 6), 0.05, np.float32)
     decisions[:, 2:4] += 0.05
     decisions[:, 4:] += 0.1
-    fleet = ChunkFleet(make_fleet(ARM, 1), chunking)
-    (one,) = collect(fleet, Recited([decisions]), NeverJudge(), seeds=iter([2]), max_steps=12)
+    fleet = ChunkedFleet(make_fleet(ARM, 1), chunking)
+    (one,) = collect(fleet, Recited([decisions]), NoTermination(), seeds=iter([2]), max_steps=12)
     recorded = one.observations.agent_pos
     with rendering_env(ARM) as env:
         assert env is not None
@@ -419,7 +423,7 @@ def test_both_stages_in_chunks_from_the_command_line(
         assert one["num_steps"] % 5 == 0 if one["success"] else one["num_steps"] == 33
 
     labelled = ["--data", str(stage_one / "data"), str(practice / "practice"), *env]
-    rolled = ["--rollouts", "6", "--rollout-steps", "33", "--rival-updates", "5"]
+    rolled = ["--rollouts", "6", "--rollout-steps", "33", "--baseline-updates", "5"]
     out = ["--out", str(tmp_path / "trust"), "--cache", str(tmp_path / "cache")]
     main(["calibrate", "--checkpoint", str(run), *labelled, *rolled, *out])
     trusted = document(tmp_path / "trust/calibration.json")
@@ -478,13 +482,13 @@ def test_an_arm_learns_relative_chunks(tmp_path: Path) -> None:
 class Tally:
     """A sight that counts how many frames of an episode it has seen."""
 
-    identity, look_width, width = "tally", 1, 1
+    identity, encoding_width, width = "tally", 1, 1
 
-    def look(self, images: Any, instructions: Sequence[str]) -> Array:
+    def encode(self, images: Any, instructions: Sequence[str]) -> Array:
         return np.ones((len(instructions), 1), np.float32)
 
-    def follow(self, before: Array | None, looks: Array) -> Array:
-        return looks if before is None else before + looks
+    def track(self, before: Array | None, encodings: Array) -> Array:
+        return encodings if before is None else before + encodings
 
 
 def test_a_sight_follows_every_control_step_of_a_chunk() -> None:

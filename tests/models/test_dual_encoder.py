@@ -69,7 +69,7 @@ def test_a_step_is_learned_saved_loaded_and_acted(folder: Path, tmp_path: Path) 
     again = load_model(tmp_path / "one", build_model)
     assert isinstance(again, DualEncoder)
     assert weights_hash(again) == weights_hash(model)
-    assert again.sight.identity == model.sight.identity
+    assert again.vision_encoder.identity == model.vision_encoder.identity
     assert torch.equal(asked(again).features, inputs.features)
     with torch.inference_mode():
         expected, found = model.answers(inputs, chance()), again.answers(inputs, chance())
@@ -205,7 +205,9 @@ def test_answers_depend_on_picture_before_words_and_state_and_not_on_others(eith
     model = made(either).eval()
     inputs = asked(model)
     before = inputs.features.clone()
-    before[:, : model.sight.look_width] = before[:1, : model.sight.look_width]
+    before[:, : model.vision_encoder.encoding_width] = before[
+        :1, : model.vision_encoder.encoding_width
+    ]
     others = {
         "the frame before": replace(inputs, features=before),
         "words": replace(inputs, instructions=INSTRUCTIONS[::-1]),
@@ -249,7 +251,7 @@ def test_what_shall_learn_learns_and_nothing_else(either: Path, tower: Any) -> N
 
 def test_a_trained_tower_is_frozen_once_it_is_loaded(either: Path, tmp_path: Path) -> None:
     model = made(either, VLMConfig(tower="trained"))
-    assert model.sight.width == 2 * 24 * 40 * 3, "Stage 1 sees the pictures themselves"
+    assert model.vision_encoder.width == 2 * 24 * 40 * 3, "Stage 1 sees the pictures themselves"
     before = weights_hash(torch.nn.ModuleList(model.tower))
     text = weights_hash(model.network.text_model)
     learn(model, asked(model), updates=1)
@@ -268,8 +270,10 @@ def test_a_trained_tower_is_frozen_once_it_is_loaded(either: Path, tmp_path: Pat
 
 def test_a_picture_of_one_colour_teaches_without_nan(either: Path) -> None:
     model = made(either, VLMConfig(tower="trained"))
-    looks = model.sight.look({"top": np.zeros((ROBOTS, 24, 40, 3), np.uint8)}, INSTRUCTIONS)
-    features = torch.from_numpy(model.sight.follow(None, looks))
+    encodings = model.vision_encoder.encode(
+        {"top": np.zeros((ROBOTS, 24, 40, 3), np.uint8)}, INSTRUCTIONS
+    )
+    features = torch.from_numpy(model.vision_encoder.track(None, encodings))
     inputs = replace(asked(model), features=features)
     model.steps_to_go_logits(inputs).square().mean().backward()
     assert all(one.grad.isfinite().all() for one in model.parameters() if one.grad is not None)
@@ -290,7 +294,7 @@ def test_a_query_that_wants_one_patch_says_where_it_is() -> None:
 def test_smaller_pictures_are_fewer_patches(either: Path) -> None:
     model = made(either, VLMConfig(picture_px=16, frames=1))
     assert model.counts == [5]
-    assert model.sight.width == 5 * model.towers.width
+    assert model.vision_encoder.width == 5 * model.towers.width
     with pytest.raises(ConfigError, match=r"--vlm\.picture-px must be a multiple of 8"):
         made(either, VLMConfig(picture_px=20))
     with pytest.raises(ConfigError, match="at most"):
@@ -301,17 +305,17 @@ def test_several_cameras_and_no_state(either: Path) -> None:
     two = replace(SPACES, agent_pos=0, cameras=(Camera("top", 24, 40), Camera("wrist", 16, 16)))
     model = made(either, spaces=two).eval()
     images = pictures() | {"wrist": np.zeros((ROBOTS, 16, 16, 3), dtype=np.uint8)}
-    looks = model.sight.look(images, INSTRUCTIONS)
+    encodings = model.vision_encoder.encode(images, INSTRUCTIONS)
     images["wrist"] += 200
-    other = model.sight.look(images, INSTRUCTIONS)
+    other = model.vision_encoder.encode(images, INSTRUCTIONS)
     first = model.widths[0]
-    assert np.array_equal(looks[:, :first], other[:, :first])
-    assert not np.array_equal(looks[:, first:], other[:, first:])
-    features = torch.from_numpy(model.sight.follow(None, looks))
+    assert np.array_equal(encodings[:, :first], other[:, :first])
+    assert not np.array_equal(encodings[:, first:], other[:, first:])
+    features = torch.from_numpy(model.vision_encoder.track(None, encodings))
     inputs = Inputs(state=torch.zeros(ROBOTS, 0), features=features, instructions=INSTRUCTIONS)
     model.normalise_by(inputs, torch.randn(ROBOTS, 2))
     check_model(model, inputs)
-    assert model.facts(inputs).shape == (ROBOTS, 4 * model.towers.width)
+    assert model.normalised_inputs(inputs).shape == (ROBOTS, 4 * model.towers.width)
 
 
 def test_an_instruction_is_a_sentence_of_words(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nearer.core.callbacks import Progress, unwatched
+from nearer.core.callbacks import Progress, ignore_progress
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.models.pointing import PointingTower, load_pointing
 from nearer.models.pointing.losses import matching_loss, naming_loss, pointing_loss
@@ -293,7 +293,7 @@ def test_batches_ask_only_for_what_can_be_seen() -> None:
 def test_pretraining_learns_and_repeats_itself(tmp_path: Path) -> None:
     losses: list[float] = []
 
-    def watch(progress: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         if "pointing" in progress.facts:
             losses.append(float(progress.facts["pointing"]))
 
@@ -301,15 +301,15 @@ def test_pretraining_learns_and_repeats_itself(tmp_path: Path) -> None:
         out=tmp_path / "one", pictures=24, updates=12, batch_size=8, measured=2, workers=1,
         imagenet=False, easy_vqa=False,
     )  # fmt: skip
-    one = pretrain(config, watch)
+    one = pretrain(config, on_progress)
     assert losses[-1] < losses[0]
-    two = pretrain(replace(config, out=tmp_path / "two"), unwatched)
+    two = pretrain(replace(config, out=tmp_path / "two"), ignore_progress)
     names = ("pointing.safetensors", "pointing.json")
     for name in names:
         assert (one / name).read_bytes() == (two / name).read_bytes()
     assert "unseen_wrong" in json.loads((one / names[1]).read_text())["measures"]
     further = replace(config, out=tmp_path / "further", start=one, updates=1, learning_rate=1e-6)
-    three = pretrain(further, unwatched)
+    three = pretrain(further, ignore_progress)
     assert json.loads((three / names[1]).read_text())["settings"]["start"]["updates"] == 12
     pictures = some_pictures(1)
     before, after = (load_pointing(path).see(pictures, [SENTENCE]) for path in (one, three))

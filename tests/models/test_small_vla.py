@@ -15,12 +15,12 @@ from nearer.core.action_chunks import Chunking
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera, Spaces
-from nearer.core.vision import AdaptableSight, Films
-from nearer.fleets.encoded import SeeingFleet
+from nearer.core.vision import Clips, TrainableVisionEncoder
+from nearer.fleets.encoded import EncodedFleet
 from nearer.models.factory import build_model, new_model
 from nearer.models.planar_features import Geometry, fit_plane, to_plane
 from nearer.models.pointing.self_training import path_targets
-from nearer.models.pointing.tracking import follow, trace, two_peaks
+from nearer.models.pointing.tracking import trace, track, two_peaks
 from nearer.models.small_vla import SmallVLA, SmallVLAConfig
 from nearer.runs.checkpoint import load_model, save_checkpoint
 from nearer.testing import CountingFleet, check_model
@@ -122,26 +122,26 @@ def test_a_checkpoint_holds_the_whole_model(model: SmallVLA, tmp_path: Path) -> 
     asked = questions(8)
     with torch.inference_mode():
         assert torch.equal(loaded.steps_to_go_logits(asked), model.steps_to_go_logits(asked))
-    assert loaded.sight is not None
-    assert model.sight.identity == loaded.sight.identity
+    assert loaded.vision_encoder is not None
+    assert model.vision_encoder.identity == loaded.vision_encoder.identity
 
 
 def test_the_tower_never_trains(model: SmallVLA) -> None:
-    before = model.sight.identity
+    before = model.vision_encoder.identity
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=0.1, weight_decay=0.1)
     asked = questions(32)
     (-model.log_prob(asked, torch.zeros(32, 2)).mean()).backward()
     optimizer.step()
     assert not model.tower.training
-    assert model.sight.identity == before
+    assert model.vision_encoder.identity == before
 
 
 def test_a_sight_sees_alike_alone_and_in_company(model: SmallVLA) -> None:
     draw = np.random.default_rng(0)
     pictures = draw.integers(0, 255, (20, 96, 128, 3), dtype=np.uint8)
-    together = model.sight.look({"front": pictures}, [INSTRUCTIONS[0]] * 20)
-    assert together.shape == (20, model.sight.look_width)
-    alone = model.sight.look({"front": pictures[7:8]}, [INSTRUCTIONS[0]])
+    together = model.vision_encoder.encode({"front": pictures}, [INSTRUCTIONS[0]] * 20)
+    assert together.shape == (20, model.vision_encoder.encoding_width)
+    alone = model.vision_encoder.encode({"front": pictures[7:8]}, [INSTRUCTIONS[0]])
     assert np.allclose(together[7:8], alone, atol=0.02)
 
 
@@ -162,19 +162,19 @@ class CountingSight:
     """Reads a number off a picture and counts how many frames it was shown."""
 
     identity = "counting"
-    look_width = 1
+    encoding_width = 1
     width = 2
 
     def __init__(self) -> None:
         self.shown = 0
 
-    def look(self, images: Mapping[str, Array], instructions: Sequence[str]) -> Array:
+    def encode(self, images: Mapping[str, Array], instructions: Sequence[str]) -> Array:
         assert len(instructions) == len(images["eye"])
         self.shown += len(instructions)
         return images["eye"][:, 0, 0, :1].astype(np.float32)
 
-    def follow(self, before: Array | None, looks: Array) -> Array:
-        return np.hstack([looks, -np.ones_like(looks) if before is None else before[:, :1]])
+    def track(self, before: Array | None, encodings: Array) -> Array:
+        return np.hstack([encodings, -np.ones_like(encodings) if before is None else before[:, :1]])
 
 
 class PicturedFleet(CountingFleet):
@@ -196,58 +196,58 @@ def _pictured(told):  # type: ignore[no-untyped-def]
 
 
 def test_every_frame_is_looked_at_once_and_its_picture_let_go() -> None:
-    sight = CountingSight()
-    fleet = SeeingFleet(PicturedFleet(3, goal_steps=9), sight)
+    vision_encoder = CountingSight()
+    fleet = EncodedFleet(PicturedFleet(3, goal_steps=9), vision_encoder)
     robots = np.arange(3)
     starts = fleet.reset(robots, [5, 6, 7])
     assert starts.observation.features.tolist() == [[0, -1]] * 3
     sensed = fleet.step(robots[1:], np.zeros((2, 1), np.float32))
     assert sensed.observation.features.tolist() == [[1, 0], [1, 0]]
     assert sensed.observation.images == {}
-    assert sight.shown == 5
+    assert vision_encoder.shown == 5
 
 
 def test_a_thing_does_not_leap_across_the_table() -> None:
     before = np.array([[[0.5, 0.5, 0.9]]], dtype=np.float32)
     seen = np.array([[[[0.1, 0.1, 0.6], [0.51, 0.5, 0.3]]]], dtype=np.float32)
-    assert follow(before, seen, aspect=4 / 3)[0, 0].tolist() == pytest.approx([0.51, 0.5, 0.3])
-    assert follow(None, seen, aspect=4 / 3)[0, 0].tolist() == pytest.approx([0.1, 0.1, 0.6])
+    assert track(before, seen, aspect=4 / 3)[0, 0].tolist() == pytest.approx([0.51, 0.5, 0.3])
+    assert track(None, seen, aspect=4 / 3)[0, 0].tolist() == pytest.approx([0.1, 0.1, 0.6])
     sure = seen * np.array([1, 1, 0.01], dtype=np.float32)
     sure[..., 0, 2] = 0.99
-    assert follow(before, sure, aspect=4 / 3)[0, 0, 0] == pytest.approx(0.1)
+    assert track(before, sure, aspect=4 / 3)[0, 0, 0] == pytest.approx(0.1)
 
 
 def test_hindsight_settles_a_frame_in_which_a_thing_is_hidden() -> None:
     right, wrong = [0.5, 0.5], [0.1, 0.1]
-    looks = np.array([[[[*right, 0.9], [*wrong, 0.05]]]] * 5, dtype=np.float32)
-    looks[0] = [[[*wrong, 0.8], [*right, 0.1]]]  # follow() would start at the wrong place
-    looks[3] = [[[*wrong, 0.7], [*right, 0.2]]]
-    path = trace(looks, aspect=4 / 3)
+    encodings = np.array([[[[*right, 0.9], [*wrong, 0.05]]]] * 5, dtype=np.float32)
+    encodings[0] = [[[*wrong, 0.8], [*right, 0.1]]]  # follow() would start at the wrong place
+    encodings[3] = [[[*wrong, 0.7], [*right, 0.2]]]
+    path = trace(encodings, aspect=4 / 3)
     np.testing.assert_allclose(path[:, 0, :2], [right] * 5)
     np.testing.assert_allclose(path[:, 0, 2], [0.1, 0.9, 0.9, 0.2, 0.9])
 
 
 def test_a_thing_that_is_never_clear_teaches_nothing() -> None:
-    looks = np.zeros((3, 2, 2, 3), dtype=np.float32)
-    looks[:, 0, 0] = [0.5, 0.5, 0.9]
-    looks[:, 1, 0] = [0.5, 0.5, 0.4]
-    targets = path_targets(looks, np.array([1, 2]), aspect=4 / 3)
+    encodings = np.zeros((3, 2, 2, 3), dtype=np.float32)
+    encodings[:, 0, 0] = [0.5, 0.5, 0.9]
+    encodings[:, 1, 0] = [0.5, 0.5, 0.4]
+    targets = path_targets(encodings, np.array([1, 2]), aspect=4 / 3)
     assert targets[:, 0, 2].tolist() == pytest.approx([0.9] * 3)
     assert targets[:, 1, 2].tolist() == [0.0] * 3
 
 
 def test_a_sight_learns_from_films_and_keeps_what_it_learned(model: SmallVLA) -> None:
-    sight = model.sight
-    assert isinstance(sight, AdaptableSight)
-    before, name = sight.weights(), sight.identity
+    vision_encoder = model.vision_encoder
+    assert isinstance(vision_encoder, TrainableVisionEncoder)
+    before, name = vision_encoder.weights(), vision_encoder.identity
     rng = np.random.default_rng(0)
     pictures = {"front": rng.integers(0, 256, (6, 96, 128, 3), dtype=np.uint8)}
     pictures["front"][:, 56:60, 36:42] = 255  # at (0.3, 0.6), in the middle of noise
-    looks = np.tile(np.float32([0.3, 0.6, 0.9, 0.8, 0.8, 0.1]), (4, 3))
-    films = Films(
+    encodings = np.tile(np.float32([0.3, 0.6, 0.9, 0.8, 0.8, 0.1]), (4, 3))
+    films = Clips(
         pictures=pictures,
         rows=np.array([5, 1, 2, 0]),
-        looks=looks,
+        encodings=encodings,
         episode_lengths=np.array([2, 2]),
         instructions=["push the red moon to the blue cube", "push the blue cube to the red moon"],
     )
@@ -259,13 +259,13 @@ def test_a_sight_learns_from_films_and_keeps_what_it_learned(model: SmallVLA) ->
         return float(found.flatten().log_softmax(0).reshape(found.shape)[28:30, 18:21].max())
 
     was = fit()
-    sight.learn(films, 8, rng)
-    learned, now = sight.weights(), fit()
+    vision_encoder.learn(films, 8, rng)
+    learned, now = vision_encoder.weights(), fit()
     assert now > was + 1
-    assert sight.identity != name
-    sight.take(before)
-    assert sight.identity == name
-    sight.take(learned)
+    assert vision_encoder.identity != name
+    vision_encoder.take(before)
+    assert vision_encoder.identity == name
+    vision_encoder.take(learned)
     assert fit() == now
     assert not any(one.requires_grad for one in model.tower.parameters())
 
@@ -285,14 +285,14 @@ def test_looks_are_the_same_bits_on_any_number_of_threads(model: SmallVLA) -> No
     pictures = {"front": rng.integers(0, 256, (10, 96, 128, 3), dtype=np.uint8)}
     instructions = ["push the red moon to the blue cube", "push the blue cube to the red moon"] * 5
     before = torch.get_num_threads()
-    looks: list[bytes] = []
+    encodings: list[bytes] = []
     for num_threads in (1, 2, 3):
         torch.set_num_threads(num_threads)
-        looks.append(model.sight.look(pictures, instructions).tobytes())
+        encodings.append(model.vision_encoder.encode(pictures, instructions).tobytes())
     torch.set_num_threads(before)
-    assert looks[0] == looks[1] == looks[2]
-    alone = model.sight.look({"front": pictures["front"][:4]}, instructions[:4])
-    assert looks[0].startswith(alone.tobytes())
+    assert encodings[0] == encodings[1] == encodings[2]
+    alone = model.vision_encoder.encode({"front": pictures["front"][:4]}, instructions[:4])
+    assert encodings[0].startswith(alone.tobytes())
 
 
 def test_joints_may_have_255_tokens(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def test_a_step_is_learned_saved_loaded_and_acted(folder: Path, tmp_path: Path) 
     assert isinstance(again, VLM)
     assert weights_hash(again) == weights_hash(model)
     assert np.array_equal(
-        again.sight.look(pictures(), INSTRUCTIONS), model.sight.look(pictures(), INSTRUCTIONS)
+        again.vision_encoder.encode(pictures(), INSTRUCTIONS),
+        model.vision_encoder.encode(pictures(), INSTRUCTIONS),
     )
     with torch.inference_mode():
         expected, found = model.sample(inputs, chance()), again.sample(inputs, chance())
@@ -71,8 +72,8 @@ def test_the_network_reads_what_its_own_forward_reads(folder: Path) -> None:
     model = made(folder, VLMConfig(frames=1))
     blind = replace(SPACES, agent_pos=0)
     model = pretrained_vlm(open_source(str(folder)), VLMConfig(frames=1), blind)
-    looks = torch.from_numpy(model.sight.look(pictures(1), ["push"]))
-    inputs = Inputs(state=torch.zeros(1, 0), features=looks, instructions=["push"])
+    encodings = torch.from_numpy(model.vision_encoder.encode(pictures(1), ["push"]))
+    inputs = Inputs(state=torch.zeros(1, 0), features=encodings, instructions=["push"])
     none = torch.zeros((1, 0), dtype=torch.int64)
     with torch.inference_mode():
         ours = model._hidden(inputs, "steps", none)[:, -1]
@@ -148,7 +149,9 @@ def test_answers_depend_on_picture_before_words_and_state(smolvlm: Path) -> None
     model = made(smolvlm).eval()
     inputs = asked(model)
     before = inputs.features.clone()
-    before[:, : model.sight.look_width] = before[:1, : model.sight.look_width]
+    before[:, : model.vision_encoder.encoding_width] = before[
+        :1, : model.vision_encoder.encoding_width
+    ]
     others = {
         "the frame before": replace(inputs, features=before),
         "words": replace(inputs, instructions=INSTRUCTIONS[::-1]),
@@ -188,7 +191,7 @@ def test_what_shall_learn_learns_and_nothing_else(folder: Path, settings: VLMCon
 
 def test_a_trained_tower_is_frozen_once_it_is_loaded(smolvlm: Path, tmp_path: Path) -> None:
     model = made(smolvlm, VLMConfig(tower="trained"))
-    assert model.sight.width == 2 * 24 * 40 * 3, "Stage 1 sees the pictures themselves"
+    assert model.vision_encoder.width == 2 * 24 * 40 * 3, "Stage 1 sees the pictures themselves"
     with torch.inference_mode():
         expected = model.steps_to_go_logits(asked(model))
     save_checkpoint(tmp_path / "one", model, None)
@@ -316,15 +319,15 @@ def test_several_cameras_are_all_seen(smolvlm: Path) -> None:
     two = replace(SPACES, cameras=(Camera("top", 24, 40), Camera("wrist", 16, 16)))
     model = pretrained_vlm(open_source(str(smolvlm)), VLMConfig(), two).eval()
     images = pictures() | {"wrist": np.zeros((ROBOTS, 16, 16, 3), dtype=np.uint8)}
-    looks = model.sight.look(images, INSTRUCTIONS)
+    encodings = model.vision_encoder.encode(images, INSTRUCTIONS)
     images["wrist"] += 200
-    other = model.sight.look(images, INSTRUCTIONS)
-    half = looks.shape[1] // 2
-    assert np.array_equal(looks[:, :half], other[:, :half])
-    assert not np.array_equal(looks[:, half:], other[:, half:])
+    other = model.vision_encoder.encode(images, INSTRUCTIONS)
+    half = encodings.shape[1] // 2
+    assert np.array_equal(encodings[:, :half], other[:, :half])
+    assert not np.array_equal(encodings[:, half:], other[:, half:])
     inputs = Inputs(
         state=torch.zeros(ROBOTS, 2),
-        features=torch.from_numpy(model.sight.follow(None, looks)),
+        features=torch.from_numpy(model.vision_encoder.track(None, encodings)),
         instructions=INSTRUCTIONS,
     )
     assert model.steps_to_go_logits(inputs).shape == (ROBOTS, 50)

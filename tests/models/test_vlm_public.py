@@ -39,14 +39,14 @@ def made(folder: Path, settings: VLMConfig | None = None) -> VLM:
     return pretrained_vlm(open_source(str(folder)), settings or VLMConfig(), SPACES)
 
 
-def look(model: VLM) -> Any:
+def encode(model: VLM) -> Any:
     draw = np.random.default_rng(0)
     images = {"top": draw.integers(0, 256, (2, 24, 40, 3), dtype=np.uint8)}
-    return model.sight.look(images, ["push"] * 2)
+    return model.vision_encoder.encode(images, ["push"] * 2)
 
 
 def asked(model: VLM) -> Inputs:
-    features = torch.from_numpy(model.sight.follow(None, look(model)))
+    features = torch.from_numpy(model.vision_encoder.track(None, encode(model)))
     return Inputs(state=torch.zeros(2, 2), features=features, instructions=["push"] * 2)
 
 
@@ -92,7 +92,7 @@ def test_what_learns_is_kept_in_float32_and_loaded_as_it_was(
     for name, buffer in again.named_buffers():
         if "inv_freq" in name:
             assert buffer.dtype == torch.float32, "rounded places are wrong places"
-    assert again.sight.identity == model.sight.identity
+    assert again.vision_encoder.identity == model.vision_encoder.identity
     with torch.inference_mode():
         expected, found = (one.steps_to_go_logits(asked(one)) for one in (model, again))
     torch.testing.assert_close(found, expected)
@@ -100,8 +100,8 @@ def test_what_learns_is_kept_in_float32_and_loaded_as_it_was(
 
 def test_looks_of_another_precision_are_others(idefics3: Path) -> None:
     exact, coarse = made(idefics3), made(idefics3, VLMConfig(precision="bfloat16"))
-    assert not np.array_equal(look(exact), look(coarse))
-    assert exact.sight.identity != coarse.sight.identity
+    assert not np.array_equal(encode(exact), encode(coarse))
+    assert exact.vision_encoder.identity != coarse.vision_encoder.identity
 
 
 def test_a_prompt_opens_as_the_tokenizer_can(idefics3: Path, tmp_path: Path) -> None:

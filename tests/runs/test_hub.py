@@ -271,7 +271,7 @@ def test_the_card_says_how_far_the_reward_can_be_trusted(
     run: Path, stage_one: Path, capsys: Capture
 ) -> None:
     command = ["--checkpoint", str(run), "--data", str(stage_one / "data"), "--rollouts", "0"]
-    main(["calibrate", *command, "--rival-updates", "0"])
+    main(["calibrate", *command, "--baseline-updates", "0"])
     measured = json.loads((run / "calibration/calibration.json").read_text())
     (source,) = measured["sources"].values()
     capsys.readouterr()
@@ -298,11 +298,11 @@ def test_an_evaluation_of_other_weights_is_refused(run: Path, capsys: Capture) -
 def test_the_card_of_a_practised_policy_tells_its_own_training(
     run: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    judge, practised = tmp_path / "judge", tmp_path / "practised"
-    shutil.copytree(run, judge, symlinks=True)
-    edit(judge / "run.json", lambda one: one["config"].update(data="judge_data", share=0.5))
+    termination, practised = tmp_path / "judge", tmp_path / "practised"
+    shutil.copytree(run, termination, symlinks=True)
+    edit(termination / "run.json", lambda one: one["config"].update(data="judge_data", share=0.5))
     edit(run / "run.json", lambda one: one["config"]["training"].update(leave_out=["far left"]))
-    more = ["--reward", str(judge), "--out", str(practised)]
+    more = ["--reward", str(termination), "--out", str(practised)]
     main(["improve", "--run", str(run), *TINY_IMPROVE, *more])
     point(practised / "checkpoints/policy", practised / "checkpoints/last")
     capsys.readouterr()

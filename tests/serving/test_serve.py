@@ -34,7 +34,7 @@ from nearer.core.errors import ConfigError, MessageError
 from nearer.core.interfaces import Sensed, Starts
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera, Spaces
-from nearer.fleets.encoded import SeeingFleet
+from nearer.fleets.encoded import EncodedFleet
 from nearer.models.factory import build_model, new_model
 from nearer.models.mlp import MLPConfig
 from nearer.models.small_vla import SmallVLAConfig
@@ -128,14 +128,14 @@ def observed(message: dict[str, Any]) -> Observation:
 
 def test_a_client_gets_what_the_policy_would_choose_with_the_same_seed() -> None:
     model = mlp()
-    randomness = generator(Purpose.SERVING, SEED, 0)
+    rngs = generator(Purpose.SERVING, SEED, 0)
     with serving(served(model)) as port, client(port) as robot:
         metadata = robot.get_server_metadata()
         assert (metadata["action"], metadata["chunk"], metadata["robot"]) == (2, 1, 0)
         for step in range(5):
             answer = robot.infer(states(step))
             seen = observed(states(step))
-            expected = ModelPolicy(model).act(seen, [""], np.arange(1), [randomness])
+            expected = ModelPolicy(model).act(seen, [""], np.arange(1), [rngs])
             assert answer["actions"].dtype == np.float32
             assert np.array_equal(answer["actions"], expected.actions)
             assert answer["log_prob"] == expected.log_prob[0]
@@ -180,7 +180,7 @@ def asked(observation: Observation, **more: Any) -> dict[str, Any]:
 
 def practised(model: FoundationModel, shown: list[Observation], draw: Any) -> list[Any]:
     """Return actions as practice chooses them: every frame is looked at, and followed."""
-    fleet, robots = SeeingFleet(OneRobot(shown), model.sight), np.arange(1)
+    fleet, robots = EncodedFleet(OneRobot(shown), model.vision_encoder), np.arange(1)
     sensed = fleet.reset(robots, [0])
     found = []
     for _ in shown[1:]:
@@ -220,11 +220,11 @@ def test_a_new_instruction_starts_anew(sees: FoundationModel) -> None:
 def test_who_is_only_looked_at_draws_nothing(sees: FoundationModel) -> None:
     policy = served(sees)
     robot = policy.robot(0)
-    before = robot.randomness.bit_generator.state
+    before = robot.rngs.bit_generator.state
     answer = policy.answer(robot, asked(pictured(0), prompt=INSTRUCTIONS[0], act=False))
     assert "actions" not in answer
     assert answer["steps_to_go"] >= 0
-    assert robot.randomness.bit_generator.state == before
+    assert robot.rngs.bit_generator.state == before
 
 
 def test_chunks_come_as_control_steps() -> None:
@@ -524,9 +524,9 @@ def test_a_run_is_served_with_its_reward_and_threshold(stage_one: Path, tmp_path
     assert load_served(ServeConfig(checkpoint=run, threshold=7.0))[1].threshold_steps == 7.0
     assert policy.spaces.action == 2
     save_checkpoint(tmp_path / "000001", mlp(), None)
-    alone, judge = load_served(ServeConfig(checkpoint=tmp_path / "000001"))
-    assert alone is judge.model
-    assert judge.threshold_steps is None
+    alone, termination = load_served(ServeConfig(checkpoint=tmp_path / "000001"))
+    assert alone is termination.model
+    assert termination.threshold_steps is None
     other = mlp(replace(POINT_MASS, agent_pos=7))
     save_checkpoint(tmp_path / "000002", other, None)
     with pytest.raises(ConfigError, match="--reward must read what the policy reads"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import nearer.studies.headline as room
-from nearer.core.callbacks import unwatched
+from nearer.core.callbacks import ignore_progress
 from nearer.evaluation.success import EpisodeResult, Evaluation
 from nearer.studies.headline import Measurement, ReproduceConfig, headline_table, write_results
 
@@ -72,18 +72,18 @@ def test_only_what_is_missing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert recipe.improve.practice.max_env_steps == config.practice_steps
     assert (recipe.sft.share, recipe.sft.training.seed) == (0.1, 3)
 
-    def improve(config: object, watch: object) -> None:
+    def improve(config: object, on_progress: object) -> None:
         ran.append("improve")
         line = {"practice/episodes": 12}
         (recipe.improve.out / "metrics.jsonl").write_text(json.dumps(line) + "\n")
 
-    def evaluate(config: object, watch: object) -> Evaluation:
+    def evaluate(config: object, on_progress: object) -> Evaluation:
         ran.append("eval")
         return evaluation(won=7, lost=3)
 
     monkeypatch.setattr(room, "run_improve", improve)
     monkeypatch.setattr(room, "run_eval", evaluate)
-    found = list(room.measure(recipe, 3, 10, 200, unwatched))
+    found = list(room.measure(recipe, 3, 10, 200, ignore_progress))
     assert ran == ["eval", "improve", "eval"]
     assert [one.practice_episodes for one in found] == [0, 12]
     assert {(one.n_success, one.n_episodes) for one in found} == {(7, 10)}

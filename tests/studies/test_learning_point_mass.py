@@ -127,7 +127,7 @@ def test_runs_say_what_made_them(recipe: Recipe) -> None:
         Deviations(ppo_clip=0.2, past_iterations=2),
         Deviations(success_bonus=5.0, baseline="mean"),
         Deviations(ppo_clip=0.2, baseline="value", epochs=2),
-        Deviations(end_on_truth=True),
+        Deviations(end_on_ground_truth=True),
     ],
 )
 def test_deviations_run_and_differ(recipe: Recipe, deviations: Deviations, tmp_path: Path) -> None:

@@ -23,10 +23,12 @@ from nearer.studies.tabletop import tabletop
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """Stage 1 on 32 demonstrations, its sight trained for 4 updates."""
     whole = tabletop(tmp_path_factory.mktemp("tabletop"), seed=7, episodes=32)
-    training = replace(whole.sft.training, updates=300, validate_every=100, held_out_share=0.25)
+    training = replace(whole.sft.training, updates=300, validate_every=100, val_fraction=0.25)
     small = replace(
         whole,
-        sft=replace(whole.sft, sight_updates=4, training=training, calibration=Calibration()),
+        sft=replace(
+            whole.sft, vision_encoder_updates=4, training=training, calibration=Calibration()
+        ),
     )
     collect_demonstrations(small.collect)
     run_sft(small.sft)
@@ -41,7 +43,7 @@ def test_both_losses_fall_far_below_knowing_nothing(recipe: Recipe) -> None:
 
 def test_steps_to_go_falls_along_demonstrations_that_were_held_out(recipe: Recipe) -> None:
     reward = load_model(recipe.sft.out, build_model, "reward")
-    data = load_demonstrations(open_dataset(recipe.collect.out), reward.sight)
+    data = load_demonstrations(open_dataset(recipe.collect.out), reward.vision_encoder)
     _, held_out = split_by_episode(data, 0.25, recipe.sft.training.seed)
     probabilities = steps_to_go_probabilities(reward, held_out.inputs(slice(None)))
     predicted = (probabilities @ reward.bins.edges()).numpy()

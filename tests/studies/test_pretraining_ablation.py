@@ -20,7 +20,7 @@ from nearer.envs.tabletop.language import names
 from nearer.envs.tabletop.layout import BLOCKS
 from nearer.evaluation.success import EpisodeResult, Evaluation
 from nearer.models.factory import build_model, new_model
-from nearer.models.pointing.variants import RUNGS, tower_of
+from nearer.models.pointing.variants import VARIANTS, tower_of
 from nearer.models.pointing.vocabulary import HELD_OUT
 from nearer.models.small_vla import SmallVLA, SmallVLAConfig
 from nearer.studies.headline import ReproduceConfig
@@ -37,7 +37,7 @@ def flat(module: torch.nn.Module) -> torch.Tensor:
 
 
 def test_rungs_have_one_architecture_and_other_weights() -> None:
-    towers = [tower_of(rung, seed=0) for rung in RUNGS.values()]
+    towers = [tower_of(variant, seed=0) for variant in VARIANTS.values()]
     shapes = [{k: v.shape for k, v in one.state_dict().items()} for one in towers]
     assert shapes[0] == shapes[1] == shapes[2]
     trunks = [flat(one.trunk) for one in towers]
@@ -56,14 +56,14 @@ def test_only_joint_pretraining_points_at_what_is_named() -> None:
     for (row, column), colour in zip(places.values(), ((200, 20, 20), (20, 160, 40)), strict=True):
         picture[0, np.hypot(rows - row, columns - column) < 7] = colour
     missed: dict[str, float] = {}
-    for name, rung in RUNGS.items():
+    for name, variant in VARIANTS.items():
         model = new_model(name, SmallVLAConfig(hidden=8), SPACES, ["push the disc"], seed=0)
         errors: list[float] = []
         for colour, (row, column) in places.items():
-            looks = model.sight.look({"top": picture}, [f"push the {colour} disc"])
+            looks = model.vision_encoder.look({"top": picture}, [f"push the {colour} disc"])
             u, v = looks.reshape(-1, 2, 3)[0, 0, :2]
             errors.append(float(np.hypot(u - column / 128, v - row / 96)))
-        missed[rung] = max(errors)
+        missed[variant] = max(errors)
     assert missed["multimodal"] < 0.1
     assert min(missed["unimodal"], missed["scratch"]) > 0.2
 
@@ -73,7 +73,7 @@ def test_a_checkpoint_of_a_rung_is_one_of_the_built_in_model(tmp_path: Path) -> 
     assert isinstance(model, SmallVLA)
     again = build_model(model.config(), tmp_path)
     again.load_state_dict(model.state_dict())
-    assert again.sight.identity == model.sight.identity
+    assert again.vision_encoder.identity == model.vision_encoder.identity
 
 
 class Fake:
@@ -86,7 +86,7 @@ class Fake:
         self.calibrate: list[CalibrateConfig] = []
         self.order: list[str] = []
 
-    def run_calibrate(self, config: CalibrateConfig, watch: object) -> None:
+    def run_calibrate(self, config: CalibrateConfig, on_progress: object) -> None:
         self.calibrate.append(config)
         self.order.append("calibrate")
         assert config.out is not None
@@ -95,12 +95,12 @@ class Fake:
         document = {"threshold_steps": 0.75, "chosen": chosen}
         (config.out / "calibration.json").write_text(json.dumps(document))
 
-    def run_sft(self, config: SFTConfig, watch: object) -> None:
+    def run_sft(self, config: SFTConfig, on_progress: object) -> None:
         self.sft.append(config)
         self.order.append("sft")
         _finish(config.out)
 
-    def run_improve(self, config: ImproveConfig, watch: object) -> None:
+    def run_improve(self, config: ImproveConfig, on_progress: object) -> None:
         self.improve.append(config)
         self.order.append("improve")
         _finish(config.out)
@@ -108,7 +108,7 @@ class Fake:
         (config.out / "checkpoints" / kept).mkdir(parents=True)
         (config.out / "checkpoints/policy").symlink_to(kept)
 
-    def run_eval(self, config: EvalConfig, watch: object) -> Evaluation:
+    def run_eval(self, config: EvalConfig, on_progress: object) -> Evaluation:
         """Ten starts, four of which name a pair that may be left out; the first three succeed."""
         self.eval.append(config)
         asked = ["push the blue moon to the red moon", "slide the green star to the yellow star"]
@@ -138,7 +138,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake()
     for name in ("run_sft", "run_improve", "run_eval"):
         monkeypatch.setattr(room, name, getattr(made, name))
-    monkeypatch.setattr(ladder, "whole_data", lambda config, watch: 200)
+    monkeypatch.setattr(ladder, "whole_data", lambda config, on_progress: 200)
     monkeypatch.setattr(ladder, "run_calibrate", made.run_calibrate)
     monkeypatch.setattr(ladder, "_kept", lambda config: 11)
     return made
@@ -150,29 +150,29 @@ def test_the_reward_comes_from_each_and_the_policy_from_the_multimodal(
     config = ReproduceConfig(which="pretraining", out=tmp_path, shares=(10,), seeds=(0,), few=0)
     found = reproduce_pretraining(config)
 
-    assert [one.model for one in fake.sft] == 2 * list(RUNGS)
+    assert [one.model for one in fake.sft] == 2 * list(VARIANTS)
     for trained in (fake.sft[:3], fake.sft[3:]):
         same = {str(replace(one, model="", out=Path())) for one in trained}
         assert len(same) == 1, "the same steps and data order"
     multimodal = fake.sft[0].out
     judged = {one.out.parent.name: one for one in fake.improve if one.reward is not None}
     assert judged.keys() == {"unimodal", "scratch"}
-    for rung, one in judged.items():
+    for variant, one in judged.items():
         assert one.run == multimodal
-        assert one.reward == multimodal.parent / rung / "sft"
+        assert one.reward == multimodal.parent / variant / "sft"
         assert one.threshold == 0.75, "as calibrated on what the multimodal policy does"
     assert [(one.checkpoint.parent.name, one.policy) for one in fake.calibrate] == [
         ("unimodal", multimodal),
         ("scratch", multimodal),
     ]
-    kept = {(one.rung, one.role): one.kept_iteration for one in found if one.stage == 2}
+    kept = {(one.variant, one.role): one.kept_iteration for one in found if one.stage == 2}
     assert kept == {
-        (rung, role): 12 if role == "policy" or rung == "multimodal" else 0
-        for rung in RUNGS.values()
+        (variant, role): 12 if role == "policy" or variant == "multimodal" else 0
+        for variant in VARIANTS.values()
         for role in ("policy", "reward")
     }
     assert "1 of 1 kept the start" in (tmp_path / "pretraining.md").read_text()
-    kinds = {(one.rung, one.stage, one.role, one.measure) for one in found}
+    kinds = {(one.variant, one.stage, one.role, one.measure) for one in found}
     assert len(kinds) == len(found) == 18
     assert json.loads((tmp_path / "pretraining.json").read_text())[0]["n_success"] == 3
     assert fake.order.index("improve") == 8, "minutes before hours"
@@ -235,7 +235,7 @@ def test_leaving_out_takes_whole_words_and_keeps_the_order() -> None:
 def test_the_table_stands_beside_the_papers() -> None:
     found = [
         LadderPoint(
-            share=10, stage=2, seed=seed, rung="scratch", role="reward", measure="trained",
+            share=10, stage=2, seed=seed, variant="scratch", role="reward", measure="trained",
             demonstrations=20, practice_episodes=3, n_success=4 + seed, n_episodes=10,
             kept_iteration=2,
         )

@@ -64,10 +64,10 @@ def action_units(
 
 
 def draw_tokens(
-    log_prob: Float[Tensor, "samples tokens"], randomness: Sequence[np.random.Generator]
+    log_prob: Float[Tensor, "samples tokens"], rngs: Sequence[np.random.Generator]
 ) -> Int64[Tensor, "samples"]:
     """Draw a token a row, by inverting the cumulative distribution at one uniform number."""
-    uniform = torch.tensor([one.random() for one in randomness])[:, None]
+    uniform = torch.tensor([one.random() for one in rngs])[:, None]
     cumulative = log_prob.double().exp().cumsum(dim=1)
     drawn = (cumulative < uniform * cumulative[:, -1:]).sum(dim=1)
     return drawn.clamp(max=log_prob.shape[1] - 1)

@@ -76,11 +76,9 @@ def join(batches: Sequence[Batch]) -> Batch:
     )
 
 
-def minibatches(
-    batch: Batch, count: int, size: int, randomness: np.random.Generator
-) -> Iterator[Batch]:
+def minibatches(batch: Batch, count: int, size: int, rngs: np.random.Generator) -> Iterator[Batch]:
     """Yield `count` minibatches of `size` samples, drawn without replacement (algorithm 1)."""
-    order = torch.from_numpy(randomness.permutation(len(batch))[: count * size])
+    order = torch.from_numpy(rngs.permutation(len(batch))[: count * size])
     for first in range(0, count * size, size):
         yield batch.rows(order[first : first + size])
 

@@ -206,7 +206,7 @@ def draw_candidates(
             "--other-instructions must be less than the different instructions, both of the "
             f"demonstrations to train on and of those held out, got {others} where "
             f"{len(instructions)} demonstrations have {different}; lower it (0 leaves the third "
-            "objective out), or raise --held-out-share"
+            "objective out), or raise --val-fraction"
         )
     found: list[tuple[str, ...]] = []
     for own in instructions:
@@ -250,7 +250,7 @@ def leave_out(
 
 
 def split_by_episode(
-    demonstrations: Demonstrations, held_out_share: float, seed: int
+    demonstrations: Demonstrations, val_fraction: float, seed: int
 ) -> tuple[Demonstrations, Demonstrations]:
     """Return training and held-out demonstrations; no episode has frames in both.
 
@@ -258,12 +258,12 @@ def split_by_episode(
         ConfigError: fewer than two episodes, so that one part would be empty.
     """
     total = len(demonstrations.episode_lengths)
-    train, held_out = split_episodes(total, held_out_share, seed)
+    train, held_out = split_episodes(total, val_fraction, seed)
     return demonstrations.episodes(train), demonstrations.episodes(held_out)
 
 
 def split_episodes(
-    total: int, held_out_share: float, seed: int
+    total: int, val_fraction: float, seed: int
 ) -> tuple[Int64[Array, "train"], Int64[Array, "held_out"]]:
     """Return which of `total` episodes are trained on and which are held out, in random order.
 
@@ -275,6 +275,6 @@ def split_episodes(
             f"--data must hold at least 2 episodes, one to train on and one held out, got {total}; "
             "record more"
         )
-    held_out = min(max(1, round(total * held_out_share)), total - 1)
+    held_out = min(max(1, round(total * val_fraction)), total - 1)
     order = generator(Purpose.SFT_SPLIT, seed).permutation(total)
     return order[held_out:], order[:held_out]

@@ -32,7 +32,7 @@ from torch.distributed.rendezvous import (
 )
 from torch.nn.parallel import DistributedDataParallel
 
-from nearer.core.errors import ConfigError, NearerError, ToldElsewhere
+from nearer.core.errors import ConfigError, NearerError, ReportedElsewhere
 
 Kind = Literal["one", "ddp", "fsdp"]
 """One process; the whole model in each of several; a part of it in each of several."""
@@ -153,7 +153,7 @@ def started(kind: Kind) -> Generator[Processes, None, None]:
         ToldElsewhere: another process has said why the run ends.
         NearerError: another process was killed.
     """
-    with first_tells():
+    with first_reports():
         _check_launch(kind)
     if _world_size() == 1:
         yield ONE
@@ -190,7 +190,7 @@ def check_alone() -> None:
 
 
 @contextmanager
-def first_tells() -> Generator[None, None, None]:
+def first_reports() -> Generator[None, None, None]:
     """Let only the first process say what goes wrong, or print, where all do the same."""
     if not follows():
         yield
@@ -203,7 +203,7 @@ def first_tells() -> Generator[None, None, None]:
         ):
             yield
     except (NearerError, SystemExit) as error:
-        raise ToldElsewhere("the first process says what is wrong") from error
+        raise ReportedElsewhere("the first process says what is wrong") from error
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -312,7 +312,7 @@ def _tell_once(store: Store, error: BaseException) -> None:
     except RuntimeError:
         told = False  # the store went with the process that kept it
     if told:
-        raise ToldElsewhere("another process has said why the run ends") from error
+        raise ReportedElsewhere("another process has said why the run ends") from error
     if _means_a_lost_process(error):
         raise NearerError(
             "every process must live until the run ends, got one that ended without a word "

@@ -32,10 +32,10 @@ from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import actions_outside, collect
 from nearer.algorithm.score import progress_of, score
 from nearer.algorithm.value_baseline import less_expected
-from nearer.core.callbacks import Progress, Watch, graceful_interrupt, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
 from nearer.core.episode import Ended, Episode, ScoredEpisode
 from nearer.core.errors import NearerError
-from nearer.core.interfaces import Fleet, Judge
+from nearer.core.interfaces import Fleet, TerminationRule
 from nearer.core.seeds import Purpose, episode_seeds, generator
 from nearer.runs.checkpoint import TrainingState, restore
 from nearer.runs.run import Run, read_metrics
@@ -75,17 +75,17 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Setup:
     """Where practice happens: robots, who ends and scores their episodes, where these are kept.
 
     Attributes:
-        judge: the detector of the frozen model, unless a deviation says otherwise.
+        termination: the detector of the frozen model, unless a deviation says otherwise.
         reward: the frozen model; never changed.
         threshold_steps: s of the detector, in control steps.
     """
 
     fleet: Fleet
-    judge: Judge
+    termination: TerminationRule
     reward: FoundationModel
     threshold_steps: float
     store: Store
@@ -97,9 +97,9 @@ def improve(
     deviations: Deviations,
     rule: PlateauRule,
     policy: FoundationModel,
-    cell: Cell,
+    cell: Setup,
     run: Run,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> None:
     """Let `policy` practise, in place; leave the checkpoints `policy` (the best) and `last`.
 
@@ -142,7 +142,7 @@ def improve(
             taken = history[-1]["practice/env_steps"]
             room = practice.has_room(taken, cell.fleet.num_robots, chunk)
             over = rule.over(history) or not room
-            watch(_progress(practice, history[-1], over))
+            on_progress(_progress(practice, history[-1], over))
             if over or stop.asked or (iteration + 1) % rule.block_iterations == 0:
                 numbers = {"iterations": iteration + 1, "over": over}
                 best = {"policy": rule.best_step(history)}
@@ -156,7 +156,7 @@ def practise(
     practice: Practice,
     deviations: Deviations,
     policy: FoundationModel,
-    cell: Cell,
+    cell: Setup,
     iteration: int,
 ) -> list[ScoredEpisode]:
     """Return the episodes of one iteration with d, r and R: line 2 of algorithm 1.
@@ -168,7 +168,7 @@ def practise(
     for episode in collect(
         cell.fleet,
         ModelPolicy(policy),
-        cell.judge,
+        cell.termination,
         seeds=episode_seeds(Purpose.PRACTICE, practice.seed, iteration),
         max_steps=practice.max_steps,
         enough_steps=practice.samples_per_iteration,

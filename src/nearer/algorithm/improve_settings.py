@@ -14,8 +14,8 @@ class Deviations:
     Attributes:
         ppo_clip: PPO, clipped at 1 +- this, in place of REINFORCE; 0 is off.
         success_bonus: steps added to a detected episode's last reward; 0 is off.
-        end_on_truth: episodes end on the simulator's success: practice sees the truth; only to
-            find out what the detector costs.
+        end_on_ground_truth: episodes end on the simulator's success, so practice sees ground truth;
+            only to find out what the detector costs.
         past_iterations: iterations used again, off-policy; 0 is off.
         epochs: times that samples are used; above 1 is off-policy.
         baseline: subtracted from returns: their mean, or a value learned from earlier iterations.
@@ -23,7 +23,7 @@ class Deviations:
 
     ppo_clip: float = 0.0
     success_bonus: float = 0.0
-    end_on_truth: bool = False
+    end_on_ground_truth: bool = False
     past_iterations: int = 0
     epochs: int = 1
     baseline: Literal["none", "mean", "value"] = "none"

@@ -18,9 +18,9 @@ from nearer.algorithm.steps_to_go import StepsToGoBins, expected_steps, is_solve
 from nearer.core.arrays import Array
 from nearer.core.episode import Ended, Observation
 from nearer.core.errors import ConfigError
-from nearer.core.interfaces import Decision, Randomness
+from nearer.core.interfaces import Decision, Rngs
 from nearer.core.spaces import Spaces
-from nearer.core.vision import Sight
+from nearer.core.vision import VisionEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class FoundationModel(nn.Module, ABC):
     normalisation: ClassVar[tuple[str, ...]] = ()
 
     @property
-    def sight(self) -> Sight | None:
+    def vision_encoder(self) -> VisionEncoder | None:
         """Return the frozen part that looks at pictures; None for a model that needs none."""
         return None
 
@@ -102,7 +102,7 @@ class FoundationModel(nn.Module, ABC):
 
     @abstractmethod
     def sample(
-        self, inputs: Inputs, randomness: Randomness
+        self, inputs: Inputs, rngs: Rngs
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, in the env's units, with its exact log-probability."""
 
@@ -117,7 +117,7 @@ class FoundationModel(nn.Module, ABC):
         """Return unnormalised log-probabilities of the steps-to-go bins."""
 
     def answers(
-        self, inputs: Inputs, randomness: Randomness
+        self, inputs: Inputs, rngs: Rngs
     ) -> tuple[
         Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]
     ]:
@@ -127,7 +127,7 @@ class FoundationModel(nn.Module, ABC):
             What `sample` and `steps_to_go_logits` return; a model that can read an observation once
             for both overrides this.
         """
-        actions, log_prob = self.sample(inputs, randomness)
+        actions, log_prob = self.sample(inputs, rngs)
         return actions, log_prob, self.steps_to_go_logits(inputs)
 
     def files(self) -> Mapping[str, str]:
@@ -135,7 +135,7 @@ class FoundationModel(nn.Module, ABC):
         return {}
 
     @abstractmethod
-    def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
+    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
         """Return what the trained part reads of an observation, as numbers of about unit size."""
 
     def instruction_scores(self, first: Inputs, last: Inputs) -> Float[Tensor, "samples"]:
@@ -175,7 +175,7 @@ class ModelPolicy:
 
     model: FoundationModel
 
-    def begin(self, robots: Int64[Array, "robots"], randomness: Randomness) -> None:
+    def begin(self, robots: Int64[Array, "robots"], rngs: Rngs) -> None:
         """Do nothing: every decision depends on the observation alone."""
 
     def act(
@@ -183,11 +183,11 @@ class ModelPolicy:
         observation: Observation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
-        randomness: Randomness,
+        rngs: Rngs,
     ) -> Decision:
         """Sample one action a robot."""
         with torch.inference_mode():
-            actions, log_prob = self.model.sample(inputs_of(observation, instructions), randomness)
+            actions, log_prob = self.model.sample(inputs_of(observation, instructions), rngs)
         return Decision(actions=actions.numpy(), log_prob=log_prob.numpy())
 
 

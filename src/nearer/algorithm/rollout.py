@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from nearer.core.arrays import Array
 from nearer.core.episode import Ended, Episode, Observation
-from nearer.core.interfaces import Decision, Fleet, Judge, Policy, Starts
+from nearer.core.interfaces import Decision, Fleet, Policy, Starts, TerminationRule
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Spaces
 
@@ -16,7 +16,7 @@ from nearer.core.spaces import Spaces
 def collect(
     fleet: Fleet,
     policy: Policy,
-    judge: Judge,
+    termination: TerminationRule,
     *,
     seeds: Iterator[int],
     max_steps: int,
@@ -33,7 +33,7 @@ def collect(
     Args:
         fleet: the robots.
         policy: chooses the actions.
-        judge: ends an episode as soon as an observation looks done to it, the first included.
+        termination: ends an episode as soon as an observation looks done to it, the first included.
         seeds: one an episode; fixes its start and the policy's sampling.
         max_steps: control steps after which an episode ends as `Ended.TIME_LIMIT`; where the
             fleet acts in chunks, as many whole ones as fit. All else here counts decisions.
@@ -52,17 +52,17 @@ def collect(
         if starting:
             robots = idle[: len(starting)]
             recorder.begin(robots, starting, fleet.reset(robots, starting))
-            policy.begin(robots, recorder.randomness(robots))
+            policy.begin(robots, recorder.rngs(robots))
         robots = np.flatnonzero(recorder.acting)
         if not len(robots):
             return
-        done = judge.done(recorder.latest(robots), recorder.instructions(robots), robots)
-        yield from recorder.finish(robots, done, judge.ended_as)
+        done = termination.done(recorder.latest(robots), recorder.instructions(robots), robots)
+        yield from recorder.finish(robots, done, termination.ended_as)
         robots = np.flatnonzero(recorder.acting)
         if len(robots):
-            randomness = recorder.randomness(robots)
+            rngs = recorder.rngs(robots)
             decision = policy.act(
-                recorder.latest(robots), recorder.instructions(robots), robots, randomness
+                recorder.latest(robots), recorder.instructions(robots), robots, rngs
             )
             sensed = fleet.step(robots, decision.actions)
             recorder.append(robots, decision, sensed.observation, sensed.env_ended)
@@ -134,7 +134,7 @@ class _Recorder:
     def instructions(self, robots: Int64[Array, "robots"]) -> list[str]:
         return [self._instructions[robot] for robot in robots]
 
-    def randomness(self, robots: Int64[Array, "robots"]) -> list[np.random.Generator]:
+    def rngs(self, robots: Int64[Array, "robots"]) -> list[np.random.Generator]:
         return [self._randomness[robot] for robot in robots]
 
     def finish(

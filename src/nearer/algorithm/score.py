@@ -19,7 +19,7 @@ from nearer.algorithm.steps_to_go import (
     spread_steps,
 )
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Ended, Episode, ScoredEpisode
 
 _ROWS_AT_ONCE = 8192  # observations a forward pass; bounds the memory of a large buffer
@@ -38,15 +38,15 @@ def steps_to_go_probabilities(
 
 
 def frame_probabilities(
-    model: FoundationModel, data: Demonstrations, watch: Watch = unwatched
+    model: FoundationModel, data: Demonstrations, on_progress: ProgressCallback = ignore_progress
 ) -> Float[Tensor, "frames bins"]:
     """Return p(k | o, g) of every frame of recorded episodes, without gradients."""
     total = len(data.state)
     parts: list[Tensor] = []
     for rows in data.parts(_ROWS_AT_ONCE):
-        watch(Progress(stage="labelling", done=rows.start, total=total))
+        on_progress(Progress(stage="labelling", done=rows.start, total=total))
         parts.append(steps_to_go_probabilities(model, data.inputs(rows)))
-    watch(Progress(stage="labelling", done=total, total=total))
+    on_progress(Progress(stage="labelling", done=total, total=total))
     return torch.cat(parts)
 
 
@@ -137,7 +137,7 @@ def label_frames(
     *,
     threshold_steps: float,
     discount: float,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> FrameLabels:
     """Label every frame of recorded episodes, whatever recorded them.
 
@@ -146,9 +146,9 @@ def label_frames(
         data: frames and instructions; their steps-to-go are not looked at.
         threshold_steps: s of the success detector, in the model's own steps.
         discount: gamma of the returns, a control step.
-        watch: sees the progress.
+        on_progress: sees the progress.
     """
-    probabilities = frame_probabilities(model, data, watch)
+    probabilities = frame_probabilities(model, data, on_progress)
     steps = expected_steps(probabilities, model.bins)
     chunk = model.spaces.chunking.chunk  # d counts chunks where the model was trained on such
     rewards, returns = _rewards_and_returns(chunk * steps, data.episode_lengths, discount)

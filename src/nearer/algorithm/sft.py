@@ -25,7 +25,7 @@ from nearer.algorithm.demonstrations import Demonstrations, split_by_episode
 from nearer.algorithm.distributed import ONE, Kind, Processes, started_as
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.sft_objectives import Objectives, Rows
-from nearer.core.callbacks import Progress, Watch, graceful_interrupt, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
 from nearer.core.errors import ConfigError, NearerError
 from nearer.core.seeds import Purpose, episode_seed, generator
 from nearer.core.settings import check_settings
@@ -52,7 +52,7 @@ class SFTTraining:
         warmup_updates: updates over which the rate rises from 0.
         weight_decay: AdamW's.
         max_gradient_norm: gradients are scaled down to this norm.
-        held_out_share: of the episodes, for validation and calibration.
+        val_fraction: of the episodes, for validation and calibration.
         validate_every: updates between validations; each is also a checkpoint.
         policy_checkpoint: best held-out BC loss, or last: a late one may act better.
         reward_checkpoint: the same by steps-to-go loss; late is exact near the goal.
@@ -69,7 +69,7 @@ class SFTTraining:
     warmup_updates: int = 128
     weight_decay: float = 1e-4
     max_gradient_norm: float = 10.0
-    held_out_share: float = 0.1
+    val_fraction: float = 0.1
     validate_every: int = 512
     policy_checkpoint: Literal["best", "last"] = "best"
     reward_checkpoint: Literal["best", "last"] = "best"
@@ -86,7 +86,7 @@ class SFTTraining:
             warmup_updates="[0, inf)",
             weight_decay="[0, inf)",
             max_gradient_norm="(0, inf)",
-            held_out_share="(0, 1)",
+            val_fraction="(0, 1)",
             validate_every="[1, inf)",
             other_instructions="[0, inf)",
             seed="[0, inf)",
@@ -122,7 +122,7 @@ class Best:
 
 
 @runtime_checkable
-class Keeper(Protocol):
+class RunWriter(Protocol):
     """What the loop needs of a run: where its metrics and checkpoints go."""
 
     root: Path
@@ -155,8 +155,8 @@ def sft(
     training: SFTTraining,
     demonstrations: Demonstrations,
     model: FoundationModel,
-    run: Keeper,
-    watch: Watch = unwatched,
+    run: RunWriter,
+    on_progress: ProgressCallback = ignore_progress,
     processes: Processes = ONE,
 ) -> Best:
     """Fine-tune `model` in place; leave the checkpoints `policy`, `reward` and `last` in `run`.
@@ -167,7 +167,7 @@ def sft(
         NearerError: a loss is no longer finite; earlier checkpoints are unharmed.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
-    train, held_out = split_by_episode(demonstrations, training.held_out_share, training.seed)
+    train, held_out = split_by_episode(demonstrations, training.val_fraction, training.seed)
     acted = train.acted_frames()
     asked = processes.spread(Objectives(model), model.sharded_blocks)
     optimizer = torch.optim.AdamW(
@@ -198,9 +198,9 @@ def sft(
                     **validate(asked, held_out, rows_a_part, processes),
                 }
                 best = _save(training, run, model, optimizer, record, best)
-                watch(_progress(update, training, record))
+                on_progress(_progress(update, training, record))
             elif update % 32 == 0:
-                watch(_progress(update, training, {}))
+                on_progress(_progress(update, training, {}))
             if processes.any(stop.asked):
                 if not due:
                     # Not validated: who stops must not change which checkpoint turns out best.
@@ -308,7 +308,7 @@ def _draw(draw: np.random.Generator, total: int, size: int) -> Tensor:
 
 
 def _restore(
-    run: Keeper, model: FoundationModel, optimizer: torch.optim.Optimizer
+    run: RunWriter, model: FoundationModel, optimizer: torch.optim.Optimizer
 ) -> tuple[int, Best]:
     """Return the update to go on with and the best so far; 0 for a new run."""
     last = run.last_checkpoint()
@@ -322,7 +322,7 @@ def _restore(
 
 def _save(
     training: SFTTraining,
-    run: Keeper,
+    run: RunWriter,
     model: FoundationModel,
     optimizer: torch.optim.Optimizer,
     record: Mapping[str, Any],
@@ -342,7 +342,11 @@ def _save(
 
 
 def _checkpoint(
-    run: Keeper, model: FoundationModel, optimizer: torch.optim.Optimizer, update: int, best: Best
+    run: RunWriter,
+    model: FoundationModel,
+    optimizer: torch.optim.Optimizer,
+    update: int,
+    best: Best,
 ) -> None:
     numbers = {"update": update, "best": asdict(best)}
     run.save(update, model, TrainingState(optimizer, numbers), best.links)

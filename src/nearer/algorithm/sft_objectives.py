@@ -40,7 +40,7 @@ class Rows:
             raise ConfigError(
                 f"every objective must have a frame, or an episode, for each of {count} parts (of "
                 f"--accumulate, and of processes), got {self.fewest}; lower --accumulate, start "
-                "fewer processes, or raise --batch-size or --held-out-share"
+                "fewer processes, or raise --batch-size or --val-fraction"
             )
         split = [rows.tensor_split(count) for rows in self._all()]
         return [

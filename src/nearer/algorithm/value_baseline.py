@@ -44,7 +44,7 @@ def less_expected(
         return replace(fresh, returns=fresh.returns - fresh.returns.mean())
     known = join(past)
     with torch.no_grad():
-        facts, asked = model.facts(known.inputs), model.facts(fresh.inputs)
+        facts, asked = model.normalised_inputs(known.inputs), model.normalised_inputs(fresh.inputs)
     expected = _fitted(facts, known.returns, draw)
     with torch.no_grad():
         return replace(fresh, returns=fresh.returns - expected(asked).squeeze(1))

@@ -5,21 +5,23 @@ from itertools import islice, takewhile
 
 from nearer.algorithm.rollout import actions_outside, collect
 from nearer.configs import CollectConfig
-from nearer.core.callbacks import Progress, Watch, graceful_interrupt, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
 from nearer.core.episode import Ended, Episode
 from nearer.core.errors import EnvError
 from nearer.core.interfaces import Fleet
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.datasets.episodes import create_dataset, episode_frames
 from nearer.datasets.lerobot.writer import DatasetWriter
-from nearer.evaluation.ground_truth import TruthJudge
+from nearer.evaluation.ground_truth import GroundTruthTermination
 from nearer.fleets.gym import make_demonstrator, make_fleet
 
 DEFAULT_HZ = 10  # what a data set states where the env does not say how fast it is controlled
 _EPISODES_A_BLOCK = 256  # written at once; what is in memory, and lost to a kill
 
 
-def collect_demonstrations(config: CollectConfig, watch: Watch = unwatched) -> int:
+def collect_demonstrations(
+    config: CollectConfig, on_progress: ProgressCallback = ignore_progress
+) -> int:
     """Write successful demonstrations as a LeRobotDataset and return how many.
 
     Success is the simulator's: these are demonstrations, nobody practises here.
@@ -31,10 +33,13 @@ def collect_demonstrations(config: CollectConfig, watch: Watch = unwatched) -> i
     block: list[Episode] = []
     tried = kept = outside = 0
     with graceful_interrupt() as stop:
-        judge, asked = TruthJudge(fleet), takewhile(lambda _: not stop.asked, seeds)
+        termination, asked = (
+            GroundTruthTermination(fleet),
+            takewhile(lambda _: not stop.asked, seeds),
+        )
         try:
             for episode in collect(
-                fleet, demonstrator, judge, seeds=asked, max_steps=config.max_steps
+                fleet, demonstrator, termination, seeds=asked, max_steps=config.max_steps
             ):
                 tried += 1
                 outside += actions_outside(fleet, [episode])
@@ -45,7 +50,7 @@ def collect_demonstrations(config: CollectConfig, watch: Watch = unwatched) -> i
                 if len(block) == _EPISODES_A_BLOCK:
                     _write(writer, block)
                 if tried % 20 == 0 or tried == config.episodes:
-                    watch(_progress(tried, config.episodes, outside))
+                    on_progress(_progress(tried, config.episodes, outside))
         finally:  # also when an env fails: what was recorded is kept
             _write(writer, block)
             fleet.close()

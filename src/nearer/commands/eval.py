@@ -7,7 +7,7 @@ from nearer.algorithm.model import ModelPolicy
 from nearer.commands.runs import SHOWN_EPISODES, beside, shown
 from nearer.configs import EvalConfig
 from nearer.core.action_chunks import Chunking
-from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Episode
 from nearer.core.errors import ConfigError
 from nearer.evaluation.success import Evaluation, eval_info, evaluate, evaluation_of
@@ -20,7 +20,7 @@ from nearer.runs.hub import WEIGHTS
 from nearer.runs.run import read_json, write_json, written
 
 
-def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
+def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress) -> Evaluation:
     """Evaluate a checkpoint, write eval_info.json and the first rollouts, and return the result."""
     policy = load_model(config.checkpoint, build_model, "policy")
     fleet = fitting_fleet(config.env, config.robots, policy)
@@ -33,7 +33,7 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
         episodes=config.episodes,
         max_steps=config.max_steps,
         seed=config.seed,
-        watch=watch,
+        on_progress=on_progress,
     )
     fleet.close()
     remove_films(out / "videos")  # first: they must never stand beside another evaluation's numbers
@@ -45,17 +45,21 @@ def run_eval(config: EvalConfig, watch: Watch = unwatched) -> Evaluation:
     rollouts = [shown(episode, chunking.chunk) for episode in episodes[:SHOWN_EPISODES]]
     write_json(out / "rollouts.json", {"env": config.env, "episodes": rollouts})
     if config.env != DRAWN_ENV:
-        _film(config.env, episodes[: config.videos], chunking, out / "videos", watch)
+        _film(config.env, episodes[: config.videos], chunking, out / "videos", on_progress)
     return evaluation
 
 
 def _film(
-    env: str, episodes: Sequence[Episode], chunking: Chunking, folder: Path, watch: Watch
+    env: str,
+    episodes: Sequence[Episode],
+    chunking: Chunking,
+    folder: Path,
+    on_progress: ProgressCallback,
 ) -> None:
     """Write films of these episodes into a folder, where the env draws pictures for people."""
     for index, film in enumerate(films(env, episodes, chunking)):
         write_film(film, folder, index)
-        watch(Progress(stage="videos", done=index + 1, total=len(episodes)))
+        on_progress(Progress(stage="videos", done=index + 1, total=len(episodes)))
 
 
 def read_evaluation(path: Path, env: str) -> Evaluation:

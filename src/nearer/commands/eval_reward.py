@@ -13,7 +13,7 @@ from nearer.algorithm.demonstrations import chunked
 from nearer.algorithm.model import FoundationModel
 from nearer.commands.runs import beside
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.settings import check_settings
@@ -26,7 +26,7 @@ from nearer.evaluation.baselines import (
     Reader,
     distances,
     lessons_of,
-    train_rival,
+    train_baseline,
 )
 from nearer.evaluation.detector_metrics import judged, precision_gap
 from nearer.evaluation.label_sources import (
@@ -64,8 +64,8 @@ class CalibrateConfig:
         episodes: of each data set, at most, drawn at random.
         min_precision: share of detections to be right.
         demonstrations: data set that the checkpoint was trained on; none: where its run says.
-        rival_updates: gradient updates of each comparison; 0 for no comparisons.
-        rival_seeds: comparisons are trained so many times.
+        baseline_updates: gradient updates of each comparison; 0 for no comparisons.
+        baseline_seeds: comparisons are trained so many times.
         seed: of starts and draws; another one than training used, or starts are not new.
         out: folder for calibration.json and calibration.md; none: calibration/ in the checkpoint,
             or in outputs/ if that is on the hub.
@@ -81,8 +81,8 @@ class CalibrateConfig:
     episodes: int = 300
     min_precision: float = 0.9
     demonstrations: str | None = None
-    rival_updates: int = 1500
-    rival_seeds: int = 3
+    baseline_updates: int = 1500
+    baseline_seeds: int = 3
     seed: int = 1000
     out: Path | None = None
     cache: Path | None = None
@@ -94,8 +94,8 @@ class CalibrateConfig:
             rollout_steps="[1, inf)",
             episodes="[1, inf)",
             min_precision="(0, 1]",
-            rival_updates="[0, inf)",
-            rival_seeds="[1, inf)",
+            baseline_updates="[0, inf)",
+            baseline_seeds="[1, inf)",
             seed="[0, inf)",
         )
         if not self.data and not (self.env and self.rollouts):
@@ -110,7 +110,9 @@ class CalibrateConfig:
         return self.out or beside(self.checkpoint, "calibration")
 
 
-def run_calibrate(config: CalibrateConfig, watch: Watch = unwatched) -> dict[str, Any]:
+def run_calibrate(
+    config: CalibrateConfig, on_progress: ProgressCallback = ignore_progress
+) -> dict[str, Any]:
     """Measure, write calibration.json and calibration.md, and return the former's document."""
     reward = load_model(config.checkpoint, build_model, "reward").requires_grad_(False)
     taught = taught_of(local_run(config.checkpoint), config.demonstrations)
@@ -120,7 +122,7 @@ def run_calibrate(config: CalibrateConfig, watch: Watch = unwatched) -> dict[str
         episodes=config.episodes,
         seed=config.seed,
         cache=config.cache,
-        watch=watch,
+        on_progress=on_progress,
     )
     with written(config.folder):
         config.folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +132,7 @@ def run_calibrate(config: CalibrateConfig, watch: Watch = unwatched) -> dict[str
         size = config.rollouts, config.rollout_steps
         sources.append(labelling.rollouts(config.env, policy, *size))
     document = _document(config, reward, sources, taught)
-    document["comparisons"] = _comparisons(config, reward, sources, taught, watch)
+    document["comparisons"] = _comparisons(config, reward, sources, taught, on_progress)
     write_json(config.folder / CALIBRATION, document)
     with written(config.folder):
         (config.folder / "calibration.md").write_text(trust_table(document), encoding="utf-8")
@@ -226,34 +228,38 @@ def _comparisons(
     reward: FoundationModel,
     sources: Sequence[Source],
     taught: Taught | str,
-    watch: Watch,
+    on_progress: ProgressCallback,
 ) -> dict[str, Any]:
     """Return how other rewards do on the same episodes, trained on what the checkpoint was."""
     names = _names(sources)
     judged_on = {n: one for n, one in zip(names, sources, strict=True) if one.is_truth}
-    if not config.rival_updates or not judged_on:
-        return {"none": "no source with true labels" if config.rival_updates else "not asked for"}
+    if not config.baseline_updates or not judged_on:
+        return {
+            "none": "no source with true labels" if config.baseline_updates else "not asked for"
+        }
     if isinstance(taught, str):
         return {"none": taught}
     check_data_fits(taught.dataset, reward)
-    data = load_demonstrations(taught.dataset, reward.sight, taught.train, config.cache, watch)
+    data = load_demonstrations(
+        taught.dataset, reward.vision_encoder, taught.train, config.cache, on_progress
+    )
     data = chunked(data, reward.spaces.chunking)
     reader = Reader(data.instructions)
     facts = facts_of(reward, map(data.inputs, data.parts(FRAMES_AT_ONCE)))
     lessons = lessons_of(data, facts, reader, reward.bins)
     asked = {name: reader.read(one.facts, one.asked) for name, one in judged_on.items()}
     said: dict[str, dict[str, list[Any]]] = {name: {} for name in judged_on}
-    total = len(RIVALS) * config.rival_seeds
+    total = len(RIVALS) * config.baseline_seeds
     for number in range(total):
-        rival, seed = RIVALS[number % len(RIVALS)], number // len(RIVALS)
-        watch(Progress(stage="comparisons", done=number, total=total))
-        for name, found in _said(config, rival, seed, lessons, len(reader.words), asked).items():
-            said[name].setdefault(rival, []).append(found)
-    watch(Progress(stage="comparisons", done=total, total=total))
+        baseline, seed = RIVALS[number % len(RIVALS)], number // len(RIVALS)
+        on_progress(Progress(stage="comparisons", done=number, total=total))
+        for name, found in _said(config, baseline, seed, lessons, len(reader.words), asked).items():
+            said[name].setdefault(baseline, []).append(found)
+    on_progress(Progress(stage="comparisons", done=total, total=total))
     return {
         "demonstrations": len(taught.train),
-        "updates": config.rival_updates,
-        "seeds": config.rival_seeds,
+        "updates": config.baseline_updates,
+        "seeds": config.baseline_seeds,
         "sources": {
             name: _compared(said[name], one.evidence, config) for name, one in judged_on.items()
         },
@@ -262,7 +268,7 @@ def _comparisons(
 
 def _said(
     config: CalibrateConfig,
-    rival: str,
+    baseline: str,
     seed: int,
     lessons: Lessons,
     words: int,
@@ -271,12 +277,12 @@ def _said(
     """Return what a rival says of every source's frames, trained unless it has been before."""
 
     def train() -> dict[str, Array]:
-        network = train_rival(rival, lessons, words, config.rival_updates, seed)
-        return {name: distances(rival, network, lessons, one) for name, one in asked.items()}
+        network = train_baseline(baseline, lessons, words, config.baseline_updates, seed)
+        return {name: distances(baseline, network, lessons, one) for name, one in asked.items()}
 
     learned = [lessons.questions, lessons.left, lessons.ends, lessons.progress]
     made_of = {
-        "rival": [rival, seed, config.rival_updates, words, str(lessons.bins)],
+        "rival": [baseline, seed, config.baseline_updates, words, str(lessons.bins)],
         "frames": digest_of(one.numpy() for one in (*learned, *asked.values())),
         "sources": list(asked),
     }
@@ -290,10 +296,12 @@ def _compared(
     rows: dict[str, Any] = {
         _OWN: {"seeds": [judged(evidence.steps_to_go, evidence, config.min_precision)]}
     }
-    for rival, per_seed in said.items():
-        rows[rival] = {"seeds": [judged(one, evidence, config.min_precision) for one in per_seed]}
-        if rival != STEPS_TO_GO:
+    for baseline, per_seed in said.items():
+        rows[baseline] = {
+            "seeds": [judged(one, evidence, config.min_precision) for one in per_seed]
+        }
+        if baseline != STEPS_TO_GO:
             draw = generator(Purpose.RIVALS, config.seed)
             gap = precision_gap(said[STEPS_TO_GO], per_seed, evidence, draw)
-            rows[rival] |= {"gap": gap} if gap else {}
+            rows[baseline] |= {"gap": gap} if gap else {}
     return rows

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from nearer.core.callbacks import Watch, unwatched
+from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
 from nearer.datasets.lerobot.progress_sidecar import check_current
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, read_progress, resolve_dataset
@@ -60,14 +60,14 @@ class Exported:
     judged: int
 
 
-def run_export(config: ExportConfig, watch: Watch = unwatched) -> Exported:
+def run_export(config: ExportConfig, on_progress: ProgressCallback = ignore_progress) -> Exported:
     """Write the recording and return what is in it."""
     check_rerun()
     folder, revision, model = _source(config.source)
     dataset = open_dataset(resolve_dataset(str(folder), revision))
     episodes = _episodes(config, dataset)
-    judged = _judged(config.model or model, dataset, episodes, watch)
-    write_recording(config.out, dataset, episodes, judged, watch)
+    judged = _judged(config.model or model, dataset, episodes, on_progress)
+    write_recording(config.out, dataset, episodes, judged, on_progress)
     with_steps = sum(episode in judged for episode in episodes)
     return Exported(out=config.out, episodes=len(episodes), judged=with_steps)
 
@@ -103,12 +103,12 @@ def _episodes(config: ExportConfig, dataset: Dataset) -> list[int]:
 
 
 def _judged(
-    model: Path | None, dataset: Dataset, episodes: list[int], watch: Watch
+    model: Path | None, dataset: Dataset, episodes: list[int], on_progress: ProgressCallback
 ) -> dict[int, Judged]:
     if model is not None:
         root = local_run(model)
         reward = load_model(root, build_model, "reward")
-        return judged_by(reward, dataset, episodes, calibrated_threshold(root), watch)
+        return judged_by(reward, dataset, episodes, calibrated_threshold(root), on_progress)
     check_current(dataset)
     progress = read_progress(dataset)
     return judged_when_practised(dataset, progress) if progress is not None else {}

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from nearer.algorithm.improve import Cell, improve
+from nearer.algorithm.improve import Setup, improve
 from nearer.algorithm.model import Detector
 from nearer.commands.collect import DEFAULT_HZ
 from nearer.commands.runs import as_saved, open_run
 from nearer.configs import ImproveConfig
 from nearer.core.action_chunks import Chunking
-from nearer.core.callbacks import Watch, unwatched
+from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
-from nearer.core.interfaces import Judge
+from nearer.core.interfaces import TerminationRule
 from nearer.datasets.practice_store import PracticeStore
 from nearer.evaluation.audit import Auditor
-from nearer.evaluation.ground_truth import TruthJudge, WitnessedFleet
+from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
 from nearer.fleets.encoded import feature_widths
 from nearer.fleets.for_model import check_same_chunks, fitting_fleet
@@ -24,7 +24,7 @@ from nearer.runs.run import is_finished
 from nearer.runs.trackers import check_trackers
 
 
-def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
+def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_progress) -> Path:
     """Let the policy of a Stage-1 run practise, and return the new run's folder."""
     config = as_saved(config) if config.resume else config
     if config.resume and is_finished(config.out):
@@ -40,28 +40,30 @@ def run_improve(config: ImproveConfig, watch: Watch = unwatched) -> Path:
     check_same_chunks(chunking, reward.spaces.chunking)
     config.practice.check_room(config.robots, chunking.chunk)
     threshold = _threshold(config, chunking)
-    witnessed = WitnessedFleet(fitting_fleet(config.env, config.robots, policy, reward))
+    recorder = GroundTruthRecorder(fitting_fleet(config.env, config.robots, policy, reward))
     detector = Detector(model=reward, threshold_steps=threshold)
-    judge: Judge = TruthJudge(witnessed) if config.deviate.end_on_truth else detector
+    termination: TerminationRule = (
+        GroundTruthTermination(recorder) if config.deviate.end_on_ground_truth else detector
+    )
     frozen = weights_hash(reward)
     robot_type = config.env.rpartition("/")[2]
     with open_run(config, "improve", frozen_sha256=frozen, threshold_steps=str(threshold)) as run:
-        widths = feature_widths(policy.sight, reward.sight)
+        widths = feature_widths(policy.vision_encoder, reward.vision_encoder)
         fps = chunking.decision_rate(policy.spaces.control_hz or DEFAULT_HZ)
         store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, *widths)
         log = run.root / "audits.jsonl"
-        cell = Cell(
-            fleet=witnessed,
-            judge=judge,
+        cell = Setup(
+            fleet=recorder,
+            termination=termination,
             reward=reward,
             threshold_steps=threshold,
             store=store,
-            audits=Auditor(config.audits, witnessed, config.practice.seed, log),
+            audits=Auditor(config.audits, recorder, config.practice.seed, log),
         )
-        improve(config.practice, config.deviate, config.plateau, policy, cell, run, watch)
+        improve(config.practice, config.deviate, config.plateau, policy, cell, run, on_progress)
         assert weights_hash(reward) == frozen, "the frozen model changed in Stage 2"
         run.finish()
-    witnessed.close()
+    recorder.close()
     return config.out
 
 

@@ -11,7 +11,7 @@ from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.score import FrameLabels, label_frames
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Watch, unwatched
+from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError, DatasetError
 from nearer.core.intervals import Rate
 from nearer.core.settings import check_settings
@@ -20,7 +20,7 @@ from nearer.datasets.episodes import dataset_spaces, load_demonstrations
 from nearer.datasets.lerobot.progress_sidecar import check_free, sidecar_place, write_sidecar
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
 from nearer.evaluation.reward_metrics import spearman
-from nearer.evaluation.reward_model import Judging, judging_of
+from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.runs.checkpoint import weights_hash
 from nearer.runs.run import git_revision
 
@@ -91,7 +91,7 @@ class Labelled:
         return [f"{name:<26}{value}" for name, value in rows.items()]
 
 
-def run_label(config: LabelConfig, watch: Watch = unwatched) -> Labelled:
+def run_label(config: LabelConfig, on_progress: ProgressCallback = ignore_progress) -> Labelled:
     """Label every frame of a data set and return what was written.
 
     Raises:
@@ -108,7 +108,7 @@ def run_label(config: LabelConfig, watch: Watch = unwatched) -> Labelled:
     offered = dataset_spaces(dataset)
     path = config.out or sidecar_place(dataset)
     check_free(dataset, path, overwrite=config.overwrite)
-    judging = judging_of(config.model, None, config.threshold)
+    judging = load_reward_model(config.model, None, config.threshold)
     threshold = judging.threshold_steps
     if threshold is None:
         raise ConfigError(
@@ -116,9 +116,15 @@ def run_label(config: LabelConfig, watch: Watch = unwatched) -> Labelled:
             " pass --threshold STEPS, or name a finished run of nearer sft"
         )
     check_fits(dataset, offered, judging.model)
-    data = load_demonstrations(dataset, judging.model.sight, cache=config.cache, watch=watch)
+    data = load_demonstrations(
+        dataset, judging.model.vision_encoder, cache=config.cache, on_progress=on_progress
+    )
     labels = label_frames(
-        judging.model, data, threshold_steps=threshold, discount=config.discount, watch=watch
+        judging.model,
+        data,
+        threshold_steps=threshold,
+        discount=config.discount,
+        on_progress=on_progress,
     )
     made_by = _made_by(judging, threshold, config.discount)
     write_sidecar(dataset, path, _columns(labels), made_by, overwrite=config.overwrite)
@@ -145,7 +151,11 @@ def check_fits(dataset: Dataset, offered: Spaces, model: FoundationModel) -> Non
             f"demonstrations, got {offered.control_hz} Hz: steps-to-go counts control steps; use a "
             "checkpoint that was trained on such data"
         )
-    missing = [one for one in needed.cameras if one not in offered.cameras] if model.sight else []
+    missing = (
+        [one for one in needed.cameras if one not in offered.cameras]
+        if model.vision_encoder
+        else []
+    )
     if missing:
         raise DatasetError(
             f"{dataset.root} must have the camera {missing[0]} of the checkpoint, got "
@@ -157,7 +167,7 @@ def check_fits(dataset: Dataset, offered: Spaces, model: FoundationModel) -> Non
 
 def _ask_blindly(model: FoundationModel, tasks: tuple[str, ...]) -> None:
     """Ask with every instruction once, so that unknown words are told before hours of looking."""
-    width = model.sight.width if model.sight else 0
+    width = model.vision_encoder.width if model.vision_encoder else 0
     state = model.spaces.agent_pos + model.spaces.environment_state
     with torch.inference_mode():
         for task in tasks:
@@ -179,7 +189,7 @@ def _columns(labels: FrameLabels) -> dict[str, Array]:
     }
 
 
-def _made_by(judging: Judging, threshold: float, discount: float) -> dict[str, object]:
+def _made_by(judging: RewardModel, threshold: float, discount: float) -> dict[str, object]:
     return {
         "weights_sha256": weights_hash(judging.model),
         "threshold_steps": threshold * judging.model.spaces.chunking.chunk,

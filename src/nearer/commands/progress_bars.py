@@ -15,11 +15,11 @@ from rich.progress import (
     Progress as Bars,
 )
 
-from nearer.core.callbacks import Progress, Watch
+from nearer.core.callbacks import Progress, ProgressCallback
 
 
 @contextmanager
-def live(console: Console) -> Generator[Watch, None, None]:
+def live(console: Console) -> Generator[ProgressCallback, None, None]:
     """Show a bar a stage with the time left and its numbers; fits 80 columns."""
     columns = (
         TextColumn("{task.description:<14}"),
@@ -31,7 +31,7 @@ def live(console: Console) -> Generator[Watch, None, None]:
     with Bars(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def watch(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             name = progress.stage
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=progress.total, facts="")
@@ -40,4 +40,4 @@ def live(console: Console) -> Generator[Watch, None, None]:
             if facts:
                 bars.update(tasks[name], facts=facts)
 
-        yield watch
+        yield on_progress

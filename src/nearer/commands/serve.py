@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nearer.algorithm.model import FoundationModel
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
-from nearer.evaluation.reward_model import Judging, judging_of
+from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model, pretrained_folder
 from nearer.runs.run import written
@@ -112,13 +112,13 @@ def server_of(config: ServeConfig, tell: Callable[[str], None] = print) -> "Poli
     return PolicyServer(served, limits, token)
 
 
-def load_served(config: ServeConfig) -> tuple[FoundationModel, Judging]:
+def load_served(config: ServeConfig) -> tuple[FoundationModel, RewardModel]:
     """Return the policy of a checkpoint and its judge; one model in memory where they are one.
 
     Raises:
         ConfigError: the judge reads other observations than the policy.
     """
-    judging = judging_of(config.checkpoint, config.reward, config.threshold)
+    judging = load_reward_model(config.checkpoint, config.reward, config.threshold)
     folder = pretrained_folder(config.checkpoint, "policy")
     if folder.resolve() == judging.weights.resolve():
         return judging.model, judging

@@ -27,13 +27,13 @@ from nearer.algorithm.sft import SFTTraining, sft
 from nearer.commands.runs import SHOWN_EPISODES, as_saved, open_run
 from nearer.configs import SFTConfig
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Ended
 from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
-from nearer.core.vision import AdaptableSight, ComparingSight
+from nearer.core.vision import ComparingVisionEncoder, TrainableVisionEncoder
 from nearer.datasets.caching.arrays import contents_hash
-from nearer.datasets.caching.features import adapt_sight, open_candidate_features
+from nearer.datasets.caching.features import open_candidate_features, train_vision_encoder
 from nearer.datasets.episodes import dataset_spaces, load_demonstrations
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
 from nearer.evaluation.reward_metrics import spearman
@@ -57,41 +57,41 @@ _SIGHT_EPISODES = 200
 """The sight learns from at most so many, as measured (docs/log.md): more cost time, not tried."""
 
 
-def run_sft(config: SFTConfig, watch: Watch = unwatched) -> Path:
+def run_sft(config: SFTConfig, on_progress: ProgressCallback = ignore_progress) -> Path:
     """Train Stage 1, calibrate its detector, and return the run's folder."""
     config = as_saved(config) if config.resume else config
     if config.resume and is_finished(config.out):
         return config.out
     check_trackers(config.track)
     with started(config.training.processes) as processes:
-        return _run_together(config, processes, watch if processes.first else unwatched)
+        return _run_together(config, processes, on_progress if processes.first else ignore_progress)
 
 
-def _run_together(config: SFTConfig, processes: Processes, watch: Watch) -> Path:
+def _run_together(config: SFTConfig, processes: Processes, on_progress: ProgressCallback) -> Path:
     """Do what each of the processes does; only the first one writes the run and calibrates."""
     with processes.in_turn():
-        model, data, facts, seeing_s = _ready(config, processes.sharded, watch)
+        model, data, facts, seeing_s = _ready(config, processes.sharded, on_progress)
     training = config.training
     if not processes.first:
-        sft(training, data, model, SilentRun(config.out), watch, processes)
+        sft(training, data, model, SilentRun(config.out), on_progress, processes)
         return config.out
-    _, held_out = split_by_episode(data, training.held_out_share, training.seed)
+    _, held_out = split_by_episode(data, training.val_fraction, training.seed)
     seen_by = _identity(model)
     with open_run(config, "sft", **facts) as run:
-        if model.sight:
+        if model.vision_encoder:
             _note_seeing(run, seeing_s)
-        sft(training, data, model, run, watch, processes)
+        sft(training, data, model, run, on_progress, processes)
         run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
         reward = load_model(config.out, build_model, "reward")
         if _identity(reward) != seen_by:
-            held_out = _seen_anew(config, reward, watch)
-        run.write_json("calibration.json", _calibrate(config, reward, held_out, watch))
+            held_out = _seen_anew(config, reward, on_progress)
+        run.write_json("calibration.json", _calibrate(config, reward, held_out, on_progress))
         run.finish()
     return config.out
 
 
 def _ready(
-    config: SFTConfig, sharded: int, watch: Watch
+    config: SFTConfig, sharded: int, on_progress: ProgressCallback
 ) -> tuple[FoundationModel, Demonstrations, dict[str, str], float]:
     """Return model, demonstrations, the run's facts and the seconds that looking took."""
     if not config.data:
@@ -109,7 +109,7 @@ def _ready(
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
     episodes = _drawn(config, dataset)
-    data, seeing_s = _seen(config, dataset, model, episodes, watch)
+    data, seeing_s = _seen(config, dataset, model, episodes, on_progress)
     model.normalise_by(data.statistics(), data.actions[data.acted_frames()])
     return model, data, facts, seeing_s
 
@@ -127,16 +127,16 @@ def _seen(
     dataset: Dataset,
     model: FoundationModel,
     episodes: Int64[Array, "episodes"],
-    watch: Watch,
+    on_progress: ProgressCallback,
 ) -> tuple[Demonstrations, float]:
     """Return the demonstrations as the model's sight sees them, and the seconds that took."""
     candidates = _candidates(config.training, dataset, episodes)
     started = perf_counter()
-    _adapt_sight(config, dataset, model, episodes, watch)
-    data = load_demonstrations(dataset, model.sight, episodes, config.cache, watch)
+    _train_vision_encoder(config, dataset, model, episodes, on_progress)
+    data = load_demonstrations(dataset, model.vision_encoder, episodes, config.cache, on_progress)
     data = chunked(data, config.chunking)
     if candidates:
-        seen = _seen_candidates(config, dataset, model, episodes, candidates, watch)
+        seen = _seen_candidates(config, dataset, model, episodes, candidates, on_progress)
         data = replace(data, candidates=seen)
     return data, perf_counter() - started
 
@@ -148,26 +148,26 @@ def _note_seeing(run: Run, seconds: float) -> None:
     run.write_json(SEEING, {"seconds": before + seconds})
 
 
-def _adapt_sight(
+def _train_vision_encoder(
     config: SFTConfig,
     dataset: Dataset,
     model: FoundationModel,
     episodes: Int64[Array, "episodes"],
-    watch: Watch,
+    on_progress: ProgressCallback,
 ) -> None:
     """Let a model's sight learn from episodes that are trained on, if it can."""
-    sight, training = model.sight, config.training
-    if not config.sight_updates or not isinstance(sight, AdaptableSight):
+    vision_encoder, training = model.vision_encoder, config.training
+    if not config.vision_encoder_updates or not isinstance(vision_encoder, TrainableVisionEncoder):
         return
-    train, _ = split_episodes(len(episodes), training.held_out_share, training.seed)
-    adapt_sight(
+    train, _ = split_episodes(len(episodes), training.val_fraction, training.seed)
+    train_vision_encoder(
         dataset,
-        sight,
+        vision_encoder,
         episodes[train[:_SIGHT_EPISODES]],
-        config.sight_updates,
+        config.vision_encoder_updates,
         training.seed,
         config.cache,
-        watch,
+        on_progress,
     )
 
 
@@ -183,7 +183,7 @@ def _candidates(
         return ()
     given = [dataset.task_of_episode(int(row)) for row in episodes]
     found: dict[int, tuple[str, ...]] = {}
-    parts = split_episodes(len(episodes), training.held_out_share, training.seed)
+    parts = split_episodes(len(episodes), training.val_fraction, training.seed)
     for number, part in enumerate(parts):
         draw = generator(Purpose.SFT_CANDIDATES, training.seed, number)
         ours = [given[int(row)] for row in part]
@@ -198,35 +198,46 @@ def _seen_candidates(
     model: FoundationModel,
     episodes: Int64[Array, "episodes"],
     candidates: tuple[tuple[str, ...], ...],
-    watch: Watch,
+    on_progress: ProgressCallback,
 ) -> Candidates:
     """Return the candidates with what the model's sight makes of them."""
-    sight = model.sight
-    assert isinstance(sight, ComparingSight), "the config has refused models without one"
-    seen = open_candidate_features(dataset, sight, episodes, candidates, config.cache, watch)
+    vision_encoder = model.vision_encoder
+    assert isinstance(vision_encoder, ComparingVisionEncoder), (
+        "the config has refused models without one"
+    )
+    seen = open_candidate_features(
+        dataset, vision_encoder, episodes, candidates, config.cache, on_progress
+    )
     return Candidates(features=torch.from_numpy(seen), instructions=candidates)
 
 
 def _identity(model: FoundationModel) -> str | None:
     """Return what a model's sight sees; another, once a tower that trained is frozen."""
-    return model.sight.identity if model.sight else None
+    return model.vision_encoder.identity if model.vision_encoder else None
 
 
-def _seen_anew(config: SFTConfig, reward: FoundationModel, watch: Watch) -> Demonstrations:
+def _seen_anew(
+    config: SFTConfig, reward: FoundationModel, on_progress: ProgressCallback
+) -> Demonstrations:
     """Return the held-out demonstrations as the reward's own sight sees them."""
     dataset = open_dataset(resolve_dataset(config.data, config.revision))
     training = config.training
     episodes = _drawn(config, dataset)
-    _, rows = split_episodes(len(episodes), training.held_out_share, training.seed)
-    data = load_demonstrations(dataset, reward.sight, episodes[rows], config.cache, watch)
+    _, rows = split_episodes(len(episodes), training.val_fraction, training.seed)
+    data = load_demonstrations(
+        dataset, reward.vision_encoder, episodes[rows], config.cache, on_progress
+    )
     return chunked(data, config.chunking)
 
 
 def _calibrate(
-    config: SFTConfig, reward: FoundationModel, held_out: Demonstrations, watch: Watch
+    config: SFTConfig,
+    reward: FoundationModel,
+    held_out: Demonstrations,
+    on_progress: ProgressCallback,
 ) -> dict[str, Any]:
     """Choose s on held-out demonstrations, and on labelled rollouts where an env is given."""
-    watch(Progress(stage="calibration", done=0, total=1))
+    on_progress(Progress(stage="calibration", done=0, total=1))
     probabilities = frame_probabilities(reward, held_out).numpy()
     edges = reward.bins.edges().numpy()
     true_steps = held_out.steps_to_go.numpy()
@@ -244,7 +255,7 @@ def _calibrate(
         rollouts = _rollouts(config, config.calibration.env, reward)
         sources[_ROLLOUTS] = [one.label for one in rollouts]
         examples = _examples(reward, rollouts)
-    watch(Progress(stage="calibration", done=1, total=1))
+    on_progress(Progress(stage="calibration", done=1, total=1))
     curves = {name: detector_curve(episodes) for name, episodes in sources.items()}
     measured = reliability(probabilities, edges, true_steps, reward.bins.width_steps)
     measured["rank_correlation"] = spearman(probabilities @ edges, true_steps)

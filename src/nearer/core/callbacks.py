@@ -25,10 +25,10 @@ class Progress:
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-Watch = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]
 
 
-def unwatched(progress: Progress) -> None:
+def ignore_progress(progress: Progress) -> None:
     """Show nothing."""
 
 

@@ -43,5 +43,5 @@ class Interrupted(NearerError):
     """The user asked to stop; everything in flight has been written."""
 
 
-class ToldElsewhere(NearerError):
+class ReportedElsewhere(NearerError):
     """Another process of the same run has said why it ends; this one must be silent."""

@@ -16,7 +16,7 @@ from nearer.core.arrays import Array
 from nearer.core.episode import Ended, Observation
 from nearer.core.spaces import Spaces
 
-Randomness = Sequence[np.random.Generator]
+Rngs = Sequence[np.random.Generator]
 """One generator a robot, seeded by the episode: the same seed gives the same episode."""
 
 
@@ -37,7 +37,7 @@ class Decision:
 class Policy(Protocol):
     """Chooses actions. May keep a memory per robot, which `begin` clears."""
 
-    def begin(self, robots: Int64[Array, "robots"], randomness: Randomness) -> None:
+    def begin(self, robots: Int64[Array, "robots"], rngs: Rngs) -> None:
         """Forget what these robots did before: each starts a new episode now."""
         ...
 
@@ -46,14 +46,14 @@ class Policy(Protocol):
         observation: Observation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
-        randomness: Randomness,
+        rngs: Rngs,
     ) -> Decision:
         """Sample one action a row of `observation`, using only `randomness` for chance."""
         ...
 
 
 @runtime_checkable
-class Judge(Protocol):
+class TerminationRule(Protocol):
     """Says which robots are done; the collector ends their episodes as `ended_as`."""
 
     ended_as: ClassVar[Ended]

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float32, Int64, Num, UInt8
 
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Watch, unwatched
+from nearer.core.callbacks import ProgressCallback, ignore_progress
 
 
 @runtime_checkable
-class Sight(Protocol):
+class VisionEncoder(Protocol):
     """Turns pictures and an instruction into the numbers that the trained part of a model reads.
 
     A look is costly and knows one frame alone, so it is kept; `follow` is cheap and knows the
@@ -25,7 +25,7 @@ class Sight(Protocol):
         ...
 
     @property
-    def look_width(self) -> int:
+    def encoding_width(self) -> int:
         """Count the numbers that a look at a frame gives."""
         ...
 
@@ -34,41 +34,41 @@ class Sight(Protocol):
         """Count the features of a frame."""
         ...
 
-    def look(
+    def encode(
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
     ) -> Num[Array, "frames looks"]:
         """Look at frames, each with its instruction in mind."""
         ...
 
-    def follow(
+    def track(
         self,
         before: Float32[Array, "robots features"] | None,
-        looks: Float32[Array, "robots looks"],
+        encodings: Float32[Array, "robots looks"],
     ) -> Float32[Array, "robots features"]:
         """Return the features of a frame, given those of the frame before; None at the start."""
         ...
 
 
 @runtime_checkable
-class StackingSight(Sight, Protocol):
+class StackingVisionEncoder(VisionEncoder, Protocol):
     """A sight whose features are looks side by side: wide ones, that are better not kept twice."""
 
     @property
-    def shown_frames(self) -> int:
+    def num_stacked_frames(self) -> int:
         """Count the looks of a frame's features: its own last, before it those of frames before."""
         ...
 
     @property
-    def look_dtype(self) -> str:
+    def encoding_dtype(self) -> str:
         """Name the kind of a look's numbers."""
         ...
 
 
 @runtime_checkable
-class ComparingSight(Sight, Protocol):
+class ComparingVisionEncoder(VisionEncoder, Protocol):
     """A sight that can look at a frame with several instructions in mind, at little more cost."""
 
-    def look_for_each(
+    def encode_for_each(
         self,
         images: Mapping[str, UInt8[Array, "frames h w c"]],
         candidates: Sequence[Sequence[str]],
@@ -78,26 +78,26 @@ class ComparingSight(Sight, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Films:
+class Clips:
     """Episodes that a sight may learn from: pictures and instructions, nothing else.
 
     Attributes:
         pictures: of every camera, of these frames at least; may be larger than memory.
         rows: where in `pictures` the frames are, one episode's after the other's.
-        looks: what the sight's look at each of these frames gives.
+        encodings: what the sight's look at each of these frames gives.
         episode_lengths: frames an episode.
         instructions: one an episode.
     """
 
     pictures: Mapping[str, UInt8[Array, "all_frames h w 3"]]
     rows: Int64[Array, "frames"]
-    looks: Float32[Array, "frames looks"]
+    encodings: Float32[Array, "frames looks"]
     episode_lengths: Int64[Array, "episodes"]
     instructions: Sequence[str]
 
 
 @runtime_checkable
-class AdaptableSight(Sight, Protocol):
+class TrainableVisionEncoder(VisionEncoder, Protocol):
     """A sight that learns from the demonstrations' own frames in Stage 1; frozen ever after."""
 
     def weights(self) -> Float32[Array, "weights"]:
@@ -109,7 +109,11 @@ class AdaptableSight(Sight, Protocol):
         ...
 
     def learn(
-        self, films: Films, updates: int, rng: np.random.Generator, watch: Watch = unwatched
+        self,
+        films: Clips,
+        updates: int,
+        rng: np.random.Generator,
+        on_progress: ProgressCallback = ignore_progress,
     ) -> None:
         """Learn from films, in place."""
         ...

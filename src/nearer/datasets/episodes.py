@@ -9,12 +9,17 @@ from torch import Tensor
 
 from nearer.algorithm.demonstrations import Demonstrations
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Watch, unwatched
+from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.episode import Episode
 from nearer.core.errors import DatasetError
 from nearer.core.spaces import Spaces
-from nearer.core.vision import Sight, StackingSight
-from nearer.datasets.caching.features import episode_rows, open_features, open_looks, rows_shown
+from nearer.core.vision import StackingVisionEncoder, VisionEncoder
+from nearer.datasets.caching.features import (
+    episode_rows,
+    open_encodings,
+    open_features,
+    stacked_rows,
+)
 from nearer.datasets.lerobot.cameras import IMAGES, Kept, camera_features, cameras_of
 from nearer.datasets.lerobot.checks import check_trainable
 from nearer.datasets.lerobot.reader import Dataset
@@ -105,19 +110,19 @@ def dataset_spaces(dataset: Dataset) -> Spaces:
 
 def load_demonstrations(
     dataset: Dataset,
-    sight: Sight | None = None,
+    vision_encoder: VisionEncoder | None = None,
     episodes: Int64[Array, "episodes"] | None = None,
     cache: Path | None = None,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> Demonstrations:
     """Return a data set as Stage 1 reads it, its pictures looked at by a model's sight.
 
     Args:
         dataset: what to learn from.
-        sight: the model's; None for a model that sees no pictures.
+        vision_encoder: the model's; None for a model that sees no pictures.
         episodes: rows of the episodes to read, in this order; None: all of them.
         cache: folder of decoded frames and features; None: the user's cache folder.
-        watch: sees the progress of decoding and looking.
+        on_progress: sees the progress of decoding and looking.
 
     Raises:
         DatasetError: the data set cannot be trained on; says why.
@@ -125,14 +130,14 @@ def load_demonstrations(
     chosen = np.arange(len(dataset.episode_lengths)) if episodes is None else episodes
     rows, lengths = episode_rows(dataset, chosen), dataset.episode_lengths[chosen]
     features, shown = np.zeros((len(rows), 0), dtype=np.float32), None
-    if isinstance(sight, StackingSight):
-        features = open_looks(dataset, sight, chosen, cache, watch)
-        shown = torch.from_numpy(rows_shown(lengths, sight.shown_frames))
-    elif sight is not None:
-        features = open_features(dataset, sight, chosen, cache, watch)
+    if isinstance(vision_encoder, StackingVisionEncoder):
+        features = open_encodings(dataset, vision_encoder, chosen, cache, on_progress)
+        shown = torch.from_numpy(stacked_rows(lengths, vision_encoder.num_stacked_frames))
+    elif vision_encoder is not None:
+        features = open_features(dataset, vision_encoder, chosen, cache, on_progress)
     left = np.repeat(np.cumsum(lengths) - 1, lengths) - np.arange(len(rows))
     return Demonstrations(
-        state=_states(dataset, rows, needed=sight is None),
+        state=_states(dataset, rows, needed=vision_encoder is None),
         features=torch.from_numpy(features),
         shown=shown,
         actions=torch.from_numpy(np.array(dataset.columns["action"][rows], dtype=np.float32)),

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 
 from nearer.core.arrays import Array
 from nearer.core.episode import Observation
-from nearer.core.interfaces import Decision, Policy, Randomness
+from nearer.core.interfaces import Decision, Policy, Rngs
 
 ENV_ID = "nearer/PointMass-v0"
 INSTRUCTION = "touch the goal"
@@ -55,9 +55,9 @@ def touches(
     return np.asarray(np.hypot(*np.moveaxis(position - target, -1, 0)) < GOAL_RADIUS_M)
 
 
-def _draw_start(randomness: np.random.Generator) -> tuple[Array, Array]:
+def _draw_start(rngs: np.random.Generator) -> tuple[Array, Array]:
     """Draw a position in [-1, 1]^2 and a goal in [-0.9, 0.9]^2."""
-    return randomness.uniform(-1, 1, 2), randomness.uniform(-0.9, 0.9, 2)
+    return rngs.uniform(-1, 1, 2), rngs.uniform(-0.9, 0.9, 2)
 
 
 def _raw(position: Array, velocity: Array, goal: Array) -> dict[str, Array]:
@@ -145,8 +145,8 @@ class PointMassVector(VectorEnv[Any, Array, Array]):
             mask = np.asarray(options["reset_mask"], dtype=bool)
         for row in map(int, np.flatnonzero(mask)):
             row_seed = seed + row if isinstance(seed, int) else seed[row] if seed else None
-            randomness, _ = np_random(row_seed)
-            self._position[row], self._goal[row] = _draw_start(randomness)
+            rngs, _ = np_random(row_seed)
+            self._position[row], self._goal[row] = _draw_start(rngs)
         self._velocity[mask] = 0
         instructions = np.array([INSTRUCTION] * self.num_envs, dtype=object)
         return self._observe(), self._info() | {"instruction": instructions}
@@ -181,9 +181,9 @@ class PDDemonstrator:
         self._waypoints = np.zeros((num_robots, _NUM_WAYPOINTS, 2))
         self._reached = np.zeros(num_robots, dtype=np.int64)
 
-    def begin(self, robots: Int64[Array, "robots"], randomness: Randomness) -> None:
+    def begin(self, robots: Int64[Array, "robots"], rngs: Rngs) -> None:
         """Draw new waypoints in [-0.9, 0.9]^2 for these robots."""
-        for robot, generator in zip(robots, randomness, strict=True):
+        for robot, generator in zip(robots, rngs, strict=True):
             self._waypoints[robot] = generator.uniform(-0.9, 0.9, (_NUM_WAYPOINTS, 2))
         self._reached[robots] = 0
 
@@ -192,7 +192,7 @@ class PDDemonstrator:
         observation: Observation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
-        randomness: Randomness,
+        rngs: Rngs,
     ) -> Decision:
         """Return the controller's acceleration; it leaves nothing to chance, so log_prob is 0."""
         position, velocity = np.split(observation.agent_pos.astype(np.float64), 2, axis=-1)

@@ -19,7 +19,7 @@ from nearer.core.episode import Ended, ScoredEpisode
 from nearer.core.intervals import Rate
 from nearer.core.seeds import Purpose, generator
 from nearer.core.settings import check_settings
-from nearer.evaluation.ground_truth import WitnessedFleet
+from nearer.evaluation.ground_truth import GroundTruthRecorder
 from nearer.runs.run import read_lines, write_lines, written
 
 
@@ -36,7 +36,7 @@ class Audit:
         progress_steps: mean predicted progress d(o_0) - d(o_T) of the audited episodes.
         progress_variance: of that progress over episodes.
         ended_on_truth: episodes that ended because the truth said so, which say nothing of the
-            detector (`--deviate.end-on-truth`).
+            detector (`--deviate.end-on-ground-truth`).
     """
 
     iteration: int
@@ -100,7 +100,7 @@ class Auditor:
     iterations it reads back.
     """
 
-    def __init__(self, plan: AuditPlan, fleet: WitnessedFleet, seed: int, log: Path) -> None:
+    def __init__(self, plan: AuditPlan, fleet: GroundTruthRecorder, seed: int, log: Path) -> None:
         self._plan = plan
         self._fleet = fleet
         self._seed = seed

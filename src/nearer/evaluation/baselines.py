@@ -190,7 +190,7 @@ _LOSSES: Mapping[str, Loss] = {
 }
 
 
-def train_rival(name: str, lessons: Lessons, words: int, updates: int, seed: int) -> Network:
+def train_baseline(name: str, lessons: Lessons, words: int, updates: int, seed: int) -> Network:
     """Return a network that has learned one of RIVALS.
 
     Args:

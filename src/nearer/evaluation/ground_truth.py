@@ -16,7 +16,7 @@ from nearer.core.interfaces import Fleet, Sensed, Starts
 from nearer.fleets.wrapper import FleetWrapper
 
 
-class WitnessedFleet(FleetWrapper):
+class GroundTruthRecorder(FleetWrapper):
     """A fleet that remembers, aside, what was true at every observation of every episode."""
 
     def __init__(self, fleet: Fleet) -> None:
@@ -56,7 +56,7 @@ class WitnessedFleet(FleetWrapper):
 
 
 @dataclass(frozen=True, slots=True)
-class TruthJudge:
+class GroundTruthTermination:
     """Ends an episode when the simulator says that the instruction is fulfilled."""
 
     fleet: Fleet
@@ -72,7 +72,7 @@ class TruthJudge:
         return self.fleet.ground_truth(robots)
 
 
-class NeverJudge:
+class NoTermination:
     """Lets every episode run to its time limit."""
 
     ended_as: ClassVar[Ended] = Ended.SUCCESS_TRUE

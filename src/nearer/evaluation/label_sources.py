@@ -16,7 +16,7 @@ from nearer.algorithm.demonstrations import draw_share, leave_out, split_episode
 from nearer.algorithm.model import FoundationModel, Inputs, ModelPolicy
 from nearer.core.action_chunks import Chunking
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, Watch
+from nearer.core.callbacks import Progress, ProgressCallback
 from nearer.core.episode import Ended, Episode
 from nearer.core.errors import CheckpointError, ConfigError, DatasetError, EnvError
 from nearer.core.seeds import Purpose, generator
@@ -124,7 +124,7 @@ def taught_of(checkpoint: Path, demonstrations: str | None) -> Taught | str:
         config: Mapping[str, Any] = header["config"]
         training: Mapping[str, Any] = config["training"]
         share, seed = float(config["share"]), int(training["seed"])
-        held_out_share, named = float(training["held_out_share"]), str(config["data"])
+        val_fraction, named = float(training["val_fraction"]), str(config["data"])
         phrases = [str(one) for one in training.get("leave_out", ())]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
@@ -145,15 +145,15 @@ def taught_of(checkpoint: Path, demonstrations: str | None) -> Taught | str:
         )
     drawn = draw_share(len(dataset.episode_lengths), share, seed)
     asked = [dataset.task_of_episode(int(row)) for row in drawn]
-    return _split(dataset, leave_out(drawn, asked, phrases), held_out_share, seed)
+    return _split(dataset, leave_out(drawn, asked, phrases), val_fraction, seed)
 
 
 def _split(
-    dataset: Dataset, drawn: Int64[Array, "episodes"], held_out_share: float, seed: int
+    dataset: Dataset, drawn: Int64[Array, "episodes"], val_fraction: float, seed: int
 ) -> Taught:
     """Return what was trained on and what was not, drawn as nearer sft draws it."""
     total = len(dataset.episode_lengths)
-    train, _ = split_episodes(len(drawn), held_out_share, seed)
+    train, _ = split_episodes(len(drawn), val_fraction, seed)
     return Taught(
         dataset=dataset,
         train=drawn[train],
@@ -182,7 +182,7 @@ class Labelling:
         episodes: of a data set, at most.
         seed: draws them, and the starts of rollouts.
         cache: folder of what was computed before; None for ~/.cache/nearer.
-        watch: sees the progress.
+        on_progress: sees the progress.
     """
 
     reward: FoundationModel
@@ -190,7 +190,7 @@ class Labelling:
     episodes: int
     seed: int
     cache: Path | None
-    watch: Watch
+    on_progress: ProgressCallback
 
     def data(self, named: str, env: str | None) -> Source:
         """Return a data set's episodes, drawn at random: demonstrations, or practised ones.
@@ -216,7 +216,7 @@ class Labelling:
         }
 
         def roll() -> dict[str, Array]:
-            self.watch(Progress(stage="rollouts", done=0, total=episodes))
+            self.on_progress(Progress(stage="rollouts", done=0, total=episodes))
             robots = min(episodes, _ROBOTS)
             for one in (actor, self.reward):
                 robots = robots_with_room(one, max_steps, robots)
@@ -237,8 +237,10 @@ class Labelling:
         if isinstance(taught, Taught) and contents_hash(dataset) == contents_hash(taught.dataset):
             chosen, name = taught.unseen, "demonstrations never trained on"
         check_data_fits(dataset, self.reward)
-        sight = self.reward.sight
-        data = load_demonstrations(dataset, sight, self._drawn(chosen), self.cache, self.watch)
+        vision_encoder = self.reward.vision_encoder
+        data = load_demonstrations(
+            dataset, vision_encoder, self._drawn(chosen), self.cache, self.on_progress
+        )
         # Whole chunks before the end: where a policy decides that ends as the demonstration does.
         decided = data.steps_to_go % self.reward.spaces.chunking.chunk == 0
         rows, size = decided.nonzero().squeeze(1), data.parts(FRAMES_AT_ONCE)[0].stop
@@ -286,7 +288,7 @@ class Labelling:
         """Return what was true along episodes, which a simulator goes through once more."""
 
         def replay() -> dict[str, Array]:
-            self.watch(Progress(stage="replaying practice", done=0, total=len(episodes)))
+            self.on_progress(Progress(stage="replaying practice", done=0, total=len(episodes)))
             fleet = in_chunks(make_fleet(env, min(_ROBOTS, len(episodes))), chunking)
             truths = replayed_truth(fleet, episodes)
             fleet.close()
@@ -367,11 +369,15 @@ def _check_seen_alike(
     reward: FoundationModel, acted: FoundationModel, run: Path, episodes: Sequence[Episode]
 ) -> None:
     """Raise unless practice kept what the reward's sight makes of the pictures it let go."""
-    sight = reward.sight
-    if sight is None or read_header(run).get("frozen_sha256") == weights_hash(reward):
+    vision_encoder = reward.vision_encoder
+    if vision_encoder is None or read_header(run).get("frozen_sha256") == weights_hash(reward):
         return
     own = any(one.observations.reward_features.shape[1] for one in episodes)
-    if own or acted.sight is None or acted.sight.identity != sight.identity:
+    if (
+        own
+        or acted.vision_encoder is None
+        or acted.vision_encoder.identity != vision_encoder.identity
+    ):
         raise CheckpointError(
             f"{run} must have been practised with the sight of the checkpoint, got features of "
             "another one in place of pictures; calibrate the checkpoint that judged there"

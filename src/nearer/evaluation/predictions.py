@@ -47,7 +47,7 @@ def reward_inputs(episode: Episode) -> Inputs:
 def facts_of(model: FoundationModel, parts: Iterable[Inputs]) -> Float32[Array, "frames facts"]:
     """Return the facts of frames that come in parts, one part at a time."""
     with torch.inference_mode():
-        return torch.cat([model.facts(part) for part in parts]).numpy()
+        return torch.cat([model.normalised_inputs(part) for part in parts]).numpy()
 
 
 def answered(model: FoundationModel, parts: Iterable[Inputs]) -> dict[str, Array]:
@@ -57,7 +57,7 @@ def answered(model: FoundationModel, parts: Iterable[Inputs]) -> dict[str, Array
     with torch.inference_mode():
         for part in parts:
             probabilities.append(steps_to_go_probabilities(model, part))
-            facts.append(model.facts(part))
+            facts.append(model.normalised_inputs(part))
     return {"probabilities": torch.cat(probabilities).numpy(), "facts": torch.cat(facts).numpy()}
 
 

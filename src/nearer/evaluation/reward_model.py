@@ -18,7 +18,7 @@ _ADVICE = "pass --reward RUN, the Stage-1 run whose reward model shall judge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judging:
+class RewardModel:
     """A model that tells steps-to-go.
 
     Attributes:
@@ -32,7 +32,9 @@ class Judging:
     threshold_steps: float | None
 
 
-def judging_of(checkpoint: Path, reward: Path | None, threshold: float | None) -> Judging:
+def load_reward_model(
+    checkpoint: Path, reward: Path | None, threshold: float | None
+) -> RewardModel:
     """Return the judge of a checkpoint.
 
     Args:
@@ -48,7 +50,7 @@ def judging_of(checkpoint: Path, reward: Path | None, threshold: float | None) -
     source = local_run(reward or _stage_one(local_run(checkpoint)))
     if threshold is None:
         threshold = calibrated_threshold(source)
-    return Judging(
+    return RewardModel(
         model=load_model(source, build_model, "reward").requires_grad_(False),
         weights=pretrained_folder(source, "reward"),
         threshold_steps=threshold,

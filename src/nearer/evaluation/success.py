@@ -17,13 +17,17 @@ from nearer.algorithm.rollout import actions_outside, collect
 from nearer.algorithm.score import steps_to_go_probabilities
 from nearer.algorithm.steps_to_go import expected_steps
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Ended, Episode
 from nearer.core.errors import ConfigError, EnvError
 from nearer.core.interfaces import Fleet, Policy
 from nearer.core.intervals import Rate, sign_test
 from nearer.core.seeds import Purpose, episode_seeds
-from nearer.evaluation.ground_truth import NeverJudge, TruthJudge, WitnessedFleet
+from nearer.evaluation.ground_truth import (
+    GroundTruthRecorder,
+    GroundTruthTermination,
+    NoTermination,
+)
 from nearer.evaluation.threshold import LabelledEpisode
 
 
@@ -80,7 +84,7 @@ def evaluate(
     episodes: int,
     max_steps: int,
     seed: int,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
     stage: str = "evaluation",
 ) -> tuple[Evaluation, list[Episode]]:
     """Run a policy, sampling its actions, on `episodes` seeded starts.
@@ -93,14 +97,14 @@ def evaluate(
     seeds = list(islice(episode_seeds(Purpose.EVALUATION, seed), episodes))
     started = perf_counter()
     ran: dict[int, Episode] = {}
-    judge = TruthJudge(fleet)
+    termination = GroundTruthTermination(fleet)
     starts = iter(seeds)
     for episode in collect(
-        fleet, policy, judge, seeds=starts, max_steps=max_steps, keep_features=False
+        fleet, policy, termination, seeds=starts, max_steps=max_steps, keep_features=False
     ):
         ran[episode.seed] = episode
         if len(ran) % 20 == 0 or len(ran) == episodes:
-            watch(Progress(stage=stage, done=len(ran), total=episodes))
+            on_progress(Progress(stage=stage, done=len(ran), total=episodes))
     ordered = [ran[one] for one in seeds]
     results = tuple(_result(fleet, one, max_steps) for one in ordered)
     seconds = perf_counter() - started
@@ -250,10 +254,10 @@ def witnessed_rollouts(
     fleet: Fleet, policy: Policy, *, episodes: int, max_steps: int, seed: int
 ) -> Iterator[tuple[Episode, Bool[Array, "obs"]]]:
     """Run a policy to the time limit; give each episode as it ends, and what was true along it."""
-    witnessed = WitnessedFleet(fleet)
+    recorder = GroundTruthRecorder(fleet)
     seeds: Iterator[int] = islice(episode_seeds(Purpose.CALIBRATION, seed), episodes)
-    for episode in collect(witnessed, policy, NeverJudge(), seeds=seeds, max_steps=max_steps):
-        yield episode, witnessed.fulfilled(episode)
+    for episode in collect(recorder, policy, NoTermination(), seeds=seeds, max_steps=max_steps):
+        yield episode, recorder.fulfilled(episode)
 
 
 def replayed_truth(fleet: Fleet, episodes: Sequence[Episode]) -> list[Bool[Array, "obs"]]:

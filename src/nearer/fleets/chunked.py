@@ -15,7 +15,7 @@ from nearer.core.spaces import Spaces
 from nearer.fleets.wrapper import FleetWrapper
 
 
-class ChunkFleet(FleetWrapper):
+class ChunkedFleet(FleetWrapper):
     """A fleet that steps by chunks: it executes each, and shows what there is to see after it.
 
     A robot whose env ends within a chunk stops there. The truth is that of the observation shown,
@@ -59,7 +59,7 @@ class ChunkFleet(FleetWrapper):
 
 def in_chunks(fleet: Fleet, chunking: Chunking) -> Fleet:
     """Return the fleet for a policy that decides so; as it is, where it decides step by step."""
-    return fleet if chunking.is_plain else ChunkFleet(fleet, chunking)
+    return fleet if chunking.is_plain else ChunkedFleet(fleet, chunking)
 
 
 def _updated(before: Sensed, rows: Int64[Array, "going"], after: Sensed) -> Sensed:

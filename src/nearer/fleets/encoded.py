@@ -15,16 +15,16 @@ from jaxtyping import Float32, Int64
 from nearer.core.arrays import Array
 from nearer.core.episode import Observation
 from nearer.core.interfaces import Fleet, Sensed, Starts
-from nearer.core.vision import Sight
+from nearer.core.vision import VisionEncoder
 from nearer.fleets.wrapper import FleetWrapper
 
 
-class Follower:
+class StatefulEncoder:
     """A sight with its memory of the frame before, robot by robot."""
 
-    def __init__(self, sight: Sight, num_robots: int) -> None:
-        self._sight = sight
-        self._features = np.zeros((num_robots, sight.width), dtype=np.float32)
+    def __init__(self, vision_encoder: VisionEncoder, num_robots: int) -> None:
+        self._sight = vision_encoder
+        self._features = np.zeros((num_robots, vision_encoder.width), dtype=np.float32)
 
     def see(
         self,
@@ -36,27 +36,30 @@ class Follower:
     ) -> Float32[Array, "robots features"]:
         """Return the features of what robots see now, and remember them."""
         before = None if at_start else self._features[robots]
-        looks = self._sight.look(observation.images, instructions)
-        self._features[robots] = self._sight.follow(before, looks)
+        encodings = self._sight.encode(observation.images, instructions)
+        self._features[robots] = self._sight.track(before, encodings)
         return self._features[robots]
 
 
-class SeeingFleet(FleetWrapper):
+class EncodedFleet(FleetWrapper):
     """A fleet whose observations come with features in place of their pictures.
 
     Args:
         fleet: robots with cameras.
-        sight: the policy's; None: it sees no pictures.
-        reward_sight: the reward model's; None: the policy's is its own, or it sees no pictures.
+        vision_encoder: the policy's; None: it sees no pictures.
+        reward_vision_encoder: the reward model's; None: it shares the policy's, or has none.
     """
 
     def __init__(
-        self, fleet: Fleet, sight: Sight | None, reward_sight: Sight | None = None
+        self,
+        fleet: Fleet,
+        vision_encoder: VisionEncoder | None,
+        reward_vision_encoder: VisionEncoder | None = None,
     ) -> None:
         super().__init__(fleet)
-        named = {"features": sight, "reward_features": reward_sight}
+        named = {"features": vision_encoder, "reward_features": reward_vision_encoder}
         self._followers = {
-            name: Follower(one, fleet.num_robots) for name, one in named.items() if one
+            name: StatefulEncoder(one, fleet.num_robots) for name, one in named.items() if one
         }
         self._instructions = [""] * fleet.num_robots
 
@@ -85,25 +88,37 @@ class SeeingFleet(FleetWrapper):
         return replace(observation, images={}, **features)
 
 
-def seeing(fleet: Fleet, sight: Sight | None, reward_sight: Sight | None = None) -> Fleet:
+def seeing(
+    fleet: Fleet,
+    vision_encoder: VisionEncoder | None,
+    reward_vision_encoder: VisionEncoder | None = None,
+) -> Fleet:
     """Return the fleet with features in its observations; as it is, where no model has a sight.
 
     Args:
         fleet: robots, with cameras where there is a sight.
-        sight: the policy's.
-        reward_sight: the reward model's.
+        vision_encoder: the policy's.
+        reward_vision_encoder: the reward model's.
     """
-    other = other_sight(sight, reward_sight)
-    return SeeingFleet(fleet, sight, other) if sight or other else fleet
+    other = separate_reward_encoder(vision_encoder, reward_vision_encoder)
+    return EncodedFleet(fleet, vision_encoder, other) if vision_encoder or other else fleet
 
 
-def feature_widths(sight: Sight | None, reward_sight: Sight | None) -> tuple[int, int]:
+def feature_widths(
+    vision_encoder: VisionEncoder | None, reward_vision_encoder: VisionEncoder | None
+) -> tuple[int, int]:
     """Return the numbers a frame that `seeing` gives for the policy, and for the reward beside."""
-    other = other_sight(sight, reward_sight)
-    return sight.width if sight else 0, other.width if other else 0
+    other = separate_reward_encoder(vision_encoder, reward_vision_encoder)
+    return vision_encoder.width if vision_encoder else 0, other.width if other else 0
 
 
-def other_sight(sight: Sight | None, reward_sight: Sight | None) -> Sight | None:
+def separate_reward_encoder(
+    vision_encoder: VisionEncoder | None, reward_vision_encoder: VisionEncoder | None
+) -> VisionEncoder | None:
     """Return the reward's sight, unless it sees what the policy's does: that is shared."""
-    shared = sight and reward_sight and sight.identity == reward_sight.identity
-    return None if shared else reward_sight
+    shared = (
+        vision_encoder
+        and reward_vision_encoder
+        and vision_encoder.identity == reward_vision_encoder.identity
+    )
+    return None if shared else reward_vision_encoder

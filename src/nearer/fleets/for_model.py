@@ -34,13 +34,13 @@ def fitting_fleet(
     except EnvError:
         fleet.close()
         raise
-    sighted = seeing(fleet, model.sight, reward.sight if reward else None)
+    sighted = seeing(fleet, model.vision_encoder, reward.vision_encoder if reward else None)
     return in_chunks(sighted, model.spaces.chunking)
 
 
 def robots_with_room(model: FoundationModel, max_steps: int, most: int) -> int:
     """Return how many robots may act at once, where all that their sights make is remembered."""
-    width = model.sight.width if model.sight else 0
+    width = model.vision_encoder.width if model.vision_encoder else 0
     decisions = model.spaces.chunking.decisions_within(max_steps) + 1
     return max(1, min(most, _REMEMBERED_BYTES // max(1, 4 * width * decisions)))
 

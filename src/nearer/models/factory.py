@@ -15,7 +15,7 @@ from nearer.core.spaces import Camera, Spaces
 from nearer.models.mlp import MLP, MLPConfig
 from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
-from nearer.models.pointing.variants import RUNGS, tower_of
+from nearer.models.pointing.variants import VARIANTS, tower_of
 from nearer.models.pointing.weights import prepared
 from nearer.models.small_vla import SmallVLA, SmallVLAConfig, words_of
 from nearer.models.vlm.config import VLMConfig
@@ -48,7 +48,7 @@ def new_model(
         if isinstance(sizes, MLPConfig):
             return MLP(sizes, spaces)
         if isinstance(sizes, SmallVLAConfig):
-            tower = tower_of(RUNGS[name], seed)
+            tower = tower_of(VARIANTS[name], seed)
             return SmallVLA(sizes, spaces, words_of(instructions), tower)
         with _needs_transformers():
             from nearer.models.vlm.dual_encoder_loading import pretrained_dual

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.steps_to_go import StepsToGoBins
-from nearer.core.interfaces import Randomness
+from nearer.core.interfaces import Rngs
 from nearer.core.settings import check_settings
 from nearer.core.spaces import Spaces
 
@@ -85,12 +85,12 @@ class MLP(FoundationModel):
         return {"model": "mlp", "sizes": asdict(self.sizes), "spaces": asdict(self.spaces)}
 
     def sample(
-        self, inputs: Inputs, randomness: Randomness
+        self, inputs: Inputs, rngs: Rngs
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, in the env's units, with its exact log-probability."""
         mean, scale = self._gaussian(inputs.state)
         width = self.spaces.action
-        noise = np.stack([one.standard_normal(width, np.float32) for one in randomness])
+        noise = np.stack([one.standard_normal(width, np.float32) for one in rngs])
         normalised = mean + scale * torch.from_numpy(noise)
         actions = normalised * self.action_std + self.action_mean
         return actions, self._log_density(mean, scale, actions)
@@ -101,7 +101,7 @@ class MLP(FoundationModel):
         """Return the Gaussian log-density of the normalised actions."""
         return self._log_density(*self._gaussian(inputs.state), actions)
 
-    def facts(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
+    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
         """Return the normalised state."""
         return self._normalised(inputs.state)
 

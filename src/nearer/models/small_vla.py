@@ -24,17 +24,17 @@ from nearer.algorithm.action_tokens import LEVELS, ActionTokens, action_units, d
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Watch, unwatched
+from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
-from nearer.core.interfaces import Randomness
+from nearer.core.interfaces import Rngs
 from nearer.core.settings import check_settings
 from nearer.core.spaces import Camera, Spaces
-from nearer.core.vision import Films, Sight
+from nearer.core.vision import Clips, VisionEncoder
 from nearer.models.parallel import side_by_side
 from nearer.models.planar_features import Geometry
 from nearer.models.pointing.self_training import Lessons, adapt, path_targets, trainable
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
-from nearer.models.pointing.tracking import NUM_PEAKS, follow, two_peaks
+from nearer.models.pointing.tracking import NUM_PEAKS, track, two_peaks
 from nearer.runs.checkpoint import weights_hash
 
 _TOKEN_WIDTH = 16
@@ -83,7 +83,7 @@ class SmallVLAConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class CameraSight:
+class CameraVisionEncoder:
     """The frozen tower behind one camera: where the things are that an instruction names."""
 
     tower: PointingTower
@@ -95,7 +95,7 @@ class CameraSight:
         return f"{self.camera}-{weights_hash(self.tower)}"
 
     @property
-    def look_width(self) -> int:
+    def encoding_width(self) -> int:
         """Count the numbers of a look: two peaks a thing."""
         return NUM_SLOTS * NUM_PEAKS * _NUMBERS_A_POINT
 
@@ -104,13 +104,13 @@ class CameraSight:
         """Count the features of a frame: one point a thing."""
         return NUM_SLOTS * _NUMBERS_A_POINT
 
-    def look(
+    def encode(
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
     ) -> Float32[Array, "frames looks"]:
         """Return u, v and share of the two likeliest places of every thing named."""
-        return self.look_for_each(images, [(one,) for one in instructions])[:, 0]
+        return self.encode_for_each(images, [(one,) for one in instructions])[:, 0]
 
-    def look_for_each(
+    def encode_for_each(
         self,
         images: Mapping[str, UInt8[Array, "frames h w c"]],
         candidates: Sequence[Sequence[str]],
@@ -119,23 +119,23 @@ class CameraSight:
         pictures = torch.from_numpy(images[self.camera.name])
         queries = torch.stack([self.tower.recall(sentences) for sentences in candidates])
 
-        def look(rows: slice) -> Tensor:
+        def encode(rows: slice) -> Tensor:
             with torch.inference_mode():
                 return two_peaks(self.tower.attend(pictures[rows], queries[rows]).flatten(0, 1))
 
         parts = [slice(first, first + _AT_ONCE) for first in range(0, len(pictures), _AT_ONCE)]
-        looks = torch.cat(side_by_side(look, parts))
-        return looks.reshape(*queries.shape[:2], self.look_width).numpy()
+        encodings = torch.cat(side_by_side(encode, parts))
+        return encodings.reshape(*queries.shape[:2], self.encoding_width).numpy()
 
-    def follow(
+    def track(
         self,
         before: Float32[Array, "robots features"] | None,
-        looks: Float32[Array, "robots looks"],
+        encodings: Float32[Array, "robots looks"],
     ) -> Float32[Array, "robots features"]:
         """Return u, v and share of every thing, where it can be, given the frame before."""
-        seen = looks.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
+        seen = encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
         known = None if before is None else before.reshape(-1, NUM_SLOTS, _NUMBERS_A_POINT)
-        return follow(known, seen, self._aspect).reshape(len(looks), self.width)
+        return track(known, seen, self._aspect).reshape(len(encodings), self.width)
 
     def weights(self) -> Float32[Array, "weights"]:
         """Return what learns, as one vector."""
@@ -152,11 +152,15 @@ class CameraSight:
                 start += one.numel()
 
     def learn(
-        self, films: Films, updates: int, rng: np.random.Generator, watch: Watch = unwatched
+        self,
+        films: Clips,
+        updates: int,
+        rng: np.random.Generator,
+        on_progress: ProgressCallback = ignore_progress,
     ) -> None:
         """Learn to point where the things of each episode were, seen with hindsight."""
-        looks = films.looks.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
-        targets = path_targets(looks, films.episode_lengths, self._aspect)
+        encodings = films.encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
+        targets = path_targets(encodings, films.episode_lengths, self._aspect)
         sentences = np.repeat(np.array(films.instructions), films.episode_lengths).tolist()
         lessons = Lessons(
             pictures=films.pictures[self.camera.name],
@@ -164,7 +168,7 @@ class CameraSight:
             sentences=sentences,
             targets=targets,
         )
-        adapt(self.tower, lessons, updates, rng, watch)
+        adapt(self.tower, lessons, updates, rng, on_progress)
 
     @property
     def _aspect(self) -> float:
@@ -258,9 +262,9 @@ class SmallVLA(FoundationModel):
         self._rows: dict[str, list[int]] = {}
 
     @property
-    def sight(self) -> Sight:
+    def vision_encoder(self) -> VisionEncoder:
         """Return the frozen tower behind the first camera."""
-        return CameraSight(self.tower, self.spaces.cameras[0])
+        return CameraVisionEncoder(self.tower, self.spaces.cameras[0])
 
     def train(self, mode: bool = True) -> "SmallVLA":
         """Set the mode of the trained part; the tower always stays as it serves."""
@@ -285,7 +289,7 @@ class SmallVLA(FoundationModel):
         self.geometry.fit(_points(inputs), inputs.state)
 
     def sample(
-        self, inputs: Inputs, randomness: Randomness
+        self, inputs: Inputs, rngs: Rngs
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, axis by axis, with its exact log-probability."""
         trunk = self.action_trunk(self._read(inputs, self.action_words))
@@ -293,7 +297,7 @@ class SmallVLA(FoundationModel):
         total = torch.zeros(len(inputs))
         for axis in range(self.spaces.action):
             log_prob = self.action_head(trunk, drawn, axis)
-            token = draw_tokens(log_prob, randomness)
+            token = draw_tokens(log_prob, rngs)
             total = total + log_prob.gather(1, token[:, None]).squeeze(1)
             drawn.append(token)
         return self.tokens.decode(torch.stack(drawn, dim=1)), total
@@ -310,7 +314,7 @@ class SmallVLA(FoundationModel):
         ]
         return torch.cat(parts, dim=1).sum(dim=1)
 
-    def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
+    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
         """Return where things are, without the words."""
         return self.geometry(_points(inputs), inputs.state)
 
@@ -333,7 +337,7 @@ class SmallVLA(FoundationModel):
         return self.instruction_head(torch.cat(hidden, dim=1)).squeeze(1)
 
     def _read(self, inputs: Inputs, words: nn.EmbeddingBag) -> Float[Tensor, "samples width"]:
-        facts = self.facts(inputs)
+        facts = self.normalised_inputs(inputs)
         rows = [self._word_rows(instruction) for instruction in inputs.instructions]
         starts = np.cumsum([0, *map(len, rows[:-1])])
         flat = torch.tensor([row for one in rows for row in one])

@@ -31,7 +31,7 @@ from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.score import frame_probabilities
 from nearer.algorithm.steps_to_go import expected_steps, is_solved, progress_rewards, quantile_steps
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.datasets.caching.arrays import contents_hash
 from nearer.datasets.caching.results import digest_of
@@ -99,7 +99,7 @@ def judged_by(
     dataset: Dataset,
     episodes: Sequence[int],
     threshold_steps: float | None,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> dict[int, Judged]:
     """Return, by episode, what a model says now of a data set's frames.
 
@@ -108,14 +108,16 @@ def judged_by(
         dataset: whose episodes.
         episodes: rows.
         threshold_steps: s of the success detector, in the model's own steps; None: not known.
-        watch: sees the progress of looking at pictures.
+        on_progress: sees the progress of looking at pictures.
 
     Raises:
         CheckpointError: the model was made for other sizes.
         DatasetError: the data set lacks what the model reads.
     """
     _check_fits(model, dataset)
-    data = load_demonstrations(dataset, model.sight, np.asarray(episodes), watch=watch)
+    data = load_demonstrations(
+        dataset, model.vision_encoder, np.asarray(episodes), on_progress=on_progress
+    )
     probabilities = frame_probabilities(model, data)
     lengths: list[int] = data.episode_lengths.tolist()
     chunk = model.spaces.chunking.chunk  # a row is a control step here, and so is d
@@ -145,7 +147,7 @@ def write_recording(
     dataset: Dataset,
     episodes: Sequence[int],
     judged: Mapping[int, Judged],
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> None:
     """Write episodes as one rerun recording, whole or not at all.
 
@@ -154,7 +156,7 @@ def write_recording(
         dataset: whose episodes.
         episodes: rows.
         judged: what a model says, by episode; may lack some.
-        watch: sees the progress.
+        on_progress: sees the progress.
 
     Raises:
         ConfigError: rerun is not installed.
@@ -174,7 +176,7 @@ def write_recording(
             recording.save(temporary, _blueprint(rr, episodes, cameras, judged))
             for number, episode in enumerate(episodes):
                 _log_episode(rr, recording, dataset, episode, judged.get(episode))
-                watch(Progress(stage="episodes", done=number + 1, total=len(episodes)))
+                on_progress(Progress(stage="episodes", done=number + 1, total=len(episodes)))
             recording.flush()
             recording.disconnect()
             temporary.replace(path)

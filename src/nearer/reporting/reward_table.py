@@ -153,19 +153,19 @@ def _comparisons(name: str, rows: Mapping[str, Any], about: Mapping[str, Any]) -
         f"### Compared on {name}\n\nTrained on the same {about['demonstrations']} demonstrations, "
         f"{about['updates']} updates, mean of {about['seeds']} seeds."
     )
-    body = [_compared(rival, one) for rival, one in rows.items()]
+    body = [_compared(baseline, one) for baseline, one in rows.items()]
     head = ["answer", "average precision", "gap, 95 %", "rank", "told from failures"]
     return f"{title}\n\n{_table([*head, 'precision', 'recall'], body)}"
 
 
-def _compared(rival: str, one: Mapping[str, Any]) -> list[str]:
+def _compared(baseline: str, one: Mapping[str, Any]) -> list[str]:
     seeds: Sequence[Mapping[str, Any]] = one["seeds"]
     gap = "-"
     if "gap" in one:
         low, high = one["gap"]["ci95"]
         gap = f"{-one['gap']['mean']:+.3f} [{-high:+.3f}, {-low:+.3f}]"
     return [
-        rival,
+        baseline,
         _mean(seeds, _AP),
         gap,
         _mean(seeds, _RANK),

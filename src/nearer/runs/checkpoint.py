@@ -67,7 +67,7 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingSta
         ) from error
 
 
-def take_part(model: FoundationModel, training: "TrainingState") -> None:
+def gather_shards(model: FoundationModel, training: "TrainingState") -> None:
     """Give away this process's part of a checkpoint that the first process writes."""
     whole(model.state_dict())
     whole(training.moments())

@@ -31,9 +31,9 @@ from nearer.core.errors import CheckpointError, ConfigError, NearerError
 from nearer.runs.checkpoint import (
     TrainingState,
     complete_checkpoints,
+    gather_shards,
     point,
     save_checkpoint,
-    take_part,
 )
 from nearer.runs.trackers import Record, open_trackers
 
@@ -217,7 +217,7 @@ class SilentRun:
         keep: Sequence[int] = (),
     ) -> None:
         """Give away this process's part of checkpoint `step`."""
-        take_part(model, training)
+        gather_shards(model, training)
 
     def name(self, last: int, names: Mapping[str, int], keep: Sequence[int] = ()) -> None:
         """Do nothing: the first process names checkpoints."""

@@ -13,7 +13,7 @@ from nearer.core.episode import Observation
 from nearer.core.errors import MessageError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera
-from nearer.fleets.encoded import Follower, other_sight
+from nearer.fleets.encoded import StatefulEncoder, separate_reward_encoder
 from nearer.serving.request import PROMPT, Question, read_question
 
 _ONE = np.zeros(1, dtype=np.int64)  # every robot is slot 0 of a memory of its own
@@ -34,8 +34,8 @@ class Robot:
     """
 
     number: int
-    randomness: np.random.Generator
-    followers: dict[str, Follower]
+    rngs: np.random.Generator
+    followers: dict[str, StatefulEncoder]
     instruction: str | None = None
     started: bool = False
 
@@ -47,7 +47,7 @@ class ServedPolicy:
 
     Args:
         policy: acts.
-        judge: tells steps-to-go; may be the policy itself.
+        termination: tells steps-to-go; may be the policy itself.
         threshold_steps: s of the judge, in its own steps; None: nothing is said about done.
         seed: of the actions; each robot draws from a stream of its own.
     """
@@ -55,16 +55,18 @@ class ServedPolicy:
     def __init__(
         self,
         policy: FoundationModel,
-        judge: FoundationModel,
+        termination: FoundationModel,
         threshold_steps: float | None,
         seed: int,
     ) -> None:
-        self._policy, self._judge = policy, judge
+        self._policy, self._judge = policy, termination
         self._threshold_steps = threshold_steps
         self._seed = seed
-        other = other_sight(policy.sight, judge.sight)
-        named = {"features": policy.sight, "reward_features": other}
-        self._sights = {name: sight for name, sight in named.items() if sight}
+        other = separate_reward_encoder(policy.vision_encoder, termination.vision_encoder)
+        named = {"features": policy.vision_encoder, "reward_features": other}
+        self._sights = {
+            name: vision_encoder for name, vision_encoder in named.items() if vision_encoder
+        }
         self._cameras: tuple[Camera, ...] = policy.spaces.cameras if self._sights else ()
         self._instructions: set[str] = set()
 
@@ -72,8 +74,11 @@ class ServedPolicy:
         """Return a robot of which nothing is known yet."""
         return Robot(
             number=number,
-            randomness=generator(Purpose.SERVING, self._seed, number),
-            followers={name: Follower(sight, 1) for name, sight in self._sights.items()},
+            rngs=generator(Purpose.SERVING, self._seed, number),
+            followers={
+                name: StatefulEncoder(vision_encoder, 1)
+                for name, vision_encoder in self._sights.items()
+            },
         )
 
     def metadata(self, robot: Robot) -> dict[str, Any]:
@@ -137,12 +142,12 @@ class ServedPolicy:
         answer: dict[str, Any] = {}
         with torch.inference_mode():
             if act and self._judge is self._policy:
-                decision, log_prob, logits = self._policy.answers(inputs, [robot.randomness])
+                decision, log_prob, logits = self._policy.answers(inputs, [robot.rngs])
             else:
                 logits = self._judge.steps_to_go_logits(judged)
                 decision = log_prob = None
                 if act:
-                    decision, log_prob = self._policy.sample(inputs, [robot.randomness])
+                    decision, log_prob = self._policy.sample(inputs, [robot.rngs])
             if decision is not None and log_prob is not None:
                 chunking = self._policy.spaces.chunking
                 actions = chunking.split(decision.numpy(), observation.agent_pos)[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 from time import perf_counter
 
 from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
-from nearer.core.callbacks import Progress, Watch
+from nearer.core.callbacks import Progress, ProgressCallback
 from nearer.evaluation.success import Comparison, Evaluation, compare
 from nearer.reporting.html.page import write_report
 from nearer.runs.run import read_metrics
@@ -43,18 +43,18 @@ class DemoResult:
         ]
 
 
-def run_demo(recipe: Recipe, watch: Watch) -> DemoResult:
+def run_demo(recipe: Recipe, on_progress: ProgressCallback) -> DemoResult:
     """Collect, fine-tune, evaluate, practise, evaluate, report."""
     started = perf_counter()
-    collect_demonstrations(recipe.collect, watch)
+    collect_demonstrations(recipe.collect, on_progress)
     collected = perf_counter()
-    run_sft(recipe.sft, watch)
+    run_sft(recipe.sft, on_progress)
     tuned = perf_counter()
-    before = run_eval(recipe.eval_sft, _renamed(watch, "Stage 1 eval"))
+    before = run_eval(recipe.eval_sft, _renamed(on_progress, "Stage 1 eval"))
     evaluated = perf_counter()
-    run_improve(recipe.improve, watch)
+    run_improve(recipe.improve, on_progress)
     practised = perf_counter()
-    after = run_eval(recipe.eval_improve, _renamed(watch, "Stage 2 eval"))
+    after = run_eval(recipe.eval_improve, _renamed(on_progress, "Stage 2 eval"))
     out = recipe.improve.out
     report = write_report([recipe.sft.out, out], out.parent / "report.html")
     last = read_metrics(out)[-1]
@@ -74,10 +74,10 @@ def run_demo(recipe: Recipe, watch: Watch) -> DemoResult:
     )
 
 
-def _renamed(watch: Watch, stage: str) -> Watch:
+def _renamed(on_progress: ProgressCallback, stage: str) -> ProgressCallback:
     """Return a watch that sees every stage under this name."""
 
     def watch_renamed(progress: Progress) -> None:
-        watch(replace(progress, stage=stage))
+        on_progress(replace(progress, stage=stage))
 
     return watch_renamed

@@ -17,7 +17,7 @@ import tyro
 
 from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
 from nearer.configs import EvalConfig
-from nearer.core.callbacks import Watch, unwatched
+from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
 from nearer.core.intervals import MOST_SEEDS, Rate, seed_interval
 from nearer.core.settings import check_settings
@@ -104,24 +104,26 @@ class Measurement:
         return Rate(successes=self.n_success, total=self.n_episodes)
 
 
-def reproduce(config: ReproduceConfig, watch: Watch = unwatched) -> list[Measurement]:
+def reproduce(
+    config: ReproduceConfig, on_progress: ProgressCallback = ignore_progress
+) -> list[Measurement]:
     """Run what is missing, write table, figure and numbers as results come, and return them all."""
-    total = whole_data(config, watch)
+    total = whole_data(config, on_progress)
     found: list[Measurement] = []
     for seed in config.seeds:
         for share in config.shares:
             recipe = recipe_of(config, seed, share)
-            found += measure(recipe, seed, share, round(total * share / 100), watch)
+            found += measure(recipe, seed, share, round(total * share / 100), on_progress)
             write_results(config.out, found)
     return found
 
 
-def whole_data(config: ReproduceConfig, watch: Watch) -> int:
+def whole_data(config: ReproduceConfig, on_progress: ProgressCallback) -> int:
     """Collect the data set unless it is there, and return its number of demonstrations."""
     data = config.out / "demonstrations"
     if not (data / "COMPLETE").exists():
         recipe = tabletop(config.out, episodes=config.demonstrations, quick=config.quick)
-        collect_demonstrations(replace(recipe.collect, out=data), watch)
+        collect_demonstrations(replace(recipe.collect, out=data), on_progress)
         (data / "COMPLETE").touch()
     return open_dataset(data).info.total_episodes
 
@@ -144,13 +146,13 @@ def recipe_of(config: ReproduceConfig, seed: int, share: int) -> Recipe:
 
 
 def measure(
-    recipe: Recipe, seed: int, share: int, demonstrations: int, watch: Watch
+    recipe: Recipe, seed: int, share: int, demonstrations: int, on_progress: ProgressCallback
 ) -> Iterator[Measurement]:
     """Yield both stages of one seed and share, doing what is not on disk yet."""
-    finished_sft(recipe, watch)
-    first = evaluated(recipe.eval_sft, watch)
-    episodes = finished_practice(recipe, watch)
-    second = evaluated(recipe.eval_improve, watch)
+    finished_sft(recipe, on_progress)
+    first = evaluated(recipe.eval_sft, on_progress)
+    episodes = finished_practice(recipe, on_progress)
+    second = evaluated(recipe.eval_improve, on_progress)
     for stage, evaluation, practised in ((1, first, 0), (2, second, episodes)):
         yield Measurement(
             share=share,
@@ -163,26 +165,26 @@ def measure(
         )
 
 
-def finished_sft(recipe: Recipe, watch: Watch) -> None:
+def finished_sft(recipe: Recipe, on_progress: ProgressCallback) -> None:
     """Run Stage 1 of a recipe, or the rest of it, unless it is done."""
     sft = recipe.sft
     if not is_finished(sft.out):
-        run_sft(replace(sft, resume=(sft.out / "run.json").exists()), watch)
+        run_sft(replace(sft, resume=(sft.out / "run.json").exists()), on_progress)
 
 
-def finished_practice(recipe: Recipe, watch: Watch) -> int:
+def finished_practice(recipe: Recipe, on_progress: ProgressCallback) -> int:
     """Run Stage 2 of a recipe, or the rest of it, unless it is done; return its episodes."""
     practice = recipe.improve
     if not is_finished(practice.out):
-        run_improve(replace(practice, resume=(practice.out / "run.json").exists()), watch)
+        run_improve(replace(practice, resume=(practice.out / "run.json").exists()), on_progress)
     return read_metrics(practice.out)[-1]["practice/episodes"]
 
 
-def evaluated(config: EvalConfig, watch: Watch) -> Evaluation:
+def evaluated(config: EvalConfig, on_progress: ProgressCallback) -> Evaluation:
     """Return an evaluation, done now unless it is on disk."""
     done = (config.out or config.checkpoint / "eval") / "eval_info.json"
     if not done.exists():
-        return run_eval(config, watch)
+        return run_eval(config, on_progress)
     return evaluation_of(read_json(done, _RERUN))
 
 

@@ -15,12 +15,12 @@ from typing import Any
 from nearer.algorithm.demonstrations import draw_share, leave_out
 from nearer.commands.eval_reward import CalibrateConfig, run_calibrate
 from nearer.configs import SFTConfig
-from nearer.core.callbacks import Watch, unwatched
+from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.intervals import Rate
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.envs.tabletop.language import names
 from nearer.envs.tabletop.layout import BLOCKS
-from nearer.models.pointing.variants import RUNGS
+from nearer.models.pointing.variants import VARIANTS
 from nearer.models.pointing.vocabulary import HELD_OUT
 from nearer.runs.hub import CALIBRATION
 from nearer.runs.run import read_json, read_metrics
@@ -60,7 +60,7 @@ class Place:
 
     Attributes:
         share: percent.
-        rung: multimodal, unimodal or scratch.
+        variant: multimodal, unimodal or scratch.
         own: what this rung's model goes through.
         multimodal: what the multimodal model goes through; the same as `own` on the highest rung.
         demonstrations: that Stage 1 learns from.
@@ -69,7 +69,7 @@ class Place:
 
     share: int
     seed: int
-    rung: str
+    variant: str
     own: Recipe
     multimodal: Recipe
     demonstrations: int
@@ -89,19 +89,21 @@ class Place:
         """Return what was measured here."""
         kept = practised and (practised / "checkpoints" / "policy").resolve().name
         return LadderPoint(
-            share=self.share, stage=stage, seed=self.seed, rung=self.rung, role=role,
+            share=self.share, stage=stage, seed=self.seed, variant=self.variant, role=role,
             measure=measure or self.measure, demonstrations=demonstrations or self.demonstrations,
             practice_episodes=practice_episodes, kept_iteration=int(kept or 0),
             n_success=success.successes, n_episodes=success.total,
         )  # fmt: skip
 
 
-def reproduce_pretraining(config: ReproduceConfig, watch: Watch = unwatched) -> list[LadderPoint]:
+def reproduce_pretraining(
+    config: ReproduceConfig, on_progress: ProgressCallback = ignore_progress
+) -> list[LadderPoint]:
     """Run what is missing, write table and numbers as results come, and return them all.
 
     Stage 1 comes first, of all rungs: it takes minutes, and practice takes hours.
     """
-    total = whole_data(config, watch)
+    total = whole_data(config, on_progress)
     found: list[LadderPoint] = []
     judges: list[LadderJudge] = []
 
@@ -115,16 +117,16 @@ def reproduce_pretraining(config: ReproduceConfig, watch: Watch = unwatched) -> 
             place for share in config.shares for place in places_of(config, seed, share, total)
         ]
         for place in places:
-            note(stage_1(place, watch))
-            judges.append(judge_of(place, watch))
+            note(stage_1(place, on_progress))
+            judges.append(judge_of(place, on_progress))
         if config.few:
             for place in _few(config, seed, total):
-                note(trained(place, watch))
-                judges.append(judge_of(place, watch))
+                note(trained(place, on_progress))
+                judges.append(judge_of(place, on_progress))
         for place in places:
-            note(unseen_pairs(config, place, watch))
+            note(unseen_pairs(config, place, on_progress))
         for place in places:
-            note(stage_2(place, watch))
+            note(stage_2(place, on_progress))
     return found
 
 
@@ -156,11 +158,11 @@ def _rungs(recipe: Recipe, root: Path, seed: int, share: int, demonstrations: in
     multimodal = _moved(recipe, root)
     return [
         Place(
-            share=share, seed=seed, rung=rung, demonstrations=demonstrations,
-            own=multimodal if rung == "multimodal" else _moved(recipe, root / rung, model),
+            share=share, seed=seed, variant=variant, demonstrations=demonstrations,
+            own=multimodal if variant == "multimodal" else _moved(recipe, root / variant, model),
             multimodal=multimodal,
         )
-        for model, rung in RUNGS.items()
+        for model, variant in VARIANTS.items()
     ]  # fmt: skip
 
 
@@ -176,21 +178,23 @@ def _moved(recipe: Recipe, root: Path, model: str = "small-vla") -> Recipe:
     )
 
 
-def trained(place: Place, watch: Watch) -> Iterator[LadderPoint]:
+def trained(place: Place, on_progress: ProgressCallback) -> Iterator[LadderPoint]:
     """Yield Stage 1 on what the demonstrations showed."""
-    finished_sft(place.own, watch)
-    yield place.point(evaluated(place.own.eval_sft, watch).success)
+    finished_sft(place.own, on_progress)
+    yield place.point(evaluated(place.own.eval_sft, on_progress).success)
 
 
-def stage_1(place: Place, watch: Watch) -> Iterator[LadderPoint]:
+def stage_1(place: Place, on_progress: ProgressCallback) -> Iterator[LadderPoint]:
     """Yield Stage 1 on what the demonstrations showed, and on the other look."""
-    yield from trained(place, watch)
+    yield from trained(place, on_progress)
     own = place.own
     elsewhere = replace(own.eval_sft, env=OTHER_LOOK, out=own.sft.out / "eval-other-look")
-    yield place.point(evaluated(elsewhere, watch).success, measure="other-look")
+    yield place.point(evaluated(elsewhere, on_progress).success, measure="other-look")
 
 
-def unseen_pairs(config: ReproduceConfig, place: Place, watch: Watch) -> Iterator[LadderPoint]:
+def unseen_pairs(
+    config: ReproduceConfig, place: Place, on_progress: ProgressCallback
+) -> Iterator[LadderPoint]:
     """Yield Stage 1 from demonstrations that never name some colour-shape pairs.
 
     The test starts are the same; those that name one of the pairs count apart.
@@ -203,8 +207,8 @@ def unseen_pairs(config: ReproduceConfig, place: Place, watch: Watch) -> Iterato
         sft=replace(own.sft, training=training, out=out),
         eval_sft=replace(own.eval_sft, checkpoint=out),
     )
-    finished_sft(without, watch)
-    tested = evaluated(without.eval_sft, watch).results
+    finished_sft(without, on_progress)
+    tested = evaluated(without.eval_sft, on_progress).results
     kept = _kept(without.sft)
     for measure, names_one in (("unseen-pairs", True), ("seen-pairs", False)):
         rows = [one.success for one in tested if names_left_out(one.instruction) is names_one]
@@ -225,28 +229,28 @@ def _kept(config: SFTConfig) -> int:
     return len(leave_out(drawn, asked, config.training.leave_out))
 
 
-def stage_2(place: Place, watch: Watch) -> Iterator[LadderPoint]:
+def stage_2(place: Place, on_progress: ProgressCallback) -> Iterator[LadderPoint]:
     """Yield the multimodal policy practised with the rung's reward, and the rung's own policy."""
     own = place.own
     if own is place.multimodal:
-        yield from practised(place, own, ("reward", "policy"), watch)
+        yield from practised(place, own, ("reward", "policy"), on_progress)
     else:
-        yield from practised(place, _judged_by(place, watch), ("reward",), watch)
-        yield from practised(place, own, ("policy",), watch)
+        yield from practised(place, _judged_by(place, on_progress), ("reward",), on_progress)
+        yield from practised(place, own, ("policy",), on_progress)
 
 
 def practised(
-    place: Place, recipe: Recipe, roles: Sequence[Role], watch: Watch
+    place: Place, recipe: Recipe, roles: Sequence[Role], on_progress: ProgressCallback
 ) -> Iterator[LadderPoint]:
     """Yield what the practice of a recipe gave, in each of its roles."""
-    episodes = finished_practice(recipe, watch)
-    success = evaluated(recipe.eval_improve, watch).success
+    episodes = finished_practice(recipe, on_progress)
+    success = evaluated(recipe.eval_improve, on_progress).success
     run = recipe.improve.out
     for role in roles:
         yield place.point(success, stage=2, role=role, practised=run, practice_episodes=episodes)
 
 
-def judge_of(place: Place, watch: Watch) -> LadderJudge:
+def judge_of(place: Place, on_progress: ProgressCallback) -> LadderJudge:
     """Return how a rung answers on held-out demonstrations, and detects the multimodal's success.
 
     On rollouts of one policy for all rungs: a policy that never succeeds says nothing of a
@@ -258,12 +262,12 @@ def judge_of(place: Place, watch: Watch) -> LadderJudge:
     if place.own is place.multimodal:
         document, rollouts = read_json(run / CALIBRATION, _AGAIN), "labelled rollouts"
     else:
-        document, rollouts = _calibrated_for_multimodal(place, watch), "rollouts"
+        document, rollouts = _calibrated_for_multimodal(place, on_progress), "rollouts"
     detector = document["chosen"][rollouts]
     return LadderJudge(
         share=place.share,
         seed=place.seed,
-        rung=place.rung,
+        variant=place.variant,
         demonstrations=place.demonstrations,
         loss_bc=losses["sft/held_out_loss_bc"],
         loss_steps_to_go=losses["sft/held_out_loss_steps_to_go"],
@@ -276,14 +280,14 @@ def judge_of(place: Place, watch: Watch) -> LadderJudge:
     )
 
 
-def _judged_by(place: Place, watch: Watch) -> Recipe:
+def _judged_by(place: Place, on_progress: ProgressCallback) -> Recipe:
     """Return the multimodal policy's practice with the rung's model as its reward.
 
     The threshold is chosen on that policy's rollouts, not on those of the rung's own policy.
     """
     own, multimodal = place.own, place.multimodal
     out = own.improve.out.with_name("reward")
-    threshold = _calibrated_for_multimodal(place, watch)["threshold_steps"]
+    threshold = _calibrated_for_multimodal(place, on_progress)["threshold_steps"]
     return replace(
         multimodal,
         improve=replace(
@@ -293,7 +297,7 @@ def _judged_by(place: Place, watch: Watch) -> Recipe:
     )
 
 
-def _calibrated_for_multimodal(place: Place, watch: Watch) -> Mapping[str, Any]:
+def _calibrated_for_multimodal(place: Place, on_progress: ProgressCallback) -> Mapping[str, Any]:
     """Return how the rung detects what the multimodal policy does, measured unless it has been."""
     own, calibration = place.own.sft, place.multimodal.sft.calibration
     folder = own.out.with_name("calibration-for-multimodal")
@@ -305,11 +309,11 @@ def _calibrated_for_multimodal(place: Place, watch: Watch) -> Mapping[str, Any]:
             rollouts=calibration.rollouts,
             rollout_steps=calibration.rollout_steps,
             min_precision=calibration.min_precision,
-            rival_updates=0,
+            baseline_updates=0,
             seed=own.training.seed,
             out=folder,
         )
-        run_calibrate(config, watch)
+        run_calibrate(config, on_progress)
     return read_json(folder / CALIBRATION, _AGAIN)
 
 

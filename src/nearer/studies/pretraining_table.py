@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nearer.core.intervals import Rate
-from nearer.models.pointing.variants import RUNGS
+from nearer.models.pointing.variants import VARIANTS
 from nearer.reporting.html.fraction_curves import Line, SharePoint, lines_figure
 from nearer.reporting.html.svg import STAGE_2
 from nearer.studies.headline import pooled
@@ -26,7 +26,7 @@ class LadderPoint:
     Attributes:
         share: percent of the data set that Stage 1 learned from.
         stage: 1 after SFT, 2 after practice.
-        rung: multimodal, unimodal or scratch.
+        variant: multimodal, unimodal or scratch.
         role: whose weights the rung gives: the policy and its reward, or the reward alone.
         measure: trained: instructions and look of the demonstrations; few: the same, from fewer
             demonstrations than any share; other-look: the other look; unseen-pairs, seen-pairs:
@@ -39,7 +39,7 @@ class LadderPoint:
     share: int
     stage: int
     seed: int
-    rung: str
+    variant: str
     role: Role
     measure: str
     demonstrations: int
@@ -70,7 +70,7 @@ class LadderJudge:
 
     share: int
     seed: int
-    rung: str
+    variant: str
     demonstrations: int
     loss_bc: float
     loss_steps_to_go: float
@@ -90,8 +90,8 @@ def pretraining_table(found: Sequence[LadderPoint]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for share in sorted({one.share for one in found}):
-        for rung in RUNGS.values():
-            rows = [one for one in found if (one.share, one.rung) == (share, rung)]
+        for variant in VARIANTS.values():
+            rows = [one for one in found if (one.share, one.variant) == (share, variant)]
             cells = [
                 _pooled([one for one in rows if (one.stage, one.role, one.measure) == kind])
                 for kind in (
@@ -104,22 +104,22 @@ def pretraining_table(found: Sequence[LadderPoint]) -> str:
                     (2, "reward", "trained"),
                 )
             ]
-            paper = PAPER[rung].get(share, "-")
-            lines.append(f"| {share} % | {rung} | {' | '.join(cells)} | {paper} |")
+            paper = PAPER[variant].get(share, "-")
+            lines.append(f"| {share} % | {variant} | {' | '.join(cells)} | {paper} |")
     return "\n".join(lines) + "\n"
 
 
 def pretraining_figure(found: Sequence[LadderPoint]) -> str:
     """Return success after practice with each rung's reward, beside the paper's, as an SVG file."""
     lines = [
-        Line(name=f"{rung} reward", colour=colour, points=_share_points(found, rung))
-        for rung, colour in zip(RUNGS.values(), STAGE_2, strict=False)
+        Line(name=f"{variant} reward", colour=colour, points=_share_points(found, variant))
+        for variant, colour in zip(VARIANTS.values(), STAGE_2, strict=False)
     ]
     return lines_figure("Success after practice, by the reward's pretraining", lines)
 
 
-def _share_points(found: Sequence[LadderPoint], rung: str) -> list[SharePoint]:
-    rewarded = [one for one in found if (one.rung, one.role) == (rung, "reward")]
+def _share_points(found: Sequence[LadderPoint], variant: str) -> list[SharePoint]:
+    rewarded = [one for one in found if (one.variant, one.role) == (variant, "reward")]
     points: list[SharePoint] = []
     for share in sorted({one.share for one in rewarded}):
         seeds = [one for one in rewarded if one.share == share]
@@ -130,7 +130,7 @@ def _share_points(found: Sequence[LadderPoint], rung: str) -> list[SharePoint]:
                 demonstrations=seeds[0].demonstrations,
                 pooled=pooled([one.rate for one in seeds]),
                 seeds=tuple(one.rate.value for one in seeds),
-                paper=PAPER[rung].get(share),
+                paper=PAPER[variant].get(share),
             )
         )
     return points

@@ -49,7 +49,7 @@ def _sft(data: Path, out: Path, seed: int, quick: bool) -> SFTConfig:
     return SFTConfig(
         data=str(data),
         out=out,
-        sight_updates=10 if quick else 300,
+        vision_encoder_updates=10 if quick else 300,
         calibration=Calibration(
             env=ENV_ID,
             rollouts=20 if quick else 100,

@@ -14,10 +14,16 @@ from jaxtyping import Float32, Int64, Num, UInt8
 
 from nearer.algorithm.demonstrations import frame_rows
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import DatasetError
 from nearer.core.seeds import Purpose, generator
-from nearer.core.vision import AdaptableSight, ComparingSight, Films, Sight, StackingSight
+from nearer.core.vision import (
+    Clips,
+    ComparingVisionEncoder,
+    StackingVisionEncoder,
+    TrainableVisionEncoder,
+    VisionEncoder,
+)
 from nearer.datasets.caching.arrays import CachedArray, write_array, write_header
 from nearer.datasets.caching.frames import drop_frames, open_frames
 from nearer.datasets.lerobot.cameras import camera_key, cameras_of
@@ -33,12 +39,12 @@ Images = Mapping[str, UInt8[Array, "frames h w c"]]
 """Pictures of the same frames, by camera."""
 
 
-def open_looks(
+def open_encodings(
     dataset: Dataset,
-    sight: Sight,
+    vision_encoder: VisionEncoder,
     episodes: Int64[Array, "episodes"],
     cache: Path | None = None,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> Num[Array, "frames looks"]:
     """Return what a sight's look at every frame gives, seen with its episode's instruction in mind.
 
@@ -47,10 +53,10 @@ def open_looks(
 
     Args:
         dataset: Whose frames; all its colour cameras are shown to the sight.
-        sight: Looks at pictures.
+        vision_encoder: Looks at pictures.
         episodes: Rows of the episodes that are looked at; their frames come in this order.
         cache: Folder of what was computed; None for ~/.cache/nearer.
-        watch: Sees the progress of looking.
+        on_progress: Sees the progress of looking.
 
     Raises:
         DatasetError: No camera, a damaged file, no room on the disk, or features that are not
@@ -61,38 +67,48 @@ def open_looks(
     task = {int(row): dataset.task_of_episode(int(row)) for row in episodes}
     asked = [task[owner] for owner in owners]
 
-    def look(images: Images, part: slice) -> Num[Array, "rows looks"]:
-        return sight.look(images, asked[part])
+    def encode(images: Images, part: slice) -> Num[Array, "rows looks"]:
+        return vision_encoder.encode(images, asked[part])
 
-    name = "features-" + _hash(sight.identity, episodes)
-    kind = sight.look_dtype if isinstance(sight, StackingSight) else "float32"
-    return _kept(dataset, name, _Looking(rows, sight.look_width, kind, look), cache, watch)
+    name = "features-" + _hash(vision_encoder.identity, episodes)
+    kind = (
+        vision_encoder.encoding_dtype
+        if isinstance(vision_encoder, StackingVisionEncoder)
+        else "float32"
+    )
+    return _kept(
+        dataset,
+        name,
+        _Looking(rows, vision_encoder.encoding_width, kind, encode),
+        cache,
+        on_progress,
+    )
 
 
 def open_features(
     dataset: Dataset,
-    sight: Sight,
+    vision_encoder: VisionEncoder,
     episodes: Int64[Array, "episodes"],
     cache: Path | None = None,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> Float32[Array, "frames features"]:
     """Return the features of every frame: looks that are followed through each episode.
 
     Looks are kept on disk, see `open_looks`; following them takes no time worth keeping.
     """
-    looks = open_looks(dataset, sight, episodes, cache, watch)
-    features = np.zeros((len(looks), sight.width), dtype=np.float32)
+    encodings = open_encodings(dataset, vision_encoder, episodes, cache, on_progress)
+    features = np.zeros((len(encodings), vision_encoder.width), dtype=np.float32)
     lengths = dataset.episode_lengths[episodes]
     starts = np.cumsum(lengths) - lengths
-    features[starts] = sight.follow(None, looks[starts])
+    features[starts] = vision_encoder.track(None, encodings[starts])
     for step in range(1, int(lengths.max())):
         rows = starts[lengths > step] + step
-        features[rows] = sight.follow(features[rows - 1], looks[rows])
+        features[rows] = vision_encoder.track(features[rows - 1], encodings[rows])
     return features
 
 
-def rows_shown(
-    lengths: Int64[Array, "episodes"], shown_frames: int
+def stacked_rows(
+    lengths: Int64[Array, "episodes"], num_stacked_frames: int
 ) -> Int64[Array, "frames shown"]:
     """Return the rows of the looks that each frame's features are, its own last.
 
@@ -100,20 +116,22 @@ def rows_shown(
 
     Args:
         lengths: frames an episode.
-        shown_frames: looks of a frame's features.
+        num_stacked_frames: looks of a frame's features.
     """
     own = np.arange(int(lengths.sum()))
     first = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return np.stack([np.maximum(own - back, first) for back in range(shown_frames)][::-1], axis=1)
+    return np.stack(
+        [np.maximum(own - back, first) for back in range(num_stacked_frames)][::-1], axis=1
+    )
 
 
 def open_candidate_features(
     dataset: Dataset,
-    sight: ComparingSight,
+    vision_encoder: ComparingVisionEncoder,
     episodes: Int64[Array, "episodes"],
     candidates: Sequence[Sequence[str]],
     cache: Path | None = None,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> Float32[Array, "episodes 2 candidates features"]:
     """Return the features of first and last frames, seen with each candidate in mind.
 
@@ -122,11 +140,11 @@ def open_candidate_features(
 
     Args:
         dataset: Whose frames.
-        sight: Looks at pictures.
+        vision_encoder: Looks at pictures.
         episodes: Rows of the episodes that are looked at.
         candidates: Instructions, the same number an episode.
         cache: Folder of what was computed; None for ~/.cache/nearer.
-        watch: Sees the progress of looking.
+        on_progress: Sees the progress of looking.
 
     Raises:
         DatasetError: As `open_looks` raises it.
@@ -136,24 +154,26 @@ def open_candidate_features(
     asked = [one for one in candidates for _ in range(2)]
     width = len(candidates[0])
 
-    def look(images: Images, part: slice) -> Float32[Array, "rows looks"]:
-        return sight.look_for_each(images, asked[part]).reshape(-1, width * sight.look_width)
+    def encode(images: Images, part: slice) -> Float32[Array, "rows looks"]:
+        return vision_encoder.encode_for_each(images, asked[part]).reshape(
+            -1, width * vision_encoder.encoding_width
+        )
 
-    name = "candidates-" + _hash(f"{sight.identity} {candidates}", episodes)
-    looking = _Looking(rows, width * sight.look_width, "float32", look)
-    looks = _kept(dataset, name, looking, cache, watch)
-    features = sight.follow(None, looks.reshape(-1, sight.look_width))
-    return features.reshape(len(episodes), 2, width, sight.width)
+    name = "candidates-" + _hash(f"{vision_encoder.identity} {candidates}", episodes)
+    looking = _Looking(rows, width * vision_encoder.encoding_width, "float32", encode)
+    encodings = _kept(dataset, name, looking, cache, on_progress)
+    features = vision_encoder.track(None, encodings.reshape(-1, vision_encoder.encoding_width))
+    return features.reshape(len(episodes), 2, width, vision_encoder.width)
 
 
-def adapt_sight(
+def train_vision_encoder(
     dataset: Dataset,
-    sight: AdaptableSight,
+    vision_encoder: TrainableVisionEncoder,
     episodes: Int64[Array, "episodes"],
     updates: int,
     seed: int,
     cache: Path | None = None,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> None:
     """Let a sight learn from these episodes' own frames, in place.
 
@@ -161,42 +181,42 @@ def adapt_sight(
 
     Args:
         dataset: Whose frames.
-        sight: Learns.
+        vision_encoder: Learns.
         episodes: Rows of the episodes.
         updates: Gradient updates.
         seed: Of their minibatches.
         cache: Folder of what was computed; None for ~/.cache/nearer.
-        watch: Sees the progress of looking, decoding and learning.
+        on_progress: Sees the progress of looking, decoding and learning.
 
     Raises:
         DatasetError: As `open_looks` and `open_frames` raise it.
     """
 
     def learn(path: Path) -> None:
-        films = _films(dataset, sight, episodes, cache, watch)
-        sight.learn(films, updates, generator(Purpose.SFT_SIGHT, seed), watch)
-        write_array(path, sight.weights())
+        films = _films(dataset, vision_encoder, episodes, cache, on_progress)
+        vision_encoder.learn(films, updates, generator(Purpose.SFT_SIGHT, seed), on_progress)
+        write_array(path, vision_encoder.weights())
         for camera in films.pictures:  # 20 times the data set's size, and not needed again
             drop_frames(dataset, camera, cache, _decoded_rows(dataset, episodes))
 
-    name = "sight-" + _hash(f"{sight.identity} {updates} {seed}", episodes)
-    shape = sight.weights().shape
+    name = "sight-" + _hash(f"{vision_encoder.identity} {updates} {seed}", episodes)
+    shape = vision_encoder.weights().shape
     learned = CachedArray(name=name, shape=shape, dtype="float32", mode="c")
-    sight.take(learned.open(dataset, cache, learn))
+    vision_encoder.take(learned.open(dataset, cache, learn))
 
 
 def _films(
     dataset: Dataset,
-    sight: Sight,
+    vision_encoder: VisionEncoder,
     episodes: Int64[Array, "episodes"],
     cache: Path | None,
-    watch: Watch,
-) -> Films:
+    on_progress: ProgressCallback,
+) -> Clips:
     decoded = _decoded_rows(dataset, episodes)
-    return Films(
-        looks=open_looks(dataset, sight, episodes, cache, watch),
+    return Clips(
+        encodings=open_encodings(dataset, vision_encoder, episodes, cache, on_progress),
         pictures={
-            camera.name: open_frames(dataset, camera.name, cache, watch, decoded).pictures
+            camera.name: open_frames(dataset, camera.name, cache, on_progress, decoded).pictures
             for camera in cameras_of(dataset)
         },
         rows=np.searchsorted(decoded, episode_rows(dataset, episodes)),
@@ -228,11 +248,15 @@ class _Looking:
     rows: Int64[Array, "frames"]
     width: int
     dtype: str
-    look: Callable[[Images, slice], Num[Array, "rows looks"]]
+    encode: Callable[[Images, slice], Num[Array, "rows looks"]]
 
 
 def _kept(
-    dataset: Dataset, name: str, looking: _Looking, cache: Path | None, watch: Watch
+    dataset: Dataset,
+    name: str,
+    looking: _Looking,
+    cache: Path | None,
+    on_progress: ProgressCallback,
 ) -> Num[Array, "frames looks"]:
     """Return the looks at frames under the name they are kept by; look now unless they are."""
     if not cameras_of(dataset):
@@ -242,15 +266,17 @@ def _kept(
         )
     shape = (len(looking.rows), looking.width)
 
-    def look(path: Path) -> None:
-        _write_parts(dataset, looking, path, watch)
+    def encode(path: Path) -> None:
+        _write_parts(dataset, looking, path, on_progress)
         _join_parts(path, shape, looking.dtype)
 
     kept = CachedArray(name=name, shape=shape, dtype=looking.dtype, mode="c")
-    return kept.open(dataset, cache, look)
+    return kept.open(dataset, cache, encode)
 
 
-def _write_parts(dataset: Dataset, looking: _Looking, path: Path, watch: Watch) -> None:
+def _write_parts(
+    dataset: Dataset, looking: _Looking, path: Path, on_progress: ProgressCallback
+) -> None:
     """Look at every frame whose features are not on the disk yet."""
     total = len(looking.rows)
     for number, start in enumerate(range(0, total, _ROWS_A_PART)):
@@ -259,11 +285,11 @@ def _write_parts(dataset: Dataset, looking: _Looking, path: Path, watch: Watch) 
         if not part.exists():
             found: list[Num[Array, "rows features"]] = []
             for first in range(start, stop, _ROWS_A_LOOK):
-                watch(Progress(stage="looking at pictures", done=first, total=total))
-                looks = slice(first, min(first + _ROWS_A_LOOK, stop))
-                found.append(_look(dataset, looking, looks))
+                on_progress(Progress(stage="looking at pictures", done=first, total=total))
+                encodings = slice(first, min(first + _ROWS_A_LOOK, stop))
+                found.append(_look(dataset, looking, encodings))
             write_array(part, np.concatenate(found))
-        watch(Progress(stage="looking at pictures", done=stop, total=total))
+        on_progress(Progress(stage="looking at pictures", done=stop, total=total))
 
 
 def _look(dataset: Dataset, looking: _Looking, part: slice) -> Num[Array, "rows features"]:
@@ -272,7 +298,7 @@ def _look(dataset: Dataset, looking: _Looking, part: slice) -> Num[Array, "rows 
         camera.name: dataset.frames(camera_key(dataset, camera.name), rows)
         for camera in cameras_of(dataset)
     }
-    found = np.asarray(looking.look(images, part), looking.dtype)
+    found = np.asarray(looking.encode(images, part), looking.dtype)
     assert found.shape == (len(rows), looking.width), f"{found.shape} is no look at {len(rows)}"
     wrong = np.flatnonzero(~np.isfinite(found).all(axis=1))
     if len(wrong):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int, Int64, UInt8
 
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.cpu import num_cores
 from nearer.core.errors import DatasetError
 from nearer.datasets.caching.arrays import CachedArray, write_header
@@ -51,7 +51,7 @@ def open_frames(
     dataset: Dataset,
     camera: str,
     cache: Path | None = None,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
     rows: Int64[Array, "rows"] | None = None,
 ) -> FrameCache:
     """Return a camera's pictures, decoded now unless they have been before.
@@ -60,7 +60,7 @@ def open_frames(
         dataset: What to decode; when one of its files changes, it is decoded anew.
         camera: Name of the camera, such as "top".
         cache: Folder of decoded data sets; None for ~/.cache/nearer.
-        watch: Sees the progress of decoding.
+        on_progress: Sees the progress of decoding.
         rows: Frames to decode, which come in this order; fastest from first to last. None: all.
 
     Raises:
@@ -71,7 +71,7 @@ def open_frames(
     array = _array(dataset, key, rows)
 
     def decode(path: Path) -> None:
-        _decode(dataset, key, wanted, path, array.shape, watch)
+        _decode(dataset, key, wanted, path, array.shape, on_progress)
 
     return FrameCache(pictures=array.open(dataset, cache, decode))
 
@@ -98,7 +98,7 @@ def _decode(
     wanted: Int64[Array, "wanted"],
     path: Path,
     shape: tuple[int, ...],
-    watch: Watch,
+    on_progress: ProgressCallback,
 ) -> None:
     """Write these pictures of a camera as one .npy file."""
     total, picture_bytes = shape[0], int(np.prod(shape[1:]))
@@ -119,9 +119,9 @@ def _decode(
                 _write_at(handle.fileno(), pictures, start + int(rows[0]) * picture_bytes)
                 return int(rows[-1]) + 1
 
-            watch(Progress(stage="decoding pictures", done=0, total=total))
+            on_progress(Progress(stage="decoding pictures", done=0, total=total))
             for done in pool.map(decode, _blocks(total, picture_bytes)):
-                watch(Progress(stage="decoding pictures", done=done, total=total))
+                on_progress(Progress(stage="decoding pictures", done=done, total=total))
         staged.commit()
 
 

@@ -200,7 +200,7 @@ def wordings(task: Task, on_board: Sequence[Block]) -> Iterator[str]:
             yield frame.format(*called)
 
 
-def compose(task: Task, on_board: Sequence[Block], randomness: np.random.Generator) -> str:
+def compose(task: Task, on_board: Sequence[Block], rng: np.random.Generator) -> str:
     """Draw one wording of a task. Second words for a shape come with SYNONYM_SHARE.
 
     Raises:
@@ -211,16 +211,16 @@ def compose(task: Task, on_board: Sequence[Block], randomness: np.random.Generat
             raise EnvError(
                 f"the blocks of a task must lie on the board, got {block}; {_lying(on_board)}"
             )
-    called = [_draw_name(block, on_board, randomness) for block in task.blocks]
+    called = [_draw_name(block, on_board, rng) for block in task.blocks]
     frames = _FRAMES[task.family, task.place]
-    return frames[randomness.integers(len(frames))].format(*called)
+    return frames[rng.integers(len(frames))].format(*called)
 
 
-def _draw_name(block: Block, on_board: Sequence[Block], randomness: np.random.Generator) -> str:
+def _draw_name(block: Block, on_board: Sequence[Block], rng: np.random.Generator) -> str:
     words = _SHAPE_WORDS[block.shape]
-    word = words[-1] if randomness.random() < SYNONYM_SHARE else words[0]
+    word = words[-1] if rng.random() < SYNONYM_SHARE else words[0]
     fitting = _names(block, word, on_board)
-    return fitting[randomness.integers(len(fitting))]
+    return fitting[rng.integers(len(fitting))]
 
 
 def parse(instruction: str, on_board: Sequence[Block]) -> Task:

@@ -225,15 +225,15 @@ def _tasks(family: Family, on_board: Sequence[Block]) -> list[Task]:
             return [Task(family, pair) for pair in itertools.permutations(blocks, 2)]
 
 
-def propose(layout: Layout, families: Sequence[Family], randomness: np.random.Generator) -> Task:
+def propose(layout: Layout, families: Sequence[Family], rng: np.random.Generator) -> Task:
     """Draw a task that is possible in the present state: a family first, then one of its tasks.
 
     Raises:
         EnvError: no task of these families is possible.
     """
-    for drawn in randomness.permutation(len(families)):
+    for drawn in rng.permutation(len(families)):
         candidates = _tasks(families[int(drawn)], layout.blocks)
-        for row in randomness.permutation(len(candidates)):
+        for row in rng.permutation(len(candidates)):
             if possible(candidates[int(row)], layout):
                 return candidates[int(row)]
     raise EnvError(
@@ -242,7 +242,7 @@ def propose(layout: Layout, families: Sequence[Family], randomness: np.random.Ge
     )
 
 
-def draw_layout(blocks: Sequence[Block], randomness: np.random.Generator) -> Layout:
+def draw_layout(blocks: Sequence[Block], rng: np.random.Generator) -> Layout:
     """Draw a start: blocks apart from each other and from the rim, the pusher free of them.
 
     Raises:
@@ -251,16 +251,14 @@ def draw_layout(blocks: Sequence[Block], randomness: np.random.Generator) -> Lay
     positions: list[Array] = []
     for i, block in enumerate(blocks):
         room = [_room(block, other) for other in blocks[:i]]
-        positions.append(_draw_free(RIM_M, positions, room, randomness))
-    effector = _draw_free(
-        PUSHER_RIM_M, positions, [_room(block, None) for block in blocks], randomness
-    )
-    yaws = randomness.uniform(-math.pi, math.pi, len(blocks))
+        positions.append(_draw_free(RIM_M, positions, room, rng))
+    effector = _draw_free(PUSHER_RIM_M, positions, [_room(block, None) for block in blocks], rng)
+    yaws = rng.uniform(-math.pi, math.pi, len(blocks))
     return Layout(blocks=tuple(blocks), poses=np.column_stack([positions, yaws]), effector=effector)
 
 
 def draw_start(
-    blocks: Sequence[Block], families: Sequence[Family], randomness: np.random.Generator
+    blocks: Sequence[Block], families: Sequence[Family], rng: np.random.Generator
 ) -> tuple[Layout, Task]:
     """Draw a start on which one of the families is possible, and its task.
 
@@ -269,13 +267,13 @@ def draw_start(
     Raises:
         EnvError: no start was found on which the family that was drawn is possible.
     """
-    family = families[int(randomness.integers(len(families)))]
+    family = families[int(rng.integers(len(families)))]
     for _ in range(_MOST_DRAWS):
-        layout = draw_layout(blocks, randomness)
+        layout = draw_layout(blocks, rng)
         if family is Family.SEPARATE and len(blocks) > 1:
-            layout = _join_two(layout, randomness)
+            layout = _join_two(layout, rng)
         try:
-            return layout, propose(layout, [family], randomness)
+            return layout, propose(layout, [family], rng)
         except EnvError:
             continue
     raise EnvError(
@@ -284,10 +282,10 @@ def draw_start(
     )
 
 
-def _join_two(layout: Layout, randomness: np.random.Generator) -> Layout:
+def _join_two(layout: Layout, rng: np.random.Generator) -> Layout:
     """Put a block next to another: the centres JOINED_START_M apart, in any direction."""
-    moved, other = randomness.choice(len(layout.blocks), 2, replace=False)
-    angle, distance = randomness.uniform(-math.pi, math.pi), randomness.uniform(*JOINED_START_M)
+    moved, other = rng.choice(len(layout.blocks), 2, replace=False)
+    angle, distance = rng.uniform(-math.pi, math.pi), rng.uniform(*JOINED_START_M)
     poses = layout.poses.copy()
     poses[moved, :2] = poses[other, :2] + distance * np.array([math.cos(angle), math.sin(angle)])
     rest = np.delete(poses, [moved, other], axis=0)[:, :2]
@@ -305,13 +303,13 @@ def _room(block: Block, other: Block | None) -> float:
 
 
 def _draw_free(
-    rim_m: float, taken: Sequence[Array], room: Sequence[float], randomness: np.random.Generator
+    rim_m: float, taken: Sequence[Array], room: Sequence[float], rng: np.random.Generator
 ) -> Float64[Array, "2"]:
     """Draw a point in the workspace that keeps its room to all points taken."""
     (low_x, high_x), (low_y, high_y) = WORKSPACE_X_M, WORKSPACE_Y_M
     low, high = np.array([low_x, low_y]) + rim_m, np.array([high_x, high_y]) - rim_m
     for _ in range(_MOST_DRAWS):
-        point = low + randomness.random(2) * (high - low)
+        point = low + rng.random(2) * (high - low)
         if all(math.dist(point, p) > r for p, r in zip(taken, room, strict=True)):
             return point
     raise EnvError(

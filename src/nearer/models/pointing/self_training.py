@@ -22,7 +22,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, Watch, unwatched
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.models.parallel import side_by_side
 from nearer.models.pointing.losses import pointing_loss
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
@@ -73,7 +73,7 @@ def adapt(
     lessons: Lessons,
     updates: int,
     rng: np.random.Generator,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> None:
     """Train the tower, in place, to point where the lessons say.
 
@@ -82,7 +82,7 @@ def adapt(
         lessons: frames and targets.
         updates: steps of AdamW; the rate falls on a half cosine.
         rng: chooses the frames.
-        watch: sees the progress.
+        on_progress: sees the progress.
     """
     weights = trainable(tower)
     for one in weights:
@@ -103,26 +103,26 @@ def adapt(
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         facts = {"pointing": f"{loss.item():.2f}"}
-        watch(Progress(stage="learning to see", done=update + 1, total=updates, facts=facts))
+        on_progress(Progress(stage="learning to see", done=update + 1, total=updates, facts=facts))
     for one in weights:
         one.requires_grad_(False)
 
 
 def path_targets(
-    looks: Float32[Array, "frames slots 2 3"],
+    encodings: Float32[Array, "frames slots 2 3"],
     episode_lengths: Int64[Array, "episodes"],
     aspect: float,
 ) -> Float32[Array, "frames slots 3"]:
     """Return u, v of each thing in every frame, and how much it may teach.
 
     Args:
-        looks: from `two_peaks`, the frames of one episode after those of another.
+        encodings: from `two_peaks`, the frames of one episode after those of another.
         episode_lengths: frames an episode.
         aspect: width of the pictures over their height.
     """
     parts: list[Float32[Array, "frames slots 3"]] = []
     for start, stop in pairwise([0, *np.cumsum(episode_lengths).tolist()]):
-        path = trace(looks[start:stop], aspect).copy()
+        path = trace(encodings[start:stop], aspect).copy()
         clear = path[:, :, 2].mean(axis=0)
         path[:, :, 2] = np.where(clear >= _LEAST_SHARE, clear, 0.0)
         parts.append(path)

@@ -41,7 +41,7 @@ def two_peaks(
     return torch.stack([first, second], dim=2)
 
 
-def follow(
+def track(
     before: Float32[Array, "robots slots 3"] | None,
     seen: Float32[Array, "robots slots 2 3"],
     aspect: float,
@@ -66,7 +66,7 @@ def follow(
 
 
 def trace(
-    looks: Float32[Array, "frames slots 2 3"], aspect: float
+    encodings: Float32[Array, "frames slots 2 3"], aspect: float
 ) -> Float32[Array, "frames slots 3"]:
     """Return the most probable path of every thing through an episode, with hindsight.
 
@@ -74,15 +74,15 @@ def trace(
     which a thing is hidden is settled by those before and after it.
 
     Args:
-        looks: from `two_peaks`, every frame of one episode.
+        encodings: from `two_peaks`, every frame of one episode.
         aspect: width of the pictures over their height.
     """
     scale = np.array([aspect, 1.0], dtype=np.float32)
-    places = looks[..., :2] * scale
-    fits = np.log(looks[..., 2] + 1e-6)
+    places = encodings[..., :2] * scale
+    fits = np.log(encodings[..., 2] + 1e-6)
     best = fits[0]
     came_from: list[Int64[Array, "slots 2"]] = []
-    for now in range(1, len(looks)):
+    for now in range(1, len(encodings)):
         gaps = places[now, :, :, None] - places[now - 1, :, None]
         near = np.log(_LEAP + np.exp(-(gaps**2).sum(axis=-1) / 2 / _REACH**2))
         paths = best[:, None, :] + near  # slots, peak now, peak before
@@ -94,4 +94,4 @@ def trace(
         peak = np.take_along_axis(back, peak[:, None], axis=1)[:, 0]
         chosen.append(peak)
     index = np.stack(chosen[::-1])[..., None, None]
-    return np.take_along_axis(looks, index, axis=2)[:, :, 0]
+    return np.take_along_axis(encodings, index, axis=2)[:, :, 0]

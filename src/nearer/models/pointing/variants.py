@@ -15,7 +15,7 @@ from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.pointing.weights import DESCRIPTION, SHIPPED, load_pointing, prepared
 
-RUNGS = {
+VARIANTS = {
     "small-vla": "multimodal",
     "small-vla-unimodal": "unimodal",
     "small-vla-scratch": "scratch",
@@ -23,24 +23,24 @@ RUNGS = {
 """Names of the built-in model, by how its sight was pretrained."""
 
 
-def tower_of(rung: str, seed: int) -> PointingTower:
+def tower_of(variant: str, seed: int) -> PointingTower:
     """Return the sight of a rung, of one architecture and vocabulary.
 
     Args:
-        rung: multimodal, unimodal or scratch.
+        variant: multimodal, unimodal or scratch.
         seed: of the weights that are not pretrained.
 
     Raises:
         ConfigError: unimodal, and the package with ImageNet's weights is not installed.
     """
-    if rung == "multimodal":
+    if variant == "multimodal":
         return load_pointing()
     described = json.loads((SHIPPED / DESCRIPTION).read_text())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(episode_seed(Purpose.WEIGHTS, seed))
         vocabulary = Vocabulary(described["vocabulary"])
         tower = PointingTower(TowerConfig(**described["tower"]), vocabulary)
-    if rung == "unimodal":
+    if variant == "unimodal":
         tower.trunk.load_state_dict(imagenet_trunk())
     sharpened(tower).eyes.fold()
     return prepared(tower).eval()

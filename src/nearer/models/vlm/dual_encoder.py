@@ -23,7 +23,7 @@ from torch.nn.functional import normalize
 
 from nearer.algorithm.action_tokens import draw_tokens
 from nearer.algorithm.model import Inputs
-from nearer.core.interfaces import Randomness
+from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
 from nearer.models.small_vla import ActionHead, two_layers
 from nearer.models.vlm.attention_masks import in_parts
@@ -137,19 +137,19 @@ class DualEncoder(Towered):
             return self.towers.see(self.network, pixels).float()
 
     def sample(
-        self, inputs: Inputs, randomness: Randomness
+        self, inputs: Inputs, rngs: Rngs
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, axis by axis, with its exact log-probability."""
-        return self._draw(self._read(inputs), randomness)
+        return self._draw(self._read(inputs), rngs)
 
     def answers(
-        self, inputs: Inputs, randomness: Randomness
+        self, inputs: Inputs, rngs: Rngs
     ) -> tuple[
         Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]
     ]:
         """Return what `sample` and `steps_to_go_logits` say; pictures are looked at once."""
         read = self._read(inputs)
-        return *self._draw(read, randomness), self.steps_head(self.steps_trunk(read)).cpu()
+        return *self._draw(read, rngs), self.steps_head(self.steps_trunk(read)).cpu()
 
     def log_prob(
         self, inputs: Inputs, actions: Float[Tensor, "samples action"]
@@ -167,7 +167,7 @@ class DualEncoder(Towered):
         """Return unnormalised log-probabilities of the steps-to-go bins."""
         return self.steps_head(self.steps_trunk(self._read(inputs))).cpu()
 
-    def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
+    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
         """Return the vector of every whole picture and the state, each of about unit size."""
         whole = [normalize(one[:, -1], dim=1) for one in self.pictures_of(inputs)]
         seen = [one * one.shape[1] ** 0.5 for one in whole]
@@ -197,15 +197,13 @@ class DualEncoder(Towered):
 
         return in_parts(part, len(inputs))
 
-    def _draw(
-        self, read: Float[Tensor, "samples read"], randomness: Randomness
-    ) -> tuple[Tensor, Tensor]:
+    def _draw(self, read: Float[Tensor, "samples read"], rngs: Rngs) -> tuple[Tensor, Tensor]:
         trunk = self.action_trunk(read)
         total = torch.zeros(len(read))
         drawn: list[Tensor] = []
         for axis in range(self.spaces.action):
             log_prob = self.action_head(trunk, drawn, axis).cpu()
-            token = draw_tokens(log_prob, randomness)
+            token = draw_tokens(log_prob, rngs)
             total = total + log_prob.gather(1, token[:, None]).squeeze(1)
             drawn.append(token.to(self.device))
         return self.tokens.decode(torch.stack(drawn, dim=1)).cpu(), total

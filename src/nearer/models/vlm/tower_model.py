@@ -13,13 +13,13 @@ from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Spaces
-from nearer.core.vision import Sight
+from nearer.core.vision import VisionEncoder
 from nearer.models.vlm.attention_masks import split_columns
 from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import Network
 from nearer.models.vlm.image_preprocessing import Preparing, check_prepared
 from nearer.models.vlm.state_scaling import state_range, unit_state
-from nearer.models.vlm.vision_encoders import PixelSight, TowerSight
+from nearer.models.vlm.vision_encoders import PixelVisionEncoder, TowerVisionEncoder
 
 
 class Towered(FoundationModel):
@@ -82,11 +82,11 @@ class Towered(FoundationModel):
         """Return the tokens that the tower makes of a camera's pictures, bytes or 0..255."""
 
     @property
-    def sight(self) -> Sight:
+    def vision_encoder(self) -> VisionEncoder:
         """Return the frozen tower; the bare pictures while Stage 1 trains it."""
         if self.tower_learns:
-            return PixelSight(cameras=self.spaces.cameras, frames=self.settings.frames)
-        return TowerSight(self)
+            return PixelVisionEncoder(cameras=self.spaces.cameras, frames=self.settings.frames)
+        return TowerVisionEncoder(self)
 
     @property
     def device(self) -> torch.device:

@@ -23,7 +23,7 @@ from transformers import DynamicCache
 
 from nearer.algorithm.action_tokens import draw_tokens
 from nearer.algorithm.model import Inputs
-from nearer.core.interfaces import Randomness
+from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
 from nearer.models.vlm.attention_masks import Asked, Read, counted, in_parts, who_sees_whom
 from nearer.models.vlm.config import VLMConfig
@@ -114,19 +114,19 @@ class VLM(Towered):
             return self.family.see(self.network, pixels.to(weight.dtype))
 
     def sample(
-        self, inputs: Inputs, randomness: Randomness
+        self, inputs: Inputs, rngs: Rngs
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, axis by axis, with its exact log-probability."""
-        actions, log_prob, _ = self._act(inputs, randomness, ("action",))
+        actions, log_prob, _ = self._act(inputs, rngs, ("action",))
         return actions, log_prob
 
     def answers(
-        self, inputs: Inputs, randomness: Randomness
+        self, inputs: Inputs, rngs: Rngs
     ) -> tuple[
         Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]
     ]:
         """Return what `sample` and `steps_to_go_logits` say; both questions are read at once."""
-        actions, log_prob, last = self._act(inputs, randomness, ("action", "steps"))
+        actions, log_prob, last = self._act(inputs, rngs, ("action", "steps"))
         return actions, log_prob, self.steps_head(last).cpu()
 
     def log_prob(
@@ -152,7 +152,7 @@ class VLM(Towered):
 
         return in_parts(part, len(inputs))
 
-    def facts(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
+    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
         """Return the mean token of every picture and the state, each of about unit size."""
         pictures = [one.mean(dim=1) for one in self.pictures_of(inputs)]
         seen = [torch.nn.functional.layer_norm(one, one.shape[1:]) for one in pictures]
@@ -188,7 +188,7 @@ class VLM(Towered):
         return self._read(inputs, [asked], None)[:, -answered.shape[1] - 1 :]
 
     def _act(
-        self, inputs: Inputs, randomness: Randomness, questions: Sequence[Question]
+        self, inputs: Inputs, rngs: Rngs, questions: Sequence[Question]
     ) -> tuple[Tensor, Tensor, Float[Tensor, "samples hidden"]]:
         """Draw actions, asked first; return what the last question is answered from, too."""
         asked = [self._asked(question, inputs.instructions) for question in questions]
@@ -199,17 +199,17 @@ class VLM(Towered):
         visible = torch.cat([shared, first, *map(torch.zeros_like, others)], dim=1)
         read = Read(cache, visible, self.places.max() + 1 + first.sum(dim=1))
         start = hidden[:, shared.shape[1] + first.shape[1] - 1]
-        actions, log_prob = self._draw_axes(read, start, randomness)
+        actions, log_prob = self._draw_axes(read, start, rngs)
         return actions, log_prob, hidden[:, -1]
 
     def _draw_axes(
-        self, read: Read, hidden: Float[Tensor, "samples hidden"], randomness: Randomness
+        self, read: Read, hidden: Float[Tensor, "samples hidden"], rngs: Rngs
     ) -> tuple[Tensor, Tensor]:
         total = torch.zeros(len(hidden))
         drawn: list[Tensor] = []
         for axis in range(self.spaces.action):
             log_prob = self.action_head(hidden).log_softmax(dim=-1).cpu()
-            token = draw_tokens(log_prob, randomness)
+            token = draw_tokens(log_prob, rngs)
             total = total + log_prob.gather(1, token[:, None]).squeeze(1)
             drawn.append(token.to(self.device))
             if axis + 1 < self.spaces.action:

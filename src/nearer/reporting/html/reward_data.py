@@ -69,7 +69,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rival:
+class Baseline:
     """One way to reward and detect, a number a training seed.
 
     Attributes:
@@ -96,7 +96,7 @@ class Trust:
     detector: CalibrationResult | None
 
     measured: Sequence[Measured]
-    rivals: Mapping[str, Sequence[Rival]]
+    baselines: Mapping[str, Sequence[Baseline]]
     why_no_rivals: str
 
 
@@ -125,8 +125,8 @@ def _trust_in(document: Mapping[str, Any]) -> Trust:
         unit=str(document["unit"]),
         detector=calibration_in(document) if chosen else None,
         measured=[_measured_in(name, one) for name, one in document["sources"].items()],
-        rivals={
-            name: [_rival_in(rival, one) for rival, one in rows.items()]
+        baselines={
+            name: [_rival_in(baseline, one) for baseline, one in rows.items()]
             for name, rows in compared.get("sources", {}).items()
         },
         why_no_rivals=str(compared.get("none", "")),
@@ -165,7 +165,7 @@ def _measured_in(name: str, document: Mapping[str, Any]) -> Measured:
     )
 
 
-def _rival_in(name: str, document: Mapping[str, Any]) -> Rival:
+def _rival_in(name: str, document: Mapping[str, Any]) -> Baseline:
     seeds = document["seeds"]
     gap = document.get("gap")
 
@@ -173,7 +173,7 @@ def _rival_in(name: str, document: Mapping[str, Any]) -> Rival:
         return float(np.mean([number(one[metric]) for one in seeds]))
 
     # The file has steps-to-go less the rival; a reader wants to see what the rival gains.
-    return Rival(
+    return Baseline(
         name=name,
         average_precision=[number(one["average_precision"]) for one in seeds],
         gap=None if gap is None else (-number(gap["ci95"][1]), -number(gap["ci95"][0])),

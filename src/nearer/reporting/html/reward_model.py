@@ -27,7 +27,7 @@ from nearer.reporting.html.markup import (
     text,
     whole,
 )
-from nearer.reporting.html.reward_data import MEASURE, Measured, Rival, Trust, read_trust
+from nearer.reporting.html.reward_data import MEASURE, Baseline, Measured, Trust, read_trust
 from nearer.reporting.html.run_data import CalibrationResult, Report, StageOne
 from nearer.reporting.html.svg import FRAME, INK, MUTED, label_axes, note, picture
 
@@ -89,8 +89,8 @@ def _figures(found: Trust, name: str) -> list[Html]:
     ]
     if found.detector:
         figures.append(_trade_panel(found.detector, found.unit, f"{name}-trade", colours))
-    if found.rivals:
-        figures.append(_rivals_panel(found.rivals, f"{name}-rivals"))
+    if found.baselines:
+        figures.append(_rivals_panel(found.baselines, f"{name}-rivals"))
     return figures
 
 
@@ -208,12 +208,12 @@ def paint_spread(measured: Sequence[Measured], unit: str) -> Paint:
     return paint
 
 
-def paint_rivals(rivals: Mapping[str, Sequence[Rival]]) -> Paint:
+def paint_rivals(baselines: Mapping[str, Sequence[Baseline]]) -> Paint:
     """Average precision of every answer, a dot a training seed."""
 
     def paint(axes: Axes) -> None:
-        names = [one.name for one in next(iter(rivals.values()))]
-        for source, rows in rivals.items():
+        names = [one.name for one in next(iter(baselines.values()))]
+        for source, rows in baselines.items():
             for row in rows:
                 at = [len(names) - 1 - names.index(row.name)] * len(row.average_precision)
                 axes.plot(row.average_precision, at, "o", color=source_colour(source), markersize=5)
@@ -225,12 +225,12 @@ def paint_rivals(rivals: Mapping[str, Sequence[Rival]]) -> Paint:
     return paint
 
 
-def _rivals_panel(rivals: Mapping[str, Sequence[Rival]], name: str) -> Html:
+def _rivals_panel(baselines: Mapping[str, Sequence[Baseline]], name: str) -> Html:
     return panel(
         "Against other rewards",
-        picture(name, "Average precision of rewards", paint_rivals(rivals)),
+        picture(name, "Average precision of rewards", paint_rivals(baselines)),
         "Of the same size, trained on the same facts of the same demonstrations; a dot a seed.",
-        key(*(("●", source_colour(source), source) for source in rivals)),
+        key(*(("●", source_colour(source), source) for source in baselines)),
     )
 
 
@@ -265,7 +265,7 @@ def _rate(rate: Rate) -> Html:
 
 
 def _rivals_table(found: Trust) -> Html:
-    if not found.rivals:
+    if not found.baselines:
         return paragraph(f"No comparison with other rewards: {found.why_no_rivals}.", "missing")
     head = (
         "Answer",
@@ -284,7 +284,7 @@ def _rivals_table(found: Trust) -> Html:
             text(decimal(one.rank, 2)),
             text(decimal(one.told_apart, 3)),
         ]
-        for source, rivals in found.rivals.items()
-        for one in rivals
+        for source, baselines in found.baselines.items()
+        for one in baselines
     ]
     return table(head, rows)

@@ -114,21 +114,19 @@ class Person:
     handedness: float
 
 
-def draw_person(
-    habits: Habits, randomness: np.random.Generator, control_hz: float = _HABITS_HZ
-) -> Person:
+def draw_person(habits: Habits, rng: np.random.Generator, control_hz: float = _HABITS_HZ) -> Person:
     """Draw one person out of a group; at another control rate the steps are shorter or longer."""
     tempo = _HABITS_HZ / control_hz
     return Person(
-        reach_m=tempo * randomness.uniform(*habits.reach_m),
-        push_m=tempo * randomness.uniform(*habits.push_m),
-        inertia=randomness.uniform(*habits.inertia),
-        tremor=randomness.uniform(*habits.tremor),
-        care_m=randomness.uniform(*habits.care_m),
-        clearance_m=randomness.uniform(*habits.clearance_m),
-        pause_probability=tempo * randomness.uniform(*habits.pause_probability),
-        detours=bool(randomness.random() < habits.detour_probability),
-        swaps=bool(randomness.random() < habits.swap_probability),
+        reach_m=tempo * rng.uniform(*habits.reach_m),
+        push_m=tempo * rng.uniform(*habits.push_m),
+        inertia=rng.uniform(*habits.inertia),
+        tremor=rng.uniform(*habits.tremor),
+        care_m=rng.uniform(*habits.care_m),
+        clearance_m=rng.uniform(*habits.clearance_m),
+        pause_probability=tempo * rng.uniform(*habits.pause_probability),
+        detours=bool(rng.random() < habits.detour_probability),
+        swaps=bool(rng.random() < habits.swap_probability),
         anticipates=habits.anticipates,
-        handedness=randomness.uniform(-1, 1),
+        handedness=rng.uniform(-1, 1),
     )

@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int64
 
 from nearer.core.arrays import Array
 from nearer.core.episode import Observation
-from nearer.core.interfaces import Decision, Randomness
+from nearer.core.interfaces import Decision, Rngs
 from nearer.envs.tabletop.demonstrator import push_planner
 from nearer.envs.tabletop.demonstrator.noise import Habits, Person, draw_person
 from nearer.envs.tabletop.demonstrator.roadmap import Roadmap, build_roadmap, is_clear
@@ -103,9 +103,9 @@ class TabletopDemonstrator:
         nobody = draw_person(habits, np.random.default_rng(0))
         self._hands = [_Hand(person=nobody) for _ in range(num_robots)]
 
-    def begin(self, robots: Int64[Array, "robots"], randomness: Randomness) -> None:
+    def begin(self, robots: Int64[Array, "robots"], rngs: Rngs) -> None:
         """Let another person begin on each of these robots."""
-        for robot, generator in zip(robots, randomness, strict=True):
+        for robot, generator in zip(robots, rngs, strict=True):
             person = draw_person(self._habits, generator, self._control_hz)
             self._hands[int(robot)] = _Hand(person=person)
 
@@ -114,12 +114,12 @@ class TabletopDemonstrator:
         observation: Observation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
-        randomness: Randomness,
+        rngs: Rngs,
     ) -> Decision:
         """Return one step of each person; log_prob is 0, people do not know theirs."""
         actions = np.zeros((len(robots), 2), np.float32)
         layouts, tasks = self._board.layouts(robots), self._board.tasks(robots)
-        for row, generator in enumerate(randomness):
+        for row, generator in enumerate(rngs):
             hand = self._hands[int(robots[row])]
             layout = _anticipated(hand, layouts[row])
             if not hand.started:
@@ -128,22 +128,22 @@ class TabletopDemonstrator:
             actions[row] = self._human_step(hand, wanted, generator)
         return Decision(actions=actions, log_prob=np.zeros(len(robots), np.float32))
 
-    def _human_step(self, hand: _Hand, wanted: Array, randomness: np.random.Generator) -> Array:
+    def _human_step(self, hand: _Hand, wanted: Array, rngs: np.random.Generator) -> Array:
         """Make a step sluggish, shaky, of changing tempo and sometimes late."""
         person = hand.person
-        if hand.pause_steps == 0 and randomness.random() < person.pause_probability:
-            hand.pause_steps = _draw_pause(self._habits, randomness)
-        hand.mood = _MOOD[0] * hand.mood + _MOOD[1] * randomness.normal()
+        if hand.pause_steps == 0 and rngs.random() < person.pause_probability:
+            hand.pause_steps = _draw_pause(self._habits, rngs)
+        hand.mood = _MOOD[0] * hand.mood + _MOOD[1] * rngs.normal()
         tempo = 0.0 if hand.pause_steps else math.exp(self._habits.moodiness * hand.mood)
         hand.pause_steps = max(0, hand.pause_steps - 1)
         hand.step = person.inertia * hand.step + (1 - person.inertia) * tempo * wanted
-        hand.tremor = _TREMOR[0] * hand.tremor + _TREMOR[1] * randomness.normal(size=2)
+        hand.tremor = _TREMOR[0] * hand.tremor + _TREMOR[1] * rngs.normal(size=2)
         shake_m = person.tremor * math.hypot(*hand.step) + 0.0005
         hand.done = np.clip(hand.step + shake_m * hand.tremor, -LONGEST_M, LONGEST_M)
         return hand.done
 
     def _wanted_step(
-        self, hand: _Hand, layout: Layout, task: Task, randomness: np.random.Generator
+        self, hand: _Hand, layout: Layout, task: Task, rngs: np.random.Generator
     ) -> Array:
         if solved(task, layout):
             return np.zeros(2)
@@ -153,11 +153,9 @@ class TabletopDemonstrator:
             hand.detour = None
         if task.family is Family.POINT:
             return _approach(hand, layout, _pointing_spot(task, layout))
-        return self._push(hand, layout, _plan(hand, task, layout), randomness)
+        return self._push(hand, layout, _plan(hand, task, layout), rngs)
 
-    def _push(
-        self, hand: _Hand, layout: Layout, push: _Push, randomness: np.random.Generator
-    ) -> Array:
+    def _push(self, hand: _Hand, layout: Layout, push: _Push, rngs: np.random.Generator) -> Array:
         """Go behind the block, or push it when the pusher is there."""
         discs, block = push_planner.discs(layout), layout.poses[push.row, :2]
         others = discs.without((push.row, *push.may_touch))
@@ -168,7 +166,7 @@ class TabletopDemonstrator:
         behind_m = push_planner.reach_behind_m(discs.of(push.row), block, hand.heading, _FREE_M)
         relative = layout.effector - block
         along_m, sideways_m = float(relative @ hand.heading), float(relative @ aside)
-        self._let_go_or_begin(hand, along_m, sideways_m, behind_m, randomness)
+        self._let_go_or_begin(hand, along_m, sideways_m, behind_m, rngs)
         if hand.retreat_steps:
             hand.retreat_steps -= 1
             return -hand.person.push_m * hand.heading
@@ -185,29 +183,29 @@ class TabletopDemonstrator:
         along_m: float,
         sideways_m: float,
         behind_m: float,
-        randomness: np.random.Generator,
+        rngs: np.random.Generator,
     ) -> None:
         """Decide whether to push: `along_m`, `sideways_m` is the pusher seen from the block."""
         if hand.pushing:
-            retreats = randomness.random() < self._habits.retreat_probability
+            retreats = rngs.random() < self._habits.retreat_probability
             if retreats or abs(sideways_m) > _LOST_M or along_m > _PAST_M:
                 hand.pushing = False
                 hand.retreat_steps = _RETREAT_STEPS if retreats else 0
-                hand.slip = randomness.normal(0, self._habits.slip_m, 2)
+                hand.slip = rngs.normal(0, self._habits.slip_m, 2)
         elif not hand.retreat_steps and -behind_m - _NEAR_M < along_m < -_PAST_M:
             hand.pushing = abs(sideways_m) < hand.person.care_m
-            if hand.pushing and randomness.random() < self._habits.hesitation_probability:
-                hand.pause_steps = _draw_pause(self._habits, randomness)
+            if hand.pushing and rngs.random() < self._habits.hesitation_probability:
+                hand.pause_steps = _draw_pause(self._habits, rngs)
 
 
 def _start(
-    hand: _Hand, habits: Habits, layout: Layout, task: Task, randomness: np.random.Generator
+    hand: _Hand, habits: Habits, layout: Layout, task: Task, rngs: np.random.Generator
 ) -> None:
     """Make up a person's mind at the sight of the board."""
     hand.started = True
-    hand.slip = randomness.normal(0, habits.slip_m, 2)
+    hand.slip = rngs.normal(0, habits.slip_m, 2)
     if hand.person.detours:
-        hand.detour = _draw_detour(layout, randomness)
+        hand.detour = _draw_detour(layout, rngs)
     if task.family is Family.BLOCK_TO_BLOCK:
         first, second = map(layout.position, task.blocks)
         way = ((second - first) / math.dist(first, second))[None]
@@ -259,12 +257,12 @@ def _pointing_spot(task: Task, layout: Layout) -> Array:
     return block + offset / max(math.hypot(*offset), 1e-6) * (TOUCHING_M - 0.007)
 
 
-def _draw_detour(layout: Layout, randomness: np.random.Generator) -> Array:
+def _draw_detour(layout: Layout, rngs: np.random.Generator) -> Array:
     """Draw a point around the pusher that has nothing to do with the instruction."""
-    angle, distance_m = randomness.uniform(-math.pi, math.pi), randomness.uniform(0.05, 0.12)
+    angle, distance_m = rngs.uniform(-math.pi, math.pi), rngs.uniform(0.05, 0.12)
     x, y = layout.effector + distance_m * np.array([math.cos(angle), math.sin(angle)])
     return np.array([np.clip(x, *EFFECTOR_X_M), np.clip(y, *EFFECTOR_Y_M)])
 
 
-def _draw_pause(habits: Habits, randomness: np.random.Generator) -> int:
-    return int(randomness.integers(1, habits.pause_steps + 1))
+def _draw_pause(habits: Habits, rngs: np.random.Generator) -> int:
+    return int(rngs.integers(1, habits.pause_steps + 1))

@@ -178,14 +178,14 @@ def _draw_camera(rng: np.random.Generator, board: Float64[Array, "4 2"]) -> Came
     azimuth = rng.normal(0, 0.08)
     back = np.array([np.sin(azimuth), -np.cos(azimuth), 0.0]) * np.cos(elevation)
     position = target + distance * (back + np.array([0.0, 0.0, np.sin(elevation)]))
-    sight = (target - position) / distance
-    right = np.cross(sight, [0.0, 0.0, 1.0])
+    vision_encoder = (target - position) / distance
+    right = np.cross(vision_encoder, [0.0, 0.0, 1.0])
     right = right / np.linalg.norm(right)
-    down = np.cross(sight, right)
+    down = np.cross(vision_encoder, right)
     roll = _turn(rng.normal(0, 0.02))
     return Camera(
         position=position,
-        axes=np.stack([*(roll @ np.stack([right, down])), sight]),
+        axes=np.stack([*(roll @ np.stack([right, down])), vision_encoder]),
         focal=float(focal),
     )
 

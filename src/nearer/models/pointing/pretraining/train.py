@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nearer.core.callbacks import Progress, Watch
+from nearer.core.callbacks import Progress, ProgressCallback
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
 from nearer.models.pointing.efficientnet_lite0 import folded
@@ -97,7 +97,7 @@ class PretrainConfig:
         )
 
 
-def pretrain(config: PretrainConfig, watch: Watch) -> Path:
+def pretrain(config: PretrainConfig, on_progress: ProgressCallback) -> Path:
     """Draw the pictures, train on them, measure on others, and return the folder of the weights.
 
     Raises:
@@ -106,7 +106,7 @@ def pretrain(config: PretrainConfig, watch: Watch) -> Path:
     """
     album = _album(config)
     tower = new_tower(config, album)
-    examples = _draw_pictures(config, album, watch)
+    examples = _draw_pictures(config, album, on_progress)
     weights = [one for one in tower.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(
         weights, lr=config.learning_rate, weight_decay=config.weight_decay
@@ -126,7 +126,7 @@ def pretrain(config: PretrainConfig, watch: Watch) -> Path:
         for name, value in losses.items():
             recent[name] = 0.98 * recent.get(name, value.item()) + 0.02 * value.item()
         facts = {name: f"{value:.2f}" for name, value in recent.items()}
-        watch(Progress(stage="pretrain", done=update + 1, total=config.updates, facts=facts))
+        on_progress(Progress(stage="pretrain", done=update + 1, total=config.updates, facts=facts))
     tower.eval()
     return _finished(config, tower, recent)
 
@@ -178,7 +178,9 @@ def _album(config: PretrainConfig) -> list[Card]:
     return cards + (easy_vqa_cards() if config.easy_vqa else [])
 
 
-def _draw_pictures(config: PretrainConfig, album: list[Card], watch: Watch) -> list[Example]:
+def _draw_pictures(
+    config: PretrainConfig, album: list[Card], on_progress: ProgressCallback
+) -> list[Example]:
     starts = range(0, config.pictures, _CHUNK)
     draw = partial(_draw_chunk, config.seed, config.pictures, album)
     examples: list[Example] = []
@@ -190,7 +192,7 @@ def _draw_pictures(config: PretrainConfig, album: list[Card], watch: Watch) -> l
             chunks = pool.map(draw, starts)
         for chunk in chunks:
             examples += chunk
-            watch(Progress(stage="pictures", done=len(examples), total=config.pictures))
+            on_progress(Progress(stage="pictures", done=len(examples), total=config.pictures))
     return examples
 
 
