@@ -172,10 +172,11 @@ class CheapSight:
 def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     """Return the part of Stage 1 that the built-in model waits for its inputs."""
     from nearer.algorithm.demonstrations import Demonstrations
-    from nearer.algorithm.sft import SFTTraining, sft
+    from nearer.algorithm.sft import sft
+    from nearer.algorithm.sft_settings import SFTTraining
     from nearer.datasets.episodes import load_demonstrations
     from nearer.models.factory import new_model
-    from nearer.models.small_vla import SmallVLAConfig
+    from nearer.models.settings import SmallVLAConfig
     from nearer.runs.run import Run
 
     data = load_demonstrations(dataset)

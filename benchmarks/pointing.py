@@ -25,9 +25,9 @@ from nearer.envs.tabletop.appearance import LOOKS, Look
 from nearer.envs.tabletop.camera import Camera
 from nearer.envs.tabletop.layout import BLOCK_X_M, BLOCK_Y_M, BLOCKS, Layout
 from nearer.envs.tabletop.simulation import Simulation
-from nearer.models.pointing import PointingTower, load_pointing
 from nearer.models.pointing.pretraining.measure import measure
-from nearer.models.pointing.weights import SHIPPED
+from nearer.models.pointing.tower import PointingTower
+from nearer.models.pointing.weights import SHIPPED, load_pointing
 
 HEIGHT_PX, WIDTH_PX, BATCH = 96, 128, 25
 APART_M, NEAR_M, TOUCHING_M = 0.055, 0.04, 0.031

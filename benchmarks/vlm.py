@@ -25,7 +25,7 @@ from transformers import AutoModelForImageTextToText, SmolVLMConfig
 
 from nearer.algorithm.model import Inputs
 from nearer.core.spaces import Camera, Spaces
-from nearer.models.vlm.config import VLMConfig
+from nearer.models.settings import VLMConfig
 from nearer.models.vlm.loading import open_source, pretrained_vlm
 from nearer.models.vlm.vlm import VLM
 

@@ -37,7 +37,7 @@ from nearer.configs import (
     settings_of,
 )
 from nearer.core.errors import ConfigError, Interrupted, NearerError, ReportedElsewhere
-from nearer.models.pointing.pretraining.train import PretrainConfig
+from nearer.models.pointing.pretraining.settings import PretrainConfig
 from nearer.outcomes import OUTCOMES
 from nearer.studies.headline import ReproduceConfig
 

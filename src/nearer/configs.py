@@ -9,15 +9,12 @@ import tyro
 
 from nearer.algorithm.early_stopping import PlateauRule
 from nearer.algorithm.improve_settings import Deviations, Practice
-from nearer.algorithm.sft import LEARNING_RATE, SFTTraining
+from nearer.algorithm.sft_settings import LEARNING_RATE, SFTTraining
 from nearer.core.action_chunks import Chunking
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
-from nearer.evaluation.audit import AuditPlan
-from nearer.models.mlp import MLPConfig
-from nearer.models.pointing.variants import VARIANTS
-from nearer.models.small_vla import SmallVLAConfig
-from nearer.models.vlm.config import VLMConfig
+from nearer.evaluation.audit_settings import AuditPlan
+from nearer.models.settings import VARIANTS, MLPConfig, SmallVLAConfig, VLMConfig
 from nearer.runs.trackers import TrackerName
 
 Flat = tyro.conf.arg(name="")

@@ -27,7 +27,8 @@ from nearer.configs import (
     SFTConfig,
 )
 from nearer.evaluation.success import check_paired, compare
-from nearer.models.pointing.pretraining.train import PretrainConfig, pretrain
+from nearer.models.pointing.pretraining.settings import PretrainConfig
+from nearer.models.pointing.pretraining.train import pretrain
 from nearer.reporting.reward_table import trust_table
 from nearer.studies.demo import run_demo
 from nearer.studies.headline import ReproduceConfig, headline_table, reproduce

@@ -29,18 +29,19 @@ from torch.distributed import TCPStore
 from job_server import job_server
 from nearer.algorithm import sft as loop
 from nearer.algorithm.demonstrations import Candidates, Demonstrations
-from nearer.algorithm.distributed import Kind, started
+from nearer.algorithm.distributed import started
 from nearer.algorithm.model import FoundationModel
-from nearer.algorithm.sft import SFTTraining, sft, validate
+from nearer.algorithm.sft import sft, validate
 from nearer.algorithm.sft_objectives import Objectives, Rows
+from nearer.algorithm.sft_settings import Kind, SFTTraining
 from nearer.cli import main
 from nearer.commands import collect_demonstrations
 from nearer.configs import CollectConfig
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera, Spaces
 from nearer.models.factory import build_model, new_model
-from nearer.models.mlp import MLP, MLPConfig
-from nearer.models.small_vla import SmallVLAConfig
+from nearer.models.mlp import MLP
+from nearer.models.settings import MLPConfig, SmallVLAConfig
 from nearer.models.vlm.vlm import VLM
 from nearer.runs.checkpoint import load_model
 from nearer.runs.run import Run, SilentRun, read_metrics

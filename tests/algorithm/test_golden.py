@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from nearer.algorithm.improve_settings import Practice
-from nearer.algorithm.sft import SFTTraining
+from nearer.algorithm.sft_settings import SFTTraining
 from nearer.commands import collect_demonstrations, run_improve, run_sft
 from nearer.configs import CollectConfig, ImproveConfig, SFTConfig
 from nearer.envs.point_mass import ENV_ID
-from nearer.models.mlp import MLPConfig
+from nearer.models.settings import MLPConfig
 from nearer.runs.run import read_metrics
 
 HELD_OUT_BC = [2.99042, 2.97408, 2.96101, 2.95463, 2.9532]

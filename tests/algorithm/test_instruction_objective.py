@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from nearer.algorithm.demonstrations import Candidates, Demonstrations, draw_candidates
-from nearer.algorithm.sft import SFTTraining, sft, validate
+from nearer.algorithm.sft import sft, validate
 from nearer.algorithm.sft_objectives import Objectives, candidate_scores
+from nearer.algorithm.sft_settings import SFTTraining
 from nearer.commands import run_sft
 from nearer.configs import SFTConfig
 from nearer.core.callbacks import Progress
@@ -21,8 +22,8 @@ from nearer.datasets.lerobot.reader import Dataset, open_dataset
 from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
 from nearer.models.factory import build_model, new_model
-from nearer.models.mlp import MLPConfig
-from nearer.models.small_vla import SmallVLA, SmallVLAConfig
+from nearer.models.settings import MLPConfig, SmallVLAConfig
+from nearer.models.small_vla import SmallVLA
 from nearer.runs.checkpoint import load_model
 from nearer.runs.run import Run, read_metrics
 

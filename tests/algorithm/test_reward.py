@@ -26,8 +26,7 @@ from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.datasets.practice_store import read_practice
 from nearer.evaluation.reward_model import calibration_of
 from nearer.models.factory import build_model, new_model
-from nearer.models.mlp import MLPConfig
-from nearer.models.small_vla import SmallVLAConfig
+from nearer.models.settings import MLPConfig, SmallVLAConfig
 from nearer.runs.checkpoint import load_model, save_checkpoint, weights_hash
 from nearer.runs.run import read_header, read_metrics
 

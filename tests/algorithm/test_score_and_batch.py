@@ -16,7 +16,7 @@ from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
 from nearer.models.factory import new_model
-from nearer.models.mlp import MLPConfig
+from nearer.models.settings import MLPConfig
 
 
 class Ruler(FoundationModel):

@@ -35,7 +35,7 @@ from nearer.evaluation.label_sources import VERDICT, Taught, taught_of, things_o
 from nearer.evaluation.reward_metrics import Evidence, measured, spearman, summary, true_steps
 from nearer.evaluation.success import replayed_truth, witnessed_rollouts
 from nearer.models.factory import new_model
-from nearer.models.mlp import MLPConfig
+from nearer.models.settings import MLPConfig
 from nearer.reporting.html.reward_data import MEASURE, read_trust
 from nearer.runs.checkpoint import save_checkpoint
 from nearer.testing import CountingFleet, EchoPolicy

@@ -26,7 +26,8 @@ from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.datasets.lerobot.writer import EpisodeFrames
 from nearer.evaluation.reward_model import load_reward_model
 from nearer.models.factory import build_model, new_model
-from nearer.models.small_vla import CameraVisionEncoder, SmallVLAConfig
+from nearer.models.settings import SmallVLAConfig
+from nearer.models.small_vla import CameraVisionEncoder
 from nearer.runs.checkpoint import load_model, pretrained_folder, save_checkpoint
 from nearer.serving.session import ServedPolicy
 

@@ -14,7 +14,8 @@ from nearer.core.episode import Ended, ScoredEpisode
 from nearer.core.errors import ConfigError
 from nearer.core.interfaces import TerminationRule
 from nearer.core.intervals import Rate, seed_interval, sign_test
-from nearer.evaluation.audit import Audit, Auditor, AuditPlan, alarm, read_audits
+from nearer.evaluation.audit import Audit, Auditor, alarm, read_audits
+from nearer.evaluation.audit_settings import AuditPlan
 from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.evaluation.success import (
     EpisodeResult,

@@ -16,8 +16,8 @@ from nearer.algorithm.model import Inputs
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.core.spaces import Camera, Spaces
 from nearer.models.factory import build_model, new_model
+from nearer.models.settings import VLMConfig
 from nearer.models.vlm.attention_pooling import Looking, LookingSizes
-from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.dual_encoder import DualEncoder
 from nearer.models.vlm.dual_encoder_loading import pretrained_dual
 from nearer.models.vlm.loading import num_parameters, open_source

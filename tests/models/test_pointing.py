@@ -11,7 +11,6 @@ from PIL import Image
 
 from nearer.core.callbacks import Progress, ignore_progress
 from nearer.core.errors import CheckpointError, ConfigError
-from nearer.models.pointing import PointingTower, load_pointing
 from nearer.models.pointing.losses import matching_loss, naming_loss, pointing_loss
 from nearer.models.pointing.pretraining.captions import draw_sentence, words_of_the_corpus
 from nearer.models.pointing.pretraining.cards import Card, emoji_cards
@@ -20,11 +19,12 @@ from nearer.models.pointing.pretraining.measure import measure
 from nearer.models.pointing.pretraining.outlines import OUTLINES
 from nearer.models.pointing.pretraining.renderer import render
 from nearer.models.pointing.pretraining.scene import HEIGHT_PX, WIDTH_PX, draw_scene
-from nearer.models.pointing.pretraining.train import PretrainConfig, pretrain
+from nearer.models.pointing.pretraining.settings import PretrainConfig
+from nearer.models.pointing.pretraining.train import pretrain
 from nearer.models.pointing.sentence_encoder import NUM_UNKNOWN, Vocabulary
-from nearer.models.pointing.tower import TowerConfig, peaks
+from nearer.models.pointing.tower import PointingTower, TowerConfig, peaks
 from nearer.models.pointing.vocabulary import HELD_OUT, SHAPE_WORDS
-from nearer.models.pointing.weights import save_pointing
+from nearer.models.pointing.weights import load_pointing, save_pointing
 
 SENTENCE = "push the red moon to the blue cube"
 

@@ -21,7 +21,8 @@ from nearer.models.factory import build_model, new_model
 from nearer.models.planar_features import Geometry, fit_plane, to_plane
 from nearer.models.pointing.self_training import path_targets
 from nearer.models.pointing.tracking import trace, track, two_peaks
-from nearer.models.small_vla import SmallVLA, SmallVLAConfig
+from nearer.models.settings import SmallVLAConfig
+from nearer.models.small_vla import SmallVLA
 from nearer.runs.checkpoint import load_model, save_checkpoint
 from nearer.testing import CountingFleet, check_model
 

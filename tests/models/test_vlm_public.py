@@ -17,7 +17,7 @@ from nearer.algorithm.model import Inputs
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.core.spaces import Camera, Spaces
 from nearer.models.factory import build_model
-from nearer.models.vlm.config import VLMConfig
+from nearer.models.settings import VLMConfig
 from nearer.models.vlm.families import family_of
 from nearer.models.vlm.image_preprocessing import preparing_of
 from nearer.models.vlm.loading import network_config, open_source, pretrained_vlm

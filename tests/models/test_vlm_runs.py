@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from nearer.algorithm.improve_settings import Practice
-from nearer.algorithm.sft import SFTTraining
+from nearer.algorithm.sft_settings import SFTTraining
 from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
 from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
 from nearer.core.callbacks import Progress
 from nearer.models.factory import build_model
-from nearer.models.vlm.config import VLMConfig
+from nearer.models.settings import VLMConfig
 from nearer.models.vlm.dual_encoder import DualEncoder
 from nearer.models.vlm.vlm import VLM
 from nearer.runs.checkpoint import load_model, weights_hash

@@ -36,8 +36,7 @@ from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera, Spaces
 from nearer.fleets.encoded import EncodedFleet
 from nearer.models.factory import build_model, new_model
-from nearer.models.mlp import MLPConfig
-from nearer.models.small_vla import SmallVLAConfig
+from nearer.models.settings import MLPConfig, SmallVLAConfig
 from nearer.runs.checkpoint import load_model, save_checkpoint
 from nearer.serving.msgpack_codec import DTYPES, pack, unpack
 from nearer.serving.request import read_question

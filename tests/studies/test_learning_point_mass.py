@@ -18,7 +18,7 @@ from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.envs.point_mass import ENV_ID
 from nearer.evaluation.success import Evaluation, compare
 from nearer.models.factory import build_model
-from nearer.models.mlp import MLPConfig
+from nearer.models.settings import MLPConfig
 from nearer.runs.checkpoint import load_model, weights_hash
 from nearer.runs.run import read_header, read_metrics
 from nearer.studies.point_mass import Recipe, point_mass

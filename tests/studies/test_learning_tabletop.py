@@ -12,7 +12,7 @@ from nearer.configs import Calibration
 from nearer.datasets.episodes import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.models.factory import build_model
-from nearer.models.pointing import load_pointing
+from nearer.models.pointing.weights import load_pointing
 from nearer.runs.checkpoint import load_model, weights_hash
 from nearer.runs.run import read_metrics
 from nearer.studies.recipe import Recipe

@@ -11,7 +11,7 @@ import torch
 import nearer.studies.headline as room
 import nearer.studies.pretraining_ablation as ladder
 from nearer.algorithm.demonstrations import leave_out
-from nearer.algorithm.sft import SFTTraining
+from nearer.algorithm.sft_settings import SFTTraining
 from nearer.commands.eval_reward import CalibrateConfig
 from nearer.configs import EvalConfig, ImproveConfig, SFTConfig
 from nearer.core.errors import ConfigError
@@ -20,9 +20,10 @@ from nearer.envs.tabletop.language import names
 from nearer.envs.tabletop.layout import BLOCKS
 from nearer.evaluation.success import EpisodeResult, Evaluation
 from nearer.models.factory import build_model, new_model
-from nearer.models.pointing.variants import VARIANTS, tower_of
+from nearer.models.pointing.variants import tower_of
 from nearer.models.pointing.vocabulary import HELD_OUT
-from nearer.models.small_vla import SmallVLA, SmallVLAConfig
+from nearer.models.settings import VARIANTS, SmallVLAConfig
+from nearer.models.small_vla import SmallVLA
 from nearer.studies.headline import ReproduceConfig
 from nearer.studies.pretraining_ablation import LEFT_OUT, names_left_out, reproduce_pretraining
 from nearer.studies.pretraining_table import LadderPoint, pretraining_table

@@ -20,7 +20,7 @@ from contextlib import (
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -32,10 +32,8 @@ from torch.distributed.rendezvous import (
 )
 from torch.nn.parallel import DistributedDataParallel
 
+from nearer.algorithm.sft_settings import Kind
 from nearer.core.errors import ConfigError, NearerError, ReportedElsewhere
-
-Kind = Literal["one", "ddp", "fsdp"]
-"""One process; the whole model in each of several; a part of it in each of several."""
 
 Part = TypeVar("Part")
 _PATIENCE = timedelta(days=1)  # the first process may look at pictures for hours; others wait

@@ -23,7 +23,8 @@ from nearer.algorithm.demonstrations import (
 from nearer.algorithm.distributed import Processes, started
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.score import frame_probabilities
-from nearer.algorithm.sft import SFTTraining, sft
+from nearer.algorithm.sft import sft
+from nearer.algorithm.sft_settings import SFTTraining
 from nearer.commands.runs import SHOWN_EPISODES, as_saved, open_run
 from nearer.configs import SFTConfig
 from nearer.core.arrays import Array

@@ -12,13 +12,13 @@ from nearer.core.action_chunks import Chunking
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.core.seeds import Purpose, episode_seed
 from nearer.core.spaces import Camera, Spaces
-from nearer.models.mlp import MLP, MLPConfig
+from nearer.models.mlp import MLP
 from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
-from nearer.models.pointing.variants import VARIANTS, tower_of
+from nearer.models.pointing.variants import tower_of
 from nearer.models.pointing.weights import prepared
-from nearer.models.small_vla import SmallVLA, SmallVLAConfig, words_of
-from nearer.models.vlm.config import VLMConfig
+from nearer.models.settings import VARIANTS, MLPConfig, SmallVLAConfig, VLMConfig
+from nearer.models.small_vla import SmallVLA, words_of
 
 
 def new_model(

@@ -1,6 +1,6 @@
 """The notebook's model: two separate networks of three hidden layers, one a question."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,44 +11,10 @@ from torch import Tensor, nn
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.core.interfaces import Rngs
-from nearer.core.settings import check_settings
 from nearer.core.spaces import Spaces
+from nearer.models.settings import MLPConfig
 
 _LOG_SQRT_2_PI = 0.9189385332046727
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MLPConfig:
-    """Sizes of the model for states (no pictures, no language).
-
-    Attributes:
-        hidden: width of each of the three hidden layers.
-        num_bins: classes of the steps-to-go answer.
-        steps_per_bin: control steps a class.
-        min_scale: smallest standard deviation of a normalised action.
-        max_deviation: states are clipped to +- this many standard deviations.
-    """
-
-    # The notebook has a smallest scale of 0.01. At that, the gradient of a log-probability, which
-    # grows with 1 / scale^2, made practice collapse on two seeds of five (docs/log.md). And a
-    # runaway robot must not send the network, or its gradient, anywhere.
-
-    hidden: int = 256
-    num_bins: int = 141
-    steps_per_bin: int = 1
-    min_scale: float = 0.15
-    max_deviation: float = 5.0
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            prefix="mlp.",
-            hidden="[1, inf)",
-            num_bins="[2, inf)",
-            steps_per_bin="[1, inf)",
-            min_scale="(0, inf)",
-            max_deviation="(0, inf)",
-        )
 
 
 class MLP(FoundationModel):

@@ -20,14 +20,13 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
-from nearer.algorithm.action_tokens import LEVELS, ActionTokens, action_units, draw_tokens
+from nearer.algorithm.action_tokens import ActionTokens, action_units, draw_tokens
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.core.arrays import Array
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Rngs
-from nearer.core.settings import check_settings
 from nearer.core.spaces import Camera, Spaces
 from nearer.core.vision import Clips, VisionEncoder
 from nearer.models.parallel import side_by_side
@@ -35,51 +34,12 @@ from nearer.models.planar_features import Geometry
 from nearer.models.pointing.self_training import Lessons, adapt, path_targets, trainable
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
 from nearer.models.pointing.tracking import NUM_PEAKS, track, two_peaks
+from nearer.models.settings import SmallVLAConfig
 from nearer.runs.checkpoint import weights_hash
 
 _TOKEN_WIDTH = 16
 _AT_ONCE = 4  # frames; larger batches leave the processor's cache: 16 took 1.3 times as long
 _NUMBERS_A_POINT = 3  # u, v and how sure the sight is
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmallVLAConfig:
-    """Sizes of the trained part of the built-in model.
-
-    Attributes:
-        hidden: width of each of the hidden layers.
-        word_width: numbers an instruction's words become, apart from what they point at.
-        num_bins: classes of the steps-to-go answer.
-        steps_per_bin: control steps a class.
-        max_deviation: facts are clipped to +- this many standard deviations.
-        dropout: share of the hidden numbers that Stage 1 leaves out. Cloning gains nothing by it,
-            practice does: its reward comes from a network that is less sure of what it has not seen
-            (docs/log.md).
-        answers_instruction: it has a head for the third question, which instruction an episode had.
-        action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
-    """
-
-    hidden: int = 256
-    word_width: int = 4
-    num_bins: int = 80
-    steps_per_bin: int = 1
-    max_deviation: float = 4.0
-    dropout: float = 0.2
-    answers_instruction: bool = False
-    action_levels: int = LEVELS
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            prefix="vla.",
-            hidden="[1, inf)",
-            word_width="[1, inf)",
-            num_bins="[2, inf)",
-            steps_per_bin="[1, inf)",
-            max_deviation="(0, inf)",
-            dropout="[0, 1)",
-            action_levels="[1, inf)",
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ rate; N * B = 1,024 as 8 updates of 128, which never collapsed where 16 of 64 di
 from pathlib import Path
 
 from nearer.algorithm.improve_settings import Practice
-from nearer.algorithm.sft import SFTTraining
+from nearer.algorithm.sft_settings import SFTTraining
 from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
 from nearer.envs.point_mass import ENV_ID, TIME_LIMIT_STEPS
 from nearer.studies.recipe import Recipe

@@ -20,8 +20,8 @@ from nearer.core.intervals import Rate
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.envs.tabletop.language import names
 from nearer.envs.tabletop.layout import BLOCKS
-from nearer.models.pointing.variants import VARIANTS
 from nearer.models.pointing.vocabulary import HELD_OUT
+from nearer.models.settings import VARIANTS
 from nearer.runs.hub import CALIBRATION
 from nearer.runs.run import read_json, read_metrics
 from nearer.studies.headline import (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nearer.core.intervals import Rate
-from nearer.models.pointing.variants import VARIANTS
+from nearer.models.settings import VARIANTS
 from nearer.reporting.html.fraction_curves import Line, SharePoint, lines_figure
 from nearer.reporting.html.svg import STAGE_2
 from nearer.studies.headline import pooled

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nearer.algorithm.early_stopping import PlateauRule
 from nearer.algorithm.improve_settings import Deviations, Practice
-from nearer.algorithm.sft import SFTTraining
+from nearer.algorithm.sft_settings import SFTTraining
 from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
 from nearer.studies.recipe import Recipe
 

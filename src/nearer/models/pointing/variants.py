@@ -10,17 +10,10 @@ import json
 import torch
 
 from nearer.core.seeds import Purpose, episode_seed
-from nearer.models.pointing.pretraining.train import imagenet_trunk, sharpened
+from nearer.models.pointing.imagenet import imagenet_trunk, sharpened
 from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.pointing.weights import DESCRIPTION, SHIPPED, load_pointing, prepared
-
-VARIANTS = {
-    "small-vla": "multimodal",
-    "small-vla-unimodal": "unimodal",
-    "small-vla-scratch": "scratch",
-}
-"""Names of the built-in model, by how its sight was pretrained."""
 
 
 def tower_of(variant: str, seed: int) -> PointingTower:

@@ -25,10 +25,10 @@ from nearer.algorithm.action_tokens import draw_tokens
 from nearer.algorithm.model import Inputs
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
+from nearer.models.settings import VLMConfig
 from nearer.models.small_vla import ActionHead, two_layers
 from nearer.models.vlm.attention_masks import in_parts
 from nearer.models.vlm.attention_pooling import Looking, LookingSizes
-from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import Network
 from nearer.models.vlm.image_preprocessing import Preparing
 from nearer.models.vlm.text_tokens import Sentences

@@ -9,8 +9,8 @@ from transformers import AutoModel
 
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Spaces
+from nearer.models.settings import VLMConfig
 from nearer.models.vlm.attention_pooling import LookingSizes
-from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.dual_encoder import DualEncoder
 from nearer.models.vlm.image_preprocessing import preparing_of
 from nearer.models.vlm.loading import (

@@ -19,7 +19,7 @@ from transformers import CONFIG_MAPPING, AutoModel, AutoModelForImageTextToText
 from nearer.algorithm.action_tokens import action_words
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.core.spaces import Spaces
-from nearer.models.vlm.config import VLMConfig
+from nearer.models.settings import VLMConfig
 from nearer.models.vlm.families import FAMILIES, Family, Network, family_of
 from nearer.models.vlm.image_preprocessing import Preparing, preparing_of
 from nearer.models.vlm.memory_check import check_memory, check_room

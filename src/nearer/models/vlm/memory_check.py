@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from nearer.core.errors import CheckpointError, ConfigError
-from nearer.models.vlm.config import VLMConfig
+from nearer.models.settings import VLMConfig
 
 _GIB = 1024**3
 _LEARNED = 16  # bytes a weight that learns: itself, its gradient and AdamW's two moments, float32

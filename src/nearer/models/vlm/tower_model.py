@@ -14,8 +14,8 @@ from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Spaces
 from nearer.core.vision import VisionEncoder
+from nearer.models.settings import VLMConfig
 from nearer.models.vlm.attention_masks import split_columns
-from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import Network
 from nearer.models.vlm.image_preprocessing import Preparing, check_prepared
 from nearer.models.vlm.state_scaling import state_range, unit_state

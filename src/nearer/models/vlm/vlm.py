@@ -25,8 +25,8 @@ from nearer.algorithm.action_tokens import draw_tokens
 from nearer.algorithm.model import Inputs
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
+from nearer.models.settings import VLMConfig
 from nearer.models.vlm.attention_masks import Asked, Read, counted, in_parts, who_sees_whom
-from nearer.models.vlm.config import VLMConfig
 from nearer.models.vlm.families import Family, Network
 from nearer.models.vlm.image_preprocessing import Preparing
 from nearer.models.vlm.prompts import Prompts, Question

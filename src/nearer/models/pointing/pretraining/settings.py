@@ -1,0 +1,60 @@
+"""Settings of `nearer pretrain`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nearer.core.settings import check_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainConfig:
+    """Teach the built-in vision-language model to point at what a sentence mentions.
+
+    Attributes:
+        out: folder for the weights.
+        start: folder of weights to go on from; none: ImageNet's eyes, the rest random.
+        emoji: the unpacked npm package emoji-datasource-google; none: no emoji lie about.
+        easy_vqa: let drawings of the package easy-vqa lie about.
+        imagenet: start from ImageNet's Lite0; else its weights are random, to see what it gives.
+        pictures: scenes drawn.
+        updates: optimiser steps.
+        batch_size: pictures a step.
+        learning_rate: of AdamW at its highest, after a warm-up; it ends at 0.
+        weight_decay: of AdamW.
+        naming: weight of the loss that names things where they are.
+        matching: weight of the loss that matches captions and pictures.
+        measured: scenes of each kind that the result is measured on.
+        workers: processes that draw pictures; 1: this one does.
+        seed: of everything.
+    """
+
+    out: Path = Path("outputs/pretrain")
+    start: Path | None = None
+    emoji: Path | None = None
+    easy_vqa: bool = True
+    imagenet: bool = True
+    pictures: int = 30_000
+    updates: int = 2_000
+    batch_size: int = 32
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.02
+    naming: float = 1.0
+    matching: float = 0.1
+    measured: int = 500
+    workers: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            pictures="[1, inf)",
+            updates="[1, inf)",
+            batch_size="[2, inf)",
+            learning_rate="(0, inf)",
+            weight_decay="[0, inf)",
+            naming="[0, inf)",
+            matching="[0, inf)",
+            measured="[1, inf)",
+            workers="[1, inf)",
+            seed="[0, inf)",
+        )
