@@ -64,7 +64,7 @@ def measure(folder: Path, episodes: int) -> dict[str, float]:
 
 def record(root: Path, kept: Any, episodes: int) -> Dataset:
     """Write drawn episodes, 200 an append."""
-    from nearer.core.episode import Ended, Episode, Observation
+    from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
     from nearer.core.spaces import Camera, Spaces
     from nearer.datasets.episodes import create_dataset, episode_frames
 
@@ -81,10 +81,12 @@ def record(root: Path, kept: Any, episodes: int) -> Dataset:
                 seed=row,
                 instruction=f"push the {list(COLOURS)[row % 3]} cube to the {row} moon",
                 policy_version=0,
-                observations=Observation(
-                    agent_pos=path,
-                    environment_state=np.zeros((FRAMES, 0), np.float32),
-                    images={CAMERA: pictures},
+                observations=EncodedObservation.without_features(
+                    Observation(
+                        agent_pos=path,
+                        environment_state=np.zeros((FRAMES, 0), np.float32),
+                        images={CAMERA: pictures},
+                    )
                 ),
                 actions=np.diff(path, axis=0) / 0.03,
                 log_prob=np.zeros(FRAMES - 1, np.float32),

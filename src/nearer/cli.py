@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args
 import tyro
 from rich.console import Console
 
-from nearer.algorithm.distributed import check_alone, first_reports, follows, started_as
+from nearer.algorithm.distributed import check_alone, first_reports, is_follower, started_as
 from nearer.commands import (
     saved_config,
 )
@@ -64,7 +64,7 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; what goes wrong is one sentence on stderr."""
-    console = Console(quiet=follows(), markup=False)  # paths may hold brackets
+    console = Console(quiet=is_follower(), markup=False)  # paths may hold brackets
     config = None
     try:
         with first_reports():

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float32, Int64
 
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.core.arrays import Array
-from nearer.core.episode import Ended, Observation
-from nearer.core.interfaces import Decision, Fleet, Rngs, Sensed, Starts
+from nearer.core.episode import EncodedObservation, Ended, Observation
+from nearer.core.interfaces import Decision, Fleet, Rngs, Sensed, Starts, Termination
 from nearer.core.spaces import Spaces
 
 
@@ -126,7 +126,7 @@ class EchoPolicy:
 
     def act(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
         rngs: Rngs,
@@ -145,15 +145,15 @@ class CountTermination:
     def __init__(self, goal_steps: int) -> None:
         self._goal_steps = goal_steps
 
-    def done(
+    def check(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
-    ) -> Bool[Array, "robots"]:
-        """Tell who has counted far enough."""
+    ) -> Termination:
+        """Return who has counted far enough."""
         seeds, counts = observation.agent_pos.T
-        return (counts >= self._goal_steps) & (seeds % 3 != 0)
+        return Termination(done=(counts >= self._goal_steps) & (seeds % 3 != 0))
 
 
 def _walk(fleet: Fleet, robots: Array, steps: int) -> Array:
@@ -165,7 +165,7 @@ def _walk(fleet: Fleet, robots: Array, steps: int) -> Array:
     return np.stack(seen)
 
 
-def _check_sizes(observation: Observation, spaces: Spaces, rows: int) -> None:
+def _check_sizes(observation: Observation | EncodedObservation, spaces: Spaces, rows: int) -> None:
     expected = {
         "agent_pos": (rows, spaces.agent_pos),
         "environment_state": (rows, spaces.environment_state),

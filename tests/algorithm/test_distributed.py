@@ -248,7 +248,7 @@ def test_a_vision_language_model_trains_the_same(
         done = run_job(Job(call="command_line", arguments=[*arguments, *more], count=count))
         assert done.codes == [0] * count, done.err
         losses[kind] = [
-            record[f"sft/held_out_loss_{name}"]
+            record[f"sft/val_loss_{name}"]
             for record in read_metrics(out)
             for name in ("bc", "steps_to_go")
         ]
@@ -429,7 +429,13 @@ def train(name: str, kind: Kind, accumulate: str, out: str) -> None:
     )  # fmt: skip
     with started(kind) as processes:
         if not processes.first:
-            sft(training, data, model, SilentRun(Path(out)), processes=processes)
+            sft(
+                training,
+                data,
+                model,
+                SilentRun(Path(out), started_as(processes.kind)),
+                processes=processes,
+            )
         else:
             with Run.create(Path(out), "sft", {}) as run:
                 sft(training, data, model, run, processes=processes)

@@ -40,8 +40,8 @@ def test_golden_losses(tmp_path: Path) -> None:
 
     assert column(run, "practice/env_steps") == PRACTICE_ENV_STEPS
     for root, name, golden in (
-        (sft_run, "sft/held_out_loss_bc", HELD_OUT_BC),
-        (sft_run, "sft/held_out_loss_steps_to_go", HELD_OUT_STEPS_TO_GO),
+        (sft_run, "sft/val_loss_bc", HELD_OUT_BC),
+        (sft_run, "sft/val_loss_steps_to_go", HELD_OUT_STEPS_TO_GO),
         (run, "practice/return", PRACTICE_RETURN),
         (run, "practice/loss", PRACTICE_LOSS),
     ):

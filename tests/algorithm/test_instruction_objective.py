@@ -268,8 +268,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(dataset: Dataset, tmp_path: Path
     for found, expected in zip(read_metrics(stopped.out), read_metrics(whole.out), strict=True):
         assert {name for name in found if "instruction" in name} == {
             "sft/loss_instruction",
-            "sft/held_out_loss_instruction",
-            "sft/held_out_accuracy_instruction",
+            "sft/val_loss_instruction",
+            "sft/val_accuracy_instruction",
         }
         for name in expected:
             assert name.startswith("time/") or found[name] == expected[name], name
@@ -290,10 +290,10 @@ def test_the_instruction_is_learned(tmp_path: Path) -> None:
     model = model_for(data, replace(SMALL, hidden=64))
     training = replace(TRAINING, updates=150, validate_every=50, batch_size=64)
     _, held_out = (data.episodes(np.arange(225)), data.episodes(np.arange(225, 300)))
-    before = validate(Objectives(model), held_out)["sft/held_out_accuracy_instruction"]
+    before = validate(Objectives(model), held_out)["sft/val_accuracy_instruction"]
     with Run.create(tmp_path / "run", "sft", {}) as run:
         sft(training, data, model, run)
     last = read_metrics(tmp_path / "run")[-1]
     assert before < 0.5
-    assert last["sft/held_out_accuracy_instruction"] > 0.7
-    assert last["sft/held_out_loss_instruction"] < 1.2  # knowing nothing would give 1.39
+    assert last["sft/val_accuracy_instruction"] > 0.7
+    assert last["sft/val_loss_instruction"] < 1.2  # knowing nothing would give 1.39

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nearer.algorithm.rollout import collect
-from nearer.core.episode import Ended
+from nearer.core.episode import EncodedObservation, Ended
 from nearer.testing import CountingFleet, CountTermination, EchoPolicy
 
 GOAL, LIMIT = 7, 11
@@ -79,6 +79,7 @@ def test_an_episode_that_looks_done_at_once_has_no_step() -> None:
 class Seeing(CountingFleet):
     def _observe(self, robots):
         seen = super()._observe(robots)
+        seen = EncodedObservation.without_features(seen)
         return replace(seen, features=2 * seen.agent_pos)
 
 

@@ -1,17 +1,19 @@
 """From episodes to samples: labels by the frozen model, nothing lost on the way to a minibatch."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
 from nearer.algorithm.batch import Batch, join, make_batch, minibatches
 from nearer.algorithm.improve import update
-from nearer.algorithm.improve_settings import Deviations, Practice
+from nearer.algorithm.improve_settings import Deviations, Practice, ValueBaseline
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.score import progress_of, score
 from nearer.algorithm.steps_to_go import StepsToGoBins
-from nearer.algorithm.value_baseline import less_expected
-from nearer.core.episode import Ended, Episode, Observation
+from nearer.algorithm.value_baseline import subtract_expected_returns
+from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
@@ -51,9 +53,11 @@ def episode(d: list[int], seed: int, ended: Ended = Ended.TIME_LIMIT) -> Episode
         seed=seed,
         instruction=f"task {seed}",
         policy_version=0,
-        observations=Observation(
-            agent_pos=np.array(d, dtype=np.float32)[:, None],
-            environment_state=np.zeros((len(d), 0), dtype=np.float32),
+        observations=EncodedObservation.without_features(
+            Observation(
+                agent_pos=np.array(d, dtype=np.float32)[:, None],
+                environment_state=np.zeros((len(d), 0), dtype=np.float32),
+            )
         ),
         actions=np.arange(steps, dtype=np.float32)[:, None] + 100 * seed,
         log_prob=np.full(steps, -seed, dtype=np.float32),
@@ -122,9 +126,13 @@ def test_minibatches_are_a_function_of_the_generator(count: int) -> None:
     assert first == second
 
 
+def without_expected(fresh: Batch, past: Sequence[Batch], rng: np.random.Generator) -> Batch:
+    return subtract_expected_returns(ValueBaseline(), Ruler(), fresh, past, rng)
+
+
 def test_without_a_past_the_mean_return_is_expected() -> None:
     batch = make_batch(score(Ruler(), EPISODES, threshold_steps=0.5, discount=0.9))
-    found = less_expected(Ruler(), batch, [], np.random.default_rng(0))
+    found = without_expected(batch, [], np.random.default_rng(0))
     assert torch.allclose(found.returns, batch.returns - batch.returns.mean())
     assert found.actions is batch.actions
 
@@ -145,9 +153,13 @@ def test_what_the_past_says_of_a_place_is_expected_there() -> None:
         )
 
     past = [samples(rng.integers(-1, 2, 400).tolist(), 0.0) for _ in range(3)]
-    found = less_expected(Ruler(), samples([-1, 0, 1], 0.0), past, np.random.default_rng(1))
+    found = subtract_expected_returns(
+        ValueBaseline(), Ruler(), samples([-1, 0, 1], 0.0), past, np.random.default_rng(1)
+    )
     assert found.returns.abs().max() < 0.5
-    better = less_expected(Ruler(), samples([-1, 0, 1], 2.0), past, np.random.default_rng(1))
+    better = subtract_expected_returns(
+        ValueBaseline(), Ruler(), samples([-1, 0, 1], 2.0), past, np.random.default_rng(1)
+    )
     assert torch.allclose(better.returns, found.returns + 2.0, atol=1e-5)
 
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -303,10 +304,10 @@ def test_the_checkpoint_to_keep_was_never_dropped(
 ) -> None:
     """Whatever turns out to be the best block, the policy that started it is still there."""
     rule = PlateauRule(block_iterations=block)
-    history: list[dict[str, int]] = []
+    history: list[Any] = []
     there = {0}
     for step, one in enumerate(detected, 1):
-        history.append({"practice/detected": one, "practice/iteration_env_steps": 10})
+        history.append(SimpleNamespace(detected=one, env_steps=10))
         if step % block == 0 or step in stops:
             there.add(step)
             assert rule.best_step(history) in there

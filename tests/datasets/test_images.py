@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from nearer.core.episode import Ended, Episode, Observation, ScoredEpisode
+from nearer.core.episode import EncodedObservation, Ended, Episode, Observation, ScoredEpisode
 from nearer.core.errors import DatasetError
 from nearer.core.spaces import Camera, Spaces
 from nearer.datasets.episodes import (
@@ -52,10 +52,12 @@ def episode(num_frames: int, seed: int = 0) -> Episode:
         seed=seed,
         instruction=f"push the red block to spot {seed}",
         policy_version=0,
-        observations=Observation(
-            agent_pos=random.random((num_frames, 2), np.float32),
-            environment_state=np.zeros((num_frames, 0), np.float32),
-            images={"top": moving_block(num_frames, seed)},
+        observations=EncodedObservation.without_features(
+            Observation(
+                agent_pos=random.random((num_frames, 2), np.float32),
+                environment_state=np.zeros((num_frames, 0), np.float32),
+                images={"top": moving_block(num_frames, seed)},
+            )
         ),
         actions=random.random((num_frames - 1, 2), np.float32),
         log_prob=np.zeros(num_frames - 1, np.float32),
@@ -76,7 +78,7 @@ def test_pictures_of_episodes_come_back(tmp_path, kept, least_db):
     writer.append([episode_frames(episodes[2])])
     dataset = open_dataset(tmp_path)
     assert dataset_spaces(dataset) == replace(SPACES, control_hz=5)
-    written = np.concatenate([one.observations.images["top"] for one in episodes])
+    written = np.concatenate([one.observations.observation.images["top"] for one in episodes])
     read = dataset.frames("observation.images.top", np.arange(17))
     with np.errstate(divide="ignore"):
         assert psnr_db(read, written) >= least_db
@@ -119,7 +121,7 @@ def test_the_practice_store_leaves_pictures_out(tmp_path):
     )
     PracticeStore.open(tmp_path / "practice", SPACES, 5, "tabletop").append(0, [scored])
     (back,) = PracticeStore.open(tmp_path / "practice", SPACES, 5, "tabletop").read(0)
-    assert back.episode.observations.images == {}
+    assert back.episode.observations.observation.images == {}
     np.testing.assert_array_equal(back.episode.actions, one.actions)
     assert not list(tmp_path.rglob("*.mp4"))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nearer.core.arrays import Array
-from nearer.core.episode import Observation
+from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.interfaces import Rngs
 from nearer.envs.tabletop.appearance import REAL, SIM, Look
 from nearer.envs.tabletop.demonstrator.noise import HABITS_REAL, HABITS_SIM, Habits, draw_person
@@ -20,11 +20,13 @@ from nearer.envs.tabletop.tasks import draw_start, propose, solved
 LIMIT_STEPS = 90
 
 
-def _observation(num_robots: int) -> Observation:
+def _observation(num_robots: int) -> EncodedObservation:
     """Return an observation that shows nothing: the person sees the board itself."""
-    return Observation(
-        agent_pos=np.zeros((num_robots, 2), np.float32),
-        environment_state=np.zeros((num_robots, 0), np.float32),
+    return EncodedObservation.without_features(
+        Observation(
+            agent_pos=np.zeros((num_robots, 2), np.float32),
+            environment_state=np.zeros((num_robots, 0), np.float32),
+        )
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from nearer.core.episode import Observation
+from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.errors import EnvError
 from nearer.envs import register_envs
 from nearer.envs.tabletop import gl, renderer
@@ -198,8 +198,8 @@ def test_the_demonstrator_sees_the_boards_of_its_env() -> None:
     people.begin(robots, rngs)
     reached = np.zeros(4, dtype=bool)
     for _ in range(60):
-        observation = Observation(
-            agent_pos=seen["agent_pos"], environment_state=np.zeros((4, 0), np.float32)
+        observation = EncodedObservation.without_features(
+            Observation(agent_pos=seen["agent_pos"], environment_state=np.zeros((4, 0), np.float32))
         )
         actions = people.act(observation, list(info["instruction"]), robots, rngs).actions
         seen, _, _, _, step_info = envs.step(actions)

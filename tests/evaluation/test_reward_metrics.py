@@ -4,6 +4,8 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,8 +226,8 @@ def test_episodes_that_the_truth_ended_say_nothing_of_the_detector(tmp_path: Pat
     scored = scored_with(fleet, GroundTruthTermination(fleet))
     plan = AuditPlan(min_trials=1)
     report = Auditor(plan, fleet, 0, tmp_path / "audits.jsonl").check(0, scored)
-    assert report.record["audit/success"] == pytest.approx(8 / 12)
-    assert not report.record.keys() & {"audit/precision", "audit/recall"}
+    assert report.metrics["audit/success"] == pytest.approx(8 / 12)
+    assert not report.metrics.keys() & {"audit/precision", "audit/recall"}
     assert report.alarm is None
 
 
@@ -243,19 +245,19 @@ def test_audits_compare_with_the_truth_of_each_episode(tmp_path: Path) -> None:
     scored = scored_with(fleet, CountTermination(5))
     plan = AuditPlan(audit_every=2, audit_episodes=100)
     auditor = Auditor(plan, fleet, 0, tmp_path / "audits.jsonl")
-    record = auditor.check(0, scored).record
+    record = auditor.check(0, scored).metrics
     assert (record["audit/precision"], record["audit/success"]) == (0.0, 0.0)
     assert record["audit/episodes"] == 12
-    assert auditor.check(1, scored).record == {}
+    assert auditor.check(1, scored).metrics == {}
     # a resumed run finds the audit on disk, although the truth is gone
     again = Auditor(plan, fleet, 0, tmp_path / "audits.jsonl")
-    assert again.check(0, scored).record == record
+    assert again.check(0, scored).metrics == record
 
 
-def history(*blocks: tuple[int, int]) -> list[dict[str, int]]:
+def history(*blocks: tuple[int, int]) -> list[Any]:
     """Two iterations a block with these detections and control steps in all."""
     return [
-        {"practice/detected": detected // 2, "practice/iteration_env_steps": steps // 2}
+        SimpleNamespace(detected=detected // 2, env_steps=steps // 2)
         for detected, steps in blocks
         for _ in range(2)
     ]

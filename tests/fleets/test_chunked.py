@@ -21,7 +21,7 @@ from nearer.algorithm.rollout import actions_outside, collect
 from nearer.cli import main
 from nearer.core.action_chunks import PLAIN, Chunking
 from nearer.core.arrays import Array
-from nearer.core.episode import Ended, Episode, Observation
+from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import ConfigError, EnvError
 from nearer.core.interfaces import Decision, Policy, Rngs
 from nearer.core.seeds import Purpose, episode_seeds
@@ -32,7 +32,7 @@ from nearer.datasets.practice_store import PracticeStore
 from nearer.evaluation.ground_truth import NoTermination
 from nearer.evaluation.success import evaluate
 from nearer.fleets.chunked import ChunkedFleet, in_chunks
-from nearer.fleets.encoded import seeing
+from nearer.fleets.encoded import encoded
 from nearer.fleets.gym import SingleEnvFleet, make_fleet
 from nearer.reporting.videos import rendering_env, replay
 from nearer.runs.run import read_metrics
@@ -92,7 +92,7 @@ class Reacher:
 
     def act(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Array,
         rngs: Rngs,
@@ -113,7 +113,7 @@ class Recited:
 
     def act(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Array,
         rngs: Rngs,
@@ -327,15 +327,17 @@ def test_actions_beyond_the_limits_are_counted_a_control_step_each() -> None:
         seed=1,
         instruction="reach",
         policy_version=0,
-        observations=Observation(
-            agent_pos=np.float32([[0.7, 0], [0.8, 0], [0.9, 0]]),
-            environment_state=np.zeros((3, 2), np.float32),
+        observations=EncodedObservation.without_features(
+            Observation(
+                agent_pos=np.float32([[0.7, 0], [0.8, 0], [0.9, 0]]),
+                environment_state=np.zeros((3, 2), np.float32),
+            )
         ),
         actions=decisions,
         log_prob=np.zeros(2, np.float32),
         ended=Ended.TIME_LIMIT,
     )
-    assert actions_outside(fleet, [one]) == 1  # 0.7 + 0.5 is above 1
+    assert actions_outside(fleet.spaces, [one]) == 1  # 0.7 + 0.5 is above 1
 
 
 def test_a_film_shows_every_control_step_of_a_relative_policy() -> None:
@@ -492,7 +494,7 @@ class Tally:
 
 
 def test_a_sight_follows_every_control_step_of_a_chunk() -> None:
-    fleet = in_chunks(seeing(CountingFleet(2, 9), Tally()), Chunking(chunk=3))
+    fleet = in_chunks(encoded(CountingFleet(2, 9), Tally()), Chunking(chunk=3))
     robots = np.arange(2)
     assert fleet.reset(robots, [1, 2]).observation.features.tolist() == [[1], [1]]
     for _ in range(2):

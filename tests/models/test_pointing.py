@@ -294,8 +294,8 @@ def test_pretraining_learns_and_repeats_itself(tmp_path: Path) -> None:
     losses: list[float] = []
 
     def on_progress(progress: Progress) -> None:
-        if "pointing" in progress.facts:
-            losses.append(float(progress.facts["pointing"]))
+        if "pointing" in progress.values:
+            losses.append(float(progress.values["pointing"]))
 
     config = PretrainConfig(
         out=tmp_path / "one", pictures=24, updates=12, batch_size=8, measured=2, workers=1,

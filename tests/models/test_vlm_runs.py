@@ -51,7 +51,7 @@ def stop_after_first_checkpoint(progress: Progress) -> None:
 
 
 def ended(run: Path) -> tuple[str, list[float]]:
-    losses = [one["sft/held_out_loss_steps_to_go"] for one in read_metrics(run)]
+    losses = [one["sft/val_loss_steps_to_go"] for one in read_metrics(run)]
     return weights_hash(load_model(run, build_model, "last")), losses
 
 

@@ -114,8 +114,8 @@ def write_stage_one(run: Path, config: Mapping[str, Any] | None = None) -> Path:
                 "step": step,
                 "sft/loss_bc": 2.0,
                 "sft/loss_steps_to_go": 4.0,
-                "sft/held_out_loss_bc": bc,
-                "sft/held_out_loss_steps_to_go": 3.5 - step / 1000,
+                "sft/val_loss_bc": bc,
+                "sft/val_loss_steps_to_go": 3.5 - step / 1000,
                 "time/elapsed_s": step / 10,
             }
             for step, bc in ((100, 2.0), (200, 1.25), (300, 1.5))
@@ -131,8 +131,8 @@ def write_third_objective(run: Path) -> Path:
         {
             **record,
             "sft/loss_instruction": 1.5,
-            "sft/held_out_loss_instruction": 1.25,
-            "sft/held_out_accuracy_instruction": 0.64,
+            "sft/val_loss_instruction": 1.25,
+            "sft/val_accuracy_instruction": 0.64,
         }
         for record in read_lines(run / "metrics.jsonl")
     ]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from nearer.commands import run_eval
 from nearer.configs import EvalConfig
-from nearer.core.episode import Ended, Episode, Observation
+from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import EnvError
 from nearer.fleets.gym import make_fleet
 from nearer.reporting.videos import (
@@ -95,7 +95,9 @@ def recorded(env_id: str, seed: int, num_steps: int) -> Episode:
         seed=seed,
         instruction="count",
         policy_version=0,
-        observations=Observation(agent_pos=np.concatenate(seen), environment_state=none),
+        observations=EncodedObservation.without_features(
+            Observation(agent_pos=np.concatenate(seen), environment_state=none)
+        ),
         actions=action.repeat(num_steps, axis=0),
         log_prob=np.zeros(num_steps, np.float32),
         ended=Ended.SUCCESS_TRUE,

@@ -29,7 +29,7 @@ from nearer.algorithm.steps_to_go import expected_steps
 from nearer.cli import main
 from nearer.commands.serve import ServeConfig, _token, load_served, run_serve
 from nearer.core.action_chunks import Chunking
-from nearer.core.episode import Observation
+from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.errors import ConfigError, MessageError
 from nearer.core.interfaces import Sensed, Starts
 from nearer.core.seeds import Purpose, generator
@@ -120,9 +120,11 @@ def states(seed: int = 0) -> dict[str, Any]:
     }
 
 
-def observed(message: dict[str, Any]) -> Observation:
+def observed(message: dict[str, Any]) -> EncodedObservation:
     state, goal = message["observation/state"], message["observation/environment_state"]
-    return Observation(agent_pos=state[None], environment_state=goal[None])
+    return EncodedObservation.without_features(
+        Observation(agent_pos=state[None], environment_state=goal[None])
+    )
 
 
 def test_a_client_gets_what_the_policy_would_choose_with_the_same_seed() -> None:
@@ -234,8 +236,11 @@ def test_chunks_come_as_control_steps() -> None:
     message = {"observation.state": [5.0, -5.0], "observation.environment_state": [0.0, 1.0]}
     answer = policy.answer(robot, message)
     assert answer["actions"].shape == (3, 2)
-    seen = Observation(
-        agent_pos=np.array([[5, -5]], np.float32), environment_state=np.array([[0, 1]], np.float32)
+    seen = EncodedObservation.without_features(
+        Observation(
+            agent_pos=np.array([[5, -5]], np.float32),
+            environment_state=np.array([[0, 1]], np.float32),
+        )
     )
     draw = generator(Purpose.SERVING, SEED, 0)
     decided = ModelPolicy(model).act(seen, [""], np.arange(1), [draw]).actions

@@ -59,19 +59,19 @@ def test_practice_beats_cloning(evaluations: tuple[Evaluation, Evaluation]) -> N
 
 def test_stage_one_learns_both_objectives(recipe: Recipe) -> None:
     records = read_metrics(recipe.sft.out)
-    for name in ("sft/held_out_loss_bc", "sft/held_out_loss_steps_to_go"):
+    for name in ("sft/val_loss_bc", "sft/val_loss_steps_to_go"):
         assert records[-1][name] < records[0][name]
     data = load_demonstrations(open_dataset(recipe.collect.out))
     reward = load_model(recipe.sft.out, build_model, "reward")
     # far better than knowing nothing: log(141) = 4.95 nats
-    assert validate(Objectives(reward), data)["sft/held_out_loss_steps_to_go"] < 4.4
+    assert validate(Objectives(reward), data)["sft/val_loss_steps_to_go"] < 4.4
 
 
 def test_the_checkpoint_rules_pick_the_best_held_out_losses(recipe: Recipe) -> None:
     records = read_metrics(recipe.sft.out)
     for link, name in (
-        ("policy", "sft/held_out_loss_bc"),
-        ("reward", "sft/held_out_loss_steps_to_go"),
+        ("policy", "sft/val_loss_bc"),
+        ("reward", "sft/val_loss_steps_to_go"),
     ):
         best = min(records, key=lambda record: record[name])
         assert int((recipe.sft.out / "checkpoints" / link).resolve().name) == best["step"]

@@ -124,7 +124,7 @@ class Fake:
 def _finish(run: Path) -> None:
     run.mkdir(parents=True)
     (run / "FINISHED").touch()
-    losses = {"sft/held_out_loss_bc": 4.5, "sft/held_out_loss_steps_to_go": 3.0}
+    losses = {"sft/val_loss_bc": 4.5, "sft/val_loss_steps_to_go": 3.0}
     (run / "metrics.jsonl").write_text(json.dumps({"practice/episodes": 12, **losses}) + "\n")
     document = {
         "threshold_steps": 0.5,

@@ -221,7 +221,7 @@ def draw_share(total: int, share: float, seed: int) -> Int64[Array, "episodes"]:
     """Return the share of a data set's `total` episodes that a run may use."""
     if share == 1:
         return np.arange(total)
-    order = generator(Purpose.SFT_SHARE, seed).permutation(total)
+    order = generator(Purpose.SFT_FRACTION, seed).permutation(total)
     return order[: max(1, round(total * share))]
 
 

@@ -1,8 +1,8 @@
-"""Several processes that train one model: who they are, what they share, how they end together.
+"""Several processes that train one model: their parts, their sums, how they end together.
 
     torchrun --nproc-per-node 2 -m nearer sft ... --processes ddp
 
-Every process draws the same rows and takes its share of them. Gradients are averaged by torch's
+Every process draws the same rows and takes its part of them. Gradients are averaged by torch's
 own DistributedDataParallel (ddp: the whole model in each process) or fully_shard (fsdp: a part of
 the model in each). gloo carries what lies on the CPU, nccl what lies on CUDA.
 """
@@ -36,8 +36,8 @@ from nearer.algorithm.sft_settings import Kind
 from nearer.core.errors import ConfigError, NearerError, ReportedElsewhere
 
 Part = TypeVar("Part")
-_PATIENCE = timedelta(days=1)  # the first process may look at pictures for hours; others wait
-_TOLD = "nearer: told"
+_PATIENCE = timedelta(days=1)  # the first process may encode images for hours; others wait
+_REPORTED = "nearer: reported"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Processes:
         if not self.local_rank:
             self._wait()
 
-    def share(self, parts: Sequence[Part]) -> list[tuple[int, Part]]:
+    def own_parts(self, parts: Sequence[Part]) -> list[tuple[int, Part]]:
         """Return this process's parts, with their numbers; each process gets as many."""
         each = len(parts) // self.count
         first = self.rank * each
@@ -85,12 +85,12 @@ class Processes:
         """Tell whether the flag is set in any process, the same in all of them."""
         return flag if self.count == 1 else self.total({"flag": torch.tensor(flag)})["flag"] > 0
 
-    def total(self, shares: Mapping[str, Shaped[Tensor, ""]]) -> dict[str, float]:
+    def total(self, values: Mapping[str, Shaped[Tensor, ""]]) -> dict[str, float]:
         """Return the sums of numbers over all processes, the same in all of them."""
-        values = torch.stack([share.detach().cpu().double() for share in shares.values()])
+        sums = torch.stack([value.detach().cpu().double() for value in values.values()])
         if self.count > 1:
-            dist.all_reduce(values)
-        return dict(zip(shares, cast(list[float], values.tolist()), strict=True))
+            dist.all_reduce(sums)
+        return dict(zip(values, cast(list[float], sums.tolist()), strict=True))
 
     def check_agreed(self, name: str, value: int) -> None:
         """Raise ConfigError unless the number is the same in all processes."""
@@ -144,7 +144,7 @@ ONE = Processes()
 def started(kind: Kind) -> Generator[Processes, None, None]:
     """Join the processes that torchrun started, and end with them.
 
-    If one fails, or is interrupted, one sentence is told by one of them.
+    If one fails, or is interrupted, one of them reports it in one sentence.
 
     Raises:
         ConfigError: torchrun and `kind` do not fit each other.
@@ -160,7 +160,7 @@ def started(kind: Kind) -> Generator[Processes, None, None]:
     try:
         yield processes
     except BaseException as error:
-        _tell_once(store, error)
+        _report_once(store, error)
         raise
     dist.destroy_process_group()
 
@@ -173,7 +173,7 @@ def started_as(kind: Kind) -> str:
     return f"torchrun --nproc-per-node {here} -m nearer sft --processes {kind}"
 
 
-def follows() -> bool:
+def is_follower() -> bool:
     """Tell whether torchrun started this process, and it is not the first one."""
     return _world_size() > 1 and _variable("RANK", 0) > 0
 
@@ -190,7 +190,7 @@ def check_alone() -> None:
 @contextmanager
 def first_reports() -> Generator[None, None, None]:
     """Let only the first process say what goes wrong, or print, where all do the same."""
-    if not follows():
+    if not is_follower():
         yield
         return
     try:
@@ -204,25 +204,25 @@ def first_reports() -> Generator[None, None, None]:
         raise ReportedElsewhere("the first process says what is wrong") from error
 
 
-def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors whole and on the CPU in the first process, nothing in the others.
+def gather(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors, shards joined, on the CPU of the first process; nothing in the others.
 
-    With fsdp each process has a part of them, so all must call this at the same time.
+    With fsdp each process has shards of them, so all must call this at the same time.
     """
     if not dist.is_initialized():
         return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     from torch.distributed.tensor import DTensor
 
-    found: dict[str, Tensor] = {}
+    gathered: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        one = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        joined = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if dist.get_rank() == 0:
-            found[name] = one.cpu().contiguous()
-    return found
+            gathered[name] = joined.cpu().contiguous()
+    return gathered
 
 
 def placed_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """Return this process's part of a whole tensor, if it only has a part of the other one."""
+    """Return this process's shard of a tensor, if it only has a shard of the other one."""
     if not dist.is_initialized():
         return tensor
     from torch.distributed.tensor import DTensor, distribute_tensor
@@ -303,13 +303,13 @@ def _take_from_first(module: nn.Module) -> None:
             tensor.copy_(values.view(tensor.dtype).view(tensor.shape))
 
 
-def _tell_once(store: Store, error: BaseException) -> None:
-    """Raise another error in place of this one unless it is for this process to tell it."""
+def _report_once(store: Store, error: BaseException) -> None:
+    """Raise another error in place of this one unless it is for this process to report it."""
     try:
-        told = store.add(_TOLD, 1) > 1
+        reported = store.add(_REPORTED, 1) > 1
     except RuntimeError:
-        told = False  # the store went with the process that kept it
-    if told:
+        reported = False  # the store went with the process that kept it
+    if reported:
         raise ReportedElsewhere("another process has said why the run ends") from error
     if _means_a_lost_process(error):
         raise NearerError(
@@ -328,7 +328,7 @@ def _means_a_lost_process(error: BaseException) -> bool:
 
 def _buffers_stay() -> dict[str, Any]:
     """Return DDP's settings that leave buffers alone: no process changes any after the start."""
-    known = inspect.signature(DistributedDataParallel).parameters
+    parameters = inspect.signature(DistributedDataParallel).parameters
     # Renamed in torch 2.13, where the name before warns.
-    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    name = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
     return {name: False}

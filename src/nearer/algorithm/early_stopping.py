@@ -4,11 +4,25 @@ Past the plateau the success of an over-optimised policy falls (paper, section 3
 block of iterations is kept, not the last.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from nearer.core.settings import check_settings
+
+
+class Iteration(Protocol):
+    """What the rule needs to know of an iteration, as `IterationMetrics` has it."""
+
+    @property
+    def detected(self) -> int:
+        """Count the episodes that the detector ended."""
+        ...
+
+    @property
+    def env_steps(self) -> int:
+        """Count the control steps."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +47,18 @@ class PlateauRule:
             self, block_iterations="[1, inf)", patience_blocks="[1, inf)", min_gain="[0, inf)"
         )
 
-    def scores(self, history: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Return the score of every full block of a run's metrics."""
+    def scores(self, history: Sequence[Iteration]) -> list[float]:
+        """Return the score of every full block of a run's iterations."""
         size = self.block_iterations
         blocks = [history[i : i + size] for i in range(0, len(history) - size + 1, size)]
         return [
             1000
-            * sum(record["practice/detected"] for record in block)
-            / sum(record["practice/iteration_env_steps"] for record in block)
+            * sum(metrics.detected for metrics in block)
+            / sum(metrics.env_steps for metrics in block)
             for block in blocks
         ]
 
-    def best_step(self, history: Sequence[Mapping[str, Any]]) -> int:
+    def best_step(self, history: Sequence[Iteration]) -> int:
         """Return the checkpoint to keep as the policy: the one that started the best block.
 
         The newest full block's own end is a candidate too, with that block's score. A block that
@@ -54,7 +68,7 @@ class PlateauRule:
         scores = self.scores(history)
         return _best([*scores, *scores[-1:]]) * self.block_iterations
 
-    def kept_steps(self, history: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    def kept_steps(self, history: Sequence[Iteration]) -> tuple[int, int]:
         """Return the checkpoints that `best_step` may yet name, besides the newest.
 
         They started the best block so far and the block that is not full yet.
@@ -62,8 +76,8 @@ class PlateauRule:
         scores = self.scores(history)
         return _best(scores) * self.block_iterations, len(scores) * self.block_iterations
 
-    def over(self, history: Sequence[Mapping[str, Any]]) -> bool:
-        """Tell whether the last `patience_blocks` blocks brought no gain over the best before."""
+    def over(self, history: Sequence[Iteration]) -> bool:
+        """Return whether the last `patience_blocks` blocks brought no gain over the best before."""
         scores = self.scores(history)
         if len(scores) <= self.patience_blocks:
             return False

@@ -1,10 +1,43 @@
 """Settings of Stage 2: algorithm 1's own, and the deviations from it, which have names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueBaseline:
+    """How the baseline of `--deviate.baseline value` is fitted, anew in every iteration.
+
+    Attributes:
+        iterations: before the present one that it is fitted to; older ones were another policy's.
+        hidden: width of each of its two hidden layers.
+        updates: gradient updates.
+        batch_size: samples an update.
+        learning_rate: AdamW's, constant.
+        weight_decay: AdamW's.
+    """
+
+    iterations: int = 8
+    hidden: int = 128
+    updates: int = 240
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            prefix="deviate.value-baseline.",
+            iterations="[1, inf)",
+            hidden="[1, inf)",
+            updates="[1, inf)",
+            batch_size="[1, inf)",
+            learning_rate="(0, inf)",
+            weight_decay="[0, inf)",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +52,7 @@ class Deviations:
         past_iterations: iterations used again, off-policy; 0 is off.
         epochs: times that samples are used; above 1 is off-policy.
         baseline: subtracted from returns: their mean, or a value learned from earlier iterations.
+        value_baseline: how that value is learned.
     """
 
     ppo_clip: float = 0.0
@@ -27,6 +61,7 @@ class Deviations:
     past_iterations: int = 0
     epochs: int = 1
     baseline: Literal["none", "mean", "value"] = "none"
+    value_baseline: ValueBaseline = field(default_factory=ValueBaseline)
 
     def __post_init__(self) -> None:
         check_settings(

@@ -7,18 +7,18 @@ show it observations through the same `inputs_of`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from nearer.algorithm.steps_to_go import StepsToGoBins, expected_steps, is_solved
+from nearer.algorithm.steps_to_go import StepsToGoBins, summary
 from nearer.core.arrays import Array
-from nearer.core.episode import Ended, Observation
+from nearer.core.episode import EncodedObservation, Ended
 from nearer.core.errors import ConfigError
-from nearer.core.interfaces import Decision, Rngs
+from nearer.core.interfaces import Decision, Rngs, Termination
 from nearer.core.spaces import Spaces
 from nearer.core.vision import VisionEncoder
 
@@ -153,8 +153,8 @@ class FoundationModel(nn.Module, ABC):
         )
 
 
-def inputs_of(observation: Observation, instructions: Sequence[str]) -> Inputs:
-    """Return the one form in which training and serving show observations to a model."""
+def inputs_of(observation: EncodedObservation, instructions: Sequence[str]) -> Inputs:
+    """Return the one form in which training and serving show observations to a policy."""
     return Inputs(
         state=torch.from_numpy(observation.state),
         features=torch.from_numpy(observation.features),
@@ -162,11 +162,15 @@ def inputs_of(observation: Observation, instructions: Sequence[str]) -> Inputs:
     )
 
 
-def reward_inputs_of(observation: Observation, instructions: Sequence[str]) -> Inputs:
-    """Return the same for the reward model: with its own sight's features, where it has another."""
+def reward_inputs_of(observation: EncodedObservation, instructions: Sequence[str]) -> Inputs:
+    """Return the same for the reward model: its own features where it has another encoder."""
     if not observation.reward_features.shape[-1]:
         return inputs_of(observation, instructions)
-    return inputs_of(replace(observation, features=observation.reward_features), instructions)
+    return Inputs(
+        state=torch.from_numpy(observation.state),
+        features=torch.from_numpy(observation.reward_features),
+        instructions=instructions,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,7 @@ class ModelPolicy:
 
     def act(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
         rngs: Rngs,
@@ -193,20 +197,20 @@ class ModelPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector:
-    """Success as the frozen model sees it: d(o, g) <= s (paper, eq. 3)."""
+    """Success as the frozen model predicts it: d(o, g) <= s (paper, eq. 3)."""
 
     model: FoundationModel
     threshold_steps: float
     ended_as: ClassVar[Ended] = Ended.SUCCESS_DETECTED
 
-    def done(
+    def check(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
-    ) -> Bool[Array, "robots"]:
-        """Tell for each robot whether its instruction looks fulfilled."""
+    ) -> Termination:
+        """Return who is done, and the predictions that say so."""
         with torch.inference_mode():
             logits = self.model.steps_to_go_logits(reward_inputs_of(observation, instructions))
-            steps_to_go = expected_steps(logits.softmax(dim=-1), self.model.bins)
-        return is_solved(steps_to_go, self.threshold_steps).numpy()
+            prediction = summary(logits.softmax(dim=-1), self.model.bins)
+        return Termination(done=prediction.mean <= self.threshold_steps, prediction=prediction)

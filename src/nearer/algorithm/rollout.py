@@ -1,16 +1,102 @@
-"""Let a fleet act and return what happened, episode by episode."""
+"""Roll out a policy and return what happened, episode by episode."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from nearer.core.arrays import Array
-from nearer.core.episode import Ended, Episode, Observation
-from nearer.core.interfaces import Decision, Fleet, Policy, Starts, TerminationRule
-from nearer.core.seeds import Purpose, generator
+from nearer.core.episode import (
+    EncodedObservation,
+    Ended,
+    Episode,
+    Observation,
+    StepsToGoPrediction,
+)
+from nearer.core.interfaces import (
+    Decision,
+    Fleet,
+    Policy,
+    Starts,
+    TerminationRule,
+)
+from nearer.core.seeds import Purpose, episode_seeds, generator
 from nearer.core.spaces import Spaces
+
+
+@runtime_checkable
+class EpisodeSource(Protocol):
+    """Where Stage 2 gets its episodes from: robots, at whatever pace each of them acts.
+
+    A fleet that moves in lockstep in this process is one source (`LockstepSource`); processes,
+    machines and real robots that each run at their own pace are others.
+    """
+
+    @property
+    def num_robots(self) -> int:
+        """Count the robots: so many episodes may be in flight when there are steps enough."""
+        ...
+
+    @property
+    def spaces(self) -> Spaces:
+        """Return the sizes of observations and decisions."""
+        ...
+
+    def episodes(self, policy: Policy, version: int, enough_steps: int) -> Iterator[Episode]:
+        """Yield the episodes of one policy version as they end, in any order.
+
+        An episode that has started is always yielded: dropping the ones in flight would favour
+        short episodes.
+
+        Args:
+            policy: acts until the last episode has been yielded, and does not change meanwhile.
+            version: of the policy, the iteration of Stage 2; the same version on the same source
+                gives the same episodes.
+            enough_steps: no episode starts once so many decisions have been taken in all.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockstepSource:
+    """Robots of one fleet in this process, that all wait for the slowest before each step.
+
+    Attributes:
+        fleet: robots, their observations encoded where the policy has a vision encoder.
+        termination: ends episodes.
+        max_steps: control steps an episode may take.
+        seed: of starts and actions.
+    """
+
+    fleet: Fleet
+    termination: TerminationRule
+    max_steps: int
+    seed: int
+
+    @property
+    def num_robots(self) -> int:
+        """Count the robots."""
+        return self.fleet.num_robots
+
+    @property
+    def spaces(self) -> Spaces:
+        """Return the sizes of observations and decisions."""
+        return self.fleet.spaces
+
+    def episodes(self, policy: Policy, version: int, enough_steps: int) -> Iterator[Episode]:
+        """Yield the episodes of one policy version as they end."""
+        return collect(
+            self.fleet,
+            policy,
+            self.termination,
+            seeds=episode_seeds(Purpose.PRACTICE, self.seed, version),
+            max_steps=self.max_steps,
+            enough_steps=enough_steps,
+            policy_version=version,
+        )
 
 
 def collect(
@@ -33,14 +119,15 @@ def collect(
     Args:
         fleet: the robots.
         policy: chooses the actions.
-        termination: ends an episode as soon as an observation looks done to it, the first included.
+        termination: is asked about every observation, the first and the last included, and ends
+            an episode as soon as one is done.
         seeds: one an episode; fixes its start and the policy's sampling.
         max_steps: control steps after which an episode ends as `Ended.TIME_LIMIT`; where the
             fleet acts in chunks, as many whole ones as fit. All else here counts decisions.
         enough_steps: no further episode starts once this many decisions have been taken in all.
         policy_version: kept with every episode.
-        keep_features: leave in the episodes what sights made of pictures; where nobody asks about
-            them again, they need not be remembered.
+        keep_features: leave in the episodes what vision encoders made of images; where nobody
+            reads them again, they need not be remembered.
     """
     max_decisions = fleet.spaces.chunking.decisions_within(max_steps)
     recorder = _Recorder(fleet, max_decisions, policy_version, keep_features=keep_features)
@@ -56,22 +143,24 @@ def collect(
         robots = np.flatnonzero(recorder.acting)
         if not len(robots):
             return
-        done = termination.done(recorder.latest(robots), recorder.instructions(robots), robots)
-        yield from recorder.finish(robots, done, termination.ended_as)
+        verdict = termination.check(recorder.latest(robots), recorder.instructions(robots), robots)
+        recorder.note_prediction(robots, verdict.prediction)
+        yield from recorder.finish(robots, verdict.done, termination.ended_as)
         robots = np.flatnonzero(recorder.acting)
         if len(robots):
-            rngs = recorder.rngs(robots)
             decision = policy.act(
-                recorder.latest(robots), recorder.instructions(robots), robots, rngs
+                recorder.latest(robots),
+                recorder.instructions(robots),
+                robots,
+                recorder.rngs(robots),
             )
             sensed = fleet.step(robots, decision.actions)
             recorder.append(robots, decision, sensed.observation, sensed.env_ended)
             taken += len(robots)
 
 
-def actions_outside(fleet: Fleet, episodes: Iterable[Episode]) -> int:
+def actions_outside(spaces: Spaces, episodes: Iterable[Episode]) -> int:
     """Count the actions, a control step each, that were beyond the limits of their env."""
-    spaces = fleet.spaces
     return sum(spaces.num_outside(_control_actions(episode, spaces)) for episode in episodes)
 
 
@@ -91,13 +180,14 @@ class _Recorder:
         self.acting = np.zeros(num_robots, dtype=bool)
         self._max_steps = max_steps
         self._policy_version = policy_version
-        self._passing = () if keep_features else _FEATURES
+        self._not_kept = () if keep_features else _FEATURES
         self._steps = np.zeros(num_robots, dtype=np.int64)
         self._env_ended = np.zeros(num_robots, dtype=bool)
         self._seeds = [0] * num_robots
         self._instructions = [""] * num_robots
-        self._randomness = [generator(Purpose.ACTIONS, 0)] * num_robots
+        self._rngs = [generator(Purpose.ACTIONS, 0)] * num_robots
         self._observations: dict[str, Array] = {}
+        self._predictions: dict[str, Array] = {}
         self._actions = {
             "action": np.zeros((num_robots, max_steps, fleet.spaces.action), np.float32),
             "log_prob": np.zeros((num_robots, max_steps), np.float32),
@@ -107,7 +197,7 @@ class _Recorder:
         for robot, seed, instruction in zip(robots, seeds, starts.instructions, strict=True):
             self._seeds[robot] = seed
             self._instructions[robot] = instruction
-            self._randomness[robot] = generator(Purpose.ACTIONS, seed)
+            self._rngs[robot] = generator(Purpose.ACTIONS, seed)
         self.acting[robots] = True
         self._env_ended[robots] = False
         self._steps[robots] = 0
@@ -117,7 +207,7 @@ class _Recorder:
         self,
         robots: Int64[Array, "robots"],
         decision: Decision,
-        observation: Observation,
+        observation: Observation | EncodedObservation,
         env_ended: Bool[Array, "robots"],
     ) -> None:
         taken = {"action": decision.actions, "log_prob": decision.log_prob}
@@ -126,7 +216,18 @@ class _Recorder:
         self._write(self._observations, robots, _columns(observation), self._max_steps + 1)
         self._env_ended[robots] = env_ended
 
-    def latest(self, robots: Int64[Array, "robots"]) -> Observation:
+    def note_prediction(
+        self, robots: Int64[Array, "robots"], prediction: StepsToGoPrediction | None
+    ) -> None:
+        if prediction is not None:
+            columns = {
+                "mean": prediction.mean,
+                "std": prediction.std,
+                "quantiles": prediction.quantiles,
+            }
+            self._write(self._predictions, robots, columns, self._max_steps + 1)
+
+    def latest(self, robots: Int64[Array, "robots"]) -> EncodedObservation:
         now = self._steps[robots]
         memory = self._observations.items()
         return _observation({key: rows[robots, now % rows.shape[1]] for key, rows in memory})
@@ -135,7 +236,7 @@ class _Recorder:
         return [self._instructions[robot] for robot in robots]
 
     def rngs(self, robots: Int64[Array, "robots"]) -> list[np.random.Generator]:
-        return [self._randomness[robot] for robot in robots]
+        return [self._rngs[robot] for robot in robots]
 
     def finish(
         self, robots: Int64[Array, "robots"], done: Bool[Array, "robots"], done_as: Ended
@@ -152,20 +253,24 @@ class _Recorder:
 
     def _cut(self, robot: int, ended: Ended) -> Episode:
         steps = int(self._steps[robot])
-        seen = {
+        observations = {
             key: rows[robot, : steps + 1].copy()
             for key, rows in self._observations.items()
-            if key not in self._passing
+            if key not in self._not_kept
+        }
+        predictions = {
+            key: rows[robot, : steps + 1].copy() for key, rows in self._predictions.items()
         }
         return Episode(
             robot=robot,
             seed=self._seeds[robot],
             instruction=self._instructions[robot],
             policy_version=self._policy_version,
-            observations=_observation(seen),
+            observations=_observation(observations),
             actions=self._actions["action"][robot, :steps].copy(),
             log_prob=self._actions["log_prob"][robot, :steps].copy(),
             ended=ended,
+            prediction=StepsToGoPrediction(**predictions) if predictions else None,
         )
 
     def _write(
@@ -173,7 +278,7 @@ class _Recorder:
     ) -> None:
         for key, values in columns.items():
             if key not in memory:
-                kept = 1 if key in self._passing else length
+                kept = 1 if key in self._not_kept else length
                 memory[key] = np.zeros((len(self.acting), kept, *values.shape[1:]), values.dtype)
             memory[key][robots, self._steps[robots] % memory[key].shape[1]] = values
 
@@ -182,21 +287,28 @@ _IMAGE = "image."
 _FEATURES = ("features", "reward_features")
 
 
-def _columns(observation: Observation) -> dict[str, Array]:
-    pictures = {_IMAGE + camera: picture for camera, picture in observation.images.items()}
+def _columns(observation: Observation | EncodedObservation) -> dict[str, Array]:
+    if isinstance(observation, Observation):
+        observation = EncodedObservation.without_features(observation)
+    images = {_IMAGE + name: image for name, image in observation.observation.images.items()}
     return {
         "agent_pos": observation.agent_pos,
         "environment_state": observation.environment_state,
         "features": observation.features,
         "reward_features": observation.reward_features,
-        **pictures,
+        **images,
     }
 
 
-def _observation(columns: dict[str, Array]) -> Observation:
-    return Observation(
-        agent_pos=columns["agent_pos"],
-        environment_state=columns["environment_state"],
-        **{name: columns[name] for name in _FEATURES if name in columns},
-        images={key[len(_IMAGE) :]: v for key, v in columns.items() if key.startswith(_IMAGE)},
+def _observation(columns: dict[str, Array]) -> EncodedObservation:
+    images = {key[len(_IMAGE) :]: v for key, v in columns.items() if key.startswith(_IMAGE)}
+    none = columns["agent_pos"][..., :0]
+    return EncodedObservation(
+        observation=Observation(
+            agent_pos=columns["agent_pos"],
+            environment_state=columns["environment_state"],
+            images=images,
+        ),
+        features=columns.get("features", none),
+        reward_features=columns.get("reward_features", none),
     )

@@ -17,10 +17,11 @@ from nearer.algorithm.steps_to_go import (
     progress_rewards,
     quantile_steps,
     spread_steps,
+    summary,
 )
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
-from nearer.core.episode import Ended, Episode, ScoredEpisode
+from nearer.core.episode import Ended, Episode, ScoredEpisode, StepsToGoPrediction
 
 _ROWS_AT_ONCE = 8192  # observations a forward pass; bounds the memory of a large buffer
 
@@ -58,36 +59,52 @@ def score(
     discount: float,
     success_bonus: float = 0.0,
 ) -> list[ScoredEpisode]:
-    """Label every observation of every episode, failed ones too, all in one batch.
+    """Label every observation of every episode, failed ones too, with d, r, R and success.
+
+    An episode that brings its own prediction (its termination rule asked the frozen model) is taken
+    at its word: the model runs for the others alone, all of them in one batch.
 
     Args:
         model: the frozen Stage-1 model.
-        episodes: one or more, as the collector returned them.
-        threshold_steps: s of the success detector, in control steps.
+        episodes: one or more, as a rollout returned them.
+        threshold_steps: s of the success detector, in decisions.
         discount: gamma of the returns.
         success_bonus: steps added to an episode's last reward if the detector ended it.
     """
-    probabilities = steps_to_go_probabilities(model, _all_inputs(episodes))
-    lengths = [one.num_steps + 1 for one in episodes]
-    steps_to_go = torch.split(expected_steps(probabilities, model.bins), lengths)
-    spreads = torch.split(spread_steps(probabilities, model.bins), lengths)
-    quantiles = torch.split(quantile_steps(probabilities, model.bins), lengths)
+    predictions = _predictions(model, episodes)
     rewards = [
-        _with_bonus(progress_rewards(d), success_bonus, episode.ended)
-        for d, episode in zip(steps_to_go, episodes, strict=True)
+        _with_bonus(
+            progress_rewards(torch.from_numpy(prediction.mean)), success_bonus, episode.ended
+        )
+        for prediction, episode in zip(predictions, episodes, strict=True)
     ]
     returns = discounted_returns(torch.nn.utils.rnn.pad_sequence(rewards, True), discount)
     return [
         ScoredEpisode(
             episode=episode,
-            steps_to_go=steps_to_go[row].numpy(),
-            steps_to_go_std=spreads[row].numpy(),
-            quantiles=quantiles[row].numpy(),
+            steps_to_go=predictions[row].mean,
+            steps_to_go_std=predictions[row].std,
+            quantiles=predictions[row].quantiles,
             rewards=rewards[row].numpy(),
             returns=returns[row, : episode.num_steps].numpy(),
-            solved=is_solved(steps_to_go[row], threshold_steps).numpy(),
+            solved=predictions[row].mean <= threshold_steps,
         )
         for row, episode in enumerate(episodes)
+    ]
+
+
+def _predictions(model: FoundationModel, episodes: Sequence[Episode]) -> list[StepsToGoPrediction]:
+    """Return p(k | o, g) of every episode, summed up; the model runs where an episode has none."""
+    unlabelled = [episode for episode in episodes if episode.prediction is None]
+    computed: list[StepsToGoPrediction] = []
+    if unlabelled:
+        everything = summary(steps_to_go_probabilities(model, _all_inputs(unlabelled)), model.bins)
+        ends = np.cumsum([episode.num_steps + 1 for episode in unlabelled]).tolist()
+        starts = [0, *ends[:-1]]
+        computed = [everything.rows(slice(*part)) for part in zip(starts, ends, strict=True)]
+    left = iter(computed)
+    return [
+        next(left) if episode.prediction is None else episode.prediction for episode in episodes
     ]
 
 
@@ -101,13 +118,16 @@ def _with_bonus(
 
 def _all_inputs(episodes: Sequence[Episode]) -> Inputs:
     return join_inputs(
-        [reward_inputs_of(e.observations, [e.instruction] * (e.num_steps + 1)) for e in episodes]
+        [
+            reward_inputs_of(episode.observations, [episode.instruction] * (episode.num_steps + 1))
+            for episode in episodes
+        ]
     )
 
 
 def progress_of(scored: Sequence[ScoredEpisode]) -> Array:
     """Return, an episode each, how many steps nearer it brought the robot."""
-    return np.array([one.progress_steps for one in scored], dtype=np.float64)
+    return np.array([episode.progress_steps for episode in scored], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

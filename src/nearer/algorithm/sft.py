@@ -5,15 +5,13 @@
 The checkpoint with the best held-out BC loss (or the last) starts the policy; the one with the
 best held-out steps-to-go loss (or the last) becomes reward and success detector. Every minibatch
 is a function of the seed and the update's number, so a resumed run continues bit for bit, and each
-of several processes draws all rows and takes its share.
+of several processes draws all rows and takes its part.
 """
 
 import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,15 +19,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from nearer.algorithm.demonstrations import Demonstrations, split_by_episode
-from nearer.algorithm.distributed import ONE, Processes, started_as
+from nearer.algorithm.distributed import ONE, Processes
 from nearer.algorithm.model import FoundationModel
+from nearer.algorithm.run_writer import RunWriter, TrainingState
 from nearer.algorithm.sft_objectives import Objectives, Rows
 from nearer.algorithm.sft_settings import SFTTraining
 from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
 from nearer.core.errors import NearerError
 from nearer.core.seeds import Purpose, episode_seed, generator
-from nearer.runs.checkpoint import TrainingState, restore
-from nearer.runs.run import Record
 
 _VALIDATION_FRAMES = 16384
 _VALIDATION_EPISODES = 1024
@@ -50,36 +47,6 @@ class Best:
         return {"policy": self.policy, "reward": self.reward} if self.policy else {}
 
 
-@runtime_checkable
-class RunWriter(Protocol):
-    """What the loop needs of a run: where its metrics and checkpoints go."""
-
-    root: Path
-
-    def log(self, record: Record) -> None:
-        """Write a record of metrics."""
-        ...
-
-    def save(
-        self,
-        step: int,
-        model: FoundationModel,
-        training: TrainingState,
-        names: Mapping[str, int],
-        keep: Sequence[int] = (),
-    ) -> None:
-        """Write checkpoint `step`, and name it."""
-        ...
-
-    def name(self, last: int, names: Mapping[str, int], keep: Sequence[int] = ()) -> None:
-        """Let links name checkpoints."""
-        ...
-
-    def last_checkpoint(self) -> Path | None:
-        """Return the newest complete checkpoint, or None before the first."""
-        ...
-
-
 def sft(
     training: SFTTraining,
     demonstrations: Demonstrations,
@@ -96,16 +63,16 @@ def sft(
         NearerError: a loss is no longer finite; earlier checkpoints are unharmed.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
-    train, held_out = split_by_episode(demonstrations, training.val_fraction, training.seed)
+    train, val = split_by_episode(demonstrations, training.val_fraction, training.seed)
     acted = train.acted_frames()
-    asked = processes.spread(Objectives(model), model.sharded_blocks)
+    objectives = processes.spread(Objectives(model), model.sharded_blocks)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=0.0, weight_decay=training.weight_decay, fused=True
     )
     update, best = _restore(run, model, optimizer)
     processes.check_agreed("the update to go on with", update)
-    _held_out_rows(held_out).parts(processes.count)  # refused now, not after hours
-    rows_a_part = held_out.parts(2 * _VALIDATION_FRAMES)[0].stop
+    _val_rows(val).parts(processes.count)  # refused now, not after hours
+    rows_a_part = val.parts(2 * _VALIDATION_FRAMES)[0].stop
     if training.accumulate > 1:
         in_training = -(-training.batch_size // (training.accumulate * processes.count))
         rows_a_part = min(rows_a_part, in_training)
@@ -114,28 +81,27 @@ def sft(
             rows = _minibatch(training, train, acted, update)
             optimizer.param_groups[0]["lr"] = training.rate(update)
             optimizer.zero_grad()
-            losses = _gradients(training, processes, asked, model, train, rows, update)
+            losses = _gradients(training, processes, objectives, model, train, rows, update)
             nn.utils.clip_grad_norm_(model.parameters(), training.max_gradient_norm)
             optimizer.step()
             update += 1
             due = update % training.validate_every == 0 or update == training.updates
             if due:
-                record = {
-                    "step": update,
+                metrics = {
                     **{f"sft/{name}": loss for name, loss in processes.total(losses).items()},
                     "sft/learning_rate": training.rate(update - 1),
-                    **validate(asked, held_out, rows_a_part, processes),
+                    **validate(objectives, val, rows_a_part, processes),
                 }
-                best = _save(training, run, model, optimizer, record, best)
-                on_progress(_progress(update, training, record))
+                best = _save(training, run, model, optimizer, update, metrics, best)
+                on_progress(_progress(update, training, metrics))
             elif update % 32 == 0:
                 on_progress(_progress(update, training, {}))
-            if processes.any(stop.asked):
+            if processes.any(stop.requested):
                 if not due:
                     # Not validated: who stops must not change which checkpoint turns out best.
                     _checkpoint(run, model, optimizer, update, best)
-                stop.asked = True  # perhaps in another process
-                stop.obey(f"continue with {started_as(processes.kind)} --resume --out {run.root}")
+                stop.requested = True  # perhaps in another process
+                stop.obey(run.how_to_resume)
     return best
 
 
@@ -143,21 +109,21 @@ def _minibatch(
     training: SFTTraining, train: Demonstrations, acted: Int64[Tensor, "rows"], update: int
 ) -> Rows:
     """Return the rows of an update, as many of each objective's own."""
-    draw, size = generator(Purpose.SFT_BATCH, training.seed, update), training.batch_size
-    cloned = acted[_draw(draw, len(acted), size)]
-    labelled = _draw(draw, len(train.state), size)
+    rng, size = generator(Purpose.SFT_BATCH, training.seed, update), training.batch_size
+    cloned = acted[_draw(rng, len(acted), size)]
+    labelled = _draw(rng, len(train.state), size)
     if train.candidates is None:
         return Rows(cloned=cloned, labelled=labelled)
     # An episode is two frames, each seen with every candidate in mind.
     num_episodes = max(1, size // (2 * len(train.candidates.instructions[0])))
-    episodes = _draw(draw, len(train.episode_lengths), num_episodes)
+    episodes = _draw(rng, len(train.episode_lengths), num_episodes)
     return Rows(cloned=cloned, labelled=labelled, episodes=episodes)
 
 
 def _gradients(
     training: SFTTraining,
     processes: Processes,
-    asked: nn.Module,
+    objectives: nn.Module,
     model: FoundationModel,
     train: Demonstrations,
     batch: Rows,
@@ -167,56 +133,56 @@ def _gradients(
 
     One part after the other: only what one part needs is in memory.
     """
-    parts = processes.share(batch.parts(processes.count * training.accumulate))
-    shares: list[dict[str, Tensor]] = []
+    parts = processes.own_parts(batch.parts(processes.count * training.accumulate))
+    parts_of_mean: list[dict[str, Tensor]] = []
     for number, part in parts:
-        with processes.exchanging(asked, now=number == parts[-1][0]):
+        with processes.exchanging(objectives, now=number == parts[-1][0]):
             with _dropping_out(model, training.seed, update, number):
-                found = asked(train, part, batch)
-            losses = {name: one for name, one in found.items() if name.startswith("loss")}
+                values = objectives(train, part, batch)
+            losses = {name: value for name, value in values.items() if name.startswith("loss")}
             # Gradients become the mean over the processes, and are to be the sum.
             (torch.stack(list(losses.values())).sum() * processes.count).backward()
-        shares.append({name: loss.detach() for name, loss in losses.items()})
-    return _sum(shares)
+        parts_of_mean.append({name: loss.detach() for name, loss in losses.items()})
+    return _sum(parts_of_mean)
 
 
-def _sum(shares: Sequence[Mapping[str, Tensor]]) -> dict[str, Float[Tensor, ""]]:
-    return {name: torch.stack([one[name] for one in shares]).sum() for name in shares[0]}
+def _sum(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Float[Tensor, ""]]:
+    return {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
 
 
 def validate(
-    asked: nn.Module,
-    held_out: Demonstrations,
+    objectives: nn.Module,
+    val: Demonstrations,
     rows_a_part: int | None = None,
     processes: Processes = ONE,
 ) -> dict[str, float]:
     """Return the losses on held-out frames: all of them, or evenly spread ones of a large set.
 
     Args:
-        asked: `Objectives`, or what stands for them in several processes.
-        held_out: what the model has not learned from.
+        objectives: `Objectives`, or what stands for them in several processes.
+        val: what the model has not learned from.
         rows_a_part: so many frames at a time; None: as many as there are.
-        processes: each takes a share.
+        processes: each takes a part.
     """
-    batch = _held_out_rows(held_out)
+    batch = _val_rows(val)
     num_parts = 1
     if rows_a_part is not None:
         longest = -(-len(batch.labelled) // (processes.count * rows_a_part))
         num_parts = max(1, min(longest, batch.fewest // processes.count))
-    parts = processes.share(batch.parts(processes.count * num_parts))
+    parts = processes.own_parts(batch.parts(processes.count * num_parts))
     with torch.no_grad():  # fsdp cannot train on what it gathered in inference mode
-        found = processes.total(_sum([asked(held_out, part, batch) for _, part in parts]))
-    return {f"sft/held_out_{name}": value for name, value in found.items()}
+        values = processes.total(_sum([objectives(val, part, batch) for _, part in parts]))
+    return {f"sft/val_{name}": value for name, value in values.items()}
 
 
-def _held_out_rows(held_out: Demonstrations) -> Rows:
-    every = max(1, len(held_out.state) // _VALIDATION_FRAMES)
-    cloned = held_out.acted_frames()[::every]
-    labelled = torch.arange(0, len(held_out.state), every)
-    if held_out.candidates is None:
+def _val_rows(val: Demonstrations) -> Rows:
+    every = max(1, len(val.state) // _VALIDATION_FRAMES)
+    cloned = val.acted_frames()[::every]
+    labelled = torch.arange(0, len(val.state), every)
+    if val.candidates is None:
         return Rows(cloned=cloned, labelled=labelled)
-    every = max(1, len(held_out.episode_lengths) // _VALIDATION_EPISODES)
-    episodes = torch.arange(0, len(held_out.episode_lengths), every)
+    every = max(1, len(val.episode_lengths) // _VALIDATION_EPISODES)
+    episodes = torch.arange(0, len(val.episode_lengths), every)
     return Rows(cloned=cloned, labelled=labelled, episodes=episodes)
 
 
@@ -232,20 +198,25 @@ def _dropping_out(
         model.eval()
 
 
-def _draw(draw: np.random.Generator, total: int, size: int) -> Tensor:
-    return torch.from_numpy(draw.integers(0, total, size))
+def _draw(rng: np.random.Generator, total: int, size: int) -> Tensor:
+    return torch.from_numpy(rng.integers(0, total, size))
 
 
 def _restore(
     run: RunWriter, model: FoundationModel, optimizer: torch.optim.Optimizer
 ) -> tuple[int, Best]:
     """Return the update to go on with and the best so far; 0 for a new run."""
-    last = run.last_checkpoint()
-    if last is None:
+    counters = run.restore(model, optimizer)
+    if counters is None:
         return 0, Best()
-    numbers = restore(last, model, optimizer)
-    update, best = numbers["update"], Best(**numbers["best"])
-    run.name(update, best.links)
+    update = int(counters["update"])
+    best = Best(
+        loss_bc=counters["best_loss_bc"],
+        loss_steps_to_go=counters["best_loss_steps_to_go"],
+        policy=int(counters["best_policy"]),
+        reward=int(counters["best_reward"]),
+    )
+    run.link(update, best.links)
     return update, best
 
 
@@ -254,18 +225,18 @@ def _save(
     run: RunWriter,
     model: FoundationModel,
     optimizer: torch.optim.Optimizer,
-    record: Mapping[str, Any],
+    update: int,
+    losses: Mapping[str, float],
     best: Best,
 ) -> Best:
-    """Write checkpoint and record, point `policy` and `reward` at the best; return the best."""
-    _check_finite(record)
-    update = record["step"]
-    if training.policy_checkpoint == "last" or record["sft/held_out_loss_bc"] < best.loss_bc:
-        best = replace(best, loss_bc=record["sft/held_out_loss_bc"], policy=update)
-    loss = record["sft/held_out_loss_steps_to_go"]
-    if training.reward_checkpoint == "last" or loss < best.loss_steps_to_go:
-        best = replace(best, loss_steps_to_go=loss, reward=update)
-    run.log(record)
+    """Write checkpoint and record, link `policy` and `reward` to the best; return the best."""
+    _check_finite(losses, update)
+    loss_bc, loss_steps = losses["sft/val_loss_bc"], losses["sft/val_loss_steps_to_go"]
+    if training.policy_checkpoint == "last" or loss_bc < best.loss_bc:
+        best = replace(best, loss_bc=loss_bc, policy=update)
+    if training.reward_checkpoint == "last" or loss_steps < best.loss_steps_to_go:
+        best = replace(best, loss_steps_to_go=loss_steps, reward=update)
+    run.log({"step": update, **losses})
     _checkpoint(run, model, optimizer, update, best)
     return best
 
@@ -277,23 +248,23 @@ def _checkpoint(
     update: int,
     best: Best,
 ) -> None:
-    numbers = {"update": update, "best": asdict(best)}
-    run.save(update, model, TrainingState(optimizer, numbers), best.links)
+    counters = {"update": update, **{f"best_{name}": v for name, v in asdict(best).items()}}
+    run.save(update, model, TrainingState(optimizer=optimizer, counters=counters), best.links)
 
 
-def _check_finite(record: Mapping[str, Any]) -> None:
-    for name, value in record.items():
+def _check_finite(losses: Mapping[str, float], update: int) -> None:
+    for name, value in losses.items():
         if not math.isfinite(value):
             raise NearerError(
-                f"{name} must be finite, got {value} at update {record['step']}; earlier "
+                f"{name} must be finite, got {value} at update {update}; earlier "
                 "checkpoints are unharmed, start again with a smaller --learning-rate"
             )
 
 
 def _progress(update: int, training: SFTTraining, record: Mapping[str, float]) -> Progress:
-    facts = {
-        name.removeprefix("sft/held_out_loss_").replace("_", "-"): f"{value:.3f}"
+    shown = {
+        name.removeprefix("sft/val_loss_").replace("_", "-"): f"{value:.3f}"
         for name, value in record.items()
-        if "held_out_loss" in name
+        if "val_loss" in name
     }
-    return Progress(stage="SFT", done=update, total=training.updates, facts=facts)
+    return Progress(stage="SFT", done=update, total=training.updates, values=shown)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from nearer.core.episode import StepsToGoPrediction
 from nearer.core.errors import ConfigError
 
 
@@ -78,6 +79,17 @@ def quantile_steps(
     return bins.edges()[found.clamp(max=bins.count - 1)]
 
 
+def summary(
+    probabilities: Float[Tensor, "*batch bins"], bins: StepsToGoBins
+) -> StepsToGoPrediction:
+    """Return mean, standard deviation and quantiles of p(k | o, g)."""
+    return StepsToGoPrediction(
+        mean=expected_steps(probabilities, bins).numpy(),
+        std=spread_steps(probabilities, bins).numpy(),
+        quantiles=quantile_steps(probabilities, bins).numpy(),
+    )
+
+
 def progress_rewards(steps_to_go: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch obs-1"]:
     """Count how many steps nearer to the goal each action brought the robot.
 
@@ -114,7 +126,7 @@ def discounted_returns(
 def is_solved(
     steps_to_go: Float[Tensor, "*batch"], threshold_steps: float
 ) -> Bool[Tensor, "*batch"]:
-    """Tell whether the model takes the instruction for done.
+    """Return whether the model takes the instruction for done.
 
         success(o, g) = 1[ d(o, g) <= s ]                                  (eq. 3)
 

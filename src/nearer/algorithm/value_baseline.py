@@ -2,10 +2,10 @@
 
     A_t = R_t - b(o_t)
 
-The return R_t holds d(o_t) itself, so where the frozen model misjudges a place, all actions taken
-there seem good, or all bad. b, fitted to returns of iterations before, learns such misjudgements;
-what is left says more of the action. It is fitted anew for every iteration from episodes that are
-stored anyway, so there is no state to resume, and never to the returns it is subtracted from.
+The return R_t contains d(o_t) itself, so where the frozen model is biased, all actions taken there
+look good, or all bad. The baseline b is fitted to the returns of earlier iterations and learns this
+bias; what is left depends more on the action. It is fitted anew in every iteration from stored
+episodes, so there is no state to resume, and never to the returns that it is subtracted from.
 
 Source of the idea: Williams 1992 (REINFORCE with a baseline), section 5. The paper has no value
 network: its baseline is -V(o_t) = d(o_t) alone (docs/method.md).
@@ -20,59 +20,65 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nearer.algorithm.batch import Batch, join
+from nearer.algorithm.improve_settings import ValueBaseline
 from nearer.algorithm.model import FoundationModel
 
-_HIDDEN = 128
-_UPDATES = 240
-_BATCH_SIZE = 256
-_LEARNING_RATE = 2e-3
-_WEIGHT_DECAY = 1e-2
 
-
-def less_expected(
-    model: FoundationModel, fresh: Batch, past: Sequence[Batch], draw: np.random.Generator
+def subtract_expected_returns(
+    settings: ValueBaseline,
+    model: FoundationModel,
+    fresh: Batch,
+    past: Sequence[Batch],
+    rng: np.random.Generator,
 ) -> Batch:
     """Return the samples with what was expected subtracted from their returns.
 
     Args:
-        model: whose facts the expectation is fitted to; not changed.
+        settings: of the value network.
+        model: whose normalised inputs the network reads; not changed.
         fresh: of this iteration.
         past: of iterations before; without any, the mean return is what is expected.
-        draw: of initial weights and minibatches.
+        rng: of initial weights and minibatches.
     """
     if not past:
         return replace(fresh, returns=fresh.returns - fresh.returns.mean())
-    known = join(past)
+    earlier = join(past)
     with torch.no_grad():
-        facts, asked = model.normalised_inputs(known.inputs), model.normalised_inputs(fresh.inputs)
-    expected = _fitted(facts, known.returns, draw)
+        inputs = model.normalised_inputs(earlier.inputs)
+        fresh_inputs = model.normalised_inputs(fresh.inputs)
+    value = _fit_value_network(settings, inputs, earlier.returns, rng)
     with torch.no_grad():
-        return replace(fresh, returns=fresh.returns - expected(asked).squeeze(1))
+        return replace(fresh, returns=fresh.returns - value(fresh_inputs).squeeze(1))
 
 
-def _fitted(
-    facts: Float[Tensor, "samples facts"],
+def _fit_value_network(
+    settings: ValueBaseline,
+    inputs: Float[Tensor, "samples inputs"],
     returns: Float[Tensor, "samples"],
-    draw: np.random.Generator,
+    rng: np.random.Generator,
 ) -> nn.Sequential:
-    """Return a small network that tells the mean return from facts."""
+    """Return a small network that predicts the mean return from normalised inputs."""
+    hidden = settings.hidden
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(draw.integers(2**62)))
+        torch.manual_seed(int(rng.integers(2**62)))
         network = nn.Sequential(
-            nn.Linear(facts.shape[1], _HIDDEN),
+            nn.Linear(inputs.shape[1], hidden),
             nn.ReLU(),
-            nn.Linear(_HIDDEN, _HIDDEN),
+            nn.Linear(hidden, hidden),
             nn.ReLU(),
-            nn.Linear(_HIDDEN, 1),
+            nn.Linear(hidden, 1),
         )
     mean, std = returns.mean(), returns.std() + 1e-6
     targets = (returns - mean) / std
     optimizer = torch.optim.AdamW(
-        network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY, fused=True
+        network.parameters(),
+        settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
-    for _ in range(_UPDATES):
-        rows = torch.from_numpy(draw.integers(0, len(facts), _BATCH_SIZE))
-        loss = (network(facts[rows]).squeeze(1) - targets[rows]).square().mean()
+    for _ in range(settings.updates):
+        rows = torch.from_numpy(rng.integers(0, len(inputs), settings.batch_size))
+        loss = (network(inputs[rows]).squeeze(1) - targets[rows]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -35,14 +35,14 @@ def collect_demonstrations(
     with graceful_interrupt() as stop:
         termination, asked = (
             GroundTruthTermination(fleet),
-            takewhile(lambda _: not stop.asked, seeds),
+            takewhile(lambda _: not stop.requested, seeds),
         )
         try:
             for episode in collect(
                 fleet, demonstrator, termination, seeds=asked, max_steps=config.max_steps
             ):
                 tried += 1
-                outside += actions_outside(fleet, [episode])
+                outside += actions_outside(fleet.spaces, [episode])
                 long_enough = episode.num_steps + 1 >= config.min_observations
                 if episode.ended is Ended.SUCCESS_TRUE and long_enough:
                     block.append(episode)
@@ -72,8 +72,8 @@ def _writer(config: CollectConfig, fleet: Fleet) -> DatasetWriter:
 
 
 def _progress(tried: int, total: int, outside: int) -> Progress:
-    facts = {"actions beyond limits": f"{outside:,}"} if outside else {}
-    return Progress(stage="demonstrations", done=tried, total=total, facts=facts)
+    shown = {"actions beyond limits": f"{outside:,}"} if outside else {}
+    return Progress(stage="demonstrations", done=tried, total=total, values=shown)
 
 
 def _fps(config: CollectConfig, fleet: Fleet) -> int:

@@ -301,7 +301,7 @@ def _compared(
             "seeds": [judged(one, evidence, config.min_precision) for one in per_seed]
         }
         if baseline != STEPS_TO_GO:
-            draw = generator(Purpose.RIVALS, config.seed)
+            draw = generator(Purpose.BASELINES, config.seed)
             gap = precision_gap(said[STEPS_TO_GO], per_seed, evidence, draw)
             rows[baseline] |= {"gap": gap} if gap else {}
     return rows

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nearer.algorithm.improve import Setup, improve
 from nearer.algorithm.model import Detector
+from nearer.algorithm.rollout import LockstepSource
 from nearer.commands.collect import DEFAULT_HZ
 from nearer.commands.runs import as_saved, open_run
 from nearer.configs import ImproveConfig
@@ -52,15 +53,19 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
         fps = chunking.decision_rate(policy.spaces.control_hz or DEFAULT_HZ)
         store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, *widths)
         log = run.root / "audits.jsonl"
-        cell = Setup(
-            fleet=recorder,
-            termination=termination,
-            reward=reward,
+        setup = Setup(
+            source=LockstepSource(
+                fleet=recorder,
+                termination=termination,
+                max_steps=config.practice.max_steps,
+                seed=config.practice.seed,
+            ),
+            reward_model=reward,
             threshold_steps=threshold,
             store=store,
             audits=Auditor(config.audits, recorder, config.practice.seed, log),
         )
-        improve(config.practice, config.deviate, config.plateau, policy, cell, run, on_progress)
+        improve(config.practice, config.deviate, config.plateau, policy, setup, run, on_progress)
         assert weights_hash(reward) == frozen, "the frozen model changed in Stage 2"
         run.finish()
     recorder.close()

@@ -26,7 +26,7 @@ def live(console: Console) -> Generator[ProgressCallback, None, None]:
         BarColumn(bar_width=10),
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[values]}"),
     )
     with Bars(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
@@ -34,10 +34,10 @@ def live(console: Console) -> Generator[ProgressCallback, None, None]:
         def on_progress(progress: Progress) -> None:
             name = progress.stage
             if name not in tasks:
-                tasks[name] = bars.add_task(name, total=progress.total, facts="")
-            facts = "  ".join(f"{key} {value}" for key, value in progress.facts.items())
+                tasks[name] = bars.add_task(name, total=progress.total, values="")
+            values = "  ".join(f"{key} {value}" for key, value in progress.values.items())
             bars.update(tasks[name], completed=progress.done, total=progress.total)
-            if facts:
-                bars.update(tasks[name], facts=facts)
+            if values:
+                bars.update(tasks[name], values=values)
 
         yield on_progress

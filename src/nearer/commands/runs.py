@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from nearer.algorithm.distributed import started_as
 from nearer.configs import Config, ImproveConfig, SFTConfig, from_json, resumed, to_json
 from nearer.core.episode import Episode
 from nearer.core.errors import ConfigError
@@ -34,9 +35,11 @@ def as_saved(config: Config) -> Config:
 
 def open_run(config: SFTConfig | ImproveConfig, command: str, **facts: str) -> Run:
     """Start a run with these settings, or continue it."""
+    sft = isinstance(config, SFTConfig)
+    resume_command = started_as(config.training.processes) if sft else f"nearer {command}"
     if config.resume:
-        return Run.resume(config.out, **facts)
-    return Run.create(config.out, command, to_json(config), **facts)
+        return Run.resume(config.out, resume_command, **facts)
+    return Run.create(config.out, command, to_json(config), resume_command, **facts)
 
 
 def beside(checkpoint: Path, what: str) -> Path:

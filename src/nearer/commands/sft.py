@@ -20,7 +20,7 @@ from nearer.algorithm.demonstrations import (
     split_by_episode,
     split_episodes,
 )
-from nearer.algorithm.distributed import Processes, started
+from nearer.algorithm.distributed import Processes, started, started_as
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.score import frame_probabilities
 from nearer.algorithm.sft import sft
@@ -74,7 +74,14 @@ def _run_together(config: SFTConfig, processes: Processes, on_progress: Progress
         model, data, facts, seeing_s = _ready(config, processes.sharded, on_progress)
     training = config.training
     if not processes.first:
-        sft(training, data, model, SilentRun(config.out), on_progress, processes)
+        sft(
+            training,
+            data,
+            model,
+            SilentRun(config.out, started_as(processes.kind)),
+            on_progress,
+            processes,
+        )
         return config.out
     _, held_out = split_by_episode(data, training.val_fraction, training.seed)
     seen_by = _identity(model)

@@ -1,4 +1,4 @@
-"""How a loop tells who watches it, and how it is asked to stop."""
+"""How a loop reports its progress, and how it is asked to stop."""
 
 import signal
 from collections.abc import Callable, Generator, Mapping
@@ -16,13 +16,13 @@ class Progress:
     Attributes:
         stage: its name for people.
         done: units done of `total`.
-        facts: what to show beside the bar, in this order.
+        values: what to show beside the bar, in this order.
     """
 
     stage: str
     done: int
     total: int
-    facts: Mapping[str, str] = field(default_factory=dict[str, str])
+    values: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -36,11 +36,11 @@ class StopRequest:
     """Whether Ctrl-C was pressed; loops look at it where everything is consistent."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def obey(self, advice: str) -> None:
         """Raise `Interrupted` if a stop was asked for."""
-        if self.asked:
+        if self.requested:
             raise Interrupted(f"stopped by Ctrl-C, everything is written; {advice}")
 
 
@@ -50,7 +50,7 @@ def graceful_interrupt() -> Generator[StopRequest, None, None]:
     request = StopRequest()
 
     def ask(signum: int, frame: FrameType | None) -> None:
-        request.asked = True
+        request.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = signal.signal(signal.SIGINT, ask)

@@ -1,8 +1,8 @@
-"""The contracts between robots, policies and the collector, in numpy: no torch on a robot.
+"""The contracts between robots, policies and rollouts, in numpy: no torch on a robot.
 
-Fleet     robots or simulators that act in lockstep
-Policy    chooses actions
-Judge     says which robots are done
+Fleet             robots or simulators, stepped row by row
+Policy            chooses actions
+TerminationRule   says which robots are done
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from nearer.core.arrays import Array
-from nearer.core.episode import Ended, Observation
+from nearer.core.episode import EncodedObservation, Ended, Observation, StepsToGoPrediction
 from nearer.core.spaces import Spaces
 
 Rngs = Sequence[np.random.Generator]
@@ -43,55 +43,72 @@ class Policy(Protocol):
 
     def act(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
         rngs: Rngs,
     ) -> Decision:
-        """Sample one action a row of `observation`, using only `randomness` for chance."""
+        """Sample one action a row of `observation`, using only `rngs` for chance."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Termination:
+    """What a termination rule says of robots now, one row a robot.
+
+    Attributes:
+        done: its episode ends with this observation.
+        prediction: steps-to-go of this observation, where the rule asks a frozen model; the episode
+            keeps it, so that scoring need not ask again.
+    """
+
+    done: Bool[Array, "robots"]
+    prediction: StepsToGoPrediction | None = None
 
 
 @runtime_checkable
 class TerminationRule(Protocol):
-    """Says which robots are done; the collector ends their episodes as `ended_as`."""
+    """Says which robots are done; a rollout ends their episodes as `ended_as`."""
 
     ended_as: ClassVar[Ended]
 
-    def done(
+    def check(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
-    ) -> Bool[Array, "robots"]:
-        """Tell, a row of `observation` each, whether its instruction is fulfilled."""
+    ) -> Termination:
+        """Return, a row of `observation` each, whether the episode is done.
+
+        Called once for every observation of every episode, the first and the last included.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Starts:
-    """What robots see after a reset: one row a robot, and what each is asked to do."""
+    """What robots observe after a reset, one row a robot, and each one's instruction."""
 
-    observation: Observation
+    observation: Observation | EncodedObservation
     instructions: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensed:
-    """What robots see after a step.
+    """What robots observe after a step, one row a robot.
 
     Attributes:
         env_ended: the env stopped by itself (gymnasium's terminated or truncated). It ends the
             episode; nothing is concluded from it.
     """
 
-    observation: Observation
+    observation: Observation | EncodedObservation
     env_ended: Bool[Array, "robots"]
 
 
 @runtime_checkable
 class Fleet(Protocol):
-    """Robots, or simulators of them, that act in lockstep. `robots` are slots 0..num_robots-1."""
+    """Robots, or simulators of them, stepped row by row; `robots` are slots 0..num_robots-1."""
 
     @property
     def num_robots(self) -> int:
@@ -114,7 +131,7 @@ class Fleet(Protocol):
         ...
 
     def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
-        """Tell what the simulator knows: is the instruction fulfilled now?
+        """Return the simulator's ground truth: does the instruction count as done now?
 
         For evaluation, audits and the collection of demonstrations alone;
         tests/test_layers.py proves that nothing else asks.
@@ -131,5 +148,5 @@ class HasDemonstrator(Protocol):
     """An env that brings a scripted demonstrator."""
 
     def demonstrator(self, num_robots: int) -> Policy:
-        """Return a policy that fulfils the env's instructions."""
+        """Return a policy that carries out the env's instructions."""
         ...

@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What randomness is for. Streams of different purposes are independent."""
+    """What random numbers are for. Streams of different purposes are independent."""
 
     DEMONSTRATION = 0
     SFT_SPLIT = 1
@@ -23,12 +23,12 @@ class Purpose(IntEnum):
     AUDIT = 7
     WEIGHTS = 8
     ACTIONS = 9
-    SFT_SHARE = 10
-    SFT_SIGHT = 11
+    SFT_FRACTION = 10
+    SFT_VISION_ENCODER = 11
     SFT_DROPOUT = 12
     SFT_CANDIDATES = 13
     PRACTICE_BASELINE = 14
-    RIVALS = 15
+    BASELINES = 15
     SERVING = 16
 
 

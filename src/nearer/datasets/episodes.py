@@ -85,7 +85,7 @@ def episode_frames(episode: Episode, *, with_pictures: bool = True) -> EpisodeFr
     }
     pictures = {
         IMAGES + camera: picture
-        for camera, picture in episode.observations.images.items()
+        for camera, picture in episode.observations.observation.images.items()
         if with_pictures
     }
     numbers = {key: values for key, values in columns.items() if values.shape[1]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nearer.core.arrays import Array
-from nearer.core.episode import Ended, Episode, Observation, ScoredEpisode
+from nearer.core.episode import EncodedObservation, Ended, Episode, Observation, ScoredEpisode
 from nearer.core.errors import DatasetError
 from nearer.core.spaces import Spaces
 from nearer.datasets.episodes import (
@@ -155,9 +155,10 @@ def _scored(
         seed=int(column("seed")[0]),
         instruction=instruction,
         policy_version=int(column("policy_version")[0]),
-        observations=Observation(
-            agent_pos=state(AGENT_POS),
-            environment_state=state(ENVIRONMENT_STATE),
+        observations=EncodedObservation(
+            observation=Observation(
+                agent_pos=state(AGENT_POS), environment_state=state(ENVIRONMENT_STATE)
+            ),
             features=state(FEATURES),
             reward_features=state(REWARD_FEATURES),
         ),

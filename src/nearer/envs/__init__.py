@@ -33,3 +33,6 @@ def _register(name: str, entry_point: str, settings: dict[str, object]) -> None:
             vector_entry_point=f"{entry_point}Vector",
             kwargs=dict(settings),
         )
+
+
+register_envs()

@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Float64, Int64
 
 from nearer.core.arrays import Array
-from nearer.core.episode import Observation
+from nearer.core.episode import EncodedObservation
 from nearer.core.interfaces import Decision, Policy, Rngs
 
 ENV_ID = "nearer/PointMass-v0"
@@ -189,7 +189,7 @@ class PDDemonstrator:
 
     def act(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
         rngs: Rngs,

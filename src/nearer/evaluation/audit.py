@@ -9,11 +9,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from nearer.algorithm.improve import AuditReport
+from nearer.algorithm.improve_metrics import AuditReport
 from nearer.algorithm.score import progress_of
 from nearer.core.episode import Ended, ScoredEpisode
 from nearer.core.intervals import Rate
@@ -95,10 +94,10 @@ class Auditor:
                 os.fsync(log.fileno())
         self._fleet.forget()
         if not due:
-            return AuditReport(record={}, alarm=None)
+            return AuditReport()
         so_far = [one for one in self._audits.values() if one.iteration <= iteration]
         return AuditReport(
-            record=audit_record(self._audits[iteration]), alarm=alarm(so_far, self._plan)
+            metrics=audit_metrics(self._audits[iteration]), alarm=alarm(so_far, self._plan)
         )
 
     def _compare(self, iteration: int, scored: Sequence[ScoredEpisode]) -> Audit:
@@ -196,12 +195,14 @@ def pooled(audits: Sequence[Audit]) -> Audit:
     )
 
 
-def audit_record(audit: Audit) -> dict[str, Any]:
+def audit_metrics(audit: Audit) -> dict[str, float | int]:
     """Return an audit as metrics: rates that have no trials are left out."""
     rates = {
         "audit/precision": audit.precision,
         "audit/recall": audit.recall,
         "audit/success": audit.success,
     }
-    record: dict[str, Any] = {name: rate.value for name, rate in rates.items() if rate.total}
-    return record | {"audit/episodes": audit.audited, "audit/progress_steps": audit.progress_steps}
+    metrics: dict[str, float | int] = {
+        name: rate.value for name, rate in rates.items() if rate.total
+    }
+    return metrics | {"audit/episodes": audit.audited, "audit/progress_steps": audit.progress_steps}

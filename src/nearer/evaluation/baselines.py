@@ -201,9 +201,9 @@ def train_baseline(name: str, lessons: Lessons, words: int, updates: int, seed: 
         seed: of weights, minibatches and dropout.
     """
     answers = {STEPS_TO_GO: lessons.bins.count, GOAL_DISTANCE: _EMBEDDING}.get(name, 1)
-    draw = generator(Purpose.RIVALS, seed, RIVALS.index(name))
+    draw = generator(Purpose.BASELINES, seed, RIVALS.index(name))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(episode_seed(Purpose.RIVALS, seed, RIVALS.index(name)))
+        torch.manual_seed(episode_seed(Purpose.BASELINES, seed, RIVALS.index(name)))
         network = Network(words, lessons.questions.shape[1], answers)
         optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_WEIGHT_DECAY)
         for _ in range(updates):

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from nearer.core.arrays import Array
-from nearer.core.episode import Ended, Episode, Observation
-from nearer.core.interfaces import Fleet, Sensed, Starts
+from nearer.core.episode import EncodedObservation, Ended, Episode
+from nearer.core.interfaces import Fleet, Sensed, Starts, Termination
 from nearer.fleets.wrapper import FleetWrapper
 
 
@@ -57,19 +57,19 @@ class GroundTruthRecorder(FleetWrapper):
 
 @dataclass(frozen=True, slots=True)
 class GroundTruthTermination:
-    """Ends an episode when the simulator says that the instruction is fulfilled."""
+    """Ends an episode when the simulator's ground truth says that the instruction is done."""
 
     fleet: Fleet
     ended_as: ClassVar[Ended] = Ended.SUCCESS_TRUE
 
-    def done(
+    def check(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
-    ) -> Bool[Array, "robots"]:
-        """Ask the fleet; the observation is not looked at."""
-        return self.fleet.ground_truth(robots)
+    ) -> Termination:
+        """Ask the fleet; the observation is not used."""
+        return Termination(done=self.fleet.ground_truth(robots))
 
 
 class NoTermination:
@@ -77,11 +77,11 @@ class NoTermination:
 
     ended_as: ClassVar[Ended] = Ended.SUCCESS_TRUE
 
-    def done(
+    def check(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
-    ) -> Bool[Array, "robots"]:
-        """Say no."""
-        return np.zeros(len(robots), dtype=bool)
+    ) -> Termination:
+        """Return that no robot is done."""
+        return Termination(done=np.zeros(len(robots), dtype=bool))

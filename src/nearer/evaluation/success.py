@@ -119,7 +119,7 @@ def _result(fleet: Fleet, episode: Episode, max_steps: int) -> EpisodeResult:
         instruction=episode.instruction,
         success=success,
         num_steps=steps if success else max_steps,
-        actions_outside=actions_outside(fleet, [episode]),
+        actions_outside=actions_outside(fleet.spaces, [episode]),
     )
 
 

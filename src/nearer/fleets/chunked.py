@@ -1,22 +1,20 @@
 """A fleet whose robots are given several control steps at once, and execute all of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any, cast
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from nearer.core.action_chunks import Chunking
 from nearer.core.arrays import Array
-from nearer.core.episode import Observation
+from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.interfaces import Fleet, Sensed, Starts
 from nearer.core.spaces import Spaces
 from nearer.fleets.wrapper import FleetWrapper
 
 
 class ChunkedFleet(FleetWrapper):
-    """A fleet that steps by chunks: it executes each, and shows what there is to see after it.
+    """A fleet that steps by action chunks: it executes each and returns the observation after it.
 
     A robot whose env ends within a chunk stops there. The truth is that of the observation shown,
     as everywhere: an instruction that was fulfilled within a chunk, and is no longer when the
@@ -68,21 +66,9 @@ def _updated(before: Sensed, rows: Int64[Array, "going"], after: Sensed) -> Sens
         return after
     env_ended = before.env_ended.copy()
     env_ended[rows] = after.env_ended
-    return Sensed(
-        observation=_observed(before.observation, rows, after.observation), env_ended=env_ended
-    )
-
-
-def _observed(before: Observation, rows: Int64[Array, "going"], after: Observation) -> Observation:
-    def merged(old: Any, new: Any) -> Any:
-        if isinstance(old, Mapping):
-            named = cast(Mapping[str, Array], old)
-            return {name: merged(values, new[name]) for name, values in named.items()}
-        values = np.array(old)
-        values[rows] = new
-        return values
-
-    names = [one.name for one in fields(Observation)]
-    return replace(
-        before, **{name: merged(getattr(before, name), getattr(after, name)) for name in names}
-    )
+    old, new = before.observation, after.observation
+    if isinstance(old, EncodedObservation) and isinstance(new, EncodedObservation):
+        return Sensed(observation=old.updated(rows, new), env_ended=env_ended)
+    assert isinstance(old, Observation), "a fleet encodes all its observations, or none"
+    assert isinstance(new, Observation), "a fleet encodes all its observations, or none"
+    return Sensed(observation=old.updated(rows, new), env_ended=env_ended)

@@ -1,8 +1,8 @@
-"""A fleet whose pictures are looked at once, by the frozen part of a model.
+"""A fleet whose images are encoded once, by the frozen vision encoder of a model.
 
-The vision tower is frozen when a robot acts (in the paper: in Stage 2), so what it makes of a
-frame never changes: it is computed when the frame is seen, kept with the observation, and shared
-by policy, detector, reward and update. That is exact, and the largest saving there is.
+The vision encoder is frozen when a robot acts (in the paper: in Stage 2), so its output for a frame
+never changes: it is computed when the frame arrives, kept beside the observation, and shared by
+policy, detector, reward and update. That is exact, and the largest saving there is.
 """
 
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from nearer.core.arrays import Array
-from nearer.core.episode import Observation
+from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.interfaces import Fleet, Sensed, Starts
 from nearer.core.vision import VisionEncoder
 from nearer.fleets.wrapper import FleetWrapper
 
 
 class StatefulEncoder:
-    """A sight with its memory of the frame before, robot by robot."""
+    """A vision encoder with its memory of the frame before, robot by robot."""
 
     def __init__(self, vision_encoder: VisionEncoder, num_robots: int) -> None:
-        self._sight = vision_encoder
+        self._vision_encoder = vision_encoder
         self._features = np.zeros((num_robots, vision_encoder.width), dtype=np.float32)
 
-    def see(
+    def encode(
         self,
         robots: Int64[Array, "robots"],
         observation: Observation,
@@ -34,20 +34,20 @@ class StatefulEncoder:
         *,
         at_start: bool,
     ) -> Float32[Array, "robots features"]:
-        """Return the features of what robots see now, and remember them."""
+        """Return the features of these images, and remember them."""
         before = None if at_start else self._features[robots]
-        encodings = self._sight.encode(observation.images, instructions)
-        self._features[robots] = self._sight.track(before, encodings)
+        encodings = self._vision_encoder.encode(observation.images, instructions)
+        self._features[robots] = self._vision_encoder.track(before, encodings)
         return self._features[robots]
 
 
 class EncodedFleet(FleetWrapper):
-    """A fleet whose observations come with features in place of their pictures.
+    """A fleet whose observations come with features in place of their images.
 
     Args:
         fleet: robots with cameras.
-        vision_encoder: the policy's; None: it sees no pictures.
-        reward_vision_encoder: the reward model's; None: it shares the policy's, or has none.
+        vision_encoder: the policy's; None: it reads no images.
+        reward_vision_encoder: the reward model's; None: it shares the policy's, or reads no images.
     """
 
     def __init__(
@@ -57,46 +57,52 @@ class EncodedFleet(FleetWrapper):
         reward_vision_encoder: VisionEncoder | None = None,
     ) -> None:
         super().__init__(fleet)
-        named = {"features": vision_encoder, "reward_features": reward_vision_encoder}
-        self._followers = {
-            name: StatefulEncoder(one, fleet.num_robots) for name, one in named.items() if one
-        }
+        self._encoder = _stateful(vision_encoder, fleet.num_robots)
+        self._reward_encoder = _stateful(reward_vision_encoder, fleet.num_robots)
         self._instructions = [""] * fleet.num_robots
 
     def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
-        """Reset the fleet's robots and look at what they see."""
+        """Reset the fleet's robots and encode their images."""
         starts = super().reset(robots, seeds)
         for robot, instruction in zip(robots.tolist(), starts.instructions, strict=True):
             self._instructions[robot] = instruction
-        return replace(starts, observation=self._seen(robots, starts.observation, at_start=True))
+        return replace(starts, observation=self._encoded(robots, starts, at_start=True))
 
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
-        """Step the fleet's robots and look at what they see."""
+        """Step the fleet's robots and encode their images."""
         sensed = super().step(robots, actions)
-        return replace(sensed, observation=self._seen(robots, sensed.observation, at_start=False))
+        return replace(sensed, observation=self._encoded(robots, sensed, at_start=False))
 
-    def _seen(
-        self, robots: Int64[Array, "robots"], observation: Observation, *, at_start: bool
-    ) -> Observation:
+    def _encoded(
+        self, robots: Int64[Array, "robots"], sensed: Starts | Sensed, *, at_start: bool
+    ) -> EncodedObservation:
+        observation = sensed.observation
+        assert isinstance(observation, Observation), "images are encoded once"
         instructions = [self._instructions[robot] for robot in cast(list[int], robots.tolist())]
-        features = {
-            name: one.see(robots, observation, instructions, at_start=at_start)
-            for name, one in self._followers.items()
-        }
-        return replace(observation, images={}, **features)
+
+        def features(encoder: StatefulEncoder | None) -> Float32[Array, "robots features"]:
+            if encoder is None:
+                return np.zeros((len(robots), 0), dtype=np.float32)
+            return encoder.encode(robots, observation, instructions, at_start=at_start)
+
+        return EncodedObservation(
+            observation=replace(observation, images={}),
+            features=features(self._encoder),
+            reward_features=features(self._reward_encoder),
+        )
 
 
-def seeing(
+def encoded(
     fleet: Fleet,
     vision_encoder: VisionEncoder | None,
     reward_vision_encoder: VisionEncoder | None = None,
 ) -> Fleet:
-    """Return the fleet with features in its observations; as it is, where no model has a sight.
+    """Return the fleet with encoded observations; as it is, where no model has a vision encoder.
 
     Args:
-        fleet: robots, with cameras where there is a sight.
+        fleet: robots, with cameras where there is a vision encoder.
         vision_encoder: the policy's.
         reward_vision_encoder: the reward model's.
     """
@@ -104,10 +110,14 @@ def seeing(
     return EncodedFleet(fleet, vision_encoder, other) if vision_encoder or other else fleet
 
 
+def _stateful(vision_encoder: VisionEncoder | None, num_robots: int) -> StatefulEncoder | None:
+    return StatefulEncoder(vision_encoder, num_robots) if vision_encoder else None
+
+
 def feature_widths(
     vision_encoder: VisionEncoder | None, reward_vision_encoder: VisionEncoder | None
 ) -> tuple[int, int]:
-    """Return the numbers a frame that `seeing` gives for the policy, and for the reward beside."""
+    """Return how many features a frame has for the policy, and besides for the reward model."""
     other = separate_reward_encoder(vision_encoder, reward_vision_encoder)
     return vision_encoder.width if vision_encoder else 0, other.width if other else 0
 
@@ -115,7 +125,7 @@ def feature_widths(
 def separate_reward_encoder(
     vision_encoder: VisionEncoder | None, reward_vision_encoder: VisionEncoder | None
 ) -> VisionEncoder | None:
-    """Return the reward's sight, unless it sees what the policy's does: that is shared."""
+    """Return the reward model's vision encoder, unless it equals the policy's, which is shared."""
     shared = (
         vision_encoder
         and reward_vision_encoder

@@ -6,7 +6,7 @@ from nearer.core.errors import ConfigError, EnvError
 from nearer.core.interfaces import Fleet
 from nearer.core.spaces import Spaces
 from nearer.fleets.chunked import in_chunks
-from nearer.fleets.encoded import seeing
+from nearer.fleets.encoded import encoded
 from nearer.fleets.gym import make_fleet
 
 _REMEMBERED_BYTES = 2 * 1024**3
@@ -34,8 +34,8 @@ def fitting_fleet(
     except EnvError:
         fleet.close()
         raise
-    sighted = seeing(fleet, model.vision_encoder, reward.vision_encoder if reward else None)
-    return in_chunks(sighted, model.spaces.chunking)
+    seen = encoded(fleet, model.vision_encoder, reward.vision_encoder if reward else None)
+    return in_chunks(seen, model.spaces.chunking)
 
 
 def robots_with_room(model: FoundationModel, max_steps: int, most: int) -> int:

@@ -8,6 +8,8 @@ env's `task_description` or `task`.
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
@@ -21,7 +23,6 @@ from nearer.core.episode import Observation
 from nearer.core.errors import EnvError
 from nearer.core.interfaces import Fleet, HasDemonstrator, Policy, Sensed, Starts
 from nearer.core.spaces import Camera, Spaces
-from nearer.envs import register_envs
 from nearer.fleets.env_errors import checked, making, running
 
 AnyEnv = gymnasium.Env[Any, Any]
@@ -202,12 +203,28 @@ class SingleEnvFleet:
 
 
 def _spec(env_id: str) -> EnvSpec:
-    register_envs()
+    if env_id not in gymnasium.registry:
+        _import_namespace(env_id)
     if env_id not in gymnasium.registry:
         close = difflib.get_close_matches(env_id, list(gymnasium.registry), n=1, cutoff=0.4)
         hint = f"did you mean {close[0]}?" if close else "install the package that registers it"
         raise EnvError(f"the env must be a registered Gymnasium id, got {env_id!r}; {hint}")
     return gymnasium.registry[env_id]
+
+
+def _import_namespace(env_id: str) -> None:
+    """Import the package that an id such as `nearer/PointMass-v0` names: it registers its envs.
+
+    They are registered by the package or by its module `envs`; a package that is not there is
+    reported by the caller.
+    """
+    namespace, slash, _ = env_id.partition("/")
+    if not slash or not namespace.isidentifier():
+        return
+    for module in (namespace, f"{namespace}.envs"):
+        if env_id in gymnasium.registry or find_spec(module) is None:
+            return
+        import_module(module)
 
 
 def env_name(env: AnyEnv | VectorEnv[Any, Any, Any]) -> str:

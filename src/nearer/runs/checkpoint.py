@@ -22,8 +22,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from nearer.algorithm.distributed import placed_like, whole
+from nearer.algorithm.distributed import gather, placed_like
 from nearer.algorithm.model import FoundationModel
+from nearer.algorithm.run_writer import Counters, TrainingState
 from nearer.core.errors import CheckpointError
 from nearer.runs.hub import local_run
 
@@ -33,7 +34,7 @@ Build = Callable[[Mapping[str, Any], Path], FoundationModel]
 """Rebuilds a module, without weights, from its config.json and the folder that this lies in."""
 
 
-def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingState | None") -> None:
+def save_checkpoint(folder: Path, model: FoundationModel, training: TrainingState | None) -> None:
     """Write a checkpoint so that `folder` either holds all of it or does not exist.
 
     Raises:
@@ -44,14 +45,14 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingSta
         shutil.rmtree(temporary, ignore_errors=True)
         pretrained = temporary / "pretrained_model"
         pretrained.mkdir(parents=True)
-        weights = whole(model.state_dict())
+        weights = gather(model.state_dict())
         safetensors.torch.save_file(weights, pretrained / "model.safetensors")
         described = model.config() | {"normalisation_sha256": _normalisation_hash(model, weights)}
         _write_json(pretrained / "config.json", described)
         for name, text in model.files().items():
             (pretrained / name).write_text(text)
         if training is not None:
-            training.save(temporary / "training_state")
+            _save_training_state(temporary / "training_state", training)
         for path in sorted(temporary.rglob("*")):
             if path.is_file():
                 _flush(path)
@@ -67,38 +68,31 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: "TrainingSta
         ) from error
 
 
-def gather_shards(model: FoundationModel, training: "TrainingState") -> None:
-    """Give away this process's part of a checkpoint that the first process writes."""
-    whole(model.state_dict())
-    whole(training.moments())
+def gather_shards(model: FoundationModel, training: TrainingState) -> None:
+    """Send this process's shards of a checkpoint that the first process writes."""
+    gather(model.state_dict())
+    gather(_moments(training.optimizer))
 
 
-class TrainingState:
-    """What resuming needs besides weights: the optimiser's moments and the loop's own numbers."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer, numbers: Mapping[str, Any]) -> None:
-        self._optimizer = optimizer
-        self._numbers = numbers
-
-    def save(self, folder: Path) -> None:
-        """Write `optimizer_state.safetensors` and `training_step.json`."""
-        folder.mkdir()
-        safetensors.torch.save_file(whole(self.moments()), folder / "optimizer_state.safetensors")
-        _write_json(folder / "training_step.json", self._numbers)
-
-    def moments(self) -> dict[str, Tensor]:
-        """Return what the optimiser remembers of each parameter, by the parameter's number."""
-        return {
-            f"{parameter}.{name}": value
-            for parameter, state in self._optimizer.state_dict()["state"].items()
-            for name, value in state.items()
-        }
+def _save_training_state(folder: Path, training: TrainingState) -> None:
+    """Write `optimizer_state.safetensors` and `training_step.json`."""
+    folder.mkdir()
+    moments = gather(_moments(training.optimizer))
+    safetensors.torch.save_file(moments, folder / "optimizer_state.safetensors")
+    _write_json(folder / "training_step.json", training.counters)
 
 
-def restore(
-    folder: Path, model: FoundationModel, optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
-    """Put weights and the optimiser's moments back and return the loop's own numbers.
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what the optimiser remembers of each parameter, by the parameter's number."""
+    return {
+        f"{parameter}.{name}": value
+        for parameter, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def restore(folder: Path, model: FoundationModel, optimizer: torch.optim.Optimizer) -> Counters:
+    """Put weights and the optimiser's moments back and return the loop's counters.
 
     Raises:
         CheckpointError: a file is damaged, or the checkpoint is another model's.

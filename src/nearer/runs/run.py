@@ -26,16 +26,19 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
+import torch
+
 from nearer.algorithm.model import FoundationModel
+from nearer.algorithm.run_writer import Counters, Record, TrainingState
 from nearer.core.errors import CheckpointError, ConfigError, NearerError
 from nearer.runs.checkpoint import (
-    TrainingState,
     complete_checkpoints,
     gather_shards,
     point,
+    restore,
     save_checkpoint,
 )
-from nearer.runs.trackers import Record, open_trackers
+from nearer.runs.trackers import open_trackers
 
 SEEING = "seeing.json"
 """The seconds that a model's sight looked at the demonstrations and learned from them."""
@@ -48,9 +51,16 @@ class Run:
     """A run's directory, open for writing."""
 
     def __init__(
-        self, root: Path, header: Mapping[str, Any], last_step: int, shown_step: int = -1
+        self,
+        root: Path,
+        header: Mapping[str, Any],
+        resume_command: str | None,
+        last_step: int = -1,
+        shown_step: int = -1,
     ) -> None:
         self.root = root
+        self.name = str(root)
+        self.how_to_resume = _how_to_resume(root, resume_command or f"nearer {header['command']}")
         self.header = header
         self.checkpoints = root / "checkpoints"
         self._elapsed_s = _elapsed_s(root)
@@ -62,13 +72,21 @@ class Run:
             self._trackers = open_trackers(root, ids, config, last_step, shown_step)
 
     @classmethod
-    def create(cls, root: Path, command: str, config: Mapping[str, Any], **facts: str) -> "Run":
+    def create(
+        cls,
+        root: Path,
+        command: str,
+        config: Mapping[str, Any],
+        resume_command: str | None = None,
+        **facts: str,
+    ) -> "Run":
         """Start a run in a folder that is new or empty.
 
         Args:
             root: the run's folder.
             command: which command of nearer makes it.
             config: the whole config, as JSON values.
+            resume_command: what continues the run, with --resume; None: the same command.
             facts: further lines of run.json, such as the frozen model's hash.
 
         Raises:
@@ -85,14 +103,15 @@ class Run:
             **facts,
         }
         write_json(root / "run.json", header)
-        return cls(root, header, last_step=-1)
+        return cls(root, header, resume_command)
 
     @classmethod
-    def resume(cls, root: Path, **facts: str) -> "Run":
+    def resume(cls, root: Path, resume_command: str | None = None, **facts: str) -> "Run":
         """Go on after the last complete checkpoint; later metrics are forgotten.
 
         Args:
             root: the run's folder.
+            resume_command: see `create`.
             facts: what must still be as it was when the run started.
 
         Raises:
@@ -105,7 +124,8 @@ class Run:
         lines = read_metrics(root)
         kept = [line for line in lines if line["step"] <= last_step]
         write_lines(root / "metrics.jsonl", kept)
-        return cls(root, header, last_step, max((line["step"] for line in lines), default=-1))
+        shown_step = max((line["step"] for line in lines), default=-1)
+        return cls(root, header, resume_command, last_step, shown_step)
 
     def log(self, record: Record) -> None:
         """Append a record to metrics.jsonl and show it, with the seconds spent so far."""
@@ -122,37 +142,24 @@ class Run:
         step: int,
         model: FoundationModel,
         training: TrainingState,
-        names: Mapping[str, int],
+        links: Mapping[str, int],
         keep: Sequence[int] = (),
     ) -> None:
-        """Write checkpoint `step`, whose metrics are on disk before it, and name it.
-
-        Args:
-            step: number of the checkpoint; the link `last` will name it.
-            model: its weights are written.
-            training: what resuming needs besides.
-            names: see `name`.
-            keep: see `name`.
-        """
+        """Write checkpoint `step`, whose metrics are on disk before it, and link to it."""
         with written(self.root):
             os.fsync(self._metrics.fileno())
         save_checkpoint(self._folder(step), model, training)
-        self.name(step, names, keep)
+        self.link(step, links, keep)
 
-    def name(self, last: int, names: Mapping[str, int], keep: Sequence[int] = ()) -> None:
+    def link(self, last: int, links: Mapping[str, int], keep: Sequence[int] = ()) -> None:
         """Let links name checkpoints; checkpoints that are neither named nor kept are dropped.
 
         Also what a killed process did not get round to after it wrote its last checkpoint.
 
-        Args:
-            last: step of the newest checkpoint.
-            names: link -> step of the checkpoint it shall name, such as policy and reward.
-            keep: steps of checkpoints that may be named later.
-
         Raises:
             CheckpointError: a checkpoint that is to be named is not there.
         """
-        links = {"last": last, **names}
+        links = {"last": last, **links}
         with written(self.root):
             found = complete_checkpoints(self.checkpoints)
             for link, named in links.items():
@@ -177,10 +184,13 @@ class Run:
     def _folder(self, step: int) -> Path:
         return self.checkpoints / f"{step:06d}"
 
-    def last_checkpoint(self) -> Path | None:
-        """Return the newest complete checkpoint, or None before the first."""
-        found = complete_checkpoints(self.checkpoints)
-        return found[-1] if found else None
+    def records(self) -> list[Record]:
+        """Return the records of metrics.jsonl, oldest first."""
+        return list(read_metrics(self.root))
+
+    def restore(self, model: FoundationModel, optimizer: torch.optim.Optimizer) -> Counters | None:
+        """Put the newest complete checkpoint back; None before the first."""
+        return _restore_newest(self.checkpoints, model, optimizer)
 
     def write_json(self, name: str, document: Mapping[str, Any]) -> None:
         """Write a file of the run, whole or not at all."""
@@ -197,13 +207,19 @@ class Run:
 
 
 class SilentRun:
-    """A run's directory that another process writes; this one only gives its part of the weights.
+    """A run's directory that another process writes; this one only sends its shards of the weights.
 
     To the loop it is what a `Run` is.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, resume_command: str) -> None:
         self.root = root
+        self.name = str(root)
+        self.how_to_resume = _how_to_resume(root, resume_command)
+
+    def records(self) -> list[Record]:
+        """Return the records of metrics.jsonl, oldest first."""
+        return list(read_metrics(self.root))
 
     def log(self, record: Record) -> None:
         """Do nothing: the first process writes the same record."""
@@ -213,19 +229,29 @@ class SilentRun:
         step: int,
         model: FoundationModel,
         training: TrainingState,
-        names: Mapping[str, int],
+        links: Mapping[str, int],
         keep: Sequence[int] = (),
     ) -> None:
-        """Give away this process's part of checkpoint `step`."""
+        """Send this process's shards of checkpoint `step`."""
         gather_shards(model, training)
 
-    def name(self, last: int, names: Mapping[str, int], keep: Sequence[int] = ()) -> None:
-        """Do nothing: the first process names checkpoints."""
+    def link(self, last: int, links: Mapping[str, int], keep: Sequence[int] = ()) -> None:
+        """Do nothing: the first process links checkpoints."""
 
-    def last_checkpoint(self) -> Path | None:
-        """Return the newest complete checkpoint, or None before the first."""
-        found = complete_checkpoints(self.root / "checkpoints")
-        return found[-1] if found else None
+    def restore(self, model: FoundationModel, optimizer: torch.optim.Optimizer) -> Counters | None:
+        """Put the newest complete checkpoint back; None before the first."""
+        return _restore_newest(self.root / "checkpoints", model, optimizer)
+
+
+def _how_to_resume(root: Path, command: str) -> str:
+    return f"continue with {command} --resume --out {root}"
+
+
+def _restore_newest(
+    checkpoints: Path, model: FoundationModel, optimizer: torch.optim.Optimizer
+) -> Counters | None:
+    complete = complete_checkpoints(checkpoints)
+    return restore(complete[-1], model, optimizer) if complete else None
 
 
 def is_finished(root: Path) -> bool:

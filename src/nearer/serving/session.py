@@ -9,7 +9,7 @@ import torch
 
 from nearer.algorithm.model import FoundationModel, inputs_of, reward_inputs_of
 from nearer.algorithm.steps_to_go import expected_steps, is_solved, spread_steps
-from nearer.core.episode import Observation
+from nearer.core.episode import EncodedObservation
 from nearer.core.errors import MessageError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera
@@ -112,7 +112,7 @@ class ServedPolicy:
         self._instructions.add(instruction)  # once the model has taken it
         return answer | {"policy_timing": {"infer_ms": 1000 * (perf_counter() - started)}}
 
-    def _seen(self, robot: Robot, question: Question) -> tuple[Observation, str]:
+    def _seen(self, robot: Robot, question: Question) -> tuple[EncodedObservation, str]:
         """Return the observation with features of its pictures, and its instruction."""
         instruction = robot.instruction if question.instruction is None else question.instruction
         if instruction is None and self._sights:
@@ -128,14 +128,15 @@ class ServedPolicy:
             )
         at_start = question.reset or not robot.started or asked != robot.instruction
         features = {
-            name: one.see(_ONE, question.observation, [asked], at_start=at_start)
+            name: one.encode(_ONE, question.observation, [asked], at_start=at_start)
             for name, one in robot.followers.items()
         }
         robot.instruction, robot.started = asked, True
-        return replace(question.observation, images={}, **features), asked
+        seen = EncodedObservation.without_features(replace(question.observation, images={}))
+        return replace(seen, **features), asked
 
     def _answered(
-        self, robot: Robot, observation: Observation, instruction: str, *, act: bool
+        self, robot: Robot, observation: EncodedObservation, instruction: str, *, act: bool
     ) -> dict[str, Any]:
         inputs = inputs_of(observation, [instruction])
         judged = reward_inputs_of(observation, [instruction])

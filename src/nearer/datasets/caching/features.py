@@ -194,7 +194,9 @@ def train_vision_encoder(
 
     def learn(path: Path) -> None:
         films = _films(dataset, vision_encoder, episodes, cache, on_progress)
-        vision_encoder.learn(films, updates, generator(Purpose.SFT_SIGHT, seed), on_progress)
+        vision_encoder.learn(
+            films, updates, generator(Purpose.SFT_VISION_ENCODER, seed), on_progress
+        )
         write_array(path, vision_encoder.weights())
         for camera in films.pictures:  # 20 times the data set's size, and not needed again
             drop_frames(dataset, camera, cache, _decoded_rows(dataset, episodes))

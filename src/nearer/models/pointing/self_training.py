@@ -102,8 +102,8 @@ def adapt(
             one.grad = gradient
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-        facts = {"pointing": f"{loss.item():.2f}"}
-        on_progress(Progress(stage="learning to see", done=update + 1, total=updates, facts=facts))
+        shown = {"pointing": f"{loss.item():.2f}"}
+        on_progress(Progress(stage="learning to see", done=update + 1, total=updates, values=shown))
     for one in weights:
         one.requires_grad_(False)
 

@@ -162,7 +162,7 @@ def paint_loss(run: StageOne, name: str, chosen_as: str | None) -> Paint:
 
     def paint(axes: Axes) -> None:
         updates = run.facts.series("step")
-        held_out = run.facts.series(f"sft/held_out_{name}")
+        held_out = run.facts.series(f"sft/val_{name}")
         axes.plot(updates, run.facts.series(f"sft/{name}"), color=FRAME, linewidth=1.4)
         axes.plot(updates, held_out, color=STAGE_1)
         chosen = run.chosen(name) if chosen_as else None

@@ -163,7 +163,7 @@ class StageOne:
 
     def chosen(self, metric: str) -> ChosenLoss | None:
         """Return the held-out loss of the checkpoint that an objective chose; None before any."""
-        held_out = self.facts.series(f"sft/held_out_{metric}")
+        held_out = self.facts.series(f"sft/val_{metric}")
         if not np.isfinite(held_out).any():
             return None
         last = int(np.flatnonzero(np.isfinite(held_out))[-1])

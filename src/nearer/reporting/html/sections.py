@@ -169,7 +169,7 @@ def _losses_of(run: StageOne, name: str) -> Html:
         title, metric = "Instruction", "loss_instruction"
         drawn = picture(f"{name}-{metric}", title, curves.paint_loss(run, metric, None))
         panels.append(panel(title, drawn, "From first and last frame.", marks))
-        accuracy = run.facts.last("sft/held_out_accuracy_instruction")
+        accuracy = run.facts.last("sft/val_accuracy_instruction")
         found[f"Instruction told from {others} others, held-out"] = (
             f"{percent(accuracy)}, by chance {percent(1 / (1 + others))}"
         )

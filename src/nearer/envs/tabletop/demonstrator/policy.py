@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from nearer.core.arrays import Array
-from nearer.core.episode import Observation
+from nearer.core.episode import EncodedObservation
 from nearer.core.interfaces import Decision, Rngs
 from nearer.envs.tabletop.demonstrator import push_planner
 from nearer.envs.tabletop.demonstrator.noise import Habits, Person, draw_person
@@ -111,7 +111,7 @@ class TabletopDemonstrator:
 
     def act(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: Int64[Array, "robots"],
         rngs: Rngs,

@@ -68,8 +68,8 @@ def pretrain(config: PretrainConfig, on_progress: ProgressCallback) -> Path:
         optimizer.step()
         for name, value in losses.items():
             recent[name] = 0.98 * recent.get(name, value.item()) + 0.02 * value.item()
-        facts = {name: f"{value:.2f}" for name, value in recent.items()}
-        on_progress(Progress(stage="pretrain", done=update + 1, total=config.updates, facts=facts))
+        shown = {name: f"{value:.2f}" for name, value in recent.items()}
+        on_progress(Progress(stage="pretrain", done=update + 1, total=config.updates, values=shown))
     tower.eval()
     return _finished(config, tower, recent)
 
