@@ -6,11 +6,12 @@ block of iterations is kept, not the last.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from nearer.core.settings import check_settings
 
 
+@runtime_checkable
 class Iteration(Protocol):
     """What the rule needs to know of an iteration, as `IterationMetrics` has it."""
 
