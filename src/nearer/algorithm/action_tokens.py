@@ -1,4 +1,4 @@
-"""Continuous actions as discrete tokens, and back (paper, section 4 of the facts: LanguageTable).
+"""Continuous actions as discrete tokens, and back (paper, LanguageTable; docs/method.md).
 
 Each axis becomes a sign and a magnitude 0..10, in units of that axis: here one token of 21 classes
 an axis, since -0 and +0 are the same action. With 127 levels there are 255 classes, for joints as
@@ -67,7 +67,7 @@ def draw_tokens(
     log_prob: Float[Tensor, "samples tokens"], rngs: Sequence[np.random.Generator]
 ) -> Int64[Tensor, "samples"]:
     """Draw a token a row, by inverting the cumulative distribution at one uniform number."""
-    uniform = torch.tensor([one.random() for one in rngs])[:, None]
+    uniform = torch.tensor([rng.random() for rng in rngs])[:, None]
     cumulative = log_prob.double().exp().cumsum(dim=1)
     drawn = (cumulative < uniform * cumulative[:, -1:]).sum(dim=1)
     return drawn.clamp(max=log_prob.shape[1] - 1)

@@ -32,7 +32,7 @@ class Batch:
         return len(self.returns)
 
     def rows(self, index: Tensor) -> "Batch":
-        """Return the chosen samples."""
+        """Return these samples."""
         return Batch(
             inputs=self.inputs.rows(index),
             actions=self.actions[index],
@@ -49,8 +49,8 @@ class Batch:
 
 def make_batch(scored: Sequence[ScoredEpisode]) -> Batch:
     """Return every step of every episode as one sample; the last observation has no action."""
-    acted = [one for one in scored if one.episode.num_steps]
-    episodes = [one.episode for one in acted]
+    acted = [scored_episode for scored_episode in scored if scored_episode.episode.num_steps]
+    episodes = [scored_episode.episode for scored_episode in acted]
     return Batch(
         inputs=join_inputs(
             [
@@ -60,7 +60,7 @@ def make_batch(scored: Sequence[ScoredEpisode]) -> Batch:
         ),
         actions=_stack([e.actions for e in episodes]),
         log_prob=_stack([e.log_prob for e in episodes]),
-        returns=_stack([one.returns for one in acted]),
+        returns=_stack([scored_episode.returns for scored_episode in acted]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What Stage 1 learns from: frames of successful episodes and the steps that were left."""
+"""The training set of Stage 1: frames of successful episodes, and the steps that were left."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,24 +22,24 @@ _MOST_BYTES = 2**28  # of features that are gathered at once, where nothing is l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """What each episode may have been asked to do, as its first and last frame are seen with it.
+    """Candidate instructions of each episode, with its first and last frame encoded for each.
 
-    All candidates are treated alike: every one is looked at on its own, and no frame before tells
-    which of two likely places is meant.
+    All candidates are treated alike: a frame is encoded for each of them on its own, without
+    tracking from the frame before, which would betray the right one.
 
     Attributes:
-        features: of first and last frame, with each candidate in mind.
+        features: of first and last frame, encoded for each candidate.
         instructions: the same number an episode; its own one first.
     """
 
     features: Float[Tensor, "episodes 2 candidates features"]
     instructions: tuple[tuple[str, ...], ...]
 
-    def episodes(self, chosen: Int64[Array, "chosen"]) -> "Candidates":
-        """Return those of the chosen episodes, in that order."""
+    def episodes(self, rows: Int64[Array, "episodes"]) -> "Candidates":
+        """Return those of these episodes, in that order."""
         return Candidates(
-            features=self.features[torch.from_numpy(chosen)],
-            instructions=tuple(self.instructions[int(i)] for i in chosen),
+            features=self.features[torch.from_numpy(rows)],
+            instructions=tuple(self.instructions[int(row)] for row in rows),
         )
 
 
@@ -52,69 +52,73 @@ class Demonstrations:
 
     Attributes:
         state: proprioception and environment state side by side, in the env's units.
-        features: what the model's sight made of the pictures, a row a frame; zero columns without a
-            sight; looks of a `StackingSight`, of which `shown` says what each frame shows.
+        features: of the model's vision encoder, a row a frame; zero columns without one. Encodings
+            of a `StackingVisionEncoder`, which `stacked_rows` combines.
         actions: decided on each frame, in the env's units.
         steps_to_go: t' - t, in control steps; in chunks once `chunked`.
         episode_lengths: frames an episode, at least two.
         instructions: one an episode.
         spaces: sizes of state and action.
         candidates: None unless the instruction is learned too, the paper's third objective.
-        shown: rows of `features`, oldest first, that are a frame's features side by side; None: its
-            own row alone.
+        stacked_rows: rows of `features`, oldest first, that side by side are the features of a
+            frame; None: its own row alone.
     """
 
     state: Float[Tensor, "frames state"]
-    features: Num[Tensor, "looks features"]
+    features: Num[Tensor, "encodings features"]
     actions: Float[Tensor, "frames action"]
     steps_to_go: Int64[Tensor, "frames"]
     episode_lengths: Int64[Array, "episodes"]
     instructions: tuple[str, ...]
     spaces: Spaces
     candidates: Candidates | None = None
-    shown: Int64[Tensor, "frames shown"] | None = None
+    stacked_rows: Int64[Tensor, "frames stacked"] | None = None
 
-    def episodes(self, chosen: Int64[Array, "chosen"]) -> "Demonstrations":
-        """Return the chosen episodes, in that order."""
-        lengths = self.episode_lengths[chosen]
-        starts = (np.cumsum(self.episode_lengths) - self.episode_lengths)[chosen]
+    def episodes(self, rows: Int64[Array, "episodes"]) -> "Demonstrations":
+        """Return these episodes, in that order."""
+        lengths = self.episode_lengths[rows]
+        starts = (np.cumsum(self.episode_lengths) - self.episode_lengths)[rows]
         frames = torch.from_numpy(frame_rows(starts, lengths))
         return Demonstrations(
             state=self.state[frames],
-            features=self.features[frames] if self.shown is None else self.features,
-            shown=None if self.shown is None else self.shown[frames],
+            features=self.features[frames] if self.stacked_rows is None else self.features,
+            stacked_rows=None if self.stacked_rows is None else self.stacked_rows[frames],
             actions=self.actions[frames],
             steps_to_go=self.steps_to_go[frames],
             episode_lengths=lengths,
-            instructions=tuple(self.instructions[int(i)] for i in chosen),
+            instructions=tuple(self.instructions[int(row)] for row in rows),
             spaces=self.spaces,
-            candidates=self.candidates and self.candidates.episodes(chosen),
+            candidates=self.candidates and self.candidates.episodes(rows),
         )
 
     def inputs(self, rows: Int64[Tensor, "rows"] | slice) -> Inputs:
-        """Return the questions of these frames; their features are gathered now."""
-        if self.shown is None:
+        """Return the model inputs of these frames; stacked features are gathered now."""
+        if self.stacked_rows is None:
             features = self.features[rows]
         else:
-            features = self.features[self.shown[rows]].flatten(1).float()
-        return Inputs(state=self.state[rows], features=features, instructions=self._asked(rows))
+            features = self.features[self.stacked_rows[rows]].flatten(1).float()
+        return Inputs(
+            state=self.state[rows], features=features, instructions=self._instructions_of(rows)
+        )
 
     def statistics(self) -> Inputs:
-        """Return every frame, as statistics are taken of it: without looks of a `StackingSight`."""
-        if self.shown is None:
+        """Return every frame for statistics: without features where these are stacked."""
+        if self.stacked_rows is None:
             return self.inputs(slice(None))
         none = torch.zeros(len(self.state), 0)
-        return Inputs(state=self.state, features=none, instructions=self._asked(slice(None)))
+        return Inputs(
+            state=self.state, features=none, instructions=self._instructions_of(slice(None))
+        )
 
     def parts(self, most: int) -> list[slice]:
         """Return all frames in parts of at most so many, whose features fit the memory."""
-        shown = 1 if self.shown is None else self.shown.shape[1]
-        bytes_a_frame = _BYTES_A_NUMBER * max(1, shown * self.features.shape[1])
+        stacked = 1 if self.stacked_rows is None else self.stacked_rows.shape[1]
+        bytes_a_frame = _BYTES_A_NUMBER * max(1, stacked * self.features.shape[1])
         size = max(1, min(most, _MOST_BYTES // bytes_a_frame))
         total = len(self.state)
         return [slice(first, min(first + size, total)) for first in range(0, total, size)]
 
-    def _asked(self, rows: Int64[Tensor, "rows"] | slice) -> list[str]:
+    def _instructions_of(self, rows: Int64[Tensor, "rows"] | slice) -> list[str]:
         frames = np.arange(len(self.state))[rows] if isinstance(rows, slice) else rows.numpy()
         ends = np.cumsum(self.episode_lengths)
         episodes = cast(list[int], np.searchsorted(ends, frames, side="right").tolist())
@@ -123,17 +127,17 @@ class Demonstrations:
     def ends(self, episodes: Int64[Tensor, "rows"]) -> tuple[Inputs, Inputs]:
         """Return the first and the last frames of these episodes, a row a candidate."""
         candidates = self.candidates
-        assert candidates is not None, "without candidates nothing asks for the ends"
-        chosen = candidates.episodes(episodes.numpy())
-        asked = [one for episode in chosen.instructions for one in episode]
+        assert candidates is not None, "only the third objective reads the ends"
+        drawn = candidates.episodes(episodes.numpy())
+        instructions = [text for of_episode in drawn.instructions for text in of_episode]
         stops = torch.from_numpy(np.cumsum(self.episode_lengths))[episodes]
         starts = stops - torch.from_numpy(self.episode_lengths)[episodes]
-        width = chosen.features.shape[2]
+        width = drawn.features.shape[2]
         first, last = (
             Inputs(
                 state=self.state[frames].repeat_interleave(width, dim=0),
-                features=chosen.features[:, end].flatten(0, 1),
-                instructions=asked,
+                features=drawn.features[:, end].flatten(0, 1),
+                instructions=instructions,
             )
             for end, frames in enumerate((starts, stops - 1))
         )
@@ -186,16 +190,16 @@ def frame_rows(
 
 
 def draw_candidates(
-    instructions: Sequence[str], others: int, draw: np.random.Generator
+    instructions: Sequence[str], others: int, rng: np.random.Generator
 ) -> list[tuple[str, ...]]:
     """Return each episode's own instruction and `others` different ones, of other episodes.
 
-    An instruction is drawn as often as it is given, so that its words alone tell nothing.
+    An instruction is drawn as often as it is given, so that its words alone carry no information.
 
     Args:
         instructions: one an episode.
         others: how many an episode.
-        draw: chance.
+        rng: of the draws.
 
     Raises:
         ConfigError: there are not so many different instructions.
@@ -208,21 +212,21 @@ def draw_candidates(
             f"{len(instructions)} demonstrations have {different}; lower it (0 leaves the third "
             "objective out), or raise --val-fraction"
         )
-    found: list[tuple[str, ...]] = []
+    drawn: list[tuple[str, ...]] = []
     for own in instructions:
         candidates = {own: None}
         while len(candidates) <= others:
-            candidates[instructions[int(draw.integers(len(instructions)))]] = None
-        found.append(tuple(candidates))
-    return found
+            candidates[instructions[int(rng.integers(len(instructions)))]] = None
+        drawn.append(tuple(candidates))
+    return drawn
 
 
-def draw_share(total: int, share: float, seed: int) -> Int64[Array, "episodes"]:
-    """Return the share of a data set's `total` episodes that a run may use."""
-    if share == 1:
+def draw_fraction(total: int, fraction: float, seed: int) -> Int64[Array, "episodes"]:
+    """Return the fraction of a data set's `total` episodes that a run may use."""
+    if fraction == 1:
         return np.arange(total)
     order = generator(Purpose.SFT_FRACTION, seed).permutation(total)
-    return order[: max(1, round(total * share))]
+    return order[: max(1, round(total * fraction))]
 
 
 def leave_out(
@@ -238,9 +242,9 @@ def leave_out(
     Raises:
         ConfigError: none is left.
     """
-    unwanted = [f" {' '.join(one.lower().split())} " for one in phrases]
-    asked = [f" {' '.join(one.lower().split())} " for one in instructions]
-    kept = [not any(phrase in one for phrase in unwanted) for one in asked]
+    unwanted = [f" {' '.join(phrase.lower().split())} " for phrase in phrases]
+    texts = [f" {' '.join(text.lower().split())} " for text in instructions]
+    kept = [not any(phrase in text for phrase in unwanted) for text in texts]
     if not any(kept):
         raise ConfigError(
             f"--leave-out must leave episodes to learn from, got {list(phrases)} which all "
@@ -258,13 +262,13 @@ def split_by_episode(
         ConfigError: fewer than two episodes, so that one part would be empty.
     """
     total = len(demonstrations.episode_lengths)
-    train, held_out = split_episodes(total, val_fraction, seed)
-    return demonstrations.episodes(train), demonstrations.episodes(held_out)
+    train, val = split_episodes(total, val_fraction, seed)
+    return demonstrations.episodes(train), demonstrations.episodes(val)
 
 
 def split_episodes(
     total: int, val_fraction: float, seed: int
-) -> tuple[Int64[Array, "train"], Int64[Array, "held_out"]]:
+) -> tuple[Int64[Array, "train"], Int64[Array, "val"]]:
     """Return which of `total` episodes are trained on and which are held out, in random order.
 
     Raises:
@@ -275,6 +279,6 @@ def split_episodes(
             f"--data must hold at least 2 episodes, one to train on and one held out, got {total}; "
             "record more"
         )
-    held_out = min(max(1, round(total * val_fraction)), total - 1)
+    num_val = min(max(1, round(total * val_fraction)), total - 1)
     order = generator(Purpose.SFT_SPLIT, seed).permutation(total)
-    return order[held_out:], order[:held_out]
+    return order[num_val:], order[:num_val]

@@ -27,7 +27,7 @@ def instruction_loss(scores: Float[Tensor, "samples candidates"]) -> Float[Tenso
 
         p(g | o_0, o_T) = softmax of the scores of all candidates, at g
 
-    The paper's model writes the instruction word by word; here g is told from other instructions.
+    The paper's model generates the instruction; here g is classified among candidates.
 
     Args:
         scores: unnormalised log-probabilities of an episode's candidates, of its own one first.

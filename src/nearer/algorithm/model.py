@@ -1,8 +1,8 @@
 """The contract of a foundation model, and how it serves as policy and as detector.
 
-One model answers two questions about an observation: which action, and how many steps are left
-(paper, fig. 1). Stage 1 may ask a third: which instruction an episode had. Training and serving
-show it observations through the same `inputs_of`.
+One model has two outputs for an observation: an action distribution and a distribution over
+steps-to-go (paper, fig. 1). Stage 1 may train a third: which instruction an episode had. Training
+and serving show it observations through the same `inputs_of`.
 """
 
 from abc import ABC, abstractmethod
@@ -25,11 +25,11 @@ from nearer.core.vision import VisionEncoder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """A batch of questions for a model, on its device.
+    """A batch of model inputs, on the model's device.
 
     Attributes:
         state: proprioception and environment state side by side, in the env's units.
-        features: what the model's sight made of the pictures; zero columns without a sight.
+        features: of the model's vision encoder; zero columns without one.
         instructions: one a row.
     """
 
@@ -41,7 +41,7 @@ class Inputs:
         return len(self.state)
 
     def rows(self, index: Int64[Tensor, "rows"] | slice) -> "Inputs":
-        """Return the chosen questions."""
+        """Return these rows."""
         if isinstance(index, slice):
             instructions = self.instructions[index]
         else:
@@ -52,16 +52,16 @@ class Inputs:
 
 
 def join_inputs(parts: Sequence[Inputs]) -> Inputs:
-    """Return several batches of questions as one."""
+    """Return several batches as one."""
     return Inputs(
         state=torch.cat([part.state for part in parts]),
         features=torch.cat([part.features for part in parts]),
-        instructions=[one for part in parts for one in part.instructions],
+        instructions=[text for part in parts for text in part.instructions],
     )
 
 
 class FoundationModel(nn.Module, ABC):
-    """One model, two questions (paper, fig. 1).
+    """One model with an action output and a steps-to-go output (paper, fig. 1).
 
     Attributes:
         bins: the classes of the steps-to-go answer.
@@ -76,7 +76,7 @@ class FoundationModel(nn.Module, ABC):
 
     @property
     def vision_encoder(self) -> VisionEncoder | None:
-        """Return the frozen part that looks at pictures; None for a model that needs none."""
+        """Return the frozen part that encodes images; None for a model that reads none."""
         return None
 
     @property
@@ -96,7 +96,7 @@ class FoundationModel(nn.Module, ABC):
         """Keep the statistics of the demonstrations with the weights.
 
         Args:
-            inputs: every frame; without features where they are looks of a `StackingSight`.
+            inputs: every frame; without features where these are stacked (`StackingVisionEncoder`).
             actions: the demonstrated ones, in the env's units.
         """
 
@@ -135,17 +135,17 @@ class FoundationModel(nn.Module, ABC):
         return {}
 
     @abstractmethod
-    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
+    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples inputs"]:
         """Return what the trained part reads of an observation, as numbers of about unit size."""
 
     def instruction_scores(self, first: Inputs, last: Inputs) -> Float[Tensor, "samples"]:
         """Return how well each instruction fits the first and last frame of an episode.
 
         Unnormalised log-probabilities; they are compared among candidates for the same episode.
-        Only a model that can be asked the third question overrides this.
+        Only a model with the third objective overrides this.
 
         Raises:
-            ConfigError: this model cannot be asked.
+            ConfigError: this model has no such output.
         """
         raise ConfigError(
             "--other-instructions must be 0 for a model without an answer to the third question, "

@@ -61,8 +61,8 @@ def score(
 ) -> list[ScoredEpisode]:
     """Label every observation of every episode, failed ones too, with d, r, R and success.
 
-    An episode that brings its own prediction (its termination rule asked the frozen model) is taken
-    at its word: the model runs for the others alone, all of them in one batch.
+    Where the termination rule has run the frozen model already, the episode holds its prediction;
+    the model runs for the other episodes alone, all of them in one batch.
 
     Args:
         model: the frozen Stage-1 model.
@@ -163,7 +163,7 @@ def label_frames(
 
     Args:
         model: frozen.
-        data: frames and instructions; their steps-to-go are not looked at.
+        data: frames and instructions; their recorded steps-to-go are not used.
         threshold_steps: s of the success detector, in the model's own steps.
         discount: gamma of the returns, a control step.
         on_progress: sees the progress.

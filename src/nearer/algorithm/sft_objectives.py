@@ -1,4 +1,4 @@
-"""What Stage 1 asks a model, and how wrong its answers are: two or three objectives."""
+"""The two or three objectives of Stage 1, and their losses on a part of a batch."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ class Rows:
     """What a batch asks about: frames of the first two objectives, episodes of the third.
 
     Attributes:
-        cloned: frames whose action is asked for.
-        labelled: frames whose steps-to-go are asked for.
-        episodes: whose instruction is asked for; None without the third objective.
+        cloned: frames whose action is cloned.
+        labelled: frames whose steps-to-go are predicted.
+        episodes: whose instruction is predicted; None without the third objective.
     """
 
     cloned: Int64[Tensor, "cloned"]
     labelled: Int64[Tensor, "labelled"]
-    episodes: Int64[Tensor, "chosen"] | None = None
+    episodes: Int64[Tensor, "episodes"] | None = None
 
     @property
     def fewest(self) -> int:
@@ -53,7 +53,7 @@ class Rows:
 
 
 class Objectives(nn.Module):
-    """The questions that Stage 1 asks a model, as one call, which several processes can share."""
+    """The objectives of Stage 1 as one call, which several processes can share."""
 
     def __init__(self, model: FoundationModel) -> None:
         super().__init__()
@@ -66,17 +66,17 @@ class Objectives(nn.Module):
         model = self.model
         cloned = bc_loss(model, demonstrations, part.cloned)
         labelled = time_loss(model, demonstrations, part.labelled)
-        found = {
+        values = {
             "loss_bc": cloned.sum() / len(batch.cloned),
             "loss_steps_to_go": labelled.sum() / len(batch.labelled),
         }
         if part.episodes is not None and batch.episodes is not None:
             scores = candidate_scores(model, demonstrations, part.episodes)
-            told = scores[:, 0] > scores[:, 1:].max(dim=1).values
+            correct = scores[:, 0] > scores[:, 1:].max(dim=1).values
             total = len(batch.episodes)
-            found["loss_instruction"] = instruction_loss(scores).sum() / total
-            found["accuracy_instruction"] = told.float().sum() / total
-        return found
+            values["loss_instruction"] = instruction_loss(scores).sum() / total
+            values["accuracy_instruction"] = correct.float().sum() / total
+        return values
 
 
 def bc_loss(

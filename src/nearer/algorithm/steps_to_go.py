@@ -74,9 +74,11 @@ def quantile_steps(
     levels: tuple[float, ...] = (0.1, 0.5, 0.9),
 ) -> Float[Tensor, "*batch levels"]:
     """Return, per level, the smallest number of steps whose cumulative probability reaches it."""
-    wanted = torch.tensor(levels).expand(*probabilities.shape[:-1], len(levels)).contiguous()
-    found = torch.searchsorted(probabilities.cumsum(dim=-1), wanted)
-    return bins.edges()[found.clamp(max=bins.count - 1)]
+    levels_of_rows = (
+        torch.tensor(levels).expand(*probabilities.shape[:-1], len(levels)).contiguous()
+    )
+    index = torch.searchsorted(probabilities.cumsum(dim=-1), levels_of_rows)
+    return bins.edges()[index.clamp(max=bins.count - 1)]
 
 
 def summary(

@@ -15,7 +15,7 @@ from nearer.algorithm.demonstrations import (
     Demonstrations,
     chunked,
     draw_candidates,
-    draw_share,
+    draw_fraction,
     leave_out,
     split_by_episode,
     split_episodes,
@@ -125,7 +125,7 @@ def _ready(
 def _drawn(config: SFTConfig, dataset: Dataset) -> Int64[Array, "episodes"]:
     """Return the episodes that the run may use."""
     training = config.training
-    drawn = draw_share(len(dataset.episode_lengths), config.share, training.seed)
+    drawn = draw_fraction(len(dataset.episode_lengths), config.share, training.seed)
     asked = [dataset.task_of_episode(int(row)) for row in drawn]
     return leave_out(drawn, asked, training.leave_out)
 

@@ -35,7 +35,7 @@ class Chunking:
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether a decision is just the action of one control step."""
+        """Return whether a decision is just the action of one control step."""
         return self.chunk == 1 and not self.relative
 
     @property

@@ -12,7 +12,7 @@ Axis words used in annotations:
     candidates instructions that an episode may have had, its own one first
     state      numbers in a proprioceptive and environment state
     action     numbers in one action
-    h w c      rows, columns and channels (RGB) of a picture
+    h w c      rows, columns and channels (RGB) of an image
 """
 
 from typing import Any

@@ -33,13 +33,13 @@ def ignore_progress(progress: Progress) -> None:
 
 
 class StopRequest:
-    """Whether Ctrl-C was pressed; loops look at it where everything is consistent."""
+    """Whether Ctrl-C was pressed; loops read it where everything is consistent."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def obey(self, advice: str) -> None:
-        """Raise `Interrupted` if a stop was asked for."""
+        """Raise `Interrupted` if a stop was requested."""
         if self.requested:
             raise Interrupted(f"stopped by Ctrl-C, everything is written; {advice}")
 

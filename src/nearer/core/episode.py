@@ -69,7 +69,7 @@ class Observation:
 class EncodedObservation:
     """An observation beside what frozen vision encoders made of its images.
 
-    An image is encoded once, when it is seen; policy, detector, reward and update share the result.
+    An image is encoded once, when it arrives; policy, detector, reward and update share the result.
 
     Attributes:
         observation: without its images, once they have been encoded.

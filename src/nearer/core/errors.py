@@ -3,11 +3,11 @@
     NearerError                 everything below; the command line prints it without a traceback
     ├── ConfigError             a setting, or a combination of settings, that cannot work
     ├── DatasetError            a data set that cannot be read or written as it stands
-    ├── CheckpointError         weights that do not load, or do not fit what they are asked to do
+    ├── CheckpointError         weights that do not load, or do not fit the env or data set
     ├── EnvError                an environment that is unknown or does not fit the policy
     ├── MessageError            what a client sent that the server cannot answer
     ├── Interrupted             Ctrl-C, after everything in flight has been written
-    └── ToldElsewhere           another process of the same run has said why; this one is silent
+    └── ReportedElsewhere       another process of the run has reported why; this one is silent
 
 Every message says what was seen, what must hold and which command helps.
 `DatasetError` and `CheckpointError` are also `ValueError`s. `ConfigError` is none, since tyro would
@@ -28,7 +28,7 @@ class DatasetError(NearerError, ValueError):
 
 
 class CheckpointError(NearerError, ValueError):
-    """Weights do not load, or do not fit what they are asked to do."""
+    """Weights do not load, or do not fit the env or data set."""
 
 
 class EnvError(NearerError):
@@ -44,4 +44,4 @@ class Interrupted(NearerError):
 
 
 class ReportedElsewhere(NearerError):
-    """Another process of the same run has said why it ends; this one must be silent."""
+    """Another process of the same run has reported why it ends; this one must be silent."""

@@ -10,7 +10,7 @@ _Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """A share of `total` trials with its 95 % Wilson interval.
+    """A rate of `total` trials with its 95 % Wilson interval.
 
     >>> str(Rate(successes=9, total=10))
     '0.900 [0.596, 0.982] (n = 10)'
@@ -21,7 +21,7 @@ class Rate:
 
     @property
     def value(self) -> float:
-        """Return the share; nan without trials."""
+        """Return the fraction of successes; nan without trials."""
         return self.successes / self.total if self.total else math.nan
 
     @property

@@ -21,7 +21,7 @@ def check_settings(config: Any, prefix: str = "", **allowed: str) -> None:
         value = getattr(config, name)
         if not _inside(value, interval):
             flag = f"--{prefix}{name}".replace("_", "-")
-            default = next(one.default for one in fields(config) if one.name == name)
+            default = next(field.default for field in fields(config) if field.name == name)
             raise ConfigError(
                 f"{flag} must {_rule(interval)}, got {value}; the default is {default}"
             )

@@ -12,7 +12,7 @@ from nearer.core.errors import ConfigError
 
 
 class Camera(NamedTuple):
-    """A camera, by the name and the size of its pictures in pixels."""
+    """A camera, by the name and the size of its images in pixels."""
 
     name: str
     height: int

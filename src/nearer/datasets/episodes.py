@@ -139,7 +139,7 @@ def load_demonstrations(
     return Demonstrations(
         state=_states(dataset, rows, needed=vision_encoder is None),
         features=torch.from_numpy(features),
-        shown=shown,
+        stacked_rows=shown,
         actions=torch.from_numpy(np.array(dataset.columns["action"][rows], dtype=np.float32)),
         steps_to_go=torch.from_numpy(left),
         episode_lengths=lengths,

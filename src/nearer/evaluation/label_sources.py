@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from nearer.algorithm.demonstrations import draw_share, leave_out, split_episodes
+from nearer.algorithm.demonstrations import draw_fraction, leave_out, split_episodes
 from nearer.algorithm.model import FoundationModel, Inputs, ModelPolicy
 from nearer.core.action_chunks import Chunking
 from nearer.core.arrays import Array
@@ -143,7 +143,7 @@ def taught_of(checkpoint: Path, demonstrations: str | None) -> Taught | str:
             f"{dataset.root} must be the data set that {run} was trained on, got another; name it "
             "with --demonstrations"
         )
-    drawn = draw_share(len(dataset.episode_lengths), share, seed)
+    drawn = draw_fraction(len(dataset.episode_lengths), share, seed)
     asked = [dataset.task_of_episode(int(row)) for row in drawn]
     return _split(dataset, leave_out(drawn, asked, phrases), val_fraction, seed)
 

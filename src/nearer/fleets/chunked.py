@@ -16,12 +16,12 @@ from nearer.fleets.wrapper import FleetWrapper
 class ChunkedFleet(FleetWrapper):
     """A fleet that steps by action chunks: it executes each and returns the observation after it.
 
-    A robot whose env ends within a chunk stops there. The truth is that of the observation shown,
-    as everywhere: an instruction that was fulfilled within a chunk, and is no longer when the
-    chunk is over, does not count, unless the env ended there. A detector cannot see it either.
+    A robot whose env ends within a chunk stops there. Ground truth is that of the observation
+    returned, as everywhere: a success within a chunk that is undone when the chunk is over does not
+    count, unless the env ended there. A detector cannot see it either.
 
-    Sights must be inside (`ChunkFleet(SeeingFleet(...))`): what they make of a frame depends on
-    the frame a control step before, in demonstrations too.
+    Vision encoders must be inside (`ChunkedFleet(EncodedFleet(...))`): they track objects from one
+    control step to the next, in demonstrations too.
     """
 
     def __init__(self, fleet: Fleet, chunking: Chunking) -> None:

@@ -24,7 +24,7 @@ def running(
 
     Args:
         env_id: whose code runs.
-        call: what it was asked to do, such as "step".
+        call: the method that is called, such as "step".
         seeds: of the episodes that it is in the middle of, each with its start and sampling.
 
     Raises:
@@ -80,8 +80,8 @@ def checked(env_id: str, spaces: Spaces, observation: Observation) -> Observatio
                 f"{env_id} must observe finite numbers, got {strange[0]} in {key}; mend the env"
             )
     for name, height, width in spaces.cameras:
-        picture = observation.images.get(name)
-        got = "none" if picture is None else f"{picture.dtype} of shape {picture.shape[1:]}"
+        image = observation.images.get(name)
+        got = "none" if image is None else f"{image.dtype} of shape {image.shape[1:]}"
         if got != f"uint8 of shape {(height, width, 3)}":
             raise EnvError(
                 f"{env_id} must show camera {name} as uint8 of shape {(height, width, 3)}, as its "
@@ -91,9 +91,9 @@ def checked(env_id: str, spaces: Spaces, observation: Observation) -> Observatio
 
 
 def _on(seeds: Sequence[int | None]) -> str:
-    known = [str(seed) for seed in seeds if seed is not None]
-    if not known:
+    numbers = [str(seed) for seed in seeds if seed is not None]
+    if not numbers:
         return ""
-    more = ", ..." if len(known) > _SHOWN_SEEDS else ""
-    plural = "s" if len(known) > 1 else ""
-    return f" with seed{plural} {', '.join(known[:_SHOWN_SEEDS])}{more}"
+    more = ", ..." if len(numbers) > _SHOWN_SEEDS else ""
+    plural = "s" if len(numbers) > 1 else ""
+    return f" with seed{plural} {', '.join(numbers[:_SHOWN_SEEDS])}{more}"

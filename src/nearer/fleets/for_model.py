@@ -15,13 +15,13 @@ _REMEMBERED_BYTES = 2 * 1024**3
 def fitting_fleet(
     env: str, num_robots: int, model: FoundationModel, reward: FoundationModel | None = None
 ) -> Fleet:
-    """Return a fleet of an env that fits a model, its pictures looked at by the model's sight.
+    """Return a fleet of an env that fits a model, its images encoded by the model's vision encoder.
 
     Args:
         env: Gymnasium id.
         num_robots: copies of it.
         model: acts.
-        reward: judges, with a sight of its own if it has another; None: nobody, or `model`.
+        reward: the reward model, which may have another vision encoder; None: none, or `model`.
 
     Raises:
         EnvError: the env has other sizes than a checkpoint, or not its cameras.
@@ -39,7 +39,7 @@ def fitting_fleet(
 
 
 def robots_with_room(model: FoundationModel, max_steps: int, most: int) -> int:
-    """Return how many robots may act at once, where all that their sights make is remembered."""
+    """Return how many robots may act at once, where all features of an episode are kept."""
     width = model.vision_encoder.width if model.vision_encoder else 0
     decisions = model.spaces.chunking.decisions_within(max_steps) + 1
     return max(1, min(most, _REMEMBERED_BYTES // max(1, 4 * width * decisions)))

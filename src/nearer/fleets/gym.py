@@ -1,7 +1,7 @@
 """Gymnasium envs of this process as a fleet: one vectorised env, or single envs one by one.
 
-Observations follow lerobot's keys: `agent_pos`, `environment_state`, `pixels` (a picture, or a
-dict camera -> picture); the instruction comes from `info["instruction"]` at reset, else from the
+Observations follow lerobot's keys: `agent_pos`, `environment_state`, `pixels` (an image, or a
+dict camera -> image); the instruction comes from `info["instruction"]` at reset, else from the
 env's `task_description` or `task`.
 """
 
@@ -81,7 +81,7 @@ def control_rate(env: Any) -> int | None:
 
 
 class VectorFleet:
-    """One vectorised env that resets only the rows it is told to."""
+    """One vectorised env that resets only the rows it is given."""
 
     def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
         if envs.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
@@ -314,10 +314,10 @@ def _observation(raw: Mapping[str, Any], batch_axes: int) -> Observation:
 
 
 def _images(pixels: Any) -> dict[str, Array]:
-    """Return camera -> picture of lerobot's `pixels`: one picture, or a dict of them."""
+    """Return camera -> image of lerobot's `pixels`: one image, or a dict of them."""
     if isinstance(pixels, Mapping):
         named = cast(Mapping[str, Any], pixels)
-        return {camera: np.asarray(picture) for camera, picture in named.items()}
+        return {camera: np.asarray(image) for camera, image in named.items()}
     return {"pixels": np.asarray(pixels)}
 
 

@@ -1,4 +1,4 @@
-"""A fleet around another one, for what watches or changes what passes between robots and loop."""
+"""A fleet around another one, to record or change what passes between robots and loop."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ class FleetWrapper:
         return self.fleet.step(robots, actions)
 
     def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
-        """Return the fleet's truth of now."""
+        """Return the fleet's ground truth of now."""
         return self.fleet.ground_truth(robots)
 
     def close(self) -> None:

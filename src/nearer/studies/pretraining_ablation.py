@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nearer.algorithm.demonstrations import draw_share, leave_out
+from nearer.algorithm.demonstrations import draw_fraction, leave_out
 from nearer.commands.eval_reward import CalibrateConfig, run_calibrate
 from nearer.configs import SFTConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
@@ -224,7 +224,7 @@ def names_left_out(instruction: str) -> bool:
 def _kept(config: SFTConfig) -> int:
     """Return how many demonstrations a run learned from."""
     dataset = open_dataset(Path(config.data))
-    drawn = draw_share(len(dataset.episode_lengths), config.share, config.training.seed)
+    drawn = draw_fraction(len(dataset.episode_lengths), config.share, config.training.seed)
     asked = [dataset.task_of_episode(int(row)) for row in drawn]
     return len(leave_out(drawn, asked, config.training.leave_out))
 
