@@ -12,6 +12,7 @@ from nearer.core.errors import DatasetError
 from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
+from nearer.runs.files import temporary_path
 
 SAMPLES = Path(__file__).parents[1] / "data" / "lerobot_v3"
 FEATURES = {
@@ -140,8 +141,8 @@ def test_a_full_disk_keeps_earlier_appends(tmp_path, name):
     writer = written(tmp_path, 1)
     earlier = contents(tmp_path)
     # Writes to /dev/full fail as they do on a full disk.
-    (tmp_path / f"{name}.tmp").parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / f"{name}.tmp").symlink_to("/dev/full")
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    temporary_path(tmp_path / name).symlink_to("/dev/full")
     message = "No space left on device; the first 2 episodes are kept .* free some space"
     with pytest.raises(DatasetError, match=message):
         writer.append(episodes_of(1), progress_of(1))

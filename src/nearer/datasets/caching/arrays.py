@@ -27,7 +27,7 @@ from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
 from nearer.datasets.lerobot.reader import Dataset
 from nearer.datasets.lerobot.schema import INFO_PATH, TASKS_PATH
-from nearer.runs.files import StagedFiles
+from nearer.runs.files import StagedFiles, whole_file
 
 _DATASET = "dataset.json"
 
@@ -140,7 +140,8 @@ def _claim(folder: Path, root: Path) -> None:
     for path in folder.parent.glob(f"*/{_DATASET}"):
         if path.parent != folder and path.read_text(encoding="utf-8") == document:
             shutil.rmtree(path.parent, ignore_errors=True)
-    (folder / _DATASET).write_text(document, encoding="utf-8")
+    with whole_file(folder / _DATASET) as temporary:
+        temporary.write_text(document, encoding="utf-8")
 
 
 def write_header(handle: BinaryIO, shape: tuple[int, ...], dtype: str) -> int:
