@@ -17,11 +17,12 @@ import nearer.datasets.caching.features as features_room
 import nearer.datasets.caching.frames as frames_room
 from nearer.algorithm.demonstrations import split_by_episode
 from nearer.core.errors import DatasetError
-from nearer.datasets.caching.arrays import dataset_identity, default_cache
+from nearer.datasets.caching.arrays import default_cache
 from nearer.datasets.caching.features import open_features as open_some
 from nearer.datasets.caching.features import train_vision_encoder
 from nearer.datasets.caching.frames import open_frames
 from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.lerobot.identity import dataset_identity
 from nearer.datasets.lerobot.reader import Dataset, open_dataset
 from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames

@@ -33,7 +33,6 @@ from nearer.algorithm.steps_to_go import expected_steps, is_solved, progress_rew
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import CheckpointError, ConfigError
-from nearer.datasets.caching.arrays import contents_hash
 from nearer.datasets.caching.results import digest_of
 from nearer.datasets.episodes import (
     AGENT_POS,
@@ -42,6 +41,7 @@ from nearer.datasets.episodes import (
     load_demonstrations,
 )
 from nearer.datasets.lerobot.cameras import camera_key, cameras_of
+from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset
 from nearer.runs.files import disk_errors_as_sentences, whole_file
 

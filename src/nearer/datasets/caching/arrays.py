@@ -11,7 +11,6 @@ of its earlier state are deleted.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -25,8 +24,8 @@ import numpy as np
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
+from nearer.datasets.lerobot.identity import dataset_identity
 from nearer.datasets.lerobot.reader import Dataset
-from nearer.datasets.lerobot.schema import INFO_PATH, TASKS_PATH
 from nearer.runs.files import StagedFiles, whole_file
 
 _DATASET = "dataset.json"
@@ -36,46 +35,6 @@ def default_cache() -> Path:
     """Return the folder of arrays that nobody chose a folder for."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "nearer"
-
-
-def dataset_identity(dataset: Dataset) -> str:
-    """Return a name that changes with the data set's frames, and not with its place.
-
-    A hash of everything in meta/ that says which frame is which, and of names, sizes and times of
-    change of the files that hold numbers and pictures: reading those would take as long as
-    decoding them.
-    """
-    root = dataset.root
-    digest = hashlib.blake2b(digest_size=16)
-    tables = sorted((root / "meta" / "episodes").rglob("*.parquet"))
-    for path in [root / INFO_PATH, root / TASKS_PATH, *tables]:
-        if path.exists():
-            digest.update(path.read_bytes())
-    for folder in ("data", "videos"):
-        for path in sorted((root / folder).rglob("file-*")):
-            facts = path.stat()
-            name = path.relative_to(root).as_posix()
-            digest.update(f"{name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def contents_hash(dataset: Dataset) -> str:
-    """Return the SHA-256 of a data set's numbers and instructions, and of its files' sizes.
-
-    Unlike `dataset_identity` it outlives a copy to another machine. Pictures are not read; who
-    records, drops or encodes some anew changes the size of their file.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(dataset.columns):
-        values = dataset.columns[name]
-        digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    digest.update(json.dumps([dataset.info.fps, *dataset.tasks]).encode())
-    for folder in ("data", "videos"):  # numbers' files may hold pictures as well
-        for path in sorted((dataset.root / folder).rglob("file-*")):
-            name = path.relative_to(dataset.root).as_posix()
-            digest.update(f"{name} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
-from nearer.datasets.caching.arrays import contents_hash
 from nearer.datasets.lerobot import parquet
+from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, runs
 from nearer.datasets.lerobot.schema import PROGRESS_PATH, numbered_file
 from nearer.runs.files import StagedFiles
