@@ -1,4 +1,4 @@
-"""How fast pictures reach Stage 1; the last line printed is one JSON object.
+"""How fast images reach Stage 1; the last line printed is one JSON object.
 
     python benchmarks/loader.py [--episodes 400]
 
@@ -11,7 +11,7 @@ uncached_*: the same batches decoded from the data set's files, without the cach
 warm_frames_per_s: batches of a frame cache that exists.
 sft_wait_share: part of the time of Stage 1 that goes into `Demonstrations.inputs`.
 peak_memory_mib: a process that decodes and reads the whole data set, without the pages of files,
-held to `memory_limit_mib` by the system; the pictures take `decoded_mib`.
+held to `memory_limit_mib` by the system; the images take `decoded_mib`.
 """
 
 import argparse
@@ -70,12 +70,12 @@ def record(root: Path, kept: Any, episodes: int) -> Dataset:
 
     cameras = (Camera(CAMERA, HEIGHT, WIDTH),)
     spaces = Spaces(agent_pos=2, environment_state=0, action=2, cameras=cameras)
-    writer = create_dataset(root, spaces, 5, "drawn", pictures=kept)
+    writer = create_dataset(root, spaces, 5, "drawn", images=kept)
     drawn = [draw_episode(np.random.default_rng(seed)) for seed in range(DRAWN_EPISODES)]
     for rows in np.split(np.arange(episodes), range(200, episodes, 200)):
         block = []
         for row in rows.tolist():
-            pictures, path = drawn[row % DRAWN_EPISODES]
+            images, path = drawn[row % DRAWN_EPISODES]
             one = Episode(
                 robot=0,
                 seed=row,
@@ -85,7 +85,7 @@ def record(root: Path, kept: Any, episodes: int) -> Dataset:
                     Observation(
                         agent_pos=path,
                         environment_state=np.zeros((FRAMES, 0), np.float32),
-                        images={CAMERA: pictures},
+                        images={CAMERA: images},
                     )
                 ),
                 actions=np.diff(path, axis=0) / 0.03,
@@ -98,23 +98,23 @@ def record(root: Path, kept: Any, episodes: int) -> Dataset:
 
 
 def draw_episode(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a pusher that pushes one of nine blocks over a board; return pictures and its path."""
+    """Draw a pusher that pushes one of nine blocks over a board; return images and its path."""
     blocks = random.uniform(12, 84, (9, 2))
     path = np.cumsum(random.uniform(-2, 2, (FRAMES, 2)), axis=0) + random.uniform(24, 72, 2)
     shade = np.linspace(130, 180, WIDTH)[None, :, None] + np.linspace(0, 20, HEIGHT)[:, None, None]
     board = Image.fromarray(np.broadcast_to(shade, (HEIGHT, WIDTH, 3)).astype(np.uint8))
     board = board.resize((4 * WIDTH, 4 * HEIGHT))
-    pictures = np.empty((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    images = np.empty((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
     for frame, (x, y) in enumerate(path):
         blocks[0] += np.clip((x, y) - blocks[0], -1, 1)
-        picture = board.copy()
-        draw = ImageDraw.Draw(picture)
+        image = board.copy()
+        draw = ImageDraw.Draw(image)
         for number, (left, top) in enumerate(4 * blocks):
             colour = list(COLOURS.values())[number % 3]
             draw.regular_polygon((left, top, 18), 3 + number % 4, 7 * number, fill=colour)
         draw.ellipse((4 * x - 8, 4 * y - 8, 4 * x + 8, 4 * y + 8), fill=(30, 30, 30))
-        pictures[frame] = np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
-    return pictures, (path / HEIGHT).astype(np.float32)
+        images[frame] = np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
+    return images, (path / HEIGHT).astype(np.float32)
 
 
 def cold(dataset: Dataset, cache: Path) -> float:

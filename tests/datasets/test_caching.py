@@ -1,4 +1,4 @@
-"""Decoded pictures and features on disk: made once, whole or not at all, never of another state."""
+"""Decoded images and features on disk: made once, whole or not at all, never of another state."""
 
 import errno
 import os
@@ -50,9 +50,9 @@ def append(writer: DatasetWriter, lengths: tuple[int, ...], seed: int) -> None:
 
 def recorded(root: Path, kept: str = "image") -> Dataset:
     """A data set of two appends."""
-    picture = Feature(dtype=kept, shape=(16, 24, 3))
+    image = Feature(dtype=kept, shape=(16, 24, 3))
     action = Feature(dtype="float32", shape=(2,))
-    writer = DatasetWriter.create(root, {KEY: picture, "action": action}, fps=5)
+    writer = DatasetWriter.create(root, {KEY: image, "action": action}, fps=5)
     append(writer, LENGTHS[:2], seed=1)
     append(writer, LENGTHS[2:], seed=2)
     return open_dataset(root)
@@ -125,9 +125,9 @@ def test_cached_frames_are_the_data_sets_in_any_order(tmp_path, cache, monkeypat
     frames = open_frames(dataset, "top", cache)
     index = np.array([23, 0, 5, 5, 13, 14, 4])
     np.testing.assert_array_equal(frames.rows(index), dataset.frames(KEY, index))
-    assert frames.pictures.shape == (NUM_FRAMES, 16, 24, 3)
+    assert frames.images.shape == (NUM_FRAMES, 16, 24, 3)
     everything = dataset.frames(KEY, np.arange(NUM_FRAMES))
-    np.testing.assert_array_equal(frames.pictures, everything)
+    np.testing.assert_array_equal(frames.images, everything)
 
 
 def test_frames_are_decoded_once(dataset, cache, decoded):
@@ -172,12 +172,12 @@ def test_frames_of_another_form_are_made_anew(dataset, cache):
     (path,) = cache.rglob("*.npy")
     for damage in (lambda: os.truncate(path, 5000), lambda: path.write_bytes(b""), path.unlink):
         damage()
-        np.testing.assert_array_equal(open_frames(dataset, "top", cache).pictures, whole)
+        np.testing.assert_array_equal(open_frames(dataset, "top", cache).images, whole)
 
 
 def test_cached_frames_cannot_be_written_to(dataset, cache):
     frames = open_frames(dataset, "top", cache)
-    assert not frames.pictures.flags.writeable
+    assert not frames.images.flags.writeable
     assert frames.rows(np.array([1])).flags.writeable
 
 
@@ -236,7 +236,7 @@ def test_a_kill_leaves_no_half_frames(dataset, cache):
     kill_in_the_middle(dataset, cache, "frames.open_frames(dataset, 'top'")
     assert not list(cache.rglob("*.npy"))
     frames = open_frames(dataset, "top", cache)
-    np.testing.assert_array_equal(frames.pictures, dataset.frames(KEY, np.arange(NUM_FRAMES)))
+    np.testing.assert_array_equal(frames.images, dataset.frames(KEY, np.arange(NUM_FRAMES)))
     assert arrays(cache) == ["dataset.json", "frames-observation.images.top.npy"]
 
 
@@ -293,8 +293,8 @@ def test_features_are_what_the_sight_makes_of_every_frame(tmp_path, cache, monke
     dataset = recorded(tmp_path / "set", kept)
     small_blocks(monkeypatch)
     features = open_features(dataset, MeanColour(), cache)
-    pictures = dataset.frames(KEY, np.arange(NUM_FRAMES))
-    np.testing.assert_allclose(features[:, :3], pictures.mean(axis=(1, 2)), rtol=1e-6)
+    images = dataset.frames(KEY, np.arange(NUM_FRAMES))
+    np.testing.assert_allclose(features[:, :3], images.mean(axis=(1, 2)), rtol=1e-6)
     words = [2] * 5 + [3] * 9 + [2] * 3 + [3] * 7
     assert features[:, 3].tolist() == words
     assert features.dtype == np.float32
@@ -331,8 +331,8 @@ class LearningColour(MeanColour):
         self.lessons += 1
         assert films.instructions == ["push far left", "push left"]
         assert len(films.encodings) == len(films.rows) == sum(films.episode_lengths) == 7 + 5
-        assert len(films.pictures["top"]) == 7 + 5  # what it does not learn from is not decoded
-        self.seen = films.pictures["top"][films.rows]
+        assert len(films.images["top"]) == 7 + 5  # what it does not learn from is not decoded
+        self.seen = films.images["top"][films.rows]
         mean = self.seen.mean(dtype=np.float64)
         self.take(np.array([mean], np.float32))
 
@@ -422,5 +422,5 @@ def test_features_that_are_not_finite_are_refused(dataset, cache):
 def test_a_sight_needs_a_camera(tmp_path, cache):
     feature = Feature(dtype="float32", shape=(2,))
     DatasetWriter.create(tmp_path / "set", {"action": feature}, fps=5)
-    with pytest.raises(DatasetError, match=r"must have pictures of a camera .* --model mlp"):
+    with pytest.raises(DatasetError, match=r"must have images of a camera .* --model mlp"):
         open_features(open_dataset(tmp_path / "set"), MeanColour(), cache)

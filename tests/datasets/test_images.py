@@ -1,4 +1,4 @@
-"""Pictures from an episode to a data set and back: how exact, under which keys, which errors."""
+"""Images from an episode to a data set and back: how exact, under which keys, which errors."""
 
 import json
 import shutil
@@ -37,12 +37,12 @@ SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(TOP,))
 
 def moving_block(num_frames: int, seed: int = 0) -> np.ndarray:
     """A red block of 8 pixels that moves over a grey board by a pixel a frame."""
-    pictures = np.full((num_frames, TOP.height, TOP.width, 3), 150, np.uint8)
-    pictures += np.arange(TOP.width, dtype=np.uint8)[:, None] // 4
+    images = np.full((num_frames, TOP.height, TOP.width, 3), 150, np.uint8)
+    images += np.arange(TOP.width, dtype=np.uint8)[:, None] // 4
     y, x = np.random.default_rng(seed).integers(0, 40, 2)
-    for frame, picture in enumerate(pictures):
-        picture[y : y + 8, x + frame : x + frame + 8] = (204, 40, 40)
-    return pictures
+    for frame, image in enumerate(images):
+        image[y : y + 8, x + frame : x + frame + 8] = (204, 40, 40)
+    return images
 
 
 def episode(num_frames: int, seed: int = 0) -> Episode:
@@ -71,9 +71,9 @@ def psnr_db(read: np.ndarray, written: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("kept", "least_db"), [("video", 42), ("image", np.inf)])
-def test_pictures_of_episodes_come_back(tmp_path, kept, least_db):
+def test_images_of_episodes_come_back(tmp_path, kept, least_db):
     episodes = [episode(5, 1), episode(9, 2), episode(3, 3)]
-    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", pictures=kept)
+    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", images=kept)
     writer.append([episode_frames(one) for one in episodes[:2]])
     writer.append([episode_frames(episodes[2])])
     dataset = open_dataset(tmp_path)
@@ -100,15 +100,15 @@ def test_blocks_keep_their_colour_where_lerobots_encoding_lets_it_bleed(tmp_path
     assert found["exact"] > found["lerobot"] + 10
 
 
-def test_without_pictures_only_numbers_are_kept(tmp_path):
-    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", pictures="none")
-    writer.append([episode_frames(episode(5), with_pictures=False)])
+def test_without_images_only_numbers_are_kept(tmp_path):
+    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", images="none")
+    writer.append([episode_frames(episode(5), with_images=False)])
     dataset = open_dataset(tmp_path)
     assert cameras_of(dataset) == ()
     assert dataset.columns["observation.state"].shape == (5, 2)
 
 
-def test_the_practice_store_leaves_pictures_out(tmp_path):
+def test_the_practice_store_leaves_images_out(tmp_path):
     one = episode(4)
     scored = ScoredEpisode(
         episode=one,
@@ -168,9 +168,9 @@ def test_a_damaged_video_is_never_read_in_silence(tmp_path, byte):
 
 
 def test_cameras_are_found_under_lerobots_keys(tmp_path):
-    picture = Feature(dtype="image", shape=(4, 6, 3))
-    features = {"observation.images.wrist": picture, "observation.image": picture}
-    DatasetWriter.create(tmp_path, {**features, "goal.image": picture}, fps=5)
+    image = Feature(dtype="image", shape=(4, 6, 3))
+    features = {"observation.images.wrist": image, "observation.image": image}
+    DatasetWriter.create(tmp_path, {**features, "goal.image": image}, fps=5)
     dataset = open_dataset(tmp_path)
     assert cameras_of(dataset) == (Camera("pixels", 4, 6), Camera("wrist", 4, 6))
     assert camera_key(dataset, "pixels") == "observation.image"
@@ -189,7 +189,7 @@ def test_a_data_set_without_states_needs_a_model_that_sees(tmp_path):
     info = json.loads(path.read_text())
     del info["features"]["observation.state"]
     path.write_text(json.dumps(info))
-    with pytest.raises(DatasetError, match="choose a model that sees pictures"):
+    with pytest.raises(DatasetError, match="choose a model that sees images"):
         load_demonstrations(open_dataset(root))
 
 

@@ -37,7 +37,7 @@ def episodes_of(features: dict[str, Feature], lengths: tuple[int, ...], seed: in
             task=f"task {seed}",
             columns={
                 key: random.integers(0, 256, (n, *one.shape), np.uint8)
-                if one.is_picture
+                if one.is_camera
                 else random.random((n, *one.shape), np.float32)
                 for key, one in features.items()
             },
@@ -134,7 +134,7 @@ def test_videos_stay_below_their_size_each_camera_by_itself(tmp_path):
     np.testing.assert_allclose(read.mean(axis=(1, 2, 3)), greys[order], atol=2)
     noise = np.concatenate([one.columns["observation.images.top"] for one in episodes])
     error = np.abs(dataset.frames("observation.images.top", order).astype(int) - noise[order])
-    assert error.mean() < 20  # 85 between the pictures of two frames
+    assert error.mean() < 20  # 85 between the images of two frames
 
 
 def test_progress_stands_beside_an_append_of_many_files(tmp_path):

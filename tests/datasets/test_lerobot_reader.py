@@ -67,12 +67,12 @@ def test_numbers_and_tasks_are_what_lerobot_reads(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_are_what_lerobot_reads(kind):
+def test_images_are_what_lerobot_reads(kind):
     dataset = open_dataset(SAMPLES / kind)
     expected = json.loads((SAMPLES / "expected.json").read_text())[kind]
-    pictures = dataset.frames(CAMERA, np.array([frame["index"] for frame in expected]))
-    assert pictures.shape == (len(expected), 96, 128, 3)
-    means = pictures.reshape(len(expected), -1, 3).mean(axis=1) / 255
+    images = dataset.frames(CAMERA, np.array([frame["index"] for frame in expected]))
+    assert images.shape == (len(expected), 96, 128, 3)
+    means = images.reshape(len(expected), -1, 3).mean(axis=1) / 255
     np.testing.assert_allclose(means, [f["image_mean_rgb"] for f in expected], atol=5e-4)
 
 
@@ -88,11 +88,11 @@ def test_episodes_divide_the_frames(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_come_in_the_order_asked_for(kind):
+def test_images_come_in_the_order_asked_for(kind):
     dataset = open_dataset(SAMPLES / kind)
-    all_pictures = dataset.frames(CAMERA, np.arange(48))
+    all_images = dataset.frames(CAMERA, np.arange(48))
     indices = np.array([47, 0, 13, 13, 12, 40, 1])
-    np.testing.assert_array_equal(dataset.frames(CAMERA, indices), all_pictures[indices])
+    np.testing.assert_array_equal(dataset.frames(CAMERA, indices), all_images[indices])
     assert dataset.frames(CAMERA, np.array([], dtype=np.int64)).shape == (0, 96, 128, 3)
 
 
@@ -217,21 +217,21 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
         (
             "image",
             lambda r: edit_column(r / DATA, CAMERA, [{"bytes": b"\x89PNG", "path": "a.png"}] * 48),
-            "whole PNG or JPEG picture",
+            "whole PNG or JPEG image",
         ),
         (
             "image",
             lambda r: edit_column(r / DATA, CAMERA, [{"bytes": b"", "path": "a.png"}] * 48),
-            "whole PNG or JPEG picture",
+            "whole PNG or JPEG image",
         ),
         (
             "image",
             lambda r: edit_column(r / DATA, CAMERA, [{"bytes": None, "path": "a.png"}] * 48),
-            "a picture in row 5",
+            "an image in row 5",
         ),
     ],
 )
-def test_broken_pictures_are_refused_in_one_sentence(broken, kind, damage, message):
+def test_broken_images_are_refused_in_one_sentence(broken, kind, damage, message):
     root = broken(kind)
     dataset = open_dataset(root)
     damage(root)
@@ -249,7 +249,7 @@ def test_a_video_that_ends_early_is_refused(broken):
         dataset.frames(CAMERA, np.array([39, 44, 46]))
 
 
-def test_pictures_of_another_size_are_refused(broken):
+def test_images_of_another_size_are_refused(broken):
     root = broken("image")
     features = json.loads((root / "meta/info.json").read_text())["features"]
     features[CAMERA]["shape"] = [48, 64, 3]

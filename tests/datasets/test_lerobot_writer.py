@@ -245,7 +245,7 @@ def test_files_roll_over_to_the_next_chunk(tmp_path):
     check_columns(open_dataset(tmp_path), episodes)
 
 
-def test_pictures_of_several_files_come_back(tmp_path):
+def test_images_of_several_files_come_back(tmp_path):
     random = np.random.default_rng(0)
     features = {
         "observation.images.wrist": Feature(dtype="image", shape=(6, 5, 3)),

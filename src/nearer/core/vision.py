@@ -13,7 +13,7 @@ from nearer.core.callbacks import ProgressCallback, ignore_progress
 
 @runtime_checkable
 class VisionEncoder(Protocol):
-    """Turns pictures and an instruction into the numbers that the trained part of a model reads.
+    """Turns images and an instruction into the numbers that the trained part of a model reads.
 
     A look is costly and knows one frame alone, so it is kept; `follow` is cheap and knows the
     frame before.
@@ -79,17 +79,17 @@ class ComparingVisionEncoder(VisionEncoder, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clips:
-    """Episodes that a sight may learn from: pictures and instructions, nothing else.
+    """Episodes that a sight may learn from: images and instructions, nothing else.
 
     Attributes:
-        pictures: of every camera, of these frames at least; may be larger than memory.
-        rows: where in `pictures` the frames are, one episode's after the other's.
+        images: of every camera, of these frames at least; may be larger than memory.
+        rows: where in `images` the frames are, one episode's after the other's.
         encodings: what the sight's look at each of these frames gives.
         episode_lengths: frames an episode.
         instructions: one an episode.
     """
 
-    pictures: Mapping[str, UInt8[Array, "all_frames h w 3"]]
+    images: Mapping[str, UInt8[Array, "all_frames h w 3"]]
     rows: Int64[Array, "frames"]
     encodings: Float32[Array, "frames looks"]
     episode_lengths: Int64[Array, "episodes"]

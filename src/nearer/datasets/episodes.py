@@ -38,7 +38,7 @@ def create_dataset(
     fps: int,
     robot_type: str,
     features: int = 0,
-    pictures: Kept = "video",
+    images: Kept = "video",
     reward_features: int = 0,
 ) -> DatasetWriter:
     """Start a data set for episodes of these sizes.
@@ -48,9 +48,9 @@ def create_dataset(
         spaces: sizes of observations and actions.
         fps: control rate, Hz.
         robot_type: what the data set says of the robot.
-        features: numbers a frame that a model's sight makes of its pictures.
-        pictures: how the cameras' pictures are kept; with "none" they are not.
-        reward_features: numbers a frame that the reward model's sight makes of its pictures, where
+        features: numbers a frame that a model's sight makes of its images.
+        images: how the cameras' images are kept; with "none" they are not.
+        reward_features: numbers a frame that the reward model's sight makes of its images, where
             it has another one.
     """
     widths = {
@@ -64,11 +64,11 @@ def create_dataset(
         key: Feature(dtype="float32", shape=(width,)) for key, width in widths.items() if width
     }
     done = {"next.done": Feature(dtype="bool", shape=(1,))}
-    cameras = camera_features(spaces.cameras, pictures, fps)
+    cameras = camera_features(spaces.cameras, images, fps)
     return DatasetWriter.create(root, {**numbers, **done, **cameras}, fps, robot_type)
 
 
-def episode_frames(episode: Episode, *, with_pictures: bool = True) -> EpisodeFrames:
+def episode_frames(episode: Episode, *, with_images: bool = True) -> EpisodeFrames:
     """Return an episode as frames: one a control step, and one for the final observation.
 
     The format wants an action in every frame; the final one repeats the last action and is never
@@ -83,13 +83,13 @@ def episode_frames(episode: Episode, *, with_pictures: bool = True) -> EpisodeFr
         "action": np.concatenate([episode.actions, episode.actions[-1:]]),
         "next.done": last_two[:, None],
     }
-    pictures = {
-        IMAGES + camera: picture
-        for camera, picture in episode.observations.observation.images.items()
-        if with_pictures
+    images = {
+        IMAGES + camera: image
+        for camera, image in episode.observations.observation.images.items()
+        if with_images
     }
     numbers = {key: values for key, values in columns.items() if values.shape[1]}
-    return EpisodeFrames(task=episode.instruction, columns={**numbers, **pictures})
+    return EpisodeFrames(task=episode.instruction, columns={**numbers, **images})
 
 
 def dataset_spaces(dataset: Dataset) -> Spaces:
@@ -115,11 +115,11 @@ def load_demonstrations(
     cache: Path | None = None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> Demonstrations:
-    """Return a data set as Stage 1 reads it, its pictures looked at by a model's sight.
+    """Return a data set as Stage 1 reads it, its images looked at by a model's sight.
 
     Args:
         dataset: what to learn from.
-        vision_encoder: the model's; None for a model that sees no pictures.
+        vision_encoder: the model's; None for a model that sees no images.
         episodes: rows of the episodes to read, in this order; None: all of them.
         cache: folder of decoded frames and features; None: the user's cache folder.
         on_progress: sees the progress of decoding and looking.
@@ -155,7 +155,7 @@ def _states(
     if needed and not {AGENT_POS, ENVIRONMENT_STATE} & dataset.columns.keys():
         raise DatasetError(
             f"{dataset.root} must have {AGENT_POS} or {ENVIRONMENT_STATE} for --model mlp, got "
-            f"{sorted(dataset.info.features)}; choose a model that sees pictures"
+            f"{sorted(dataset.info.features)}; choose a model that sees images"
         )
     none = np.zeros((dataset.info.total_frames, 0), dtype=np.float32)
     parts = [dataset.columns.get(key, none)[rows] for key in (AGENT_POS, ENVIRONMENT_STATE)]

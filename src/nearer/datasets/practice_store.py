@@ -69,8 +69,8 @@ class PracticeStore:
             spaces: sizes of observations and actions.
             fps: control rate, Hz.
             robot_type: what the data set says of the robot.
-            features: numbers a frame that the policy's sight makes of its pictures; these are
-                kept in place of the pictures.
+            features: numbers a frame that the policy's sight makes of its images; these are
+                kept in place of the images.
             reward_features: the same of the reward model's sight, where it has another one.
 
         Raises:
@@ -97,7 +97,7 @@ class PracticeStore:
     def append(self, iteration: int, scored: Sequence[ScoredEpisode]) -> None:
         """Store the episodes of an iteration; durable when this returns."""
         self._writer.append(
-            [episode_frames(one.episode, with_pictures=False) for one in scored],
+            [episode_frames(one.episode, with_images=False) for one in scored],
             progress=[_progress_columns(iteration, one) for one in scored],
         )
 

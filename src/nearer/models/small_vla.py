@@ -123,7 +123,7 @@ class CameraVisionEncoder:
         targets = path_targets(encodings, films.episode_lengths, self._aspect)
         sentences = np.repeat(np.array(films.instructions), films.episode_lengths).tolist()
         lessons = Lessons(
-            pictures=films.pictures[self.camera.name],
+            pictures=films.images[self.camera.name],
             frames=films.rows,
             sentences=sentences,
             targets=targets,

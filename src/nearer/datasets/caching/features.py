@@ -1,4 +1,4 @@
-"""What a frozen sight makes of a data set's pictures: computed once a frame, kept on disk.
+"""What a frozen sight makes of a data set's images: computed once a frame, kept on disk.
 
 A sight does not learn, so its answer to a frame never changes. Answers are kept under the
 identities of data set and sight: another data set, or other weights, are looked at anew.
@@ -36,7 +36,7 @@ _ROWS_A_PART = 2048
 _ROWS_A_LOOK = 128
 
 Images = Mapping[str, UInt8[Array, "frames h w c"]]
-"""Pictures of the same frames, by camera."""
+"""Images of the same frames, by camera."""
 
 
 def open_encodings(
@@ -48,12 +48,12 @@ def open_encodings(
 ) -> Num[Array, "frames looks"]:
     """Return what a sight's look at every frame gives, seen with its episode's instruction in mind.
 
-    Computed now unless it has been before; continues where it was interrupted. Pictures are
+    Computed now unless it has been before; continues where it was interrupted. Images are
     decoded on the way, which takes a small part of the time and no room on the disk.
 
     Args:
         dataset: Whose frames; all its colour cameras are shown to the sight.
-        vision_encoder: Looks at pictures.
+        vision_encoder: Looks at images.
         episodes: Rows of the episodes that are looked at; their frames come in this order.
         cache: Folder of what was computed; None for ~/.cache/nearer.
         on_progress: Sees the progress of looking.
@@ -140,7 +140,7 @@ def open_candidate_features(
 
     Args:
         dataset: Whose frames.
-        vision_encoder: Looks at pictures.
+        vision_encoder: Looks at images.
         episodes: Rows of the episodes that are looked at.
         candidates: Instructions, the same number an episode.
         cache: Folder of what was computed; None for ~/.cache/nearer.
@@ -198,7 +198,7 @@ def train_vision_encoder(
             films, updates, generator(Purpose.SFT_VISION_ENCODER, seed), on_progress
         )
         write_array(path, vision_encoder.weights())
-        for camera in films.pictures:  # 20 times the data set's size, and not needed again
+        for camera in films.images:  # 20 times the data set's size, and not needed again
             drop_frames(dataset, camera, cache, _decoded_rows(dataset, episodes))
 
     name = "sight-" + _hash(f"{vision_encoder.identity} {updates} {seed}", episodes)
@@ -217,8 +217,8 @@ def _films(
     decoded = _decoded_rows(dataset, episodes)
     return Clips(
         encodings=open_encodings(dataset, vision_encoder, episodes, cache, on_progress),
-        pictures={
-            camera.name: open_frames(dataset, camera.name, cache, on_progress, decoded).pictures
+        images={
+            camera.name: open_frames(dataset, camera.name, cache, on_progress, decoded).images
             for camera in cameras_of(dataset)
         },
         rows=np.searchsorted(decoded, episode_rows(dataset, episodes)),
@@ -263,7 +263,7 @@ def _kept(
     """Return the looks at frames under the name they are kept by; look now unless they are."""
     if not cameras_of(dataset):
         raise DatasetError(
-            f"{dataset.root} must have pictures of a camera for a model that sees, got "
+            f"{dataset.root} must have images of a camera for a model that sees, got "
             f"{sorted(dataset.info.features)}; use --model mlp, or record with a camera"
         )
     shape = (len(looking.rows), looking.width)
@@ -287,11 +287,11 @@ def _write_parts(
         if not part.exists():
             found: list[Num[Array, "rows features"]] = []
             for first in range(start, stop, _ROWS_A_LOOK):
-                on_progress(Progress(stage="looking at pictures", done=first, total=total))
+                on_progress(Progress(stage="looking at images", done=first, total=total))
                 encodings = slice(first, min(first + _ROWS_A_LOOK, stop))
                 found.append(_look(dataset, looking, encodings))
             write_array(part, np.concatenate(found))
-        on_progress(Progress(stage="looking at pictures", done=stop, total=total))
+        on_progress(Progress(stage="looking at images", done=stop, total=total))
 
 
 def _look(dataset: Dataset, looking: _Looking, part: slice) -> Num[Array, "rows features"]:

@@ -13,7 +13,7 @@ def dataset_identity(dataset: Dataset) -> str:
     """Return a name that changes with the data set's frames, and not with its place.
 
     A hash of everything in meta/ that says which frame is which, and of names, sizes and times of
-    change of the files that hold numbers and pictures: reading those would take as long as
+    change of the files that hold numbers and images: reading those would take as long as
     decoding them.
     """
     root = dataset.root
@@ -33,7 +33,7 @@ def dataset_identity(dataset: Dataset) -> str:
 def contents_hash(dataset: Dataset) -> str:
     """Return the SHA-256 of a data set's numbers and instructions, and of its files' sizes.
 
-    Unlike `dataset_identity` it outlives a copy to another machine. Pictures are not read; who
+    Unlike `dataset_identity` it outlives a copy to another machine. Images are not read; who
     records, drops or encodes some anew changes the size of their file.
     """
     digest = hashlib.sha256()
@@ -42,7 +42,7 @@ def contents_hash(dataset: Dataset) -> str:
         digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
         digest.update(np.ascontiguousarray(values).tobytes())
     digest.update(json.dumps([dataset.info.fps, *dataset.tasks]).encode())
-    for folder in ("data", "videos"):  # numbers' files may hold pictures as well
+    for folder in ("data", "videos"):  # numbers' files may hold images as well
         for path in sorted((dataset.root / folder).rglob("file-*")):
             name = path.relative_to(dataset.root).as_posix()
             digest.update(f"{name} {path.stat().st_size}\n".encode())

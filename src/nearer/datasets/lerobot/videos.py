@@ -1,4 +1,4 @@
-"""Videos as numpy arrays: mp4 files, AV1 or H.264. With pictures.py all that knows PyAV."""
+"""Videos as numpy arrays: mp4 files, AV1 or H.264. With images.py all that knows PyAV."""
 
 import math
 import os
@@ -28,7 +28,7 @@ _SEEK_AHEAD_FRAMES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoEncoding:
-    """How pictures become a video, in lerobot's words.
+    """How images become a video, in lerobot's words.
 
     Attributes:
         codec: av1 or h264.
@@ -50,7 +50,7 @@ class VideoEncoding:
         options = {"g": self.keyframe_every, "crf": self.crf, "preset": self.preset}
         return {name: str(value) for name, value in options.items()}
 
-    def info(self, height: int, width: int, fps: int) -> dict[str, Any]:
+    def info(self, height: int, width: int, fps: int) -> dict[str, object]:
         """Return the `info` block of a video feature in info.json, as lerobot writes it."""
         return {
             "video.height": height,
@@ -98,14 +98,14 @@ class VideoEncoding:
 LEROBOT_ENCODING = VideoEncoding(
     codec="av1", pix_fmt="yuv420p", keyframe_every=2, crf=30, preset=12
 )
-"""lerobot's default: small files of large pictures."""
+"""lerobot's default: small files of large images."""
 
 EXACT_COLOURS = VideoEncoding(
     codec="h264", pix_fmt="yuv444p", keyframe_every=4, crf=12, preset="ultrafast"
 )
-"""For pictures in which a block is ten pixels wide, where a bleeding colour moves its edge.
+"""For images in which a block is ten pixels wide, where a bleeding colour moves its edge.
 
-On 700 drawn pictures of 96 x 128, one core (PSNR of all pixels / of the blocks alone):
+On 700 drawn images of 96 x 128, one core (PSNR of all pixels / of the blocks alone):
 
     lerobot's AV1      900 frames/s,  0.4 KB a frame,  34.7 / 21.9 dB
     H.264 yuv420p    7,100 frames/s,  2.2 KB a frame,  35.8 / 22.8 dB
@@ -166,15 +166,15 @@ def _video_stream(
     # SVT-AV1 prints its settings for every file unless told to keep to errors before it starts.
     os.environ.setdefault("SVT_LOG", "1")
     stream = container.add_stream(encoder, rate=fps, options=encoding.options)
-    assert isinstance(stream, VideoStream), f"{encoder} must encode pictures"
+    assert isinstance(stream, VideoStream), f"{encoder} must encode images"
     stream.pix_fmt = encoding.pix_fmt
     stream.height, stream.width = height, width
     return stream
 
 
 def _to_frames(episode: UInt8[Array, "_ h w 3"]) -> Iterator[VideoFrame]:
-    for position, picture in enumerate(episode):
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    for position, image in enumerate(episode):
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pict_type = PictureType.NONE if position else PictureType.I
         yield frame
 
