@@ -176,7 +176,7 @@ def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     from nearer.algorithm.demonstrations import Demonstrations
     from nearer.algorithm.sft import sft
     from nearer.algorithm.sft_settings import SFTTraining
-    from nearer.datasets.episodes import load_demonstrations
+    from nearer.datasets.demonstration_loading import load_demonstrations
     from nearer.models.factory import new_model
     from nearer.models.settings import SmallVLAConfig
     from nearer.runs.run import Run

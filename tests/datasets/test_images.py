@@ -12,11 +12,11 @@ import pytest
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation, ScoredEpisode
 from nearer.core.errors import DatasetError
 from nearer.core.spaces import Camera, Spaces
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.episodes import (
     create_dataset,
     dataset_spaces,
     episode_frames,
-    load_demonstrations,
 )
 from nearer.datasets.lerobot.cameras import camera_key, cameras_of
 from nearer.datasets.lerobot.reader import open_dataset

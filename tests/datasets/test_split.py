@@ -8,7 +8,7 @@ import pytest
 
 from nearer.algorithm.demonstrations import draw_share, split_by_episode, split_episodes
 from nearer.core.errors import ConfigError
-from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, open_dataset
 from nearer.datasets.lerobot.schema import Feature

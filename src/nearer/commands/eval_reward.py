@@ -18,7 +18,7 @@ from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.settings import check_settings
 from nearer.datasets.caching.results import cached_columns, digest_of
-from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.evaluation.baselines import (
     RIVALS,
     STEPS_TO_GO,

@@ -29,8 +29,10 @@ from nearer.core.episode import Ended
 from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.vision import ComparingVisionEncoder, TrainableVisionEncoder
-from nearer.datasets.caching.features import open_candidate_features, train_vision_encoder
-from nearer.datasets.episodes import dataset_spaces, load_demonstrations
+from nearer.datasets.caching.features import open_candidate_features
+from nearer.datasets.caching.vision_encoder_training import train_vision_encoder
+from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
 from nearer.datasets.split import SPLIT, TrainingSplit, draw_split, read_split, write_split

@@ -21,7 +21,8 @@ from nearer.core.errors import CheckpointError, DatasetError, EnvError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Spaces
 from nearer.datasets.caching.results import cached_columns, digest_of
-from nearer.datasets.episodes import dataset_spaces, load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
 from nearer.datasets.practice_store import read_practice

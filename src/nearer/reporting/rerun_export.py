@@ -34,11 +34,11 @@ from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.datasets.caching.results import digest_of
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.episodes import (
     AGENT_POS,
     ENVIRONMENT_STATE,
     dataset_spaces,
-    load_demonstrations,
 )
 from nearer.datasets.lerobot.cameras import camera_key, cameras_of
 from nearer.datasets.lerobot.identity import contents_hash

@@ -1,8 +1,9 @@
-"""Arrays that are made of a data set once, and kept beside its identity.
+"""Arrays that are computed from a data set once, and kept under its identity.
 
-    <cache>/<identity>/dataset.json            the folder that it belongs to, for people
-    <cache>/<identity>/frames-<camera>.npy     frames.py
-    <cache>/<identity>/features-<sight>.npy    features.py
+    <cache>/<identity>/dataset.json                   the data set's folder, for people
+    <cache>/<identity>/frames-<camera>.npy            frames.py
+    <cache>/<identity>/features-<encoder>.npy         encodings.py
+    <cache>/<identity>/vision-encoder-<settings>.npy  vision_encoder_training.py
 
 The cache is ~/.cache/nearer (or $XDG_CACHE_HOME/nearer) and not a folder of the data set: a data
 set may be read-only, is shared between machines and pushed to the hub whole, while these arrays
@@ -32,7 +33,7 @@ _DATASET = "dataset.json"
 
 
 def default_cache() -> Path:
-    """Return the folder of arrays that nobody chose a folder for."""
+    """Return the folder of arrays where none is given: ~/.cache/nearer."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "nearer"
 
@@ -53,7 +54,7 @@ class CachedArray:
     mode: Literal["r", "c"]
 
     def open(self, dataset: Dataset, cache: Path | None, make: Callable[[Path], None]) -> Array:
-        """Return the array, whose memory is the file: only what is looked at is read.
+        """Return the array, whose memory is the file: only what is used is read.
 
         Two processes that want the same array do not both make it: the second one waits.
 
@@ -67,10 +68,10 @@ class CachedArray:
         """
         folder = (cache or default_cache()) / dataset_identity(dataset)
         path = folder / f"{self.name}.npy"
-        found = self._read(path)
-        if found is not None:
-            return found
-        with _explained(folder):
+        cached = self._read(path)
+        if cached is not None:
+            return cached
+        with cache_errors_as_sentences(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder / f".{self.name}.lock"):  # its own, since arrays build on arrays
                 if self._read(path) is None:
@@ -87,10 +88,10 @@ class CachedArray:
 
     def _read(self, path: Path) -> Array | None:
         try:
-            found: Array = np.lib.format.open_memmap(path, mode=self.mode)
+            values: Array = np.lib.format.open_memmap(path, mode=self.mode)
         except (OSError, ValueError):
             return None  # missing, or not what was written there: made anew
-        return found if found.shape == self.shape and found.dtype == self.dtype else None
+        return values if values.shape == self.shape and values.dtype == self.dtype else None
 
 
 def _claim(folder: Path, root: Path) -> None:
@@ -120,8 +121,8 @@ def write_array(path: Path, values: Array) -> None:
 
 
 @contextmanager
-def _explained(folder: Path) -> Generator[None, None, None]:
-    """Turn a failure of the disk into a sentence that says what to do."""
+def cache_errors_as_sentences(folder: Path) -> Generator[None, None, None]:
+    """Turn a failure of the disk into a DatasetError that says what to do."""
     try:
         yield
     except OSError as error:

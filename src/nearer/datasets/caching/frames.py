@@ -20,7 +20,7 @@ from nearer.datasets.lerobot.cameras import camera_key
 from nearer.datasets.lerobot.reader import Dataset
 from nearer.runs.files import StagedFiles
 
-_BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 8 << 20
 """Decoded at once by each thread: enough that opening a file does not count, little in memory."""
 
 
@@ -67,11 +67,11 @@ def open_frames(
         DatasetError: No such camera, a damaged file, or no room on the disk.
     """
     key = camera_key(dataset, camera)
-    wanted = np.arange(dataset.info.total_frames) if rows is None else rows
+    decoded = np.arange(dataset.info.total_frames) if rows is None else rows
     array = _array(dataset, key, rows)
 
     def decode(path: Path) -> None:
-        _decode(dataset, key, wanted, path, array.shape, on_progress)
+        _decode(dataset, key, decoded, path, array.shape, on_progress)
 
     return FrameCache(images=array.open(dataset, cache, decode))
 
@@ -95,12 +95,12 @@ def _array(dataset: Dataset, key: str, rows: Int64[Array, "rows"] | None) -> Cac
 def _decode(
     dataset: Dataset,
     key: str,
-    wanted: Int64[Array, "wanted"],
+    rows: Int64[Array, "rows"],
     path: Path,
     shape: tuple[int, ...],
     on_progress: ProgressCallback,
 ) -> None:
-    """Write these images of a camera as one .npy file."""
+    """Write a camera's images of these rows as one .npy file."""
     total, image_bytes = shape[0], int(np.prod(shape[1:]))
     free = shutil.disk_usage(path.parent).free
     if free < total * image_bytes:
@@ -114,10 +114,10 @@ def _decode(
         with staged.open(path, replace=True) as handle, ThreadPoolExecutor(num_cores()) as pool:
             start = write_header(handle, shape, "uint8")
 
-            def decode(rows: Int[Array, "rows"]) -> int:
-                images = dataset.frames(key, wanted[rows])
-                _write_at(handle.fileno(), images, start + int(rows[0]) * image_bytes)
-                return int(rows[-1]) + 1
+            def decode(places: Int[Array, "places"]) -> int:
+                images = dataset.frames(key, rows[places])
+                _write_at(handle.fileno(), images, start + int(places[0]) * image_bytes)
+                return int(places[-1]) + 1
 
             on_progress(Progress(stage="decoding images", done=0, total=total))
             for done in pool.map(decode, _blocks(total, image_bytes)):
@@ -125,8 +125,8 @@ def _decode(
         staged.commit()
 
 
-def _blocks(total: int, image_bytes: int) -> Iterator[Int[Array, "rows"]]:
-    size = max(1, _BLOCK_BYTES // image_bytes)
+def _blocks(total: int, image_bytes: int) -> Iterator[Int[Array, "places"]]:
+    size = max(1, BLOCK_BYTES // image_bytes)
     for start in range(0, total, size):
         yield np.arange(start, min(start + size, total))
 

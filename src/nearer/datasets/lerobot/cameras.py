@@ -1,4 +1,4 @@
-"""Cameras of a data set: which there are, under which keys, and how their images are kept."""
+"""Cameras of a data set: which there are, under which keys, and how their images are stored."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -13,8 +13,8 @@ IMAGES = "observation.images."
 ONLY_IMAGE, ONLY_CAMERA = "observation.image", "pixels"
 """What lerobot calls the image of an env that has one camera without a name, and what we do."""
 
-Kept = Literal["video", "image", "none"]
-"""How images are kept: in mp4 files, as PNG in the data files, or not at all."""
+ImageStorage = Literal["video", "image", "none"]
+"""How images are stored: in mp4 files, as PNG in the data files, or not at all."""
 
 
 def cameras_of(dataset: Dataset) -> tuple[Camera, ...]:
@@ -40,18 +40,20 @@ def camera_key(dataset: Dataset, camera: str) -> str:
     return keys[camera]
 
 
-def camera_features(cameras: Sequence[Camera], images: Kept, fps: int) -> Mapping[str, Feature]:
+def camera_features(
+    cameras: Sequence[Camera], storage: ImageStorage, fps: int
+) -> Mapping[str, Feature]:
     """Return the features of cameras in a new data set."""
-    if images == "none":
+    if storage == "none":
         return {}
     features: dict[str, Feature] = {}
     for camera in cameras:
         info = EXACT_COLOURS.info(camera.height, camera.width, fps)
         features[IMAGES + camera.name] = Feature(
-            dtype=images,
+            dtype=storage,
             shape=(camera.height, camera.width, 3),
             names=["height", "width", "channels"],
-            info=info if images == "video" else None,
+            info=info if storage == "video" else None,
         )
     return features
 
