@@ -52,17 +52,17 @@ def main() -> None:
 
 def measure(folder: Path, episodes: int) -> dict[str, float]:
     result: dict[str, float] = {}
-    for kept in ("image", "video"):
-        dataset = record(folder / kept, kept, episodes)
-        result[f"cold_{kept}_frames_per_s"] = cold(dataset, folder / f"cache-{kept}")
-        result[f"uncached_{kept}_frames_per_s"] = uncached(dataset)
+    for storage in ("image", "video"):
+        dataset = record(folder / storage, storage, episodes)
+        result[f"cold_{storage}_frames_per_s"] = cold(dataset, folder / f"cache-{storage}")
+        result[f"uncached_{storage}_frames_per_s"] = uncached(dataset)
     result["warm_frames_per_s"] = warm(dataset, folder / "cache-video")
     result["sft_wait_share"] = sft_wait_share(dataset, folder)
     result |= limited(dataset.root, folder / "cache-memory")
     return {name: round(value, 4 if value < 1 else 0) for name, value in result.items()}
 
 
-def record(root: Path, kept: Any, episodes: int) -> Dataset:
+def record(root: Path, storage: Any, episodes: int) -> Dataset:
     """Write drawn episodes, 200 an append."""
     from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
     from nearer.core.spaces import Camera, Spaces
@@ -70,13 +70,13 @@ def record(root: Path, kept: Any, episodes: int) -> Dataset:
 
     cameras = (Camera(CAMERA, HEIGHT, WIDTH),)
     spaces = Spaces(agent_pos=2, environment_state=0, action=2, cameras=cameras)
-    writer = create_dataset(root, spaces, 5, "drawn", images=kept)
+    writer = create_dataset(root, spaces, 5, "drawn", images=storage)
     drawn = [draw_episode(np.random.default_rng(seed)) for seed in range(DRAWN_EPISODES)]
     for rows in np.split(np.arange(episodes), range(200, episodes, 200)):
         block = []
         for row in rows.tolist():
             images, path = drawn[row % DRAWN_EPISODES]
-            one = Episode(
+            episode = Episode(
                 robot=0,
                 seed=row,
                 instruction=f"push the {list(COLOURS)[row % 3]} cube to the {row} moon",
@@ -92,7 +92,7 @@ def record(root: Path, kept: Any, episodes: int) -> Dataset:
                 log_prob=np.zeros(FRAMES - 1, np.float32),
                 ended=Ended.SUCCESS_TRUE,
             )
-            block.append(episode_frames(one))
+            block.append(episode_frames(episode))
         writer.append(block)
     return open_dataset(root)
 
@@ -128,11 +128,11 @@ def cold(dataset: Dataset, cache: Path) -> float:
 
 def uncached(dataset: Dataset, batches: int = 4) -> float:
     forget(dataset.root)
-    chosen = random_batches(dataset.info.total_frames)[:batches]
+    batches_read = random_batches(dataset.info.total_frames)[:batches]
     started = perf_counter()
-    for rows in chosen:
+    for rows in batches_read:
         dataset.frames(f"observation.images.{CAMERA}", rows)
-    return sum(map(len, chosen)) / (perf_counter() - started)
+    return sum(map(len, batches_read)) / (perf_counter() - started)
 
 
 def warm(dataset: Dataset, cache: Path, seconds: float = 2.0) -> float:
@@ -155,8 +155,8 @@ def forget(root: Path) -> None:
             os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-class CheapSight:
-    """Stands in for a model's sight: as many numbers a frame, computed in no time."""
+class CheapVisionEncoder:
+    """Stands in for a model's vision encoder: as many numbers a frame, computed in no time."""
 
     def __init__(self, width: int) -> None:
         self.identity, self.width, self.encoding_width = "cheap", width, width
@@ -167,7 +167,7 @@ class CheapSight:
         return flat[:, : 97 * self.width : 97].astype(np.float32) / 255
 
     def track(self, before: np.ndarray | None, encodings: np.ndarray) -> np.ndarray:
-        """Return the looks: nothing moves."""
+        """Return the encodings: nothing is tracked."""
         return encodings
 
 
@@ -185,7 +185,7 @@ def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     model = new_model("small-vla", SmallVLAConfig(), data.spaces, data.instructions, 0)
     assert model.vision_encoder is not None
     data = load_demonstrations(
-        dataset, CheapSight(model.vision_encoder.width), cache=folder / "cache-features"
+        dataset, CheapVisionEncoder(model.vision_encoder.width), cache=folder / "cache-features"
     )
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     training = SFTTraining(updates=updates, validate_every=updates)
@@ -195,9 +195,9 @@ def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     def timed(self: Demonstrations, rows: Any) -> Any:
         nonlocal waited_s
         started = perf_counter()
-        found = inputs(self, rows)
+        result = inputs(self, rows)
         waited_s += perf_counter() - started
-        return found
+        return result
 
     Demonstrations.inputs = timed
     try:

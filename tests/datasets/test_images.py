@@ -71,7 +71,7 @@ def psnr_db(read: np.ndarray, written: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("kept", "least_db"), [("video", 42), ("image", np.inf)])
-def test_images_of_episodes_come_back(tmp_path, kept, least_db):
+def test_episode_frames_with_images_are_read_back(tmp_path, kept, least_db):
     episodes = [episode(5, 1), episode(9, 2), episode(3, 3)]
     writer = create_dataset(tmp_path, SPACES, 5, "tabletop", images=kept)
     writer.append([episode_frames(one) for one in episodes[:2]])
@@ -86,7 +86,7 @@ def test_images_of_episodes_come_back(tmp_path, kept, least_db):
         assert psnr_db(read[block], written[block]) >= least_db
 
 
-def test_blocks_keep_their_colour_where_lerobots_encoding_lets_it_bleed(tmp_path):
+def test_exact_colours_keep_small_blocks_better_than_lerobots_encoding(tmp_path):
     written = moving_block(20)
     block = written[..., 0] > 200
     found = {}
@@ -100,7 +100,7 @@ def test_blocks_keep_their_colour_where_lerobots_encoding_lets_it_bleed(tmp_path
     assert found["exact"] > found["lerobot"] + 10
 
 
-def test_without_images_only_numbers_are_kept(tmp_path):
+def test_create_dataset_without_images_stores_numbers_only(tmp_path):
     writer = create_dataset(tmp_path, SPACES, 5, "tabletop", images="none")
     writer.append([episode_frames(episode(5), with_images=False)])
     dataset = open_dataset(tmp_path)
@@ -108,7 +108,7 @@ def test_without_images_only_numbers_are_kept(tmp_path):
     assert dataset.columns["observation.state"].shape == (5, 2)
 
 
-def test_the_practice_store_leaves_images_out(tmp_path):
+def test_practice_store_append_leaves_images_out(tmp_path):
     one = episode(4)
     scored = ScoredEpisode(
         episode=one,
@@ -126,7 +126,7 @@ def test_the_practice_store_leaves_images_out(tmp_path):
     assert not list(tmp_path.rglob("*.mp4"))
 
 
-def test_writing_goes_on_in_the_encoding_that_info_json_names(tmp_path):
+def test_dataset_writer_resumed_encodes_as_info_json_says(tmp_path):
     create_dataset(tmp_path, SPACES, 5, "tabletop").append([episode_frames(episode(5))])
     DatasetWriter.resume(tmp_path, 1).append([episode_frames(episode(5))])
     first, second = sorted(tmp_path.rglob("*.mp4"))
@@ -135,7 +135,7 @@ def test_writing_goes_on_in_the_encoding_that_info_json_names(tmp_path):
     assert VideoEncoding.of(info) == EXACT_COLOURS
 
 
-def test_every_episode_starts_with_a_keyframe(tmp_path):
+def test_encode_video_starts_every_episode_with_a_keyframe(tmp_path):
     writer = create_dataset(tmp_path, SPACES, 5, "tabletop")
     writer.append([episode_frames(episode(length)) for length in (5, 9, 3)])
     (path,) = tmp_path.rglob("*.mp4")
@@ -145,7 +145,7 @@ def test_every_episode_starts_with_a_keyframe(tmp_path):
     assert keyframes == [0, 4, 5, 9, 13, 14]
 
 
-def test_an_encoding_is_what_info_json_says():
+def test_video_encoding_of_an_info_block_is_what_it_says():
     for encoding in (LEROBOT_ENCODING, EXACT_COLOURS):
         assert VideoEncoding.of(encoding.info(96, 128, 5)) == encoding
     assert VideoEncoding.of({"video.codec": "av1"}) == LEROBOT_ENCODING
@@ -154,7 +154,7 @@ def test_an_encoding_is_what_info_json_says():
 
 
 @pytest.mark.parametrize("byte", [0.3, 0.5, 0.7])
-def test_a_damaged_video_is_never_read_in_silence(tmp_path, byte):
+def test_decode_video_of_a_damaged_file_is_refused_or_unharmed(tmp_path, byte):
     create_dataset(tmp_path, SPACES, 5, "tabletop").append([episode_frames(episode(40))])
     dataset = open_dataset(tmp_path)
     (path,) = tmp_path.rglob("*.mp4")
@@ -167,7 +167,7 @@ def test_a_damaged_video_is_never_read_in_silence(tmp_path, byte):
     assert "\n" not in str(caught.value)
 
 
-def test_cameras_are_found_under_lerobots_keys(tmp_path):
+def test_cameras_of_finds_lerobots_keys(tmp_path):
     image = Feature(dtype="image", shape=(4, 6, 3))
     features = {"observation.images.wrist": image, "observation.image": image}
     DatasetWriter.create(tmp_path, {**features, "goal.image": image}, fps=5)
@@ -177,13 +177,13 @@ def test_cameras_are_found_under_lerobots_keys(tmp_path):
     assert camera_key(dataset, "wrist") == "observation.images.wrist"
 
 
-def test_a_missing_camera_is_refused():
+def test_camera_key_of_a_missing_camera_is_refused():
     dataset = open_dataset(SAMPLES / "video")
     with pytest.raises(DatasetError, match=r"camera 'wrist' .* got the cameras \['top'\]; record"):
         camera_key(dataset, "wrist")
 
 
-def test_a_data_set_without_states_needs_a_model_that_sees(tmp_path):
+def test_load_demonstrations_without_states_needs_a_vision_encoder(tmp_path):
     root = Path(shutil.copytree(SAMPLES / "image", tmp_path / "image"))
     path = root / "meta/info.json"
     info = json.loads(path.read_text())
@@ -193,7 +193,7 @@ def test_a_data_set_without_states_needs_a_model_that_sees(tmp_path):
         load_demonstrations(open_dataset(root))
 
 
-def test_a_missing_h264_encoder_is_one_sentence(tmp_path, monkeypatch):
+def test_encode_video_without_its_encoder_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("av.codecs_available", {"libsvtav1"})
     with (
         pytest.raises(DatasetError, match="av must have the encoder libx264"),
@@ -202,7 +202,7 @@ def test_a_missing_h264_encoder_is_one_sentence(tmp_path, monkeypatch):
         encode_video(handle, [moving_block(2)], 5, EXACT_COLOURS)
 
 
-def test_thousands_of_instructions_in_many_appends(tmp_path):
+def test_dataset_writer_with_thousands_of_instructions_reads_them_back(tmp_path):
     random = np.random.default_rng(0)
     spaces = Spaces(agent_pos=2, environment_state=0, action=2)
     writer = create_dataset(tmp_path, spaces, 5, "tabletop")

@@ -34,7 +34,7 @@ def of_lerobot(kind: str, key: str) -> FeatureStatistics:
 
 @pytest.mark.parametrize("key", [*NUMBERS, "timestamp", CAMERA])
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_episodes_aggregate_as_in_lerobot(kind, key):
+def test_aggregate_of_lerobots_episodes_is_lerobots(kind, key):
     whole = json.loads((SAMPLES / kind / "meta/stats.json").read_text())[key]
     ours = aggregate(of_lerobot(kind, key)).columns()
     for name in NAMES:
@@ -43,7 +43,7 @@ def test_episodes_aggregate_as_in_lerobot(kind, key):
 
 @pytest.mark.parametrize("key", NUMBERS)
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_episodes_have_lerobots_statistics(kind, key):
+def test_episode_statistics_of_lerobots_sample_are_lerobots(kind, key):
     dataset = open_dataset(SAMPLES / kind)
     values = dataset.columns[key].reshape(48, -1)
     ours = episode_statistics(values, dataset.episode_lengths).columns()
@@ -58,7 +58,7 @@ def test_episodes_have_lerobots_statistics(kind, key):
         assert (np.abs(ours[name] - theirs[name]) <= bin_width).all()
 
 
-def test_images_have_lerobots_statistics():
+def test_image_statistics_of_lerobots_sample_are_lerobots():
     dataset = open_dataset(SAMPLES / "image")
     theirs = of_lerobot("image", CAMERA).columns()
     for episode, (start, length) in enumerate(
@@ -77,7 +77,7 @@ def test_images_have_lerobots_statistics():
             np.testing.assert_allclose(ours[name], theirs[name][episode], atol=2e-4)
 
 
-def test_statistics_by_hand():
+def test_episode_statistics_of_two_episodes_by_hand():
     values = np.array([[1.0], [3.0], [4.0], [2.0], [10.0]], dtype=np.float32)
     result = episode_statistics(values, np.array([4, 1])).columns()
     expected = {
@@ -98,7 +98,7 @@ def test_statistics_by_hand():
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
-def test_ragged_episodes_are_treated_one_by_one(lengths, seed):
+def test_episode_statistics_of_ragged_episodes_are_each_ones_own(lengths, seed):
     values = np.random.default_rng(seed).normal(size=(sum(lengths), 2, 3))
     result = episode_statistics(values, np.array(lengths))
     parts = np.split(values, np.cumsum(lengths)[:-1])
@@ -115,7 +115,7 @@ def test_ragged_episodes_are_treated_one_by_one(lengths, seed):
     assert whole.count == sum(lengths)
 
 
-def test_aggregates_can_be_aggregated_again():
+def test_aggregate_of_aggregates_equals_aggregate_of_all():
     values = np.random.default_rng(0).normal(size=(100, 3))
     episodes = episode_statistics(values, np.array([10, 20, 30, 40]))
     parts = [
@@ -127,13 +127,13 @@ def test_aggregates_can_be_aggregated_again():
         np.testing.assert_allclose(twice[name], numbers, atol=1e-14)
 
 
-def test_statistics_in_json_are_read_back_as_written():
+def test_feature_statistics_in_json_are_read_back_as_written():
     statistics = aggregate(of_lerobot("video", "action"))
     document = json.loads(json.dumps(statistics.to_json()))
     assert FeatureStatistics.from_json(document).to_json() == document
 
 
-def test_what_is_not_a_number_is_neither_hidden_nor_warned_about():
+def test_episode_statistics_of_nan_stay_nan_without_a_warning():
     values = np.array([[1.0], [np.nan], [2.0], [np.inf], [3.0], [4.0]])
     result = episode_statistics(values, np.array([2, 2, 2]))
     assert np.isnan(result.mean[0])
@@ -141,7 +141,7 @@ def test_what_is_not_a_number_is_neither_hidden_nor_warned_about():
     assert result.mean[2] == 3.5
 
 
-def test_large_images_and_long_episodes_are_sampled():
+def test_image_statistics_of_large_images_and_long_episodes_are_sampled():
     frames = np.zeros((200, 4, 302, 3), dtype=np.uint8)
     frames[:, :, 1::2] = 255  # 302 // 150 = 2: only every other column is looked at
     result = image_statistics(frames)

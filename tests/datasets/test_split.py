@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearer.algorithm.demonstrations import draw_share, split_by_episode, split_episodes
+from nearer.algorithm.demonstrations import draw_fraction, split_by_episode, split_episodes
 from nearer.core.errors import ConfigError
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.identity import contents_hash
@@ -54,7 +54,7 @@ def test_draw_split_takes_the_fraction_and_holds_out_its_part(dataset: Dataset):
 def test_draw_split_draws_as_the_pure_functions_do(dataset: Dataset):
     split = drawn(dataset)
     train, validation = split_episodes(10, 0.25, seed=3)
-    assert split.episodes.tolist() == draw_share(NUM_EPISODES, 0.5, seed=3).tolist()
+    assert split.episodes.tolist() == draw_fraction(NUM_EPISODES, 0.5, seed=3).tolist()
     assert split.train_positions.tolist() == train.tolist()
     assert split.validation_positions.tolist() == validation.tolist()
 

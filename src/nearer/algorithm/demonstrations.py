@@ -217,12 +217,12 @@ def draw_candidates(
     return found
 
 
-def draw_share(total: int, share: float, seed: int) -> Int64[Array, "episodes"]:
-    """Return the share of a data set's `total` episodes that a run may use."""
-    if share == 1:
+def draw_fraction(total: int, fraction: float, seed: int) -> Int64[Array, "episodes"]:
+    """Return the rows of a random fraction of a data set's `total` episodes."""
+    if fraction == 1:
         return np.arange(total)
     order = generator(Purpose.SFT_FRACTION, seed).permutation(total)
-    return order[: max(1, round(total * share))]
+    return order[: max(1, round(total * fraction))]
 
 
 def leave_out(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from nearer.algorithm.demonstrations import draw_share, leave_out, split_episodes
+from nearer.algorithm.demonstrations import draw_fraction, leave_out, split_episodes
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
 from nearer.datasets.lerobot.identity import contents_hash
@@ -131,7 +131,7 @@ def draw_split(
         ConfigError: fewer than two episodes are left, so that one part would be empty.
     """
     total = len(dataset.episode_lengths)
-    drawn = draw_share(total, fraction, seed)
+    drawn = draw_fraction(total, fraction, seed)
     instructions = [dataset.task_of_episode(int(row)) for row in drawn]
     episodes = leave_out(drawn, instructions, leave_out_phrases)
     train, validation = split_episodes(len(episodes), val_fraction, seed)

@@ -24,9 +24,9 @@ def dataset_identity(dataset: Dataset) -> str:
             digest.update(path.read_bytes())
     for folder in ("data", "videos"):
         for path in sorted((root / folder).rglob("file-*")):
-            facts = path.stat()
+            status = path.stat()
             name = path.relative_to(root).as_posix()
-            digest.update(f"{name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Images as numpy arrays: PNG and JPEG bytes. With videos.py all that knows PyAV."""
+"""Images as numpy arrays: PNG and JPEG bytes. Only this module and videos.py import PyAV."""
 
 # PyAV's own stubs leave the stream of a packet open.
 # pyright: reportUnknownMemberType=false

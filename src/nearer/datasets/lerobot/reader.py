@@ -5,7 +5,7 @@
     dataset.frames(key, indices)    [frames, h, w, 3], decoded from parquet or mp4
 
 What meta/info.json counts is what exists: files and rows beyond its totals are leftovers of a
-writer that was killed, and are not looked at.
+writer that was killed, and are not read.
 """
 
 import re
@@ -99,8 +99,8 @@ class Dataset:
         for chunk, file in np.unique(files, axis=0).tolist():
             places = np.flatnonzero((files == (chunk, file)).all(axis=1))
             read = self._video_frames if key in self.videos else self._image_frames
-            found = read(key, chunk, file, indices[places], episodes[places])
-            for place, image in zip(places, found, strict=True):
+            of_file = read(key, chunk, file, indices[places], episodes[places])
+            for place, image in zip(places, of_file, strict=True):
                 if image.shape != (height, width, 3):
                     raise DatasetError(
                         f"{key} must be {height} x {width} pixels as meta/info.json of {self.root} "
@@ -202,17 +202,17 @@ def read_episodes_table(root: Path, info: DatasetInfo, names: Sequence[str]) -> 
     """
     folder = root / "meta" / "episodes"
     parts: list[dict[str, Array]] = []
-    found = 0
+    num_read = 0
     for path in numbered_files(folder):
-        if found >= info.total_episodes:
+        if num_read >= info.total_episodes:
             break
         part = read_columns(path, ["episode_index", *names])
         parts.append(part)
-        found += len(part["episode_index"])
-    if found < info.total_episodes:
+        num_read += len(part["episode_index"])
+    if num_read < info.total_episodes:
         raise DatasetError(
-            f"{folder} must list {info.total_episodes} episodes, as {INFO_PATH} says, got {found}; "
-            "restore or download its files again"
+            f"{folder} must list {info.total_episodes} episodes, as {INFO_PATH} says, got "
+            f"{num_read}; restore or download its files again"
         )
     if not parts:
         return {name: np.empty(0, dtype=np.int64) for name in names}

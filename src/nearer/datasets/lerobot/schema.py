@@ -90,13 +90,13 @@ class Feature:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Feature":
         """Return the feature that info.json describes; raises what a malformed one leads to."""
-        known = ("dtype", "shape", "names", "info")
+        own = ("dtype", "shape", "names", "info")
         feature = cls(
             dtype=str(document["dtype"]),
             shape=tuple(int(size) for size in document["shape"]),
             names=document.get("names"),
             info=document.get("info"),
-            other={key: value for key, value in document.items() if key not in known},
+            other={key: value for key, value in document.items() if key not in own},
         )
         if feature.is_camera and len(feature.shape) != 3:
             raise ValueError(f"an image of shape {feature.shape}")
@@ -230,8 +230,8 @@ class DatasetInfo:
         missing = STANDARD_FEATURES.keys() - info.features.keys()
         if missing:
             raise DatasetError(f"{path} must have the feature {min(missing)!r}; restore the file")
-        known = info.to_json()
-        other = {key: value for key, value in document.items() if key not in known}
+        own = info.to_json()
+        other = {key: value for key, value in document.items() if key not in own}
         return replace(info, other=other)
 
 
@@ -288,10 +288,10 @@ def _size_mb(size: float) -> float:
 
 
 def _version_message(version: object, path: Path) -> str:
-    found = f"{path} must say codebase_version {CODEBASE_VERSION!r}, got {version!r}"
+    message = f"{path} must say codebase_version {CODEBASE_VERSION!r}, got {version!r}"
     if version == "v2.1":
-        return f"{found}; convert a copy with `python -m {CONVERTER} --repo-id=... --root=...`"
-    return f"{found}; convert the data set with the lerobot release that reads this version"
+        return f"{message}; convert a copy with `python -m {CONVERTER} --repo-id=... --root=...`"
+    return f"{message}; convert the data set with the lerobot release that reads this version"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -325,8 +325,8 @@ def check_new_features(features: Mapping[str, Feature]) -> None:
         if feature.is_camera:
             _check_camera_feature(key, feature)
         elif not feature.is_numeric:
-            known = sorted(NUMERIC_DTYPES | {"image", "video"})
-            raise DatasetError(f"{key}: dtype must be one of {known}, got {feature.dtype!r}")
+            dtypes = sorted(NUMERIC_DTYPES | {"image", "video"})
+            raise DatasetError(f"{key}: dtype must be one of {dtypes}, got {feature.dtype!r}")
         elif not 1 <= len(feature.shape) <= 5 or math.prod(feature.shape) == 0:
             raise DatasetError(
                 f"{key}: shape must have 1 to 5 axes, none empty, got {feature.shape}"

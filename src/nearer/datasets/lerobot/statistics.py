@@ -108,10 +108,10 @@ def image_statistics(frames: UInt8[Array, "frames h w 3"]) -> FeatureStatistics:
     channels: dict[str, list[float]] = {name: [] for name in NAMES if name != "count"}
     for channel in range(3):
         histogram = np.bincount(sampled[..., channel].reshape(-1), minlength=256)
-        seen = np.flatnonzero(histogram)
+        present = np.flatnonzero(histogram)
         mean = np.average(levels, weights=histogram)
-        channels["min"].append(float(levels[seen[0]]))
-        channels["max"].append(float(levels[seen[-1]]))
+        channels["min"].append(float(levels[present[0]]))
+        channels["max"].append(float(levels[present[-1]]))
         channels["mean"].append(float(mean))
         variance = np.average((levels - mean) ** 2, weights=histogram)
         channels["std"].append(float(np.sqrt(variance)))
@@ -126,7 +126,9 @@ def image_statistics(frames: UInt8[Array, "frames h w 3"]) -> FeatureStatistics:
 def stack(episodes: Sequence[FeatureStatistics]) -> FeatureStatistics:
     """Return the statistics of several episodes, or parts of a data set, as one, [n, *shape]."""
     columns = [episode.columns() for episode in episodes]
-    return FeatureStatistics(**{name: np.stack([one[name] for one in columns]) for name in NAMES})
+    return FeatureStatistics(
+        **{name: np.stack([values[name] for values in columns]) for name in NAMES}
+    )
 
 
 def aggregate(episodes: FeatureStatistics) -> FeatureStatistics:
@@ -161,7 +163,7 @@ def _rank(quantile: float, count: int) -> int:
 
 
 def _sample(frames: UInt8[Array, "frames h w 3"]) -> UInt8[Array, "..."]:
-    """Return the frames and pixels that lerobot looks at (`sample_images`)."""
+    """Return the frames and pixels that lerobot samples (`sample_images`)."""
     num_frames = len(frames)
     num_samples = max(min(num_frames, 100), min(int(num_frames**0.75), 10_000))
     indices = np.rint(np.linspace(0.0, num_frames - 1.0, num_samples)).astype(np.int64)

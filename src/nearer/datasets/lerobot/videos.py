@@ -1,4 +1,4 @@
-"""Videos as numpy arrays: mp4 files, AV1 or H.264. With images.py all that knows PyAV."""
+"""Videos as numpy arrays: mp4 files, AV1 or H.264. Only this module and images.py import PyAV."""
 
 import math
 import os
@@ -144,7 +144,7 @@ def encode_video(
             if not has_room(written_bytes, written_frames, num_frames + len(episode), max_bytes):
                 break
             for frame in _to_frames(episode):
-                # An encoder holds frames back: what is known of the file's size is these packets.
+                # An encoder holds frames back: the file's size is counted in what it returns.
                 packets = cast(list[Any], stream.encode(frame))
                 container.mux(packets)
                 written_frames += len(packets)
@@ -195,7 +195,7 @@ def decode_video(
     order = np.argsort(times_s, kind="stable")
     try:
         with av.open(path) as container:
-            found = _decode_ascending(container, times_s[order], fps)
+            frames = _decode_ascending(container, times_s[order], fps)
     except FileNotFoundError as error:
         message = f"{path} must exist, got no such file; restore or download it again"
         raise DatasetError(message) from error
@@ -204,12 +204,12 @@ def decode_video(
     except (av.error.FFmpegError, IndexError, _Damaged) as error:
         message = f"{path} must be a whole video, got: {error}; restore or download it again"
         raise DatasetError(message) from error
-    if len(found) < len(order):
+    if len(frames) < len(order):
         raise DatasetError(
-            f"{path} must have a frame at {times_s[order[len(found)]]:.3f} s, got none there; "
+            f"{path} must have a frame at {times_s[order[len(frames)]]:.3f} s, got none there; "
             "restore or download it again"
         )
-    return [found[rank] for rank in np.argsort(order).tolist()]
+    return [frames[rank] for rank in np.argsort(order).tolist()]
 
 
 def _decode_ascending(
@@ -220,20 +220,20 @@ def _decode_ascending(
     # One for all frames: to_ndarray of a frame sets up a new one each time, three times as slow.
     reformatter = VideoReformatter()
     frames = _frames_from(container, stream, float(times_s[0]))
-    found: list[Array] = []
-    shown, shown_s = None, -np.inf
+    images: list[Array] = []
+    current, current_s = None, -np.inf
     for time_s in times_s.tolist():
-        if shown is not None and time_s - shown_s > _SEEK_AHEAD_FRAMES / fps:
+        if current is not None and time_s - current_s > _SEEK_AHEAD_FRAMES / fps:
             frames = _frames_from(container, stream, time_s)
-        while shown_s < time_s - 0.5 / fps:
-            shown = next(frames, None)
-            if shown is None:
-                return found
-            shown_s = shown.time
-        if shown is None or shown_s > time_s + 0.5 / fps:
-            return found
-        found.append(np.asarray(reformatter.reformat(shown, format="rgb24").to_ndarray()))
-    return found
+        while current_s < time_s - 0.5 / fps:
+            current = next(frames, None)
+            if current is None:
+                return images
+            current_s = current.time
+        if current is None or current_s > time_s + 0.5 / fps:
+            return images
+        images.append(np.asarray(reformatter.reformat(current, format="rgb24").to_ndarray()))
+    return images
 
 
 def _frames_from(container: InputContainer, stream: VideoStream, time_s: float) -> Iterator[Any]:
