@@ -189,7 +189,7 @@ def test_load_demonstrations_without_states_needs_a_vision_encoder(tmp_path):
     info = json.loads(path.read_text())
     del info["features"]["observation.state"]
     path.write_text(json.dumps(info))
-    with pytest.raises(DatasetError, match="choose a model that sees images"):
+    with pytest.raises(DatasetError, match="choose a model that reads images"):
         load_demonstrations(open_dataset(root))
 
 
