@@ -1,4 +1,4 @@
-"""How fast pictures reach Stage 1; the last line printed is one JSON object.
+"""How fast images reach Stage 1; the last line printed is one JSON object.
 
     python benchmarks/loader.py [--episodes 400]
 
@@ -11,7 +11,7 @@ uncached_*: the same batches decoded from the data set's files, without the cach
 warm_frames_per_s: batches of a frame cache that exists.
 sft_wait_share: part of the time of Stage 1 that goes into `Demonstrations.inputs`.
 peak_memory_mib: a process that decodes and reads the whole data set, without the pages of files,
-held to `memory_limit_mib` by the system; the pictures take `decoded_mib`.
+held to `memory_limit_mib` by the system; the images take `decoded_mib`.
 """
 
 import argparse
@@ -52,17 +52,17 @@ def main() -> None:
 
 def measure(folder: Path, episodes: int) -> dict[str, float]:
     result: dict[str, float] = {}
-    for kept in ("image", "video"):
-        dataset = record(folder / kept, kept, episodes)
-        result[f"cold_{kept}_frames_per_s"] = cold(dataset, folder / f"cache-{kept}")
-        result[f"uncached_{kept}_frames_per_s"] = uncached(dataset)
+    for storage in ("image", "video"):
+        dataset = record(folder / storage, storage, episodes)
+        result[f"cold_{storage}_frames_per_s"] = cold(dataset, folder / f"cache-{storage}")
+        result[f"uncached_{storage}_frames_per_s"] = uncached(dataset)
     result["warm_frames_per_s"] = warm(dataset, folder / "cache-video")
     result["sft_wait_share"] = sft_wait_share(dataset, folder)
     result |= limited(dataset.root, folder / "cache-memory")
     return {name: round(value, 4 if value < 1 else 0) for name, value in result.items()}
 
 
-def record(root: Path, kept: Any, episodes: int) -> Dataset:
+def record(root: Path, storage: Any, episodes: int) -> Dataset:
     """Write drawn episodes, 200 an append."""
     from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
     from nearer.core.spaces import Camera, Spaces
@@ -70,13 +70,13 @@ def record(root: Path, kept: Any, episodes: int) -> Dataset:
 
     cameras = (Camera(CAMERA, HEIGHT, WIDTH),)
     spaces = Spaces(agent_pos=2, environment_state=0, action=2, cameras=cameras)
-    writer = create_dataset(root, spaces, 5, "drawn", pictures=kept)
+    writer = create_dataset(root, spaces, 5, "drawn", images=storage)
     drawn = [draw_episode(np.random.default_rng(seed)) for seed in range(DRAWN_EPISODES)]
     for rows in np.split(np.arange(episodes), range(200, episodes, 200)):
         block = []
         for row in rows.tolist():
-            pictures, path = drawn[row % DRAWN_EPISODES]
-            one = Episode(
+            images, path = drawn[row % DRAWN_EPISODES]
+            episode = Episode(
                 robot=0,
                 seed=row,
                 instruction=f"push the {list(COLOURS)[row % 3]} cube to the {row} moon",
@@ -85,36 +85,36 @@ def record(root: Path, kept: Any, episodes: int) -> Dataset:
                     Observation(
                         agent_pos=path,
                         environment_state=np.zeros((FRAMES, 0), np.float32),
-                        images={CAMERA: pictures},
+                        images={CAMERA: images},
                     )
                 ),
                 actions=np.diff(path, axis=0) / 0.03,
                 log_prob=np.zeros(FRAMES - 1, np.float32),
                 ended=Ended.SUCCESS_TRUE,
             )
-            block.append(episode_frames(one))
+            block.append(episode_frames(episode))
         writer.append(block)
     return open_dataset(root)
 
 
 def draw_episode(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a pusher that pushes one of nine blocks over a board; return pictures and its path."""
+    """Draw a pusher that pushes one of nine blocks over a board; return images and its path."""
     blocks = random.uniform(12, 84, (9, 2))
     path = np.cumsum(random.uniform(-2, 2, (FRAMES, 2)), axis=0) + random.uniform(24, 72, 2)
     shade = np.linspace(130, 180, WIDTH)[None, :, None] + np.linspace(0, 20, HEIGHT)[:, None, None]
     board = Image.fromarray(np.broadcast_to(shade, (HEIGHT, WIDTH, 3)).astype(np.uint8))
     board = board.resize((4 * WIDTH, 4 * HEIGHT))
-    pictures = np.empty((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    images = np.empty((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
     for frame, (x, y) in enumerate(path):
         blocks[0] += np.clip((x, y) - blocks[0], -1, 1)
-        picture = board.copy()
-        draw = ImageDraw.Draw(picture)
+        image = board.copy()
+        draw = ImageDraw.Draw(image)
         for number, (left, top) in enumerate(4 * blocks):
             colour = list(COLOURS.values())[number % 3]
             draw.regular_polygon((left, top, 18), 3 + number % 4, 7 * number, fill=colour)
         draw.ellipse((4 * x - 8, 4 * y - 8, 4 * x + 8, 4 * y + 8), fill=(30, 30, 30))
-        pictures[frame] = np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
-    return pictures, (path / HEIGHT).astype(np.float32)
+        images[frame] = np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
+    return images, (path / HEIGHT).astype(np.float32)
 
 
 def cold(dataset: Dataset, cache: Path) -> float:
@@ -128,11 +128,11 @@ def cold(dataset: Dataset, cache: Path) -> float:
 
 def uncached(dataset: Dataset, batches: int = 4) -> float:
     forget(dataset.root)
-    chosen = random_batches(dataset.info.total_frames)[:batches]
+    batches_read = random_batches(dataset.info.total_frames)[:batches]
     started = perf_counter()
-    for rows in chosen:
+    for rows in batches_read:
         dataset.frames(f"observation.images.{CAMERA}", rows)
-    return sum(map(len, chosen)) / (perf_counter() - started)
+    return sum(map(len, batches_read)) / (perf_counter() - started)
 
 
 def warm(dataset: Dataset, cache: Path, seconds: float = 2.0) -> float:
@@ -155,8 +155,8 @@ def forget(root: Path) -> None:
             os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-class CheapSight:
-    """Stands in for a model's sight: as many numbers a frame, computed in no time."""
+class CheapVisionEncoder:
+    """Stands in for a model's vision encoder: as many numbers a frame, computed in no time."""
 
     def __init__(self, width: int) -> None:
         self.identity, self.width, self.encoding_width = "cheap", width, width
@@ -167,7 +167,7 @@ class CheapSight:
         return flat[:, : 97 * self.width : 97].astype(np.float32) / 255
 
     def track(self, before: np.ndarray | None, encodings: np.ndarray) -> np.ndarray:
-        """Return the looks: nothing moves."""
+        """Return the encodings: nothing is tracked."""
         return encodings
 
 
@@ -176,7 +176,7 @@ def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     from nearer.algorithm.demonstrations import Demonstrations
     from nearer.algorithm.sft import sft
     from nearer.algorithm.sft_settings import SFTTraining
-    from nearer.datasets.episodes import load_demonstrations
+    from nearer.datasets.demonstration_loading import load_demonstrations
     from nearer.models.factory import new_model
     from nearer.models.settings import SmallVLAConfig
     from nearer.runs.run import Run
@@ -185,7 +185,7 @@ def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     model = new_model("small-vla", SmallVLAConfig(), data.spaces, data.instructions, 0)
     assert model.vision_encoder is not None
     data = load_demonstrations(
-        dataset, CheapSight(model.vision_encoder.width), cache=folder / "cache-features"
+        dataset, CheapVisionEncoder(model.vision_encoder.width), cache=folder / "cache-features"
     )
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     training = SFTTraining(updates=updates, validate_every=updates)
@@ -195,9 +195,9 @@ def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     def timed(self: Demonstrations, rows: Any) -> Any:
         nonlocal waited_s
         started = perf_counter()
-        found = inputs(self, rows)
+        result = inputs(self, rows)
         waited_s += perf_counter() - started
-        return found
+        return result
 
     Demonstrations.inputs = timed
     try:

@@ -27,7 +27,7 @@ from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
 from nearer.algorithm.sft import sft
 from nearer.algorithm.sft_objectives import bc_loss, time_loss
 from nearer.commands import collect_demonstrations, run_improve, run_sft
-from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.fleets.gym import VectorFleet
 from nearer.models.factory import new_model

@@ -14,7 +14,7 @@ from PIL import Image
 
 from nearer.cli import main
 from nearer.core.errors import NearerError
-from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, read_progress
 from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames

@@ -19,7 +19,8 @@ from nearer.commands import label
 from nearer.commands.label import LabelConfig, run_label
 from nearer.core.callbacks import Progress
 from nearer.core.errors import ConfigError, DatasetError
-from nearer.datasets.episodes import create_dataset, dataset_spaces, load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.episodes import create_dataset, dataset_spaces
 from nearer.datasets.lerobot import parquet
 from nearer.datasets.lerobot.progress_sidecar import check_current
 from nearer.datasets.lerobot.reader import open_dataset, read_progress

@@ -1,4 +1,4 @@
-"""Decoded pictures and features on disk: made once, whole or not at all, never of another state."""
+"""Decoded images and encodings on disk: computed once, whole or not at all, never outdated."""
 
 import errno
 import os
@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-import nearer.datasets.caching.features as features_room
-import nearer.datasets.caching.frames as frames_room
 from nearer.algorithm.demonstrations import split_by_episode
 from nearer.core.errors import DatasetError
-from nearer.datasets.caching.arrays import dataset_identity, default_cache
+from nearer.datasets.caching import encodings, frames
+from nearer.datasets.caching.arrays import default_cache
 from nearer.datasets.caching.features import open_features as open_some
-from nearer.datasets.caching.features import train_vision_encoder
 from nearer.datasets.caching.frames import open_frames
-from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.caching.vision_encoder_training import train_vision_encoder
+from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.lerobot.identity import dataset_identity
 from nearer.datasets.lerobot.reader import Dataset, open_dataset
 from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
@@ -47,11 +47,11 @@ def append(writer: DatasetWriter, lengths: tuple[int, ...], seed: int) -> None:
     )
 
 
-def recorded(root: Path, kept: str = "image") -> Dataset:
+def recorded(root: Path, storage: str = "image") -> Dataset:
     """A data set of two appends."""
-    picture = Feature(dtype=kept, shape=(16, 24, 3))
+    image = Feature(dtype=storage, shape=(16, 24, 3))
     action = Feature(dtype="float32", shape=(2,))
-    writer = DatasetWriter.create(root, {KEY: picture, "action": action}, fps=5)
+    writer = DatasetWriter.create(root, {KEY: image, "action": action}, fps=5)
     append(writer, LENGTHS[:2], seed=1)
     append(writer, LENGTHS[2:], seed=2)
     return open_dataset(root)
@@ -71,30 +71,30 @@ def cache(tmp_path) -> Path:
 def decoded(monkeypatch) -> list[int]:
     """The rows that are decoded from now on."""
     rows: list[int] = []
-    frames = Dataset.frames
+    read_frames = Dataset.frames
 
     def noting(self, key, indices):
         rows.extend(indices.tolist())
-        return frames(self, key, indices)
+        return read_frames(self, key, indices)
 
     monkeypatch.setattr(Dataset, "frames", noting)
     return rows
 
 
 class MeanColour:
-    """A sight: mean red, green and blue of a frame, and how long its instruction is."""
+    """A vision encoder: mean red, green and blue of a frame, and how long its instruction is."""
 
     encoding_width = 4
     width = 4
 
     def __init__(self, identity: str = "mean colour") -> None:
         self.identity = identity
-        self.encodings = 0
+        self.num_encoded = 0
 
     def encode(self, images, instructions):
-        self.encodings += len(instructions)
+        self.num_encoded += len(instructions)
         means = images["top"].mean(axis=(1, 2))
-        words = np.array([[len(one.split())] for one in instructions])
+        words = np.array([[len(instruction.split())] for instruction in instructions])
         return np.concatenate([means, words], axis=1).astype(np.float32)
 
     def track(self, before, encodings):
@@ -107,29 +107,29 @@ def open_features(dataset, vision_encoder, cache):
 
 
 def small_blocks(monkeypatch) -> None:
-    """Decode 4 frames at a time, look at 3, keep parts of 6."""
-    monkeypatch.setattr(frames_room, "_BLOCK_BYTES", 4 * 16 * 24 * 3)
-    monkeypatch.setattr(features_room, "_ROWS_A_LOOK", 3)
-    monkeypatch.setattr(features_room, "_ROWS_A_PART", 6)
+    """Decode 4 frames at a time, encode 3, keep parts of 6."""
+    monkeypatch.setattr(frames, "BLOCK_BYTES", 4 * 16 * 24 * 3)
+    monkeypatch.setattr(encodings, "FRAMES_PER_CALL", 3)
+    monkeypatch.setattr(encodings, "FRAMES_PER_PART", 6)
 
 
 def arrays(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.rglob("*") if path.is_file() and path.stat().st_size)
 
 
-@pytest.mark.parametrize("kept", ["image", "video"])
-def test_cached_frames_are_the_data_sets_in_any_order(tmp_path, cache, monkeypatch, kept):
-    dataset = recorded(tmp_path / "set", kept)
+@pytest.mark.parametrize("storage", ["image", "video"])
+def test_open_frames_in_any_order_are_the_data_sets_own(tmp_path, cache, monkeypatch, storage):
+    dataset = recorded(tmp_path / "set", storage)
     small_blocks(monkeypatch)
-    frames = open_frames(dataset, "top", cache)
+    opened = open_frames(dataset, "top", cache)
     index = np.array([23, 0, 5, 5, 13, 14, 4])
-    np.testing.assert_array_equal(frames.rows(index), dataset.frames(KEY, index))
-    assert frames.pictures.shape == (NUM_FRAMES, 16, 24, 3)
+    np.testing.assert_array_equal(opened.rows(index), dataset.frames(KEY, index))
+    assert opened.images.shape == (NUM_FRAMES, 16, 24, 3)
     everything = dataset.frames(KEY, np.arange(NUM_FRAMES))
-    np.testing.assert_array_equal(frames.pictures, everything)
+    np.testing.assert_array_equal(opened.images, everything)
 
 
-def test_frames_are_decoded_once(dataset, cache, decoded):
+def test_open_frames_a_second_time_decodes_nothing(dataset, cache, decoded):
     open_frames(dataset, "top", cache)
     assert sorted(decoded) == list(range(NUM_FRAMES))
     decoded.clear()
@@ -138,7 +138,7 @@ def test_frames_are_decoded_once(dataset, cache, decoded):
     assert again.rows(np.array([3])).shape == (1, 16, 24, 3)
 
 
-def test_a_copy_of_a_data_set_shares_its_frames(dataset, cache, decoded, tmp_path):
+def test_open_frames_of_a_copied_data_set_decodes_nothing(dataset, cache, decoded, tmp_path):
     open_frames(dataset, "top", cache)
     decoded.clear()
     copy = open_dataset(shutil.copytree(dataset.root, tmp_path / "copy"))
@@ -146,19 +146,19 @@ def test_a_copy_of_a_data_set_shares_its_frames(dataset, cache, decoded, tmp_pat
     assert decoded == []
 
 
-def test_a_changed_data_set_is_decoded_anew_and_its_old_frames_go(dataset, cache):
+def test_open_frames_of_a_changed_data_set_decodes_anew_and_deletes_the_old(dataset, cache):
     old = open_frames(dataset, "top", cache)
     first = dataset_identity(dataset)
     append(DatasetWriter.resume(dataset.root, 4), (6,), seed=3)
     grown = open_dataset(dataset.root)
-    frames = open_frames(grown, "top", cache)
-    np.testing.assert_array_equal(frames.rows(np.arange(30)), grown.frames(KEY, np.arange(30)))
+    opened = open_frames(grown, "top", cache)
+    np.testing.assert_array_equal(opened.rows(np.arange(30)), grown.frames(KEY, np.arange(30)))
     assert [path.name for path in cache.iterdir()] == [dataset_identity(grown)]
     assert first != dataset_identity(grown)
     assert old.rows(np.array([0])).any()  # who has it open keeps it
 
 
-def test_a_file_that_is_written_again_changes_the_identity(dataset):
+def test_dataset_identity_changes_with_a_file_written_again(dataset):
     before = dataset_identity(dataset)
     path = dataset.root / "data/chunk-000/file-001.parquet"
     facts = path.stat()
@@ -166,30 +166,30 @@ def test_a_file_that_is_written_again_changes_the_identity(dataset):
     assert dataset_identity(dataset) != before
 
 
-def test_frames_of_another_form_are_made_anew(dataset, cache):
+def test_open_frames_of_a_damaged_cache_decodes_anew(dataset, cache):
     whole = open_frames(dataset, "top", cache).rows(np.arange(NUM_FRAMES))
     (path,) = cache.rglob("*.npy")
     for damage in (lambda: os.truncate(path, 5000), lambda: path.write_bytes(b""), path.unlink):
         damage()
-        np.testing.assert_array_equal(open_frames(dataset, "top", cache).pictures, whole)
+        np.testing.assert_array_equal(open_frames(dataset, "top", cache).images, whole)
 
 
-def test_cached_frames_cannot_be_written_to(dataset, cache):
-    frames = open_frames(dataset, "top", cache)
-    assert not frames.pictures.flags.writeable
-    assert frames.rows(np.array([1])).flags.writeable
+def test_open_frames_are_read_only_and_their_rows_are_copies(dataset, cache):
+    opened = open_frames(dataset, "top", cache)
+    assert not opened.images.flags.writeable
+    assert opened.rows(np.array([1])).flags.writeable
 
 
-def test_unknown_rows_and_cameras_are_refused(dataset, cache):
-    frames = open_frames(dataset, "top", cache)
+def test_open_frames_of_unknown_rows_or_cameras_is_refused(dataset, cache):
+    opened = open_frames(dataset, "top", cache)
     with pytest.raises(DatasetError, match=r"lie in \[0, 24\), got -1 to 24"):
-        frames.rows(np.array([24, -1]))
-    assert frames.rows(np.array([], dtype=np.int64)).shape == (0, 16, 24, 3)
+        opened.rows(np.array([24, -1]))
+    assert opened.rows(np.array([], dtype=np.int64)).shape == (0, 16, 24, 3)
     with pytest.raises(DatasetError, match=r"camera 'wrist' .* got the cameras \['top'\]"):
         open_frames(dataset, "wrist", cache)
 
 
-def test_the_cache_is_the_users_unless_chosen(dataset, tmp_path, monkeypatch):
+def test_default_cache_follows_the_users_environment(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     open_frames(dataset, "top")
     assert default_cache() == tmp_path / "xdg/nearer"
@@ -198,7 +198,7 @@ def test_the_cache_is_the_users_unless_chosen(dataset, tmp_path, monkeypatch):
     assert default_cache() == Path.home() / ".cache/nearer"
 
 
-def test_a_watcher_sees_every_frame_done(dataset, cache, monkeypatch):
+def test_open_frames_progress_counts_every_frame(dataset, cache, monkeypatch):
     small_blocks(monkeypatch)
     seen = []
     open_frames(dataset, "top", cache, seen.append)
@@ -210,17 +210,17 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 from pathlib import Path
-import nearer.datasets.caching.frames, nearer.datasets.caching.features
+from nearer.datasets.caching import encodings, features, frames
 from nearer.datasets.lerobot.reader import open_dataset
 sys.path.insert(0, {tests!r})
 from test_caching import MeanColour
-nearer.datasets.caching.frames._BLOCK_BYTES = 4 * 16 * 24 * 3
-nearer.datasets.caching.features._ROWS_A_LOOK, nearer.datasets.caching.features._ROWS_A_PART = 3, 6
+frames.BLOCK_BYTES = 4 * 16 * 24 * 3
+encodings.FRAMES_PER_CALL, encodings.FRAMES_PER_PART = 3, 6
 def kill(progress):
     if progress.done >= 15:
         os.kill(os.getpid(), signal.SIGKILL)
 dataset, cache = open_dataset({root!r}), Path({cache!r})
-nearer.datasets.caching.{call}, cache, kill)
+{call}, cache, kill)
 """
 
 
@@ -231,25 +231,25 @@ def kill_in_the_middle(dataset: Dataset, cache: Path, call: str) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
-def test_a_kill_leaves_no_half_frames(dataset, cache):
+def test_open_frames_killed_midway_leaves_no_partial_array(dataset, cache):
     kill_in_the_middle(dataset, cache, "frames.open_frames(dataset, 'top'")
     assert not list(cache.rglob("*.npy"))
-    frames = open_frames(dataset, "top", cache)
-    np.testing.assert_array_equal(frames.pictures, dataset.frames(KEY, np.arange(NUM_FRAMES)))
+    opened = open_frames(dataset, "top", cache)
+    np.testing.assert_array_equal(opened.images, dataset.frames(KEY, np.arange(NUM_FRAMES)))
     assert arrays(cache) == ["dataset.json", "frames-observation.images.top.npy"]
 
 
-def test_a_kill_while_looking_loses_the_part_in_flight_alone(dataset, cache, monkeypatch):
+def test_open_features_killed_midway_keeps_finished_parts(dataset, cache, monkeypatch):
     whole = open_features(dataset, MeanColour(), cache.with_name("other")).copy()
     kill_in_the_middle(dataset, cache, "features.open_features(dataset, MeanColour(), np.arange(4)")
     small_blocks(monkeypatch)
     vision_encoder = MeanColour()
     np.testing.assert_array_equal(open_features(dataset, vision_encoder, cache), whole)
-    assert vision_encoder.encodings == 12  # of 24: two parts of 6 were whole
+    assert vision_encoder.num_encoded == 12  # of 24: two parts of 6 were whole
     assert len(arrays(cache)) == 2
 
 
-def test_a_damaged_video_leaves_nothing_and_is_one_sentence(tmp_path, cache):
+def test_open_frames_of_a_damaged_video_is_one_sentence(tmp_path, cache):
     dataset = recorded(tmp_path / "set", "video")
     (path, _) = sorted(dataset.root.rglob("*.mp4"))
     content = path.read_bytes()
@@ -260,7 +260,7 @@ def test_a_damaged_video_leaves_nothing_and_is_one_sentence(tmp_path, cache):
     assert arrays(cache) == ["dataset.json"]
 
 
-def test_a_full_disk_is_met_before_decoding(dataset, cache, monkeypatch, decoded):
+def test_open_frames_without_room_is_refused_before_decoding(dataset, cache, monkeypatch, decoded):
     usage = namedtuple("usage", "total used free")(10**9, 10**9, 20_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DatasetError, match=r"0\.0 GB free for .*, got 0\.0 GB; free some space"):
@@ -268,7 +268,7 @@ def test_a_full_disk_is_met_before_decoding(dataset, cache, monkeypatch, decoded
     assert decoded == []
 
 
-def test_a_disk_that_fills_up_is_one_sentence(dataset, cache, monkeypatch):
+def test_open_frames_on_a_disk_that_fills_up_is_one_sentence(dataset, cache, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -280,44 +280,44 @@ def test_a_disk_that_fills_up_is_one_sentence(dataset, cache, monkeypatch):
     assert open_frames(dataset, "top", cache).rows(np.array([0])).any()
 
 
-def test_a_cache_that_cannot_be_written_is_one_sentence(dataset, tmp_path):
+def test_open_frames_in_a_cache_that_is_a_file_is_one_sentence(dataset, tmp_path):
     blocked = tmp_path / "cache"
     blocked.write_text("a file")
     with pytest.raises(DatasetError, match=r"on a disk that can be written .* --cache"):
         open_frames(dataset, "top", blocked)
 
 
-@pytest.mark.parametrize("kept", ["image", "video"])
-def test_features_are_what_the_sight_makes_of_every_frame(tmp_path, cache, monkeypatch, kept):
-    dataset = recorded(tmp_path / "set", kept)
+@pytest.mark.parametrize("storage", ["image", "video"])
+def test_open_features_are_the_encodings_of_every_frame(tmp_path, cache, monkeypatch, storage):
+    dataset = recorded(tmp_path / "set", storage)
     small_blocks(monkeypatch)
     features = open_features(dataset, MeanColour(), cache)
-    pictures = dataset.frames(KEY, np.arange(NUM_FRAMES))
-    np.testing.assert_allclose(features[:, :3], pictures.mean(axis=(1, 2)), rtol=1e-6)
+    images = dataset.frames(KEY, np.arange(NUM_FRAMES))
+    np.testing.assert_allclose(features[:, :3], images.mean(axis=(1, 2)), rtol=1e-6)
     words = [2] * 5 + [3] * 9 + [2] * 3 + [3] * 7
     assert features[:, 3].tolist() == words
     assert features.dtype == np.float32
 
 
-def test_features_are_computed_once_for_each_sight(dataset, cache, decoded):
+def test_open_features_encodes_once_for_each_vision_encoder(dataset, cache, decoded):
     vision_encoder = MeanColour()
     first = open_features(dataset, vision_encoder, cache)
     decoded.clear()
     np.testing.assert_array_equal(open_features(dataset, vision_encoder, cache), first)
-    assert vision_encoder.encodings == NUM_FRAMES
+    assert vision_encoder.num_encoded == NUM_FRAMES
     assert decoded == []
     other = MeanColour("other weights")
     open_features(dataset, other, cache)
-    assert other.encodings == NUM_FRAMES
+    assert other.num_encoded == NUM_FRAMES
 
 
 class LearningColour(MeanColour):
-    """A sight that learns: how bright the frames of its films are on average."""
+    """A trainable vision encoder: how bright the frames of its clips are on average."""
 
     def __init__(self) -> None:
         super().__init__()
         self.brightness = np.zeros(1, np.float32)
-        self.lessons = 0
+        self.num_trainings = 0
 
     def weights(self):
         return self.brightness
@@ -326,33 +326,33 @@ class LearningColour(MeanColour):
         self.brightness = np.array(weights)
         self.identity = f"brightness {weights}"
 
-    def learn(self, films, updates, rng, on_progress=None):
-        self.lessons += 1
-        assert films.instructions == ["push far left", "push left"]
-        assert len(films.encodings) == len(films.rows) == sum(films.episode_lengths) == 7 + 5
-        assert len(films.pictures["top"]) == 7 + 5  # what it does not learn from is not decoded
-        self.seen = films.pictures["top"][films.rows]
-        mean = self.seen.mean(dtype=np.float64)
+    def learn(self, clips, updates, rng, on_progress=None):
+        self.num_trainings += 1
+        assert clips.instructions == ["push far left", "push left"]
+        assert len(clips.encodings) == len(clips.rows) == sum(clips.episode_lengths) == 7 + 5
+        assert len(clips.images["top"]) == 7 + 5  # what is not trained on is not decoded
+        self.trained_on = clips.images["top"][clips.rows]
+        mean = self.trained_on.mean(dtype=np.float64)
         self.take(np.array([mean], np.float32))
 
 
-def test_a_sight_learns_once_from_the_episodes_it_is_shown(dataset, cache):
-    shown, whole = np.array([3, 0]), dataset.frames(KEY, np.arange(NUM_FRAMES))
+def test_train_vision_encoder_trains_once_on_the_given_episodes(dataset, cache):
+    episodes, whole = np.array([3, 0]), dataset.frames(KEY, np.arange(NUM_FRAMES))
     vision_encoder = LearningColour()
-    train_vision_encoder(dataset, vision_encoder, shown, 5, seed=0, cache=cache)
+    train_vision_encoder(dataset, vision_encoder, episodes, 5, seed=0, cache=cache)
     expected = np.concatenate([whole[17:24], whole[:5]])
-    np.testing.assert_array_equal(vision_encoder.seen, expected)
+    np.testing.assert_array_equal(vision_encoder.trained_on, expected)
     assert vision_encoder.brightness[0] == pytest.approx(expected.mean(dtype=np.float64))
     assert not list(cache.rglob("frames-*.npy"))
     again = LearningColour()
-    train_vision_encoder(dataset, again, shown, 5, seed=0, cache=cache)
-    assert (again.lessons, again.encodings) == (0, 0)
+    train_vision_encoder(dataset, again, episodes, 5, seed=0, cache=cache)
+    assert (again.num_trainings, again.num_encoded) == (0, 0)
     assert again.brightness.tolist() == vision_encoder.brightness.tolist()
-    train_vision_encoder(dataset, again, shown, 5, seed=1, cache=cache)
-    assert again.lessons == 1
+    train_vision_encoder(dataset, again, episodes, 5, seed=1, cache=cache)
+    assert again.num_trainings == 1
 
 
-def test_demonstrations_may_be_some_episodes_in_any_order(dataset, cache):
+def test_load_demonstrations_of_some_episodes_keeps_their_order(dataset, cache):
     some = load_demonstrations(dataset, MeanColour(), np.array([3, 0]), cache)
     every = load_demonstrations(dataset, MeanColour(), cache=cache)
     rows = [*range(17, 24), *range(5)]
@@ -363,7 +363,7 @@ def test_demonstrations_may_be_some_episodes_in_any_order(dataset, cache):
     assert some.episode_lengths.tolist() == [7, 5]
 
 
-def test_features_are_a_tensor_of_demonstrations(tmp_path, cache):
+def test_load_demonstrations_gives_features_of_its_own_memory(tmp_path, cache):
     root = recorded(tmp_path / "set").root
     dataset = open_dataset(root)
     demonstrations = load_demonstrations(dataset, MeanColour(), cache=cache)
@@ -376,7 +376,7 @@ def test_features_are_a_tensor_of_demonstrations(tmp_path, cache):
 
 
 class StackedColour(MeanColour):
-    """A sight whose features are the looks at three frames."""
+    """A vision encoder whose features are the encodings of three frames."""
 
     width, num_stacked_frames, encoding_dtype = 12, 3, "uint8"
 
@@ -386,40 +386,40 @@ class StackedColour(MeanColour):
         return np.concatenate([before[:, 4:], encodings], axis=1)
 
 
-def test_looks_side_by_side_are_gathered_when_they_are_asked_for(dataset, cache):
+def test_load_demonstrations_of_a_stacking_encoder_stacks_on_demand(dataset, cache):
     vision_encoder = StackedColour()
     data = load_demonstrations(dataset, vision_encoder, np.array([3, 0]), cache)
     assert data.features.shape == (12, 4)
     assert data.features.dtype == torch.uint8
     expected = open_some(dataset, vision_encoder, np.array([3, 0]), cache)  # as a robot sees it
-    found = data.inputs(torch.arange(12)).features
-    assert found.dtype == torch.float32
-    assert found.tolist() == expected.tolist()
-    assert vision_encoder.encodings == 12
+    gathered = data.inputs(torch.arange(12)).features
+    assert gathered.dtype == torch.float32
+    assert gathered.tolist() == expected.tolist()
+    assert vision_encoder.num_encoded == 12
     parts = split_by_episode(data, 0.5, seed=0)
     assert sum(len(part.state) for part in parts) == 12
     for part in parts:
-        assert part.features.data_ptr() == data.features.data_ptr(), "wide looks are not copied"
+        assert part.features.data_ptr() == data.features.data_ptr(), "wide encodings are not copied"
         rows = slice(0, 7) if len(part.state) == 7 else slice(7, 12)
         assert part.inputs(slice(None)).features.tolist() == expected[rows].tolist()
     assert data.statistics().features.shape == (12, 0)
     assert data.statistics().instructions == data.inputs(slice(None)).instructions
 
 
-def test_features_that_are_not_finite_are_refused(dataset, cache):
+def test_open_features_that_are_not_finite_is_refused(dataset, cache):
     class Broken(MeanColour):
         def encode(self, images, instructions):
-            found = super().encode(images, instructions)
-            found[7] = np.nan
-            return found
+            values = super().encode(images, instructions)
+            values[7] = np.nan
+            return values
 
     with pytest.raises(DatasetError, match=r"features of frame 7 of .* must be finite"):
         open_features(dataset, Broken(), cache)
     assert arrays(cache) == ["dataset.json"]
 
 
-def test_a_sight_needs_a_camera(tmp_path, cache):
+def test_open_features_without_a_camera_is_refused(tmp_path, cache):
     feature = Feature(dtype="float32", shape=(2,))
     DatasetWriter.create(tmp_path / "set", {"action": feature}, fps=5)
-    with pytest.raises(DatasetError, match=r"must have pictures of a camera .* --model mlp"):
+    with pytest.raises(DatasetError, match=r"must have images of a camera .* --model mlp"):
         open_features(open_dataset(tmp_path / "set"), MeanColour(), cache)

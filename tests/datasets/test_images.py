@@ -1,4 +1,4 @@
-"""Pictures from an episode to a data set and back: how exact, under which keys, which errors."""
+"""Images from an episode to a data set and back: how exact, under which keys, which errors."""
 
 import json
 import shutil
@@ -12,11 +12,11 @@ import pytest
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation, ScoredEpisode
 from nearer.core.errors import DatasetError
 from nearer.core.spaces import Camera, Spaces
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.episodes import (
     create_dataset,
     dataset_spaces,
     episode_frames,
-    load_demonstrations,
 )
 from nearer.datasets.lerobot.cameras import camera_key, cameras_of
 from nearer.datasets.lerobot.reader import open_dataset
@@ -37,12 +37,12 @@ SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(TOP,))
 
 def moving_block(num_frames: int, seed: int = 0) -> np.ndarray:
     """A red block of 8 pixels that moves over a grey board by a pixel a frame."""
-    pictures = np.full((num_frames, TOP.height, TOP.width, 3), 150, np.uint8)
-    pictures += np.arange(TOP.width, dtype=np.uint8)[:, None] // 4
+    images = np.full((num_frames, TOP.height, TOP.width, 3), 150, np.uint8)
+    images += np.arange(TOP.width, dtype=np.uint8)[:, None] // 4
     y, x = np.random.default_rng(seed).integers(0, 40, 2)
-    for frame, picture in enumerate(pictures):
-        picture[y : y + 8, x + frame : x + frame + 8] = (204, 40, 40)
-    return pictures
+    for frame, image in enumerate(images):
+        image[y : y + 8, x + frame : x + frame + 8] = (204, 40, 40)
+    return images
 
 
 def episode(num_frames: int, seed: int = 0) -> Episode:
@@ -71,9 +71,9 @@ def psnr_db(read: np.ndarray, written: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("kept", "least_db"), [("video", 42), ("image", np.inf)])
-def test_pictures_of_episodes_come_back(tmp_path, kept, least_db):
+def test_episode_frames_with_images_are_read_back(tmp_path, kept, least_db):
     episodes = [episode(5, 1), episode(9, 2), episode(3, 3)]
-    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", pictures=kept)
+    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", images=kept)
     writer.append([episode_frames(one) for one in episodes[:2]])
     writer.append([episode_frames(episodes[2])])
     dataset = open_dataset(tmp_path)
@@ -86,7 +86,7 @@ def test_pictures_of_episodes_come_back(tmp_path, kept, least_db):
         assert psnr_db(read[block], written[block]) >= least_db
 
 
-def test_blocks_keep_their_colour_where_lerobots_encoding_lets_it_bleed(tmp_path):
+def test_exact_colours_keep_small_blocks_better_than_lerobots_encoding(tmp_path):
     written = moving_block(20)
     block = written[..., 0] > 200
     found = {}
@@ -100,15 +100,15 @@ def test_blocks_keep_their_colour_where_lerobots_encoding_lets_it_bleed(tmp_path
     assert found["exact"] > found["lerobot"] + 10
 
 
-def test_without_pictures_only_numbers_are_kept(tmp_path):
-    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", pictures="none")
-    writer.append([episode_frames(episode(5), with_pictures=False)])
+def test_create_dataset_without_images_stores_numbers_only(tmp_path):
+    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", images="none")
+    writer.append([episode_frames(episode(5), with_images=False)])
     dataset = open_dataset(tmp_path)
     assert cameras_of(dataset) == ()
     assert dataset.columns["observation.state"].shape == (5, 2)
 
 
-def test_the_practice_store_leaves_pictures_out(tmp_path):
+def test_practice_store_append_leaves_images_out(tmp_path):
     one = episode(4)
     scored = ScoredEpisode(
         episode=one,
@@ -126,7 +126,7 @@ def test_the_practice_store_leaves_pictures_out(tmp_path):
     assert not list(tmp_path.rglob("*.mp4"))
 
 
-def test_writing_goes_on_in_the_encoding_that_info_json_names(tmp_path):
+def test_dataset_writer_resumed_encodes_as_info_json_says(tmp_path):
     create_dataset(tmp_path, SPACES, 5, "tabletop").append([episode_frames(episode(5))])
     DatasetWriter.resume(tmp_path, 1).append([episode_frames(episode(5))])
     first, second = sorted(tmp_path.rglob("*.mp4"))
@@ -135,7 +135,7 @@ def test_writing_goes_on_in_the_encoding_that_info_json_names(tmp_path):
     assert VideoEncoding.of(info) == EXACT_COLOURS
 
 
-def test_every_episode_starts_with_a_keyframe(tmp_path):
+def test_encode_video_starts_every_episode_with_a_keyframe(tmp_path):
     writer = create_dataset(tmp_path, SPACES, 5, "tabletop")
     writer.append([episode_frames(episode(length)) for length in (5, 9, 3)])
     (path,) = tmp_path.rglob("*.mp4")
@@ -145,7 +145,7 @@ def test_every_episode_starts_with_a_keyframe(tmp_path):
     assert keyframes == [0, 4, 5, 9, 13, 14]
 
 
-def test_an_encoding_is_what_info_json_says():
+def test_video_encoding_of_an_info_block_is_what_it_says():
     for encoding in (LEROBOT_ENCODING, EXACT_COLOURS):
         assert VideoEncoding.of(encoding.info(96, 128, 5)) == encoding
     assert VideoEncoding.of({"video.codec": "av1"}) == LEROBOT_ENCODING
@@ -154,7 +154,7 @@ def test_an_encoding_is_what_info_json_says():
 
 
 @pytest.mark.parametrize("byte", [0.3, 0.5, 0.7])
-def test_a_damaged_video_is_never_read_in_silence(tmp_path, byte):
+def test_decode_video_of_a_damaged_file_is_refused_or_unharmed(tmp_path, byte):
     create_dataset(tmp_path, SPACES, 5, "tabletop").append([episode_frames(episode(40))])
     dataset = open_dataset(tmp_path)
     (path,) = tmp_path.rglob("*.mp4")
@@ -167,33 +167,33 @@ def test_a_damaged_video_is_never_read_in_silence(tmp_path, byte):
     assert "\n" not in str(caught.value)
 
 
-def test_cameras_are_found_under_lerobots_keys(tmp_path):
-    picture = Feature(dtype="image", shape=(4, 6, 3))
-    features = {"observation.images.wrist": picture, "observation.image": picture}
-    DatasetWriter.create(tmp_path, {**features, "goal.image": picture}, fps=5)
+def test_cameras_of_finds_lerobots_keys(tmp_path):
+    image = Feature(dtype="image", shape=(4, 6, 3))
+    features = {"observation.images.wrist": image, "observation.image": image}
+    DatasetWriter.create(tmp_path, {**features, "goal.image": image}, fps=5)
     dataset = open_dataset(tmp_path)
     assert cameras_of(dataset) == (Camera("pixels", 4, 6), Camera("wrist", 4, 6))
     assert camera_key(dataset, "pixels") == "observation.image"
     assert camera_key(dataset, "wrist") == "observation.images.wrist"
 
 
-def test_a_missing_camera_is_refused():
+def test_camera_key_of_a_missing_camera_is_refused():
     dataset = open_dataset(SAMPLES / "video")
     with pytest.raises(DatasetError, match=r"camera 'wrist' .* got the cameras \['top'\]; record"):
         camera_key(dataset, "wrist")
 
 
-def test_a_data_set_without_states_needs_a_model_that_sees(tmp_path):
+def test_load_demonstrations_without_states_needs_a_vision_encoder(tmp_path):
     root = Path(shutil.copytree(SAMPLES / "image", tmp_path / "image"))
     path = root / "meta/info.json"
     info = json.loads(path.read_text())
     del info["features"]["observation.state"]
     path.write_text(json.dumps(info))
-    with pytest.raises(DatasetError, match="choose a model that sees pictures"):
+    with pytest.raises(DatasetError, match="choose a model that reads images"):
         load_demonstrations(open_dataset(root))
 
 
-def test_a_missing_h264_encoder_is_one_sentence(tmp_path, monkeypatch):
+def test_encode_video_without_its_encoder_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("av.codecs_available", {"libsvtav1"})
     with (
         pytest.raises(DatasetError, match="av must have the encoder libx264"),
@@ -202,7 +202,7 @@ def test_a_missing_h264_encoder_is_one_sentence(tmp_path, monkeypatch):
         encode_video(handle, [moving_block(2)], 5, EXACT_COLOURS)
 
 
-def test_thousands_of_instructions_in_many_appends(tmp_path):
+def test_dataset_writer_with_thousands_of_instructions_reads_them_back(tmp_path):
     random = np.random.default_rng(0)
     spaces = Spaces(agent_pos=2, environment_state=0, action=2)
     writer = create_dataset(tmp_path, spaces, 5, "tabletop")

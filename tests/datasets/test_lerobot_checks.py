@@ -27,7 +27,7 @@ def some_episodes(lengths: list[int]) -> list[EpisodeFrames]:
     ]
 
 
-def test_an_empty_data_set_opens_and_cannot_be_trained_on(tmp_path):
+def test_check_trainable_of_an_empty_data_set_is_refused(tmp_path):
     DatasetWriter.create(tmp_path, STATE_AND_ACTION, fps=10)
     dataset = open_dataset(tmp_path)
     assert dataset.columns["action"].shape == (0, 2)
@@ -37,14 +37,14 @@ def test_an_empty_data_set_opens_and_cannot_be_trained_on(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_the_samples_can_be_trained_on(kind):
+def test_check_trainable_of_lerobots_samples_passes(kind):
     assert check_trainable(open_dataset(SAMPLES / kind)) is None
 
 
 @pytest.mark.parametrize(
     ("key", "value"), [("action", np.nan), ("observation.state", np.inf), ("action", -np.inf)]
 )
-def test_what_is_not_finite_is_named(tmp_path, key, value):
+def test_check_trainable_of_a_number_not_finite_names_it(tmp_path, key, value):
     episodes = some_episodes([4, 3, 5])
     episodes[1].columns[key][2, 1] = value
     episodes[2].columns[key][0, 0] = value
@@ -54,13 +54,13 @@ def test_what_is_not_finite_is_named(tmp_path, key, value):
         check_trainable(open_dataset(tmp_path))
 
 
-def test_an_episode_of_one_frame_cannot_be_trained_on(tmp_path):
+def test_check_trainable_of_an_episode_of_one_frame_is_refused(tmp_path):
     DatasetWriter.create(tmp_path, STATE_AND_ACTION, fps=10).append(some_episodes([3, 1]))
     with pytest.raises(DatasetError, match=r"2 frames or more, .* got 1 in episode 1"):
         check_trainable(open_dataset(tmp_path))
 
 
-def test_a_data_set_without_actions_cannot_be_trained_on(tmp_path):
+def test_check_trainable_without_actions_is_refused(tmp_path):
     features = {"observation.state": Feature(dtype="float32", shape=(2,))}
     states = {"observation.state": np.zeros((3, 2), dtype=np.float32)}
     writer = DatasetWriter.create(tmp_path, features, fps=10)

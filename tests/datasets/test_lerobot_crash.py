@@ -12,6 +12,7 @@ from nearer.core.errors import DatasetError
 from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
+from nearer.runs.files import temporary_path
 
 SAMPLES = Path(__file__).parents[1] / "data" / "lerobot_v3"
 FEATURES = {
@@ -102,7 +103,7 @@ def snapshots_of(monkeypatch, root: Path, folder: Path, act) -> list[Path]:
     return copies
 
 
-def test_a_kill_at_any_moment_leaves_the_last_append(tmp_path, monkeypatch):
+def test_append_killed_at_any_moment_leaves_the_last_append(tmp_path, monkeypatch):
     root = tmp_path / "set"
     writer = written(root, 1)
     copies = snapshots_of(
@@ -123,7 +124,7 @@ def test_a_kill_at_any_moment_leaves_the_last_append(tmp_path, monkeypatch):
     assert len(copies) > 15
 
 
-def test_a_kill_while_resuming_can_be_resumed(tmp_path, monkeypatch):
+def test_resume_killed_at_any_moment_can_be_resumed(tmp_path, monkeypatch):
     root = tmp_path / "set"
     written(root, 3)
     copies = snapshots_of(monkeypatch, root, tmp_path, lambda: DatasetWriter.resume(root, 2))
@@ -136,12 +137,12 @@ def test_a_kill_while_resuming_can_be_resumed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FILES_OF_SECOND_APPEND)
-def test_a_full_disk_keeps_earlier_appends(tmp_path, name):
+def test_append_on_a_full_disk_keeps_earlier_appends(tmp_path, name):
     writer = written(tmp_path, 1)
     earlier = contents(tmp_path)
     # Writes to /dev/full fail as they do on a full disk.
-    (tmp_path / f"{name}.tmp").parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / f"{name}.tmp").symlink_to("/dev/full")
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    temporary_path(tmp_path / name).symlink_to("/dev/full")
     message = "No space left on device; the first 2 episodes are kept .* free some space"
     with pytest.raises(DatasetError, match=message):
         writer.append(episodes_of(1), progress_of(1))
@@ -151,7 +152,7 @@ def test_a_full_disk_keeps_earlier_appends(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", FILES_OF_SECOND_APPEND)
-def test_a_failing_rename_keeps_earlier_appends(tmp_path, monkeypatch, name):
+def test_append_with_a_failing_rename_keeps_earlier_appends(tmp_path, monkeypatch, name):
     writer = written(tmp_path, 1)
 
     def failing(source, target, rename=os.replace):
@@ -169,7 +170,7 @@ def test_a_failing_rename_keeps_earlier_appends(tmp_path, monkeypatch, name):
     check_appends(tmp_path, 2)
 
 
-def test_an_interrupt_after_the_commit_loses_nothing(tmp_path, monkeypatch):
+def test_append_interrupted_after_the_commit_loses_nothing(tmp_path, monkeypatch):
     writer = written(tmp_path, 1)
 
     def interrupted(source, target, rename=os.replace):
@@ -187,7 +188,7 @@ def test_an_interrupt_after_the_commit_loses_nothing(tmp_path, monkeypatch):
     check_appends(tmp_path, 2)
 
 
-def test_a_second_writer_is_noticed(tmp_path):
+def test_append_beside_a_second_writer_is_refused(tmp_path):
     writer = written(tmp_path, 1)
     DatasetWriter.resume(tmp_path, 2).append(episodes_of(1), progress_of(1))
     with pytest.raises(DatasetError, match="a file of another writer"):
@@ -196,7 +197,7 @@ def test_a_second_writer_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3])
-def test_resuming_equals_never_having_written_more(tmp_path, kept):
+def test_resume_after_fewer_episodes_equals_never_having_written_more(tmp_path, kept):
     written(tmp_path / "whole", 3)
     resumed = DatasetWriter.resume(tmp_path / "whole", 2 * kept)
     assert resumed.info.total_episodes == 2 * kept
@@ -210,7 +211,7 @@ def test_resuming_equals_never_having_written_more(tmp_path, kept):
     check_appends(tmp_path / "whole", kept + 1)
 
 
-def test_a_cut_inside_an_append_is_refused(tmp_path):
+def test_resume_inside_an_append_is_refused(tmp_path):
     written(tmp_path, 3)
     earlier = contents(tmp_path)
     with pytest.raises(DatasetError, match=r"one of \[0, 2, 4, 6\], got 3"):
@@ -220,7 +221,7 @@ def test_a_cut_inside_an_append_is_refused(tmp_path):
     assert contents(tmp_path) == earlier
 
 
-def test_a_data_set_of_lerobots_can_be_continued(tmp_path):
+def test_resume_of_lerobots_sample_appends_to_it(tmp_path):
     root = Path(shutil.copytree(SAMPLES / "image", tmp_path / "image"))
     before = open_dataset(root)
     writer = DatasetWriter.resume(root, 4)
@@ -236,7 +237,7 @@ def test_a_data_set_of_lerobots_can_be_continued(tmp_path):
     np.testing.assert_array_equal(after.columns["action"][:48], before.columns["action"])
 
 
-def test_files_of_others_survive_a_resume(tmp_path):
+def test_resume_keeps_files_of_others(tmp_path):
     written(tmp_path, 2)
     notes = ("README.md", "data/notes.txt", "sarm_progress.parquet", "meta/subtasks.parquet")
     for name in notes:
@@ -245,7 +246,7 @@ def test_files_of_others_survive_a_resume(tmp_path):
     assert all((tmp_path / name).read_text() == "mine" for name in notes)
 
 
-def test_no_disk_to_create_on_is_one_sentence(tmp_path):
+def test_create_on_no_disk_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DatasetError, match="must be on a disk that can be written"):
         DatasetWriter.create(tmp_path / "file" / "set", FEATURES, fps=10)

@@ -37,7 +37,7 @@ def episodes_of(features: dict[str, Feature], lengths: tuple[int, ...], seed: in
             task=f"task {seed}",
             columns={
                 key: random.integers(0, 256, (n, *one.shape), np.uint8)
-                if one.is_picture
+                if one.is_camera
                 else random.random((n, *one.shape), np.float32)
                 for key, one in features.items()
             },
@@ -57,13 +57,13 @@ def check_numbers(root: Path, episodes: list[EpisodeFrames]) -> None:
     assert [dataset.task_of_episode(i) for i in range(len(episodes))] == [e.task for e in episodes]
 
 
-def test_a_file_has_room_while_its_mean_frame_says_so():
+def test_has_room_counts_by_the_mean_frame():
     assert has_room(0, 0, 1000, 1)
     assert has_room(300, 3, 9, 901)
     assert not has_room(300, 3, 9, 900)
 
 
-def test_data_files_stay_below_their_size(tmp_path):
+def test_data_files_of_many_episodes_stay_below_their_size(tmp_path):
     writer = limited(tmp_path, STATE, data_files_size_in_mb=0.2, chunks_size=3)
     episodes = episodes_of(STATE, (40,) * 100)
     writer.append(episodes[:55])
@@ -82,7 +82,7 @@ def test_data_files_stay_below_their_size(tmp_path):
     assert per_file.max() > 1
 
 
-def test_an_episode_larger_than_the_limit_has_a_file_of_its_own(tmp_path):
+def test_data_file_of_a_large_episode_is_its_own(tmp_path):
     writer = limited(tmp_path, STATE, data_files_size_in_mb=0.0001)
     episodes = episodes_of(STATE, LENGTHS)
     writer.append(episodes)
@@ -90,7 +90,7 @@ def test_an_episode_larger_than_the_limit_has_a_file_of_its_own(tmp_path):
     check_numbers(tmp_path, episodes)
 
 
-def test_images_are_read_out_of_every_file(tmp_path):
+def test_frames_of_several_image_files_are_read_from_each(tmp_path):
     features = {**STATE, "observation.images.wrist": PICTURE}
     writer = limited(tmp_path, features, data_files_size_in_mb=0.03)
     episodes = episodes_of(features, LENGTHS)
@@ -104,7 +104,7 @@ def test_images_are_read_out_of_every_file(tmp_path):
     np.testing.assert_array_equal(read, written[order])
 
 
-def test_videos_stay_below_their_size_each_camera_by_itself(tmp_path):
+def test_video_files_of_each_camera_stay_below_their_size(tmp_path):
     features = {
         **STATE,
         "observation.images.top": VIDEO,
@@ -134,10 +134,10 @@ def test_videos_stay_below_their_size_each_camera_by_itself(tmp_path):
     np.testing.assert_allclose(read.mean(axis=(1, 2, 3)), greys[order], atol=2)
     noise = np.concatenate([one.columns["observation.images.top"] for one in episodes])
     error = np.abs(dataset.frames("observation.images.top", order).astype(int) - noise[order])
-    assert error.mean() < 20  # 85 between the pictures of two frames
+    assert error.mean() < 20  # 85 between the images of two frames
 
 
-def test_progress_stands_beside_an_append_of_many_files(tmp_path):
+def test_progress_of_an_append_of_many_files_is_read_back(tmp_path):
     writer = limited(tmp_path, STATE, data_files_size_in_mb=0.003)
     for seed in range(2):
         rewards = [{"reward": np.full(n, seed + n, np.float32)} for n in LENGTHS]
@@ -155,7 +155,7 @@ def test_progress_stands_beside_an_append_of_many_files(tmp_path):
     check_numbers(tmp_path, [*episodes_of(STATE, LENGTHS, 0), *episodes_of(STATE, LENGTHS, 5)])
 
 
-def test_a_kill_within_the_renames_of_an_append_loses_all_of_it(tmp_path, monkeypatch):
+def test_append_killed_within_its_renames_loses_all_of_it(tmp_path, monkeypatch):
     features = {**STATE, "observation.images.top": VIDEO}
     limits = {"data_files_size_in_mb": 0.003, "video_files_size_in_mb": 0.02}
     root = tmp_path / "set"
@@ -180,7 +180,7 @@ def test_a_kill_within_the_renames_of_an_append_loses_all_of_it(tmp_path, monkey
         assert {name: (copy / name).read_bytes() for name in names(copy, "**/file-*")} == expected
 
 
-def test_a_cut_between_two_files_of_one_append_is_refused(tmp_path):
+def test_resume_between_two_files_of_one_append_is_refused(tmp_path):
     writer = limited(tmp_path, STATE, data_files_size_in_mb=0.0001)
     writer.append(episodes_of(STATE, LENGTHS))
     writer.append(episodes_of(STATE, (4,)))
@@ -188,7 +188,7 @@ def test_a_cut_between_two_files_of_one_append_is_refused(tmp_path):
         DatasetWriter.resume(tmp_path, 5)
 
 
-def test_info_without_sizes_has_lerobots(tmp_path):
+def test_read_info_without_sizes_takes_lerobots(tmp_path):
     limited(tmp_path, STATE)
     path = tmp_path / "meta/info.json"
     document = json.loads(path.read_text())
@@ -199,6 +199,6 @@ def test_info_without_sizes_has_lerobots(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, -1, "large", None, float("nan")])
-def test_a_size_that_is_none_is_refused(tmp_path, size):
+def test_read_info_with_an_impossible_size_is_refused(tmp_path, size):
     with pytest.raises(DatasetError, match="must have the form of LeRobotDataset"):
         limited(tmp_path, STATE, video_files_size_in_mb=size)

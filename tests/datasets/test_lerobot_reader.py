@@ -50,7 +50,7 @@ def truncate(path: Path, keep: float = 0.5) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_numbers_and_tasks_are_what_lerobot_reads(kind):
+def test_open_dataset_reads_numbers_and_tasks_as_lerobot_does(kind):
     dataset = open_dataset(SAMPLES / kind)
     expected = json.loads((SAMPLES / "expected.json").read_text())[kind]
     rows = np.array([frame["index"] for frame in expected])
@@ -67,17 +67,17 @@ def test_numbers_and_tasks_are_what_lerobot_reads(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_are_what_lerobot_reads(kind):
+def test_frames_are_what_lerobot_reads(kind):
     dataset = open_dataset(SAMPLES / kind)
     expected = json.loads((SAMPLES / "expected.json").read_text())[kind]
-    pictures = dataset.frames(CAMERA, np.array([frame["index"] for frame in expected]))
-    assert pictures.shape == (len(expected), 96, 128, 3)
-    means = pictures.reshape(len(expected), -1, 3).mean(axis=1) / 255
+    images = dataset.frames(CAMERA, np.array([frame["index"] for frame in expected]))
+    assert images.shape == (len(expected), 96, 128, 3)
+    means = images.reshape(len(expected), -1, 3).mean(axis=1) / 255
     np.testing.assert_allclose(means, [f["image_mean_rgb"] for f in expected], atol=5e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_episodes_divide_the_frames(kind):
+def test_open_dataset_episodes_divide_the_frames(kind):
     dataset = open_dataset(SAMPLES / kind)
     assert dataset.episode_lengths.tolist() == [12, 7, 20, 9]
     assert dataset.episode_starts.tolist() == [0, 12, 19, 39]
@@ -88,24 +88,24 @@ def test_episodes_divide_the_frames(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_come_in_the_order_asked_for(kind):
+def test_frames_come_in_the_order_of_the_indices(kind):
     dataset = open_dataset(SAMPLES / kind)
-    all_pictures = dataset.frames(CAMERA, np.arange(48))
+    all_images = dataset.frames(CAMERA, np.arange(48))
     indices = np.array([47, 0, 13, 13, 12, 40, 1])
-    np.testing.assert_array_equal(dataset.frames(CAMERA, indices), all_pictures[indices])
+    np.testing.assert_array_equal(dataset.frames(CAMERA, indices), all_images[indices])
     assert dataset.frames(CAMERA, np.array([], dtype=np.int64)).shape == (0, 96, 128, 3)
 
 
-def test_columns_cannot_be_changed_by_accident():
+def test_columns_are_read_only():
     dataset = open_dataset(SAMPLES / "video")
     assert not any(values.flags.writeable for values in dataset.columns.values())
 
 
-def test_a_data_set_of_others_has_no_progress():
+def test_read_progress_of_lerobots_sample_is_none():
     assert read_progress(open_dataset(SAMPLES / "video")) is None
 
 
-def test_rows_beyond_the_totals_are_not_looked_at(broken):
+def test_open_dataset_ignores_rows_beyond_the_totals(broken):
     root = broken("image")
     edit_info(root, total_episodes=2, total_frames=19, total_tasks=2)
     dataset = open_dataset(root)
@@ -166,7 +166,7 @@ def test_rows_beyond_the_totals_are_not_looked_at(broken):
         ),
     ],
 )
-def test_a_broken_data_set_is_refused_in_one_sentence(broken, kind, damage, message):
+def test_open_dataset_of_a_broken_one_is_one_sentence(broken, kind, damage, message):
     root = broken(kind)
     damage(root)
     with pytest.raises(DatasetError, match=message) as caught:
@@ -175,7 +175,7 @@ def test_a_broken_data_set_is_refused_in_one_sentence(broken, kind, damage, mess
     assert str(root) in str(caught.value)
 
 
-def test_a_column_of_another_shape_is_refused(broken):
+def test_open_dataset_with_a_column_of_another_shape_is_refused(broken):
     root = broken("video")
     features = json.loads((root / "meta/info.json").read_text())["features"]
     features["action"]["shape"] = [3]
@@ -184,21 +184,21 @@ def test_a_column_of_another_shape_is_refused(broken):
         open_dataset(root)
 
 
-def test_a_missing_column_is_refused(broken):
+def test_open_dataset_without_a_column_is_refused(broken):
     root = broken("video")
     pq.write_table(pq.read_table(root / DATA).drop(["action"]), root / DATA)
     with pytest.raises(DatasetError, match="must have the column 'action'"):
         open_dataset(root)
 
 
-def test_version_2_1_is_refused_with_the_converter(broken):
+def test_open_dataset_of_version_2_1_names_the_converter(broken):
     root = broken("video")
     edit_info(root, codebase_version="v2.1")
     with pytest.raises(DatasetError, match=r"lerobot\.scripts\.convert_dataset_v21_to_v30"):
         open_dataset(root)
 
 
-def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
+def test_open_dataset_of_a_file_is_refused(tmp_path):
     path = tmp_path / "episodes.zip"
     path.write_bytes(b"PK")
     with pytest.raises(DatasetError, match=r"got no file meta/info\.json"):
@@ -217,21 +217,21 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
         (
             "image",
             lambda r: edit_column(r / DATA, CAMERA, [{"bytes": b"\x89PNG", "path": "a.png"}] * 48),
-            "whole PNG or JPEG picture",
+            "whole PNG or JPEG image",
         ),
         (
             "image",
             lambda r: edit_column(r / DATA, CAMERA, [{"bytes": b"", "path": "a.png"}] * 48),
-            "whole PNG or JPEG picture",
+            "whole PNG or JPEG image",
         ),
         (
             "image",
             lambda r: edit_column(r / DATA, CAMERA, [{"bytes": None, "path": "a.png"}] * 48),
-            "a picture in row 5",
+            "an image in row 5",
         ),
     ],
 )
-def test_broken_pictures_are_refused_in_one_sentence(broken, kind, damage, message):
+def test_frames_of_broken_images_are_one_sentence(broken, kind, damage, message):
     root = broken(kind)
     dataset = open_dataset(root)
     damage(root)
@@ -241,7 +241,7 @@ def test_broken_pictures_are_refused_in_one_sentence(broken, kind, damage, messa
     assert str(root) in str(caught.value)
 
 
-def test_a_video_that_ends_early_is_refused(broken):
+def test_frames_of_a_video_that_ends_early_are_refused(broken):
     root = broken("video")
     edit_column(root / EPISODES, f"videos/{CAMERA}/from_timestamp", np.array([0.0, 1.2, 1.9, 4.3]))
     dataset = open_dataset(root)
@@ -249,7 +249,7 @@ def test_a_video_that_ends_early_is_refused(broken):
         dataset.frames(CAMERA, np.array([39, 44, 46]))
 
 
-def test_pictures_of_another_size_are_refused(broken):
+def test_frames_of_another_size_are_refused(broken):
     root = broken("image")
     features = json.loads((root / "meta/info.json").read_text())["features"]
     features[CAMERA]["shape"] = [48, 64, 3]
@@ -258,7 +258,7 @@ def test_pictures_of_another_size_are_refused(broken):
         open_dataset(root).frames(CAMERA, np.array([7]))
 
 
-def test_a_depth_map_is_no_colour_camera(broken):
+def test_frames_of_a_depth_map_are_refused(broken):
     root = broken("video")
     features = json.loads((root / "meta/info.json").read_text())["features"]
     features[CAMERA]["info"]["is_depth_map"] = True
@@ -267,7 +267,7 @@ def test_a_depth_map_is_no_colour_camera(broken):
         open_dataset(root).frames(CAMERA, np.array([7]))
 
 
-def test_unknown_cameras_and_rows_are_refused():
+def test_frames_of_unknown_cameras_or_rows_are_refused():
     dataset = open_dataset(SAMPLES / "video")
     with pytest.raises(DatasetError, match=r"must name a colour camera .* got 'action'"):
         dataset.frames("action", np.array([0]))
@@ -275,11 +275,11 @@ def test_unknown_cameras_and_rows_are_refused():
         dataset.frames(CAMERA, np.array([-1, 48]))
 
 
-def test_an_existing_folder_is_no_hub_id(tmp_path):
+def test_resolve_dataset_of_a_folder_downloads_nothing(tmp_path):
     assert resolve_dataset(str(tmp_path), None) == tmp_path
 
 
-def test_a_hub_id_is_downloaded(tmp_path, monkeypatch):
+def test_resolve_dataset_of_a_hub_id_downloads_it(tmp_path, monkeypatch):
     def download(repo_id, *, repo_type, revision, allow_patterns):
         assert (repo_id, repo_type, revision) == ("lerobot/pusht", "dataset", "v3.0")
         return str(tmp_path)
@@ -301,7 +301,7 @@ def test_a_hub_id_is_downloaded(tmp_path, monkeypatch):
         Exception(),
     ],
 )
-def test_a_failed_download_is_one_sentence(monkeypatch, error):
+def test_resolve_dataset_with_a_failed_download_is_one_sentence(monkeypatch, error):
     def download(repo_id, *, repo_type, revision, allow_patterns):
         raise error
 
@@ -311,6 +311,6 @@ def test_a_failed_download_is_one_sentence(monkeypatch, error):
     assert "\n" not in str(caught.value)
 
 
-def test_neither_folder_nor_hub_id_is_refused():
+def test_resolve_dataset_of_neither_folder_nor_hub_id_is_refused():
     with pytest.raises(DatasetError, match="an existing folder or a hub id"):
         resolve_dataset("no/such/folder", None)

@@ -13,9 +13,10 @@ from nearer.datasets.lerobot.reader import open_dataset
 from nearer.datasets.lerobot.statistics import (
     NAMES,
     QUANTILES,
+    FeatureStatistics,
     aggregate,
     episode_statistics,
-    picture_statistics,
+    image_statistics,
     stack,
 )
 
@@ -24,28 +25,29 @@ CAMERA = "observation.images.top"
 NUMBERS = ("observation.state", "action", "frame_index", "episode_index", "index", "task_index")
 
 
-def of_lerobot(kind: str, key: str) -> dict[str, np.ndarray]:
+def of_lerobot(kind: str, key: str) -> FeatureStatistics:
     """The sample's statistics of every episode, [episodes, *shape]."""
     table = pq.read_table(SAMPLES / kind / "meta/episodes/chunk-000/file-000.parquet")
     values = {name: np.array(table[f"stats/{key}/{name}"].to_pylist()) for name in NAMES}
-    return {**values, "count": values["count"].reshape(-1)}
+    return FeatureStatistics(**{**values, "count": values["count"].reshape(-1)})
 
 
 @pytest.mark.parametrize("key", [*NUMBERS, "timestamp", CAMERA])
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_episodes_aggregate_as_in_lerobot(kind, key):
+def test_aggregate_of_lerobots_episodes_is_lerobots(kind, key):
     whole = json.loads((SAMPLES / kind / "meta/stats.json").read_text())[key]
-    ours = aggregate(of_lerobot(kind, key))
+    ours = aggregate(of_lerobot(kind, key)).columns()
     for name in NAMES:
         np.testing.assert_allclose(np.atleast_1d(ours[name]), whole[name], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("key", NUMBERS)
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_episodes_have_lerobots_statistics(kind, key):
+def test_episode_statistics_of_lerobots_sample_are_lerobots(kind, key):
     dataset = open_dataset(SAMPLES / kind)
     values = dataset.columns[key].reshape(48, -1)
-    ours, theirs = episode_statistics(values, dataset.episode_lengths), of_lerobot(kind, key)
+    ours = episode_statistics(values, dataset.episode_lengths).columns()
+    theirs = of_lerobot(kind, key).columns()
     for name in ("min", "max", "count"):
         np.testing.assert_array_equal(ours[name], theirs[name])
     # lerobot sums in float32 and takes the variance as a difference of squares.
@@ -56,14 +58,14 @@ def test_episodes_have_lerobots_statistics(kind, key):
         assert (np.abs(ours[name] - theirs[name]) <= bin_width).all()
 
 
-def test_pictures_have_lerobots_statistics():
+def test_image_statistics_of_lerobots_sample_are_lerobots():
     dataset = open_dataset(SAMPLES / "image")
-    theirs = of_lerobot("image", CAMERA)
+    theirs = of_lerobot("image", CAMERA).columns()
     for episode, (start, length) in enumerate(
         zip(dataset.episode_starts, dataset.episode_lengths, strict=True)
     ):
         frames = dataset.frames(CAMERA, np.arange(start, start + length))
-        ours = picture_statistics(frames)
+        ours = image_statistics(frames).columns()
         assert ours["count"] == length
         for name in ("min", "max", "mean"):
             np.testing.assert_allclose(ours[name], theirs[name][episode], atol=1e-8)
@@ -75,9 +77,9 @@ def test_pictures_have_lerobots_statistics():
             np.testing.assert_allclose(ours[name], theirs[name][episode], atol=2e-4)
 
 
-def test_statistics_by_hand():
+def test_episode_statistics_of_two_episodes_by_hand():
     values = np.array([[1.0], [3.0], [4.0], [2.0], [10.0]], dtype=np.float32)
-    result = episode_statistics(values, np.array([4, 1]))
+    result = episode_statistics(values, np.array([4, 1])).columns()
     expected = {
         "min": [1, 10],
         "max": [4, 10],
@@ -96,44 +98,53 @@ def test_statistics_by_hand():
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
-def test_ragged_episodes_are_treated_one_by_one(lengths, seed):
+def test_episode_statistics_of_ragged_episodes_are_each_ones_own(lengths, seed):
     values = np.random.default_rng(seed).normal(size=(sum(lengths), 2, 3))
     result = episode_statistics(values, np.array(lengths))
     parts = np.split(values, np.cumsum(lengths)[:-1])
+    columns = result.columns()
     for name, quantile in QUANTILES.items():
         exact = [np.quantile(part, quantile, axis=0, method="inverted_cdf") for part in parts]
-        np.testing.assert_array_equal(result[name], exact)
-    np.testing.assert_allclose(result["mean"], [part.mean(axis=0) for part in parts], atol=1e-12)
-    np.testing.assert_allclose(result["std"], [part.std(axis=0) for part in parts], atol=1e-12)
+        np.testing.assert_array_equal(columns[name], exact)
+    np.testing.assert_allclose(result.mean, [part.mean(axis=0) for part in parts], atol=1e-12)
+    np.testing.assert_allclose(result.std, [part.std(axis=0) for part in parts], atol=1e-12)
     whole = aggregate(result)
-    np.testing.assert_allclose(whole["mean"], values.mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(whole["std"], values.std(axis=0), atol=1e-12)
-    np.testing.assert_array_equal(whole["max"], values.max(axis=0))
-    assert whole["count"] == sum(lengths)
+    np.testing.assert_allclose(whole.mean, values.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(whole.std, values.std(axis=0), atol=1e-12)
+    np.testing.assert_array_equal(whole.max, values.max(axis=0))
+    assert whole.count == sum(lengths)
 
 
-def test_aggregates_can_be_aggregated_again():
+def test_aggregate_of_aggregates_equals_aggregate_of_all():
     values = np.random.default_rng(0).normal(size=(100, 3))
     episodes = episode_statistics(values, np.array([10, 20, 30, 40]))
-    first = aggregate({name: numbers[:3] for name, numbers in episodes.items()})
-    rest = aggregate({name: numbers[3:] for name, numbers in episodes.items()})
-    twice, once = aggregate(stack([first, rest])), aggregate(episodes)
-    for name in NAMES:
-        np.testing.assert_allclose(twice[name], once[name], atol=1e-14)
+    parts = [
+        FeatureStatistics(**{name: numbers[part] for name, numbers in episodes.columns().items()})
+        for part in (slice(0, 3), slice(3, 4))
+    ]
+    twice = aggregate(stack([aggregate(part) for part in parts])).columns()
+    for name, numbers in aggregate(episodes).columns().items():
+        np.testing.assert_allclose(twice[name], numbers, atol=1e-14)
 
 
-def test_what_is_not_a_number_is_neither_hidden_nor_warned_about():
+def test_feature_statistics_in_json_are_read_back_as_written():
+    statistics = aggregate(of_lerobot("video", "action"))
+    document = json.loads(json.dumps(statistics.to_json()))
+    assert FeatureStatistics.from_json(document).to_json() == document
+
+
+def test_episode_statistics_of_nan_stay_nan_without_a_warning():
     values = np.array([[1.0], [np.nan], [2.0], [np.inf], [3.0], [4.0]])
     result = episode_statistics(values, np.array([2, 2, 2]))
-    assert np.isnan(result["mean"][0])
-    assert np.isposinf(result["max"][1])
-    assert result["mean"][2] == 3.5
+    assert np.isnan(result.mean[0])
+    assert np.isposinf(result.max[1])
+    assert result.mean[2] == 3.5
 
 
-def test_large_pictures_and_long_episodes_are_sampled():
+def test_image_statistics_of_large_images_and_long_episodes_are_sampled():
     frames = np.zeros((200, 4, 302, 3), dtype=np.uint8)
     frames[:, :, 1::2] = 255  # 302 // 150 = 2: only every other column is looked at
-    result = picture_statistics(frames)
-    assert result["count"] == 100
-    assert result["max"].shape == (3, 1, 1)
-    assert result["max"].max() == 0
+    result = image_statistics(frames)
+    assert result.count == 100
+    assert result.max.shape == (3, 1, 1)
+    assert result.max.max() == 0

@@ -67,13 +67,13 @@ def some_episodes(lengths: list[int], seed: int = 0, task: str = "push") -> list
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_info_is_lerobots_to_the_byte(rewritten, kind):
+def test_written_info_is_lerobots_to_the_byte(rewritten, kind):
     ours = (rewritten[kind] / "meta/info.json").read_text()
     assert ours == (SAMPLES / kind / "meta/info.json").read_text()
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_data_files_have_lerobots_schema(rewritten, kind):
+def test_written_data_files_have_lerobots_schema(rewritten, kind):
     ours, theirs = (pq.read_schema(root / DATA) for root in (rewritten[kind], SAMPLES / kind))
     assert ours.equals(theirs)
     metadata = json.loads(theirs.metadata[b"huggingface"])
@@ -83,13 +83,13 @@ def test_data_files_have_lerobots_schema(rewritten, kind):
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_data_rows_are_lerobots(rewritten, kind):
+def test_written_data_rows_are_lerobots(rewritten, kind):
     ours, theirs = (pq.read_table(root / DATA) for root in (rewritten[kind], SAMPLES / kind))
     for name in set(theirs.column_names) - {CAMERA}:
         assert ours[name].to_pylist() == theirs[name].to_pylist()
 
 
-def test_images_have_lerobots_names_and_pixels(rewritten):
+def test_written_images_have_lerobots_names_and_pixels(rewritten):
     ours, theirs = (
         pq.read_table(root / DATA)[CAMERA].to_pylist()
         for root in (rewritten["image"], SAMPLES / "image")
@@ -103,7 +103,7 @@ def test_images_have_lerobots_names_and_pixels(rewritten):
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_tasks_are_lerobots_with_task_as_index_in_pandas(rewritten, kind):
+def test_written_tasks_are_lerobots_with_task_as_index_in_pandas(rewritten, kind):
     ours, theirs = (
         pq.read_table(root / "meta/tasks.parquet") for root in (rewritten[kind], SAMPLES / kind)
     )
@@ -116,7 +116,7 @@ def test_tasks_are_lerobots_with_task_as_index_in_pandas(rewritten, kind):
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_the_episodes_table_is_lerobots(rewritten, kind):
+def test_written_episodes_table_is_lerobots(rewritten, kind):
     ours, theirs = (pq.read_table(root / EPISODES) for root in (rewritten[kind], SAMPLES / kind))
     assert ours.schema.equals(theirs.schema, check_metadata=True)
     for name in theirs.column_names:
@@ -128,7 +128,7 @@ def test_the_episodes_table_is_lerobots(rewritten, kind):
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_stats_have_lerobots_form_and_numbers(rewritten, kind):
+def test_written_stats_have_lerobots_form_and_numbers(rewritten, kind):
     ours, theirs = (
         json.loads((root / "meta/stats.json").read_text())
         for root in (rewritten[kind], SAMPLES / kind)
@@ -143,7 +143,7 @@ def test_stats_have_lerobots_form_and_numbers(rewritten, kind):
             np.testing.assert_allclose(ours[key]["min"], theirs[key]["min"], atol=1e-7)
 
 
-def test_videos_are_encoded_as_lerobots(rewritten):
+def test_written_videos_are_encoded_as_lerobots(rewritten):
     streams = []
     for root in (rewritten["video"], SAMPLES / "video"):
         with av.open(root / VIDEO) as container:
@@ -153,13 +153,13 @@ def test_videos_are_encoded_as_lerobots(rewritten):
     assert streams[0] == streams[1]
 
 
-def test_every_episode_of_a_video_starts_with_a_keyframe(rewritten):
+def test_written_video_starts_every_episode_with_a_keyframe(rewritten):
     with av.open(rewritten["video"] / VIDEO) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
     assert all(packets[start].is_keyframe for start in (0, 12, 19, 39))
 
 
-def test_video_frames_stay_close_to_what_was_written(rewritten):
+def test_written_video_frames_stay_close_to_the_images(rewritten):
     written = np.concatenate([episode.columns[CAMERA] for episode in episodes_of("video")])
     read = open_dataset(rewritten["video"]).frames(CAMERA, np.arange(48))
     assert np.abs(read.astype(int) - written).mean() < 2
@@ -170,7 +170,7 @@ def test_video_frames_stay_close_to_what_was_written(rewritten):
     appends=st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=6), min_size=1, max_size=4),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_a_round_trip_is_bit_exact(tmp_path_factory, appends, seed):
+def test_append_of_any_episodes_is_read_back_bit_for_bit(tmp_path_factory, appends, seed):
     root = tmp_path_factory.mktemp("round") / "trip"
     writer = DatasetWriter.create(root, STATE_AND_ACTION, fps=30)
     written = []
@@ -199,7 +199,7 @@ def check_columns(dataset, episodes):
         assert dataset.columns[key].tobytes() == written.tobytes()
 
 
-def test_every_dtype_and_shape_comes_back(tmp_path):
+def test_append_of_every_dtype_and_shape_is_read_back(tmp_path):
     shapes = {"scalar": (1,), "vector": (3,), "matrix": (2, 3), "cube": (2, 1, 2)}
     dtypes = ("bool", "int8", "uint8", "int16", "int64", "uint64", "float16", "float32", "float64")
     features = {
@@ -223,7 +223,7 @@ def test_every_dtype_and_shape_comes_back(tmp_path):
     assert metadata["info"]["features"]["matrix.int8"] == array_2d
 
 
-def test_one_number_a_frame_may_come_without_an_axis(tmp_path):
+def test_append_of_one_number_a_frame_may_lack_an_axis(tmp_path):
     features = {"next.reward": Feature(dtype="float32", shape=(1,))}
     writer = DatasetWriter.create(tmp_path, features, fps=10)
     rewards = np.array([0.0, 1.0], dtype=np.float32)
@@ -231,7 +231,7 @@ def test_one_number_a_frame_may_come_without_an_axis(tmp_path):
     assert open_dataset(tmp_path).columns["next.reward"].tolist() == [[0.0], [1.0]]
 
 
-def test_files_roll_over_to_the_next_chunk(tmp_path):
+def test_append_beyond_a_chunk_starts_the_next(tmp_path):
     DatasetWriter.create(tmp_path, STATE_AND_ACTION, fps=10)
     path = tmp_path / "meta/info.json"
     path.write_text(path.read_text().replace('"chunks_size": 1000', '"chunks_size": 2'))
@@ -245,7 +245,7 @@ def test_files_roll_over_to_the_next_chunk(tmp_path):
     check_columns(open_dataset(tmp_path), episodes)
 
 
-def test_pictures_of_several_files_come_back(tmp_path):
+def test_append_of_images_in_several_files_is_read_back(tmp_path):
     random = np.random.default_rng(0)
     features = {
         "observation.images.wrist": Feature(dtype="image", shape=(6, 5, 3)),
@@ -265,7 +265,7 @@ def test_pictures_of_several_files_come_back(tmp_path):
     np.testing.assert_allclose(brightness, greys[order], atol=2)
 
 
-def test_progress_stands_beside_its_frames(tmp_path):
+def test_append_with_progress_is_read_back_beside_its_frames(tmp_path):
     writer = DatasetWriter.create(tmp_path, STATE_AND_ACTION, fps=10)
     writer.append(some_episodes([2]))
     progress = [
@@ -303,13 +303,13 @@ def test_progress_stands_beside_its_frames(tmp_path):
         ({"a": Feature(dtype="video", shape=(63, 64, 3))}, "must be even, got 63 x 64"),
     ],
 )
-def test_features_that_cannot_be_written_are_refused(tmp_path, feature, message):
+def test_create_with_features_that_cannot_be_written_is_refused(tmp_path, feature, message):
     with pytest.raises(DatasetError, match=message):
         DatasetWriter.create(tmp_path, feature, fps=10)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_holds_something_is_refused(tmp_path):
+def test_create_in_a_folder_that_holds_something_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DatasetError, match="must be an empty or new folder"):
         DatasetWriter.create(tmp_path, STATE_AND_ACTION, fps=10)
@@ -324,7 +324,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
         ({"action": np.zeros((3, 2))}, "got float64"),
     ],
 )
-def test_an_episode_that_does_not_fit_is_refused(tmp_path, columns, message):
+def test_append_of_an_episode_that_does_not_fit_is_refused(tmp_path, columns, message):
     writer = DatasetWriter.create(tmp_path, STATE_AND_ACTION, fps=10)
     states = {"observation.state": np.zeros((3, 2), np.float32)}
     if "columns" in message:
@@ -334,7 +334,7 @@ def test_an_episode_that_does_not_fit_is_refused(tmp_path, columns, message):
     assert open_dataset(tmp_path).info.total_episodes == 0
 
 
-def test_appends_without_frames_are_refused(tmp_path):
+def test_append_without_frames_is_refused(tmp_path):
     writer = DatasetWriter.create(tmp_path, STATE_AND_ACTION, fps=10)
     with pytest.raises(DatasetError, match="at least one episode"):
         writer.append([])
@@ -353,14 +353,14 @@ def test_appends_without_frames_are_refused(tmp_path):
         ([{"note": np.array(["a", "b"])}, {"note": np.array(["a"] * 3)}], "numbers or rows"),
     ],
 )
-def test_progress_that_does_not_fit_is_refused_and_nothing_is_written(tmp_path, progress, message):
+def test_append_with_progress_that_does_not_fit_writes_nothing(tmp_path, progress, message):
     writer = DatasetWriter.create(tmp_path, STATE_AND_ACTION, fps=10)
     with pytest.raises(DatasetError, match=message):
         writer.append(some_episodes([2, 3]), progress)
     assert list(tmp_path.rglob("file-*")) == []
 
 
-def test_videos_need_an_encoder(tmp_path, monkeypatch):
+def test_append_of_videos_without_an_encoder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(av, "codecs_available", set())
     writer = DatasetWriter.create(tmp_path, {"a": Feature(dtype="video", shape=(8, 8, 3))}, fps=10)
     frames = {"a": np.zeros((2, 8, 8, 3), dtype=np.uint8)}

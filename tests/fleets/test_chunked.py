@@ -26,7 +26,7 @@ from nearer.core.errors import ConfigError, EnvError
 from nearer.core.interfaces import Decision, Policy, Rngs
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.core.spaces import Spaces
-from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.datasets.practice_store import PracticeStore
 from nearer.evaluation.ground_truth import NoTermination

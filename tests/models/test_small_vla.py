@@ -246,7 +246,7 @@ def test_a_sight_learns_from_films_and_keeps_what_it_learned(model: SmallVLA) ->
     pictures["front"][:, 56:60, 36:42] = 255  # at (0.3, 0.6), in the middle of noise
     encodings = np.tile(np.float32([0.3, 0.6, 0.9, 0.8, 0.8, 0.1]), (4, 3))
     films = Clips(
-        pictures=pictures,
+        images=pictures,
         rows=np.array([5, 1, 2, 0]),
         encodings=encodings,
         episode_lengths=np.array([2, 2]),

@@ -13,7 +13,7 @@ from nearer.algorithm.sft import validate
 from nearer.algorithm.sft_objectives import Objectives
 from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
 from nearer.configs import EvalConfig, ImproveConfig
-from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.envs.point_mass import ENV_ID
 from nearer.evaluation.success import Evaluation, compare

@@ -9,7 +9,7 @@ from nearer.algorithm.demonstrations import split_by_episode
 from nearer.algorithm.score import steps_to_go_probabilities
 from nearer.commands import collect_demonstrations, run_sft
 from nearer.configs import Calibration
-from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.models.factory import build_model
 from nearer.models.pointing.weights import load_pointing

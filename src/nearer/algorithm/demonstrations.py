@@ -222,7 +222,7 @@ def draw_candidates(
 
 
 def draw_fraction(total: int, fraction: float, seed: int) -> Int64[Array, "episodes"]:
-    """Return the fraction of a data set's `total` episodes that a run may use."""
+    """Return the rows of a random fraction of a data set's `total` episodes."""
     if fraction == 1:
         return np.arange(total)
     order = generator(Purpose.SFT_FRACTION, seed).permutation(total)

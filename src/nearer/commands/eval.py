@@ -16,8 +16,9 @@ from nearer.models.factory import build_model
 from nearer.reporting.html import DRAWN_ENV
 from nearer.reporting.videos import films, remove_films, write_film
 from nearer.runs.checkpoint import file_hash, load_model, pretrained_folder
+from nearer.runs.files import disk_errors_as_sentences, write_json
 from nearer.runs.hub import WEIGHTS
-from nearer.runs.run import read_json, write_json, written
+from nearer.runs.run import read_json
 
 
 def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress) -> Evaluation:
@@ -25,7 +26,7 @@ def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress
     policy = load_model(config.checkpoint, build_model, "policy")
     fleet = fitting_fleet(config.env, config.robots, policy)
     out = config.out or beside(config.checkpoint, "eval")
-    with written(out):
+    with disk_errors_as_sentences(out):
         out.mkdir(parents=True, exist_ok=True)
     evaluation, episodes = evaluate(
         fleet,

@@ -18,7 +18,7 @@ from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.settings import check_settings
 from nearer.datasets.caching.results import cached_columns, digest_of
-from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.evaluation.baselines import (
     RIVALS,
     STEPS_TO_GO,
@@ -44,8 +44,8 @@ from nearer.evaluation.threshold import calibration_document, detector_curve
 from nearer.models.factory import build_model
 from nearer.reporting.reward_table import trust_table
 from nearer.runs.checkpoint import load_model, weights_hash
+from nearer.runs.files import disk_errors_as_sentences, write_json, write_text
 from nearer.runs.hub import CALIBRATION, local_run
-from nearer.runs.run import write_json, written
 
 _OWN = "the checkpoint's own"
 
@@ -124,7 +124,7 @@ def run_calibrate(
         cache=config.cache,
         on_progress=on_progress,
     )
-    with written(config.folder):
+    with disk_errors_as_sentences(config.folder):
         config.folder.mkdir(parents=True, exist_ok=True)
     sources = [labelling.data(one, config.env) for one in config.data]
     if config.env and config.rollouts:
@@ -134,8 +134,7 @@ def run_calibrate(
     document = _document(config, reward, sources, taught)
     document["comparisons"] = _comparisons(config, reward, sources, taught, on_progress)
     write_json(config.folder / CALIBRATION, document)
-    with written(config.folder):
-        (config.folder / "calibration.md").write_text(trust_table(document), encoding="utf-8")
+    write_text(config.folder / "calibration.md", trust_table(document))
     return document
 
 

@@ -16,7 +16,8 @@ from nearer.core.errors import ConfigError, DatasetError
 from nearer.core.intervals import Rate
 from nearer.core.settings import check_settings
 from nearer.core.spaces import Spaces
-from nearer.datasets.episodes import dataset_spaces, load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.progress_sidecar import check_free, sidecar_place, write_sidecar
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
 from nearer.evaluation.reward_metrics import spearman

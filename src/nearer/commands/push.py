@@ -13,8 +13,9 @@ from nearer.models.factory import build_model
 from nearer.reporting.model_card import model_card
 from nearer.reporting.model_facts import Published, read_published
 from nearer.runs.checkpoint import load_model, weights_hash
+from nearer.runs.files import write_json, write_text
 from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, check_hub_id, upload
-from nearer.runs.run import read_header, read_json, write_json, written
+from nearer.runs.run import read_header, read_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +68,7 @@ def run_card(config: CardConfig) -> str:
     """Return a run's model card; it is written too if the config names a file."""
     card = model_card(read_published(config.run, config.evaluation), config.name, config.license)
     if config.out is not None:
-        with written(config.out):
-            config.out.parent.mkdir(parents=True, exist_ok=True)
-            config.out.write_text(card)
+        write_text(config.out, card)
     return card
 
 
@@ -80,7 +79,7 @@ def run_push(config: PushConfig) -> str:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         stage(published, folder)
-        (folder / "README.md").write_text(model_card(published, config.name, config.license))
+        write_text(folder / "README.md", model_card(published, config.name, config.license))
         return upload(folder, config.name, private=config.private)
 
 

@@ -16,7 +16,7 @@ from nearer.core.settings import check_settings
 from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model, pretrained_folder
-from nearer.runs.run import written
+from nearer.runs.files import disk_errors_as_sentences
 
 if TYPE_CHECKING:
     from nearer.serving.server import PolicyServer
@@ -151,7 +151,7 @@ def _token(path: Path | None, tell: Callable[[str], None]) -> str | None:
         return None
     if not path.exists():
         token = secrets.token_urlsafe(32)
-        with written(path):
+        with disk_errors_as_sentences(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as handle:

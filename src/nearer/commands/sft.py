@@ -15,10 +15,6 @@ from nearer.algorithm.demonstrations import (
     Demonstrations,
     chunked,
     draw_candidates,
-    draw_fraction,
-    leave_out,
-    split_by_episode,
-    split_episodes,
 )
 from nearer.algorithm.distributed import Processes, started, started_as
 from nearer.algorithm.model import FoundationModel, ModelPolicy
@@ -33,10 +29,13 @@ from nearer.core.episode import Ended
 from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.vision import ComparingVisionEncoder, TrainableVisionEncoder
-from nearer.datasets.caching.arrays import contents_hash
-from nearer.datasets.caching.features import open_candidate_features, train_vision_encoder
-from nearer.datasets.episodes import dataset_spaces, load_demonstrations
+from nearer.datasets.caching.features import open_candidate_features
+from nearer.datasets.caching.vision_encoder_training import train_vision_encoder
+from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.episodes import dataset_spaces
+from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
+from nearer.datasets.split import SPLIT, TrainingSplit, draw_split, read_split, write_split
 from nearer.evaluation.reward_metrics import spearman
 from nearer.evaluation.success import LabelledRollout, labelled_rollouts
 from nearer.evaluation.threshold import (
@@ -71,7 +70,7 @@ def run_sft(config: SFTConfig, on_progress: ProgressCallback = ignore_progress) 
 def _run_together(config: SFTConfig, processes: Processes, on_progress: ProgressCallback) -> Path:
     """Do what each of the processes does; only the first one writes the run and calibrates."""
     with processes.in_turn():
-        model, data, facts, seeing_s = _ready(config, processes.sharded, on_progress)
+        model, data, split, seeing_s = _ready(config, processes.sharded, on_progress)
     training = config.training
     if not processes.first:
         sft(
@@ -83,16 +82,17 @@ def _run_together(config: SFTConfig, processes: Processes, on_progress: Progress
             processes,
         )
         return config.out
-    _, held_out = split_by_episode(data, training.val_fraction, training.seed)
+    held_out = data.episodes(split.validation_positions)
     seen_by = _identity(model)
-    with open_run(config, "sft", **facts) as run:
+    with open_run(config, "sft", data_sha256=split.data_sha256) as run:
+        write_split(config.out, split)
         if model.vision_encoder:
             _note_seeing(run, seeing_s)
         sft(training, data, model, run, on_progress, processes)
         run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
         reward = load_model(config.out, build_model, "reward")
         if _identity(reward) != seen_by:
-            held_out = _seen_anew(config, reward, on_progress)
+            held_out = _seen_anew(config, reward, split, on_progress)
         run.write_json("calibration.json", _calibrate(config, reward, held_out, on_progress))
         run.finish()
     return config.out
@@ -100,51 +100,59 @@ def _run_together(config: SFTConfig, processes: Processes, on_progress: Progress
 
 def _ready(
     config: SFTConfig, sharded: int, on_progress: ProgressCallback
-) -> tuple[FoundationModel, Demonstrations, dict[str, str], float]:
-    """Return model, demonstrations, the run's facts and the seconds that looking took."""
+) -> tuple[FoundationModel, Demonstrations, TrainingSplit, float]:
+    """Return model, demonstrations, their split and the seconds that encoding images took."""
     if not config.data:
         raise ConfigError(
             "--data must name a data set, got none; make one with nearer collect --env ID"
         )
     training = config.training
     dataset = open_dataset(resolve_dataset(config.data, config.revision))
-    facts = {"data_sha256": contents_hash(dataset)}
-    if config.resume:
-        check_facts(config.out, read_header(config.out), facts)  # before anything is looked at
+    if config.resume:  # checked before anything is encoded
+        facts = {"data_sha256": contents_hash(dataset)}
+        check_facts(config.out, read_header(config.out), facts)
     spaces = dataset_spaces(dataset).in_chunks(config.chunking)
     model = new_model(config.model, config.sizes, spaces, dataset.tasks, training.seed, sharded)
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
-    episodes = _drawn(config, dataset)
-    data, seeing_s = _seen(config, dataset, model, episodes, on_progress)
+    split = _split(config, dataset)
+    data, seeing_s = _seen(config, dataset, model, split, on_progress)
     model.normalise_by(data.statistics(), data.actions[data.acted_frames()])
-    return model, data, facts, seeing_s
+    return model, data, split, seeing_s
 
 
-def _drawn(config: SFTConfig, dataset: Dataset) -> Int64[Array, "episodes"]:
-    """Return the episodes that the run may use."""
+def _split(config: SFTConfig, dataset: Dataset) -> TrainingSplit:
+    """Return the split of a run: a new one, or the one that a resumed run keeps."""
+    if config.resume and (config.out / SPLIT).exists():
+        return read_split(config.out)
     training = config.training
-    drawn = draw_fraction(len(dataset.episode_lengths), config.share, training.seed)
-    asked = [dataset.task_of_episode(int(row)) for row in drawn]
-    return leave_out(drawn, asked, training.leave_out)
+    return draw_split(
+        dataset,
+        fraction=config.share,
+        leave_out_phrases=training.leave_out,
+        val_fraction=training.val_fraction,
+        seed=training.seed,
+    )
 
 
 def _seen(
     config: SFTConfig,
     dataset: Dataset,
     model: FoundationModel,
-    episodes: Int64[Array, "episodes"],
+    split: TrainingSplit,
     on_progress: ProgressCallback,
 ) -> tuple[Demonstrations, float]:
     """Return the demonstrations as the model's sight sees them, and the seconds that took."""
-    candidates = _candidates(config.training, dataset, episodes)
+    candidates = _candidates(config.training, dataset, split)
     started = perf_counter()
-    _train_vision_encoder(config, dataset, model, episodes, on_progress)
-    data = load_demonstrations(dataset, model.vision_encoder, episodes, config.cache, on_progress)
+    _train_vision_encoder(config, dataset, model, split, on_progress)
+    data = load_demonstrations(
+        dataset, model.vision_encoder, split.episodes, config.cache, on_progress
+    )
     data = chunked(data, config.chunking)
     if candidates:
-        seen = _seen_candidates(config, dataset, model, episodes, candidates, on_progress)
+        seen = _seen_candidates(config, dataset, model, split.episodes, candidates, on_progress)
         data = replace(data, candidates=seen)
     return data, perf_counter() - started
 
@@ -160,27 +168,26 @@ def _train_vision_encoder(
     config: SFTConfig,
     dataset: Dataset,
     model: FoundationModel,
-    episodes: Int64[Array, "episodes"],
+    split: TrainingSplit,
     on_progress: ProgressCallback,
 ) -> None:
     """Let a model's sight learn from episodes that are trained on, if it can."""
-    vision_encoder, training = model.vision_encoder, config.training
+    vision_encoder = model.vision_encoder
     if not config.vision_encoder_updates or not isinstance(vision_encoder, TrainableVisionEncoder):
         return
-    train, _ = split_episodes(len(episodes), training.val_fraction, training.seed)
     train_vision_encoder(
         dataset,
         vision_encoder,
-        episodes[train[:_SIGHT_EPISODES]],
+        split.train[:_SIGHT_EPISODES],
         config.vision_encoder_updates,
-        training.seed,
+        config.training.seed,
         config.cache,
         on_progress,
     )
 
 
 def _candidates(
-    training: SFTTraining, dataset: Dataset, episodes: Int64[Array, "episodes"]
+    training: SFTTraining, dataset: Dataset, split: TrainingSplit
 ) -> tuple[tuple[str, ...], ...]:
     """Return what each episode may have been asked, for the third objective; none without it.
 
@@ -189,15 +196,14 @@ def _candidates(
     """
     if not training.other_instructions:
         return ()
-    given = [dataset.task_of_episode(int(row)) for row in episodes]
-    found: dict[int, tuple[str, ...]] = {}
-    parts = split_episodes(len(episodes), training.val_fraction, training.seed)
-    for number, part in enumerate(parts):
-        draw = generator(Purpose.SFT_CANDIDATES, training.seed, number)
-        ours = [given[int(row)] for row in part]
-        drawn = draw_candidates(ours, training.other_instructions, draw)
-        found.update(zip(part.tolist(), drawn, strict=True))
-    return tuple(found[row] for row in range(len(episodes)))
+    instructions = [dataset.task_of_episode(int(row)) for row in split.episodes]
+    candidates: dict[int, tuple[str, ...]] = {}
+    for number, part in enumerate((split.train_positions, split.validation_positions)):
+        rng = generator(Purpose.SFT_CANDIDATES, training.seed, number)
+        of_part = [instructions[int(position)] for position in part]
+        drawn = draw_candidates(of_part, training.other_instructions, rng)
+        candidates.update(zip(part.tolist(), drawn, strict=True))
+    return tuple(candidates[position] for position in range(len(instructions)))
 
 
 def _seen_candidates(
@@ -225,15 +231,12 @@ def _identity(model: FoundationModel) -> str | None:
 
 
 def _seen_anew(
-    config: SFTConfig, reward: FoundationModel, on_progress: ProgressCallback
+    config: SFTConfig, reward: FoundationModel, split: TrainingSplit, on_progress: ProgressCallback
 ) -> Demonstrations:
     """Return the held-out demonstrations as the reward's own sight sees them."""
     dataset = open_dataset(resolve_dataset(config.data, config.revision))
-    training = config.training
-    episodes = _drawn(config, dataset)
-    _, rows = split_episodes(len(episodes), training.val_fraction, training.seed)
     data = load_demonstrations(
-        dataset, reward.vision_encoder, episodes[rows], config.cache, on_progress
+        dataset, reward.vision_encoder, split.validation, config.cache, on_progress
     )
     return chunked(data, config.chunking)
 

@@ -13,20 +13,20 @@ from nearer.core.callbacks import ProgressCallback, ignore_progress
 
 @runtime_checkable
 class VisionEncoder(Protocol):
-    """Turns pictures and an instruction into the numbers that the trained part of a model reads.
+    """Turns images and an instruction into the numbers that the trained part of a model reads.
 
-    A look is costly and knows one frame alone, so it is kept; `follow` is cheap and knows the
-    frame before.
+    Encoding a frame is costly and uses that frame alone, so encodings are kept; tracking is cheap
+    and uses the frame before as well.
     """
 
     @property
     def identity(self) -> str:
-        """Name what this sight sees, by a hash of its weights and settings."""
+        """Name what this encoder returns, by a hash of its weights and settings."""
         ...
 
     @property
     def encoding_width(self) -> int:
-        """Count the numbers that a look at a frame gives."""
+        """Count the numbers of a frame's encoding."""
         ...
 
     @property
@@ -36,14 +36,14 @@ class VisionEncoder(Protocol):
 
     def encode(
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
-    ) -> Num[Array, "frames looks"]:
-        """Look at frames, each with its instruction in mind."""
+    ) -> Num[Array, "frames encoding"]:
+        """Return the encoding of each frame, given its instruction."""
         ...
 
     def track(
         self,
         before: Float32[Array, "robots features"] | None,
-        encodings: Float32[Array, "robots looks"],
+        encodings: Float32[Array, "robots encoding"],
     ) -> Float32[Array, "robots features"]:
         """Return the features of a frame, given those of the frame before; None at the start."""
         ...
@@ -51,69 +51,72 @@ class VisionEncoder(Protocol):
 
 @runtime_checkable
 class StackingVisionEncoder(VisionEncoder, Protocol):
-    """A sight whose features are looks side by side: wide ones, that are better not kept twice."""
+    """A vision encoder whose features are the encodings of several frames side by side.
+
+    Such features are wide, so they are gathered when they are needed and never kept.
+    """
 
     @property
     def num_stacked_frames(self) -> int:
-        """Count the looks of a frame's features: its own last, before it those of frames before."""
+        """Count the frames whose encodings are a frame's features: its own last."""
         ...
 
     @property
     def encoding_dtype(self) -> str:
-        """Name the kind of a look's numbers."""
+        """Name the dtype of encodings."""
         ...
 
 
 @runtime_checkable
 class ComparingVisionEncoder(VisionEncoder, Protocol):
-    """A sight that can look at a frame with several instructions in mind, at little more cost."""
+    """A vision encoder that encodes a frame for several instructions at little more cost."""
 
     def encode_for_each(
         self,
         images: Mapping[str, UInt8[Array, "frames h w c"]],
         candidates: Sequence[Sequence[str]],
-    ) -> Float32[Array, "frames candidates looks"]:
-        """Look at frames, each with its candidates in mind one by one: as many looks as `look`."""
+    ) -> Float32[Array, "frames candidates encoding"]:
+        """Return the encodings of each frame, one for each of its candidate instructions."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clips:
-    """Episodes that a sight may learn from: pictures and instructions, nothing else.
+    """Episodes that a vision encoder may be trained on: images and instructions, nothing else.
 
     Attributes:
-        pictures: of every camera, of these frames at least; may be larger than memory.
-        rows: where in `pictures` the frames are, one episode's after the other's.
-        encodings: what the sight's look at each of these frames gives.
+        images: of every camera, of these frames at least; may be larger than memory.
+        rows: where in `images` the frames are, one episode's after the other's.
+        encodings: of each of these frames, by the vision encoder as it is now.
         episode_lengths: frames an episode.
         instructions: one an episode.
     """
 
-    pictures: Mapping[str, UInt8[Array, "all_frames h w 3"]]
+    images: Mapping[str, UInt8[Array, "all_frames h w 3"]]
     rows: Int64[Array, "frames"]
-    encodings: Float32[Array, "frames looks"]
+    encodings: Float32[Array, "frames encoding"]
     episode_lengths: Int64[Array, "episodes"]
     instructions: Sequence[str]
 
 
 @runtime_checkable
 class TrainableVisionEncoder(VisionEncoder, Protocol):
-    """A sight that learns from the demonstrations' own frames in Stage 1; frozen ever after."""
+    """A vision encoder that Stage 1 first trains on the demonstrations' frames; frozen after."""
 
     def weights(self) -> Float32[Array, "weights"]:
-        """Return what learns, as one vector."""
+        """Return what is trained, as one vector."""
         ...
 
     def take(self, weights: Float32[Array, "weights"]) -> None:
-        """See with these weights from now on."""
+        """Encode with these weights from now on."""
         ...
 
     def learn(
         self,
-        films: Clips,
+        clips: Clips,
         updates: int,
         rng: np.random.Generator,
         on_progress: ProgressCallback = ignore_progress,
     ) -> None:
-        """Learn from films, in place."""
+        """Train on clips, in place."""
         ...

@@ -38,7 +38,7 @@ def read_practice(root: Path) -> list[ScoredEpisode]:
             f"{root} must hold practised episodes with their progress, got none; name the practice "
             "folder of a run of nearer improve"
         )
-    return [one for stored in iterations.values() for one in stored]
+    return [episode for stored in iterations.values() for episode in stored]
 
 
 class PracticeStore:
@@ -69,9 +69,9 @@ class PracticeStore:
             spaces: sizes of observations and actions.
             fps: control rate, Hz.
             robot_type: what the data set says of the robot.
-            features: numbers a frame that the policy's sight makes of its pictures; these are
-                kept in place of the pictures.
-            reward_features: the same of the reward model's sight, where it has another one.
+            features: numbers a frame that the policy's vision encoder returns; these are stored in
+                place of the images.
+            reward_features: the same of the reward model's vision encoder, where it has its own.
 
         Raises:
             DatasetError: it holds episodes, but not what says how many.
@@ -84,8 +84,14 @@ class PracticeStore:
                 )
             # A process that was killed while it started the store leaves meta files, no more.
             shutil.rmtree(root, ignore_errors=True)
-            blind, seen = replace(spaces, cameras=()), reward_features
-            writer = create_dataset(root, blind, fps, robot_type, features, reward_features=seen)
+            writer = create_dataset(
+                root,
+                replace(spaces, cameras=()),
+                fps,
+                robot_type,
+                features,
+                reward_features=reward_features,
+            )
             return cls(writer)
         committed = open_dataset(root).info.total_episodes
         return cls(DatasetWriter.resume(root, committed))
@@ -97,14 +103,17 @@ class PracticeStore:
     def append(self, iteration: int, scored: Sequence[ScoredEpisode]) -> None:
         """Store the episodes of an iteration; durable when this returns."""
         self._writer.append(
-            [episode_frames(one.episode, with_pictures=False) for one in scored],
-            progress=[_progress_columns(iteration, one) for one in scored],
+            [
+                episode_frames(scored_episode.episode, with_images=False)
+                for scored_episode in scored
+            ],
+            progress=[_progress_columns(iteration, scored_episode) for scored_episode in scored],
         )
 
 
-def _progress_columns(iteration: int, one: ScoredEpisode) -> Mapping[str, Array]:
+def _progress_columns(iteration: int, scored: ScoredEpisode) -> Mapping[str, Array]:
     """Return the sidecar's columns; reward, return and log_prob of the final frame are zero."""
-    episode = one.episode
+    episode = scored.episode
     frames = episode.num_steps + 1
     constants = {
         "policy_version": episode.policy_version,
@@ -114,12 +123,12 @@ def _progress_columns(iteration: int, one: ScoredEpisode) -> Mapping[str, Array]
         "ended": _ENDED.index(episode.ended),
     }
     return {
-        "steps_to_go": one.steps_to_go,
-        "steps_to_go_std": one.steps_to_go_std,
-        "quantiles": one.quantiles,
-        "reward": np.append(one.rewards, np.float32(0)),
-        "return": np.append(one.returns, np.float32(0)),
-        "success_detected": one.solved,
+        "steps_to_go": scored.steps_to_go,
+        "steps_to_go_std": scored.steps_to_go_std,
+        "quantiles": scored.quantiles,
+        "reward": np.append(scored.rewards, np.float32(0)),
+        "return": np.append(scored.returns, np.float32(0)),
+        "success_detected": scored.solved,
         "log_prob": np.append(episode.log_prob, np.float32(0)),
         **{name: np.full(frames, value, dtype=np.int64) for name, value in constants.items()},
     }
@@ -135,8 +144,8 @@ def _read_iterations(root: Path) -> dict[int, list[ScoredEpisode]]:
         zip(dataset.episode_starts, dataset.episode_lengths, strict=True)
     ):
         frames = slice(start, start + length)
-        one = _scored(dataset, progress, frames, dataset.task_of_episode(row))
-        iterations.setdefault(int(progress["iteration"][start]), []).append(one)
+        scored = _scored(dataset, progress, frames, dataset.task_of_episode(row))
+        iterations.setdefault(int(progress["iteration"][start]), []).append(scored)
     return iterations
 
 

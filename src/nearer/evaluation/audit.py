@@ -4,8 +4,6 @@ With evaluate.py this is the only reader of a simulator's truth (on robots: of a
 What an audit finds is recorded and shown; practice does not learn from it.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +17,8 @@ from nearer.core.intervals import Rate
 from nearer.core.seeds import Purpose, generator
 from nearer.evaluation.audit_settings import AuditPlan
 from nearer.evaluation.ground_truth import GroundTruthRecorder
-from nearer.runs.run import read_lines, write_lines, written
+from nearer.runs.files import append_line, write_lines
+from nearer.runs.run import read_lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +87,7 @@ class Auditor:
         if due and iteration not in self._audits:
             found = self._compare(iteration, scored)
             self._audits[iteration] = found
-            with written(self._log), self._log.open("a") as log:
-                log.write(json.dumps(asdict(found)) + "\n")
-                log.flush()
-                os.fsync(log.fileno())
+            append_line(self._log, asdict(found))
         self._fleet.forget()
         if not due:
             return AuditReport()

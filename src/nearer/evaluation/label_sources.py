@@ -4,7 +4,7 @@ Labels are facts (a demonstration ends where it is fulfilled), the simulator's t
 nothing better is known, the detector's own verdicts: every source says which.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from nearer.algorithm.demonstrations import draw_fraction, leave_out, split_episodes
 from nearer.algorithm.model import FoundationModel, Inputs, ModelPolicy
 from nearer.core.action_chunks import Chunking
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback
 from nearer.core.episode import Ended, Episode
-from nearer.core.errors import CheckpointError, ConfigError, DatasetError, EnvError
+from nearer.core.errors import CheckpointError, DatasetError, EnvError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Spaces
-from nearer.datasets.caching.arrays import contents_hash
 from nearer.datasets.caching.results import cached_columns, digest_of
-from nearer.datasets.episodes import dataset_spaces, load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.episodes import dataset_spaces
+from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
 from nearer.datasets.practice_store import read_practice
+from nearer.datasets.split import read_split
 from nearer.envs.tabletop.language import parse
 from nearer.envs.tabletop.layout import BLOCKS
 from nearer.evaluation.audit import pooled, read_audits
@@ -120,45 +121,21 @@ def taught_of(checkpoint: Path, demonstrations: str | None) -> Taught | str:
     header = read_header(run) if run else {}
     if header.get("command") != "sft":
         return "the checkpoint is of no run of nearer sft, so its demonstrations are not known"
+    assert run is not None, "a header comes from a run"
+    split, config = read_split(run), header["config"]
     try:
-        config: Mapping[str, Any] = header["config"]
-        training: Mapping[str, Any] = config["training"]
-        share, seed = float(config["share"]), int(training["seed"])
-        val_fraction, named = float(training["val_fraction"]), str(config["data"])
-        phrases = [str(one) for one in training.get("leave_out", ())]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{run}/run.json must say what the run was trained on, got no {error}; use a run of "
-            "this version of nearer"
-        ) from error
-    try:
-        dataset = open_dataset(resolve_dataset(demonstrations or named, config.get("revision")))
+        named = demonstrations or str(config["data"])
+        dataset = open_dataset(resolve_dataset(named, config.get("revision")))
     except DatasetError as error:
         if demonstrations:
             raise
         return f"its demonstrations cannot be read ({error}); name them with --demonstrations"
-    known = header.get("data_sha256")
-    if known is not None and known != contents_hash(dataset):
+    if split.data_sha256 != contents_hash(dataset):
         raise DatasetError(
             f"{dataset.root} must be the data set that {run} was trained on, got another; name it "
             "with --demonstrations"
         )
-    drawn = draw_fraction(len(dataset.episode_lengths), share, seed)
-    asked = [dataset.task_of_episode(int(row)) for row in drawn]
-    return _split(dataset, leave_out(drawn, asked, phrases), val_fraction, seed)
-
-
-def _split(
-    dataset: Dataset, drawn: Int64[Array, "episodes"], val_fraction: float, seed: int
-) -> Taught:
-    """Return what was trained on and what was not, drawn as nearer sft draws it."""
-    total = len(dataset.episode_lengths)
-    train, _ = split_episodes(len(drawn), val_fraction, seed)
-    return Taught(
-        dataset=dataset,
-        train=drawn[train],
-        unseen=np.setdiff1d(np.arange(total), drawn[train]),
-    )
+    return Taught(dataset=dataset, train=split.train, unseen=split.not_trained_on)
 
 
 def things_of(instruction: str) -> tuple[str, ...] | None:

@@ -113,18 +113,18 @@ class CameraVisionEncoder:
 
     def learn(
         self,
-        films: Clips,
+        clips: Clips,
         updates: int,
         rng: np.random.Generator,
         on_progress: ProgressCallback = ignore_progress,
     ) -> None:
         """Learn to point where the things of each episode were, seen with hindsight."""
-        encodings = films.encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
-        targets = path_targets(encodings, films.episode_lengths, self._aspect)
-        sentences = np.repeat(np.array(films.instructions), films.episode_lengths).tolist()
+        encodings = clips.encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
+        targets = path_targets(encodings, clips.episode_lengths, self._aspect)
+        sentences = np.repeat(np.array(clips.instructions), clips.episode_lengths).tolist()
         lessons = Lessons(
-            pictures=films.pictures[self.camera.name],
-            frames=films.rows,
+            pictures=clips.images[self.camera.name],
+            frames=clips.rows,
             sentences=sentences,
             targets=targets,
         )

@@ -33,17 +33,17 @@ from nearer.algorithm.steps_to_go import expected_steps, is_solved, progress_rew
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import CheckpointError, ConfigError
-from nearer.datasets.caching.arrays import contents_hash
 from nearer.datasets.caching.results import digest_of
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.episodes import (
     AGENT_POS,
     ENVIRONMENT_STATE,
     dataset_spaces,
-    load_demonstrations,
 )
 from nearer.datasets.lerobot.cameras import camera_key, cameras_of
+from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset
-from nearer.runs.run import written
+from nearer.runs.files import disk_errors_as_sentences, whole_file
 
 _QUANTILES = ("p10", "p50", "p90")
 _JPEG_QUALITY = 90
@@ -164,24 +164,17 @@ def write_recording(
         NearerError: the disk does not take it.
     """
     rr = _rerun()
-    temporary = path.with_name(f".{path.name}.tmp")
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with written(path), _as_disk_errors():
-            recording = rr.RecordingStream("nearer", recording_id=_identity(dataset, judged))
-            place = dataset.root.absolute()
-            recording.send_recording_name(f"{place.parent.name}/{place.name}")
-            cameras = [camera.name for camera in cameras_of(dataset)]
-            recording.save(temporary, _blueprint(rr, episodes, cameras, judged))
-            for number, episode in enumerate(episodes):
-                _log_episode(rr, recording, dataset, episode, judged.get(episode))
-                on_progress(Progress(stage="episodes", done=number + 1, total=len(episodes)))
-            recording.flush()
-            recording.disconnect()
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with disk_errors_as_sentences(path), _as_disk_errors(), whole_file(path) as temporary:
+        recording = rr.RecordingStream("nearer", recording_id=_identity(dataset, judged))
+        place = dataset.root.absolute()
+        recording.send_recording_name(f"{place.parent.name}/{place.name}")
+        cameras = [camera.name for camera in cameras_of(dataset)]
+        recording.save(temporary, _blueprint(rr, episodes, cameras, judged))
+        for number, episode in enumerate(episodes):
+            _log_episode(rr, recording, dataset, episode, judged.get(episode))
+            on_progress(Progress(stage="episodes", done=number + 1, total=len(episodes)))
+        recording.flush()
+        recording.disconnect()
 
 
 def _identity(dataset: Dataset, judged: Mapping[int, Judged]) -> str:

@@ -25,7 +25,7 @@ from nearer.datasets.lerobot.videos import VideoEncoding, encode_video
 from nearer.envs import register_envs
 from nearer.fleets.env_errors import making, running
 from nearer.fleets.gym import AnyEnv, control_rate, env_name
-from nearer.runs.run import written
+from nearer.runs.files import disk_errors_as_sentences, write_bytes
 
 FILM_BYTES = 60_000
 """What a film may weigh; a page with a dozen of them opens at once."""
@@ -161,10 +161,8 @@ def write_film(one: Film, folder: Path, index: int) -> None:
     Raises:
         ConfigError: the folder cannot be written.
     """
-    with written(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{index}.jpg").write_bytes(one.still)
-        (folder / f"{index}.mp4").write_bytes(one.mp4)
+    write_bytes(folder / f"{index}.jpg", one.still)
+    write_bytes(folder / f"{index}.mp4", one.mp4)
 
 
 def remove_films(folder: Path) -> None:
@@ -173,7 +171,7 @@ def remove_films(folder: Path) -> None:
     Raises:
         ConfigError: the folder cannot be written.
     """
-    with written(folder):
+    with disk_errors_as_sentences(folder):
         for path in (*folder.glob("*.mp4"), *folder.glob("*.jpg")):
             path.unlink()
 

@@ -11,8 +11,6 @@ A checkpoint is written under a temporary name and renamed. Nothing is ever pick
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +24,7 @@ from nearer.algorithm.distributed import gather, placed_like
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.run_writer import Counters, TrainingState
 from nearer.core.errors import CheckpointError
+from nearer.runs.files import whole_folder
 from nearer.runs.hub import local_run
 
 _MARKER = "COMPLETE"
@@ -40,28 +39,22 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: TrainingStat
     Raises:
         CheckpointError: the disk does not take it; older checkpoints are unharmed.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        pretrained = temporary / "pretrained_model"
-        pretrained.mkdir(parents=True)
-        weights = gather(model.state_dict())
-        safetensors.torch.save_file(weights, pretrained / "model.safetensors")
-        described = model.config() | {"normalisation_sha256": _normalisation_hash(model, weights)}
-        _write_json(pretrained / "config.json", described)
-        for name, text in model.files().items():
-            (pretrained / name).write_text(text)
-        if training is not None:
-            _save_training_state(temporary / "training_state", training)
-        for path in sorted(temporary.rglob("*")):
-            if path.is_file():
-                _flush(path)
-        (temporary / _MARKER).touch()
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-        _flush(folder.parent)
+        with whole_folder(folder) as temporary:
+            pretrained = temporary / "pretrained_model"
+            pretrained.mkdir()
+            weights = gather(model.state_dict())
+            safetensors.torch.save_file(weights, pretrained / "model.safetensors")
+            described = model.config() | {
+                "normalisation_sha256": _normalisation_hash(model, weights)
+            }
+            _write_json(pretrained / "config.json", described)
+            for name, text in model.files().items():
+                (pretrained / name).write_text(text)
+            if training is not None:
+                _save_training_state(temporary / "training_state", training)
+            (temporary / _MARKER).touch()
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f"{folder} must be on a disk that can be written, got: {error}; earlier checkpoints "
             "are unharmed, free some space and continue with --resume"
@@ -194,14 +187,6 @@ def complete_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name))
 
 
-def point(link: Path, target: Path) -> None:
-    """Make a link beside the checkpoints name one of them, atomically."""
-    temporary = link.with_name(f".{link.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target.name)
-    os.replace(temporary, link)
-
-
 def weights_hash(model: nn.Module) -> str:
     """Return the SHA-256 of all weights and buffers, by name."""
     return _tensors_hash(dict(model.state_dict()))
@@ -251,15 +236,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
-
-
-def _flush(path: Path) -> None:
-    """Let the disk keep what was written, before anything refers to it."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub, as folders: who takes a checkpoint takes user/name as well.
+"""Models on the Hugging Face hub, as folders: user/name can stand wherever a checkpoint can.
 
     user/name            config.json, model.safetensors     the policy
                          reward/                             the same two of the frozen reward
@@ -41,8 +41,8 @@ def check_hub_id(name: str) -> str:
 
 def split_hub_id(text: str) -> tuple[str, str | None] | None:
     """Return name and revision of user/name or user/name@REVISION; None if it is neither."""
-    found = re.fullmatch(f"({_NAME})(?:@({_REVISION}))?", text, re.ASCII)
-    return None if found is None else (found[1], found[2])
+    match = re.fullmatch(f"({_NAME})(?:@({_REVISION}))?", text, re.ASCII)
+    return None if match is None else (match[1], match[2])
 
 
 def local_run(path: Path) -> Path:
@@ -57,10 +57,10 @@ def local_run(path: Path) -> Path:
     Raises:
         CheckpointError: no such model, or no connection to the hub and no copy of it here.
     """
-    found = split_hub_id(str(path))
-    if found is None or path.exists():
+    hub_id = split_hub_id(str(path))
+    if hub_id is None or path.exists():
         return path
-    name, revision = found
+    name, revision = hub_id
     try:
         return download(name, revision=revision, patterns=_PATTERNS)
     except OSError as error:
@@ -83,7 +83,7 @@ def download(
         name: user/name.
         kind: model or dataset.
         revision: a branch, tag or commit; None: the newest.
-        patterns: of the files that are wanted; None: all.
+        patterns: of the files to download; None: all.
 
     Raises:
         OSError: it cannot be had; says why in a line, whatever the hub's client raised.

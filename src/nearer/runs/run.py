@@ -18,8 +18,7 @@ import platform
 import secrets
 import shutil
 import subprocess
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,13 +29,19 @@ import torch
 
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.run_writer import Counters, Record, TrainingState
-from nearer.core.errors import CheckpointError, ConfigError, NearerError
+from nearer.core.errors import CheckpointError, ConfigError
 from nearer.runs.checkpoint import (
     complete_checkpoints,
     gather_shards,
-    point,
     restore,
     save_checkpoint,
+)
+from nearer.runs.files import (
+    disk_errors_as_sentences,
+    replace_link,
+    temporary_path,
+    write_json,
+    write_lines,
 )
 from nearer.runs.trackers import open_trackers
 
@@ -65,7 +70,7 @@ class Run:
         self.checkpoints = root / "checkpoints"
         self._elapsed_s = _elapsed_s(root)
         self._started = perf_counter()
-        with written(root):
+        with disk_errors_as_sentences(root):
             self.checkpoints.mkdir(exist_ok=True)
             self._metrics = (root / "metrics.jsonl").open("a")
             ids, config = _tracker_ids(root, header), header["config"]
@@ -131,7 +136,7 @@ class Run:
         """Append a record to metrics.jsonl and show it, with the seconds spent so far."""
         elapsed_s = self._elapsed_s + perf_counter() - self._started
         record = {**record, "time/elapsed_s": elapsed_s}
-        with written(self.root):
+        with disk_errors_as_sentences(self.root):
             self._metrics.write(json.dumps(record) + "\n")
             self._metrics.flush()
             for tracker in self._trackers:
@@ -146,7 +151,7 @@ class Run:
         keep: Sequence[int] = (),
     ) -> None:
         """Write checkpoint `step`, whose metrics are on disk before it, and link to it."""
-        with written(self.root):
+        with disk_errors_as_sentences(self.root):
             os.fsync(self._metrics.fileno())
         save_checkpoint(self._folder(step), model, training)
         self.link(step, links, keep)
@@ -160,7 +165,7 @@ class Run:
             CheckpointError: a checkpoint that is to be named is not there.
         """
         links = {"last": last, **links}
-        with written(self.root):
+        with disk_errors_as_sentences(self.root):
             found = complete_checkpoints(self.checkpoints)
             for link, named in links.items():
                 if self._folder(named) not in found:
@@ -168,17 +173,17 @@ class Run:
                         f"{self._folder(named)} must be there to become the {link} checkpoint, got "
                         "none; restore it, or start a new run"
                     )
-                point(self.checkpoints / link, self._folder(named))
+                replace_link(self.checkpoints / link, self._folder(named))
             for old in found:
                 if int(old.name) not in (*links.values(), *keep):
                     # A folder that is half deleted must not look like a checkpoint.
-                    old.rename(old.with_name(f".{old.name}.tmp"))
+                    old.rename(temporary_path(old))
             for leftover in self.checkpoints.glob(".[0-9]*.tmp"):
                 shutil.rmtree(leftover)
 
     def finish(self) -> None:
         """Note that there is nothing left to resume."""
-        with written(self.root):
+        with disk_errors_as_sentences(self.root):
             (self.root / _FINISHED).touch()
 
     def _folder(self, step: int) -> Path:
@@ -200,7 +205,7 @@ class Run:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with written(self.root):
+        with disk_errors_as_sentences(self.root):
             self._metrics.close()
             for tracker in self._trackers:
                 tracker.close()
@@ -320,40 +325,6 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must hold a JSON object, got {document!r}; {advice}")
     return cast(dict[str, Any], document)
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    _write_text(path, json.dumps(document, indent=1) + "\n")
-
-
-def write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write a file of lines, whole or not at all."""
-    _write_text(path, "".join(json.dumps(record) + "\n" for record in records))
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def written(path: Path) -> Generator[None, None, None]:
-    """Turn a failure of the disk into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise NearerError(
-            f"{path} must be on a disk that can be written, got: {error.strerror or error}; what "
-            "was written before is unharmed, free some space or choose another --out, and continue "
-            "a run with --resume"
-        ) from error
 
 
 def read_metrics(root: Path) -> list[dict[str, Any]]:

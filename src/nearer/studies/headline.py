@@ -6,7 +6,6 @@ not done again, so a run of hours may be killed at any time.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from nearer.core.settings import check_settings
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.evaluation.success import Evaluation, evaluation_of
 from nearer.reporting.html.fraction_curves import SharePoint, shares_figure
+from nearer.runs.files import write_text
 from nearer.runs.run import is_finished, read_json, read_metrics
 from nearer.studies.recipe import Recipe
 from nearer.studies.tabletop import tabletop
@@ -202,9 +202,7 @@ def write_results(folder: Path, found: Sequence[Measurement]) -> None:
 def write_files(folder: Path, texts: Mapping[str, str]) -> None:
     """Write files by name, each whole or not at all."""
     for name, text in texts.items():
-        temporary = folder / f".{name}.tmp"
-        temporary.write_text(text)
-        os.replace(temporary, folder / name)
+        write_text(folder / name, text)
 
 
 def headline_table(found: Sequence[Measurement]) -> str:

@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nearer.algorithm.demonstrations import draw_fraction, leave_out
 from nearer.commands.eval_reward import CalibrateConfig, run_calibrate
 from nearer.configs import SFTConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.intervals import Rate
-from nearer.datasets.lerobot.reader import open_dataset
+from nearer.datasets.split import read_split
 from nearer.envs.tabletop.language import names
 from nearer.envs.tabletop.layout import BLOCKS
 from nearer.models.pointing.vocabulary import HELD_OUT
@@ -223,10 +222,7 @@ def names_left_out(instruction: str) -> bool:
 
 def _kept(config: SFTConfig) -> int:
     """Return how many demonstrations a run learned from."""
-    dataset = open_dataset(Path(config.data))
-    drawn = draw_fraction(len(dataset.episode_lengths), config.share, config.training.seed)
-    asked = [dataset.task_of_episode(int(row)) for row in drawn]
-    return len(leave_out(drawn, asked, config.training.leave_out))
+    return len(read_split(config.out).episodes)
 
 
 def stage_2(place: Place, on_progress: ProgressCallback) -> Iterator[LadderPoint]:

@@ -1,1 +1,1 @@
-"""Arrays that are made of a data set once and kept on disk: frames, features, results."""
+"""Arrays that are computed once and kept on disk: frames, encodings, trained weights, results."""

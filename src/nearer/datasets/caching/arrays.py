@@ -1,8 +1,9 @@
-"""Arrays that are made of a data set once, and kept beside its identity.
+"""Arrays that are computed from a data set once, and kept under its identity.
 
-    <cache>/<identity>/dataset.json            the folder that it belongs to, for people
-    <cache>/<identity>/frames-<camera>.npy     frames.py
-    <cache>/<identity>/features-<sight>.npy    features.py
+    <cache>/<identity>/dataset.json                   the data set's folder, for people
+    <cache>/<identity>/frames-<camera>.npy            frames.py
+    <cache>/<identity>/features-<encoder>.npy         encodings.py
+    <cache>/<identity>/vision-encoder-<settings>.npy  vision_encoder_training.py
 
 The cache is ~/.cache/nearer (or $XDG_CACHE_HOME/nearer) and not a folder of the data set: a data
 set may be read-only, is shared between machines and pushed to the hub whole, while these arrays
@@ -11,7 +12,6 @@ of its earlier state are deleted.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -25,57 +25,17 @@ import numpy as np
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
+from nearer.datasets.lerobot.identity import dataset_identity
 from nearer.datasets.lerobot.reader import Dataset
-from nearer.datasets.lerobot.schema import INFO_PATH, TASKS_PATH
-from nearer.runs.files import StagedFiles
+from nearer.runs.files import StagedFiles, whole_file
 
 _DATASET = "dataset.json"
 
 
 def default_cache() -> Path:
-    """Return the folder of arrays that nobody chose a folder for."""
+    """Return the folder of arrays where none is given: ~/.cache/nearer."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "nearer"
-
-
-def dataset_identity(dataset: Dataset) -> str:
-    """Return a name that changes with the data set's frames, and not with its place.
-
-    A hash of everything in meta/ that says which frame is which, and of names, sizes and times of
-    change of the files that hold numbers and pictures: reading those would take as long as
-    decoding them.
-    """
-    root = dataset.root
-    digest = hashlib.blake2b(digest_size=16)
-    tables = sorted((root / "meta" / "episodes").rglob("*.parquet"))
-    for path in [root / INFO_PATH, root / TASKS_PATH, *tables]:
-        if path.exists():
-            digest.update(path.read_bytes())
-    for folder in ("data", "videos"):
-        for path in sorted((root / folder).rglob("file-*")):
-            facts = path.stat()
-            name = path.relative_to(root).as_posix()
-            digest.update(f"{name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def contents_hash(dataset: Dataset) -> str:
-    """Return the SHA-256 of a data set's numbers and instructions, and of its files' sizes.
-
-    Unlike `dataset_identity` it outlives a copy to another machine. Pictures are not read; who
-    records, drops or encodes some anew changes the size of their file.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(dataset.columns):
-        values = dataset.columns[name]
-        digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    digest.update(json.dumps([dataset.info.fps, *dataset.tasks]).encode())
-    for folder in ("data", "videos"):  # numbers' files may hold pictures as well
-        for path in sorted((dataset.root / folder).rglob("file-*")):
-            name = path.relative_to(dataset.root).as_posix()
-            digest.update(f"{name} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +54,7 @@ class CachedArray:
     mode: Literal["r", "c"]
 
     def open(self, dataset: Dataset, cache: Path | None, make: Callable[[Path], None]) -> Array:
-        """Return the array, whose memory is the file: only what is looked at is read.
+        """Return the array, whose memory is the file: only what is used is read.
 
         Two processes that want the same array do not both make it: the second one waits.
 
@@ -108,10 +68,10 @@ class CachedArray:
         """
         folder = (cache or default_cache()) / dataset_identity(dataset)
         path = folder / f"{self.name}.npy"
-        found = self._read(path)
-        if found is not None:
-            return found
-        with _explained(folder):
+        cached = self._read(path)
+        if cached is not None:
+            return cached
+        with cache_errors_as_sentences(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder / f".{self.name}.lock"):  # its own, since arrays build on arrays
                 if self._read(path) is None:
@@ -128,10 +88,10 @@ class CachedArray:
 
     def _read(self, path: Path) -> Array | None:
         try:
-            found: Array = np.lib.format.open_memmap(path, mode=self.mode)
+            values: Array = np.lib.format.open_memmap(path, mode=self.mode)
         except (OSError, ValueError):
             return None  # missing, or not what was written there: made anew
-        return found if found.shape == self.shape and found.dtype == self.dtype else None
+        return values if values.shape == self.shape and values.dtype == self.dtype else None
 
 
 def _claim(folder: Path, root: Path) -> None:
@@ -140,7 +100,8 @@ def _claim(folder: Path, root: Path) -> None:
     for path in folder.parent.glob(f"*/{_DATASET}"):
         if path.parent != folder and path.read_text(encoding="utf-8") == document:
             shutil.rmtree(path.parent, ignore_errors=True)
-    (folder / _DATASET).write_text(document, encoding="utf-8")
+    with whole_file(folder / _DATASET) as temporary:
+        temporary.write_text(document, encoding="utf-8")
 
 
 def write_header(handle: BinaryIO, shape: tuple[int, ...], dtype: str) -> int:
@@ -160,8 +121,8 @@ def write_array(path: Path, values: Array) -> None:
 
 
 @contextmanager
-def _explained(folder: Path) -> Generator[None, None, None]:
-    """Turn a failure of the disk into a sentence that says what to do."""
+def cache_errors_as_sentences(folder: Path) -> Generator[None, None, None]:
+    """Turn a failure of the disk into a DatasetError that says what to do."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The pictures of a data set, decoded once: any rows, in any order, at the speed of memory."""
+"""The images of a data set, decoded once: any rows, in any order, at the speed of memory."""
 
 import hashlib
 import os
@@ -20,31 +20,31 @@ from nearer.datasets.lerobot.cameras import camera_key
 from nearer.datasets.lerobot.reader import Dataset
 from nearer.runs.files import StagedFiles
 
-_BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 8 << 20
 """Decoded at once by each thread: enough that opening a file does not count, little in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameCache:
-    """The pictures of one camera.
+    """The images of one camera.
 
     Attributes:
-        pictures: RGB in [0, 255]; their memory is a file, so a data set may be larger than memory.
+        images: RGB in [0, 255]; their memory is a file, so a data set may be larger than memory.
     """
 
-    pictures: UInt8[Array, "frames h w 3"]
+    images: UInt8[Array, "frames h w 3"]
 
     def rows(self, index: Int[Array, "rows"]) -> UInt8[Array, "rows h w 3"]:
-        """Return these frames' pictures, in memory of their own.
+        """Return these frames' images, in memory of their own.
 
         Raises:
             DatasetError: A row that the data set does not have.
         """
-        if len(index) and not 0 <= index.min() <= index.max() < len(self.pictures):
+        if len(index) and not 0 <= index.min() <= index.max() < len(self.images):
             raise DatasetError(
-                f"index must lie in [0, {len(self.pictures)}), got {index.min()} to {index.max()}"
+                f"index must lie in [0, {len(self.images)}), got {index.min()} to {index.max()}"
             )
-        return np.take(self.pictures, index, axis=0)
+        return np.take(self.images, index, axis=0)
 
 
 def open_frames(
@@ -54,7 +54,7 @@ def open_frames(
     on_progress: ProgressCallback = ignore_progress,
     rows: Int64[Array, "rows"] | None = None,
 ) -> FrameCache:
-    """Return a camera's pictures, decoded now unless they have been before.
+    """Return a camera's images, decoded now unless they have been before.
 
     Args:
         dataset: What to decode; when one of its files changes, it is decoded anew.
@@ -67,13 +67,13 @@ def open_frames(
         DatasetError: No such camera, a damaged file, or no room on the disk.
     """
     key = camera_key(dataset, camera)
-    wanted = np.arange(dataset.info.total_frames) if rows is None else rows
+    decoded = np.arange(dataset.info.total_frames) if rows is None else rows
     array = _array(dataset, key, rows)
 
     def decode(path: Path) -> None:
-        _decode(dataset, key, wanted, path, array.shape, on_progress)
+        _decode(dataset, key, decoded, path, array.shape, on_progress)
 
-    return FrameCache(pictures=array.open(dataset, cache, decode))
+    return FrameCache(images=array.open(dataset, cache, decode))
 
 
 def drop_frames(
@@ -88,25 +88,25 @@ def _array(dataset: Dataset, key: str, rows: Int64[Array, "rows"] | None) -> Cac
     if rows is not None:
         name += "-" + hashlib.blake2b(rows.astype(np.int64).tobytes(), digest_size=16).hexdigest()
     total = dataset.info.total_frames if rows is None else len(rows)
-    shape = (total, *dataset.info.features[key].picture_size, 3)
+    shape = (total, *dataset.info.features[key].image_size, 3)
     return CachedArray(name=name, shape=shape, dtype="uint8", mode="r")
 
 
 def _decode(
     dataset: Dataset,
     key: str,
-    wanted: Int64[Array, "wanted"],
+    rows: Int64[Array, "rows"],
     path: Path,
     shape: tuple[int, ...],
     on_progress: ProgressCallback,
 ) -> None:
-    """Write these pictures of a camera as one .npy file."""
-    total, picture_bytes = shape[0], int(np.prod(shape[1:]))
+    """Write a camera's images of these rows as one .npy file."""
+    total, image_bytes = shape[0], int(np.prod(shape[1:]))
     free = shutil.disk_usage(path.parent).free
-    if free < total * picture_bytes:
+    if free < total * image_bytes:
         raise DatasetError(
-            f"{path.parent} must have {total * picture_bytes / 1e9:.1f} GB free for the decoded "
-            f"pictures of {dataset.root}, got {free / 1e9:.1f} GB; free some space or choose "
+            f"{path.parent} must have {total * image_bytes / 1e9:.1f} GB free for the decoded "
+            f"images of {dataset.root}, got {free / 1e9:.1f} GB; free some space or choose "
             "another folder with --cache"
         )
     with StagedFiles() as staged:
@@ -114,25 +114,25 @@ def _decode(
         with staged.open(path, replace=True) as handle, ThreadPoolExecutor(num_cores()) as pool:
             start = write_header(handle, shape, "uint8")
 
-            def decode(rows: Int[Array, "rows"]) -> int:
-                pictures = dataset.frames(key, wanted[rows])
-                _write_at(handle.fileno(), pictures, start + int(rows[0]) * picture_bytes)
-                return int(rows[-1]) + 1
+            def decode(places: Int[Array, "places"]) -> int:
+                images = dataset.frames(key, rows[places])
+                _write_at(handle.fileno(), images, start + int(places[0]) * image_bytes)
+                return int(places[-1]) + 1
 
-            on_progress(Progress(stage="decoding pictures", done=0, total=total))
-            for done in pool.map(decode, _blocks(total, picture_bytes)):
-                on_progress(Progress(stage="decoding pictures", done=done, total=total))
+            on_progress(Progress(stage="decoding images", done=0, total=total))
+            for done in pool.map(decode, _blocks(total, image_bytes)):
+                on_progress(Progress(stage="decoding images", done=done, total=total))
         staged.commit()
 
 
-def _blocks(total: int, picture_bytes: int) -> Iterator[Int[Array, "rows"]]:
-    size = max(1, _BLOCK_BYTES // picture_bytes)
+def _blocks(total: int, image_bytes: int) -> Iterator[Int[Array, "places"]]:
+    size = max(1, BLOCK_BYTES // image_bytes)
     for start in range(0, total, size):
         yield np.arange(start, min(start + size, total))
 
 
-def _write_at(descriptor: int, pictures: UInt8[Array, "rows h w 3"], offset: int) -> None:
-    view = pictures.reshape(-1).data
+def _write_at(descriptor: int, images: UInt8[Array, "rows h w 3"], offset: int) -> None:
+    view = images.reshape(-1).data
     while len(view):
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written

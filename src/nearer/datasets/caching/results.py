@@ -1,12 +1,9 @@
-"""What a frozen model says of frames, and what calibration takes long for: computed once, kept.
+"""Results that take long to compute, such as a frozen model's predictions: computed once, kept.
 
-    <cache>/scores/<model, frames, code>.npz          p(k | o, g) and facts of every frame
-    <cache>/rollouts/<models, env, seed, code>.npz    what a policy did, and what was true
-    <cache>/replays/<env, actions, code>.npz          what was true along recorded episodes
-    <cache>/rivals/<lessons, frames, code>.npz        what trained comparisons say of frames
+    <cache>/<name>/<hash of what they are computed from>.npz
 
-A name is the hash of all that the values are made of, so none of them is ever out of date; all are
-safe to delete.
+A file is named after all that its values are computed from, the code included, so none of them is
+ever out of date; all are safe to delete.
 """
 
 import hashlib
@@ -20,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from nearer.core.arrays import Array
-from nearer.core.errors import DatasetError
-from nearer.datasets.caching.arrays import default_cache
+from nearer.datasets.caching.arrays import cache_errors_as_sentences, default_cache
 from nearer.runs.files import StagedFiles
 from nearer.runs.run import git_revision
 
@@ -32,16 +28,16 @@ def cached_columns(
     cache: Path | None,
     make: Callable[[], dict[str, Array]],
 ) -> dict[str, Array]:
-    """Return arrays by name, made now unless they are on disk.
+    """Return arrays by name, computed now unless they are on disk.
 
-    Code that is not committed has no name to keep what it makes by: it makes everything anew. What
-    depends on code of others must not come here.
+    Code that is not committed has no name to keep its results under: it computes everything anew.
+    What depends on code outside this package must not be kept here.
 
     Args:
         name: of their folder.
-        made_of: everything that they depend on besides the code, as JSON values.
+        made_of: everything that they depend on besides this package's code, as JSON values.
         cache: folder of what was computed; None for ~/.cache/nearer.
-        make: makes them.
+        make: computes them.
 
     Raises:
         DatasetError: the cache cannot be written.
@@ -50,28 +46,29 @@ def cached_columns(
     if revision.endswith("+"):
         return make()
     made_of = {**made_of, "code": [version("nearer"), revision]}
-    known = hashlib.blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=16)
-    path = (cache or default_cache()) / name / f"{known.hexdigest()}.npz"
-    found = _columns(path)
-    if found is None:
-        found = make()
-        _keep(path, lambda: _write_columns(path, found))
-    return found
+    digest = hashlib.blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=16)
+    path = (cache or default_cache()) / name / f"{digest.hexdigest()}.npz"
+    columns = _read_columns(path)
+    if columns is None:
+        columns = make()
+        with cache_errors_as_sentences(path.parent):
+            _write_columns(path, columns)
+    return columns
 
 
 def digest_of(values: Iterable[Array]) -> str:
-    """Return a hash of arrays, taken one by one: of their numbers, types and shapes."""
+    """Return a hash of arrays, read one by one: of their numbers, types and shapes."""
     digest = hashlib.blake2b(digest_size=16)
-    for one in values:
-        digest.update(f"{one.dtype} {one.shape}\n".encode())
-        digest.update(np.ascontiguousarray(one).tobytes())
+    for array in values:
+        digest.update(f"{array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
-def _columns(path: Path) -> dict[str, Array] | None:
+def _read_columns(path: Path) -> dict[str, Array] | None:
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as found:
-            return {key: found[key] for key in found.files}
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
         return None
 
@@ -81,14 +78,3 @@ def _write_columns(path: Path, columns: Mapping[str, Array]) -> None:
         with staged.open(path, replace=True) as handle:
             np.savez(handle, allow_pickle=False, **dict[str, Any](columns))
         staged.commit()
-
-
-def _keep(path: Path, write: Callable[[], None]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write()
-    except OSError as error:
-        raise DatasetError(
-            f"{path.parent} must be on a disk that can be written and has room, got "
-            f"{error.strerror or error}; free some space or choose another folder with --cache"
-        ) from error

@@ -1,4 +1,4 @@
-"""Cameras of a data set: which there are, under which keys, and how their pictures are kept."""
+"""Cameras of a data set: which there are, under which keys, and how their images are stored."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -11,23 +11,22 @@ from nearer.datasets.lerobot.videos import EXACT_COLOURS
 
 IMAGES = "observation.images."
 ONLY_IMAGE, ONLY_CAMERA = "observation.image", "pixels"
-"""What lerobot calls the picture of an env that has one camera without a name, and what we do."""
+"""What lerobot calls the image of an env that has one camera without a name, and what we do."""
 
-Kept = Literal["video", "image", "none"]
-"""How pictures are kept: in mp4 files, as PNG in the data files, or not at all."""
+ImageStorage = Literal["video", "image", "none"]
+"""How images are stored: in mp4 files, as PNG in the data files, or not at all."""
 
 
 def cameras_of(dataset: Dataset) -> tuple[Camera, ...]:
     """Return the colour cameras of a data set, by name."""
     features = dataset.info.features
     return tuple(
-        Camera(name, *features[key].picture_size)
-        for name, key in sorted(_keys(dataset.info).items())
+        Camera(name, *features[key].image_size) for name, key in sorted(_keys(dataset.info).items())
     )
 
 
 def camera_key(dataset: Dataset, camera: str) -> str:
-    """Return the feature that holds a camera's pictures.
+    """Return the feature that holds a camera's images.
 
     Raises:
         DatasetError: The data set has no such camera.
@@ -35,24 +34,26 @@ def camera_key(dataset: Dataset, camera: str) -> str:
     keys = _keys(dataset.info)
     if camera not in keys:
         raise DatasetError(
-            f"{dataset.root} must have pictures of the camera {camera!r} as {IMAGES}{camera}, got "
+            f"{dataset.root} must have images of the camera {camera!r} as {IMAGES}{camera}, got "
             f"the cameras {sorted(keys)}; record it, or use a model that needs no such camera"
         )
     return keys[camera]
 
 
-def camera_features(cameras: Sequence[Camera], pictures: Kept, fps: int) -> Mapping[str, Feature]:
+def camera_features(
+    cameras: Sequence[Camera], storage: ImageStorage, fps: int
+) -> Mapping[str, Feature]:
     """Return the features of cameras in a new data set."""
-    if pictures == "none":
+    if storage == "none":
         return {}
     features: dict[str, Feature] = {}
     for camera in cameras:
         info = EXACT_COLOURS.info(camera.height, camera.width, fps)
         features[IMAGES + camera.name] = Feature(
-            dtype=pictures,
+            dtype=storage,
             shape=(camera.height, camera.width, 3),
             names=["height", "width", "channels"],
-            info=info if pictures == "video" else None,
+            info=info if storage == "video" else None,
         )
     return features
 
@@ -60,7 +61,7 @@ def camera_features(cameras: Sequence[Camera], pictures: Kept, fps: int) -> Mapp
 def _keys(info: DatasetInfo) -> dict[str, str]:
     keys: dict[str, str] = {}
     for key, feature in info.features.items():
-        if feature.is_picture and not feature.is_depth_map:
+        if feature.is_camera and not feature.is_depth_map:
             if key.startswith(IMAGES):
                 keys[key.removeprefix(IMAGES)] = key
             elif key == ONLY_IMAGE:

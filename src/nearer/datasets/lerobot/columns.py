@@ -12,9 +12,9 @@ from nearer.datasets.lerobot import parquet
 from nearer.datasets.lerobot.images import encode_png
 from nearer.datasets.lerobot.schema import NUMERIC_DTYPES, STANDARD_FEATURES, DatasetInfo, Feature
 from nearer.datasets.lerobot.statistics import (
-    Statistics,
+    FeatureStatistics,
     episode_statistics,
-    picture_statistics,
+    image_statistics,
     stack,
 )
 
@@ -30,7 +30,7 @@ class EpisodeFrames:
     Args:
         task: The instruction, one for all frames.
         columns: Every feature but the standard ones, [frames, *shape] in the feature's dtype;
-            pictures are uint8 RGB, [frames, h, w, 3]. A feature of shape (1,) may be [frames].
+            images are uint8 RGB, [frames, h, w, 3]. A feature of shape (1,) may be [frames].
     """
 
     task: str
@@ -63,7 +63,7 @@ def _check_episode(features: Mapping[str, Feature], number: int, episode: Episod
     frames = len(next(iter(episode.columns.values()), ()))
     for key, feature in features.items():
         values = episode.columns[key]
-        dtype = "uint8" if feature.is_picture else feature.dtype
+        dtype = "uint8" if feature.is_camera else feature.dtype
         scalar = values.ndim == 1 and feature.shape == (1,)
         fits = len(values) == frames and (scalar or values.shape[1:] == feature.shape)
         if not fits or values.dtype != dtype:
@@ -147,12 +147,12 @@ def feature_statistics(
     columns: Mapping[str, Array],
     episodes: Sequence[EpisodeFrames],
     lengths: Int64[Array, "episodes"],
-) -> dict[str, Statistics]:
+) -> dict[str, FeatureStatistics]:
     """Return the statistics of every episode, by feature."""
     return {
         key: (
-            stack([picture_statistics(episode.columns[key]) for episode in episodes])
-            if feature.is_picture
+            stack([image_statistics(episode.columns[key]) for episode in episodes])
+            if feature.is_camera
             else episode_statistics(columns[key], lengths)
         )
         for key, feature in features.items()
@@ -171,13 +171,13 @@ def data_tables(
     Args:
         features: All of them.
         columns: Numbers of all frames.
-        episodes: Pictures of the frames.
+        episodes: Images of the frames.
         lengths: Frames of each episode.
         max_bytes: Size of a file; numbers come in quarters of it.
     """
     has_images = any(feature.dtype == "image" for feature in features.values())
     frame_bytes = sum(values[0].nbytes for values in columns.values())
-    # One row group per episode of images, so that a reader of few pictures reads few.
+    # One row group per episode of images, so that a reader of few images reads few.
     frames = 1 if has_images else max_bytes // _PARTS_A_FILE // frame_bytes
     stops = lengths.cumsum()
     first = 0
@@ -190,7 +190,7 @@ def data_tables(
 
 
 def _data_table(
-    features: Mapping[str, Feature], columns: Mapping[str, Array], pictures: Mapping[str, Array]
+    features: Mapping[str, Feature], columns: Mapping[str, Array], images: Mapping[str, Array]
 ) -> parquet.ArrowTable:
     arrows: dict[str, parquet.ArrowArray] = {}
     for key, feature in features.items():
@@ -198,15 +198,15 @@ def _data_table(
             values = columns[key].astype(feature.dtype, copy=False)
             arrows[key] = parquet.feature_column(feature, values)
         elif feature.dtype == "image":
-            names = [f"frame-{frame:06d}.png" for frame in range(len(pictures[key]))]
-            arrows[key] = parquet.picture_column(encode_png(pictures[key]), names)
+            names = [f"frame-{frame:06d}.png" for frame in range(len(images[key]))]
+            arrows[key] = parquet.image_column(encode_png(images[key]), names)
     return parquet.data_table(arrows, features)
 
 
 def episodes_table(
     rows: Rows,
     tasks: Sequence[str],
-    statistics: Mapping[str, Statistics],
+    statistics: Mapping[str, FeatureStatistics],
     files: Mapping[str, Int64[Array, "episodes"]],
     info: DatasetInfo,
 ) -> parquet.ArrowTable:
@@ -235,7 +235,7 @@ def episodes_table(
         columns[f"videos/{key}/from_timestamp"] = in_file / info.fps
         columns[f"videos/{key}/to_timestamp"] = (in_file + rows.lengths) / info.fps
     for key, values in statistics.items():
-        for name, numbers in values.items():
+        for name, numbers in values.columns().items():
             count = name == "count"
             columns[f"stats/{key}/{name}"] = numbers.reshape(-1, 1) if count else numbers
     columns |= _places("meta/episodes", files, info)

@@ -35,7 +35,7 @@ def stage_frames(
         root: The data set's folder.
         info: What it says of itself.
         first_file: Number of the first file in every folder, counted through all chunks.
-        episodes: With pictures.
+        episodes: With images.
         columns: Numbers of all their frames.
         lengths: Frames of each episode.
     """
@@ -90,6 +90,6 @@ def _write_data(
 def _write_video(
     info: DatasetInfo, key: str, episodes: Sequence[EpisodeFrames], handle: BinaryIO, first: int
 ) -> int:
-    pictures = [episode.columns[key] for episode in episodes[first:]]
+    images = [episode.columns[key] for episode in episodes[first:]]
     encoding = VideoEncoding.of(info.features[key].info)
-    return encode_video(handle, pictures, info.fps, encoding, info.max_video_bytes)
+    return encode_video(handle, images, info.fps, encoding, info.max_video_bytes)

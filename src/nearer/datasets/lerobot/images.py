@@ -1,4 +1,4 @@
-"""Pictures as numpy arrays: PNG and JPEG bytes. With videos.py all that knows PyAV."""
+"""Images as numpy arrays: PNG and JPEG bytes. Only this module and videos.py import PyAV."""
 
 # PyAV's own stubs leave the stream of a packet open.
 # pyright: reportUnknownMemberType=false
@@ -20,23 +20,22 @@ _FAST_PNG = {"compression_level": "1", "pred": "sub"}
 """Six times as fast as zlib's default level, for files half as large again."""
 
 
-def encode_png(pictures: UInt8[Array, "frames h w 3"]) -> list[bytes]:
-    """Return each picture as PNG, without loss."""
+def encode_png(images: UInt8[Array, "frames h w 3"]) -> list[bytes]:
+    """Return each image as PNG, without loss."""
     encoder = VideoCodecContext.create("png", "w")
-    encoder.height, encoder.width = pictures.shape[1:3]
+    encoder.height, encoder.width = images.shape[1:3]
     encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1, 1)
     encoder.options = dict(_FAST_PNG)
     return [
-        b"".join(bytes(packet) for packet in encoder.encode(_to_frame(picture)))
-        for picture in pictures
+        b"".join(bytes(packet) for packet in encoder.encode(_to_frame(image))) for image in images
     ]
 
 
-def decode_picture(encoded: bytes, where: str) -> UInt8[Array, "h w 3"]:
-    """Return a PNG or JPEG picture.
+def decode_image(encoded: bytes, where: str) -> UInt8[Array, "h w 3"]:
+    """Return a PNG or JPEG image.
 
     Args:
-        encoded: The bytes of the picture file.
+        encoded: The bytes of the image file.
         where: What to call it in a message.
 
     Raises:
@@ -47,12 +46,12 @@ def decode_picture(encoded: bytes, where: str) -> UInt8[Array, "h w 3"]:
         frames = VideoCodecContext.create(codec, "r").decode(av.Packet(encoded))
     except av.error.FFmpegError as error:
         raise DatasetError(
-            f"{where} must be a whole PNG or JPEG picture, got: {error}; restore the file"
+            f"{where} must be a whole PNG or JPEG image, got: {error}; restore the file"
         ) from error
     if not frames:
-        raise DatasetError(f"{where} must be a whole PNG or JPEG picture; restore the file")
+        raise DatasetError(f"{where} must be a whole PNG or JPEG image; restore the file")
     return np.asarray(frames[0].to_ndarray(format="rgb24"))
 
 
-def _to_frame(picture: UInt8[Array, "h w 3"]) -> VideoFrame:
-    return VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+def _to_frame(image: UInt8[Array, "h w 3"]) -> VideoFrame:
+    return VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")

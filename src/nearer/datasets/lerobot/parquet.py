@@ -19,7 +19,8 @@ from jaxtyping import Int, Shaped
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
-from nearer.datasets.lerobot.schema import Feature, has_room, huggingface_metadata, pandas_metadata
+from nearer.datasets.lerobot.parquet_metadata import huggingface_metadata, pandas_metadata
+from nearer.datasets.lerobot.schema import Feature, has_room
 
 ArrowTable = Any
 ArrowArray = Any
@@ -51,13 +52,13 @@ def read_lists(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
     return {name: table.column(name).to_pylist() for name in names}
 
 
-def read_encoded_pictures(path: Path, name: str, rows: Int[Array, "frames"]) -> list[bytes]:
-    """Return the encoded pictures (PNG or JPEG) of some rows, in the order of `rows`.
+def read_encoded_images(path: Path, name: str, rows: Int[Array, "frames"]) -> list[bytes]:
+    """Return the encoded images (PNG or JPEG) of some rows, in the order of `rows`.
 
     Only the row groups that hold these rows are read.
 
     Raises:
-        DatasetError: The file is missing or damaged, or a row holds no picture.
+        DatasetError: The file is missing or damaged, or a row holds no image.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -68,22 +69,22 @@ def read_encoded_pictures(path: Path, name: str, rows: Int[Array, "frames"]) -> 
                 message = f"{path} must have more than {rows.max()} rows, got {metadata.num_rows}"
                 raise DatasetError(f"{message}; restore the file")
             group_of_row = np.searchsorted(stops, rows, side="right")
-            pictures: dict[int, bytes | None] = {}
+            images: dict[int, bytes | None] = {}
             for group in np.unique(group_of_row).tolist():
                 table: Any = file.read_row_group(group, columns=[name]).flatten()
                 encoded: Any = table.column(f"{name}.bytes")
                 first = int(stops[group]) - groups[group]
                 for row in rows[group_of_row == group].tolist():
-                    pictures[row] = encoded[row - first].as_py()
+                    images[row] = encoded[row - first].as_py()
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
-    return [_present(pictures[row], path, row) for row in rows.tolist()]
+    return [_present(images[row], path, row) for row in rows.tolist()]
 
 
-def _present(picture: bytes | None, path: Path, row: int) -> bytes:
-    if picture is None:
-        raise DatasetError(f"{path} must hold a picture in row {row}, got none; restore the file")
-    return picture
+def _present(image: bytes | None, path: Path, row: int) -> bytes:
+    if image is None:
+        raise DatasetError(f"{path} must hold an image in row {row}, got none; restore the file")
+    return image
 
 
 def _read_table(path: Path, names: Sequence[str] | None) -> ArrowTable:
@@ -175,8 +176,8 @@ def feature_column(feature: Feature, values: Shaped[Array, "rows *shape"]) -> Ar
     return fixed_lists(values) if len(feature.shape) == 1 else lists(values)
 
 
-def picture_column(encoded: Sequence[bytes], names: Sequence[str]) -> ArrowArray:
-    """Return encoded pictures in the type of `datasets.Image`."""
+def image_column(encoded: Sequence[bytes], names: Sequence[str]) -> ArrowArray:
+    """Return encoded images in the type of `datasets.Image`."""
     pieces: Any = [pa.array(list(encoded), pa.binary()), pa.array(list(names), pa.string())]
     return pa.StructArray.from_arrays(pieces, names=["bytes", "path"])
 

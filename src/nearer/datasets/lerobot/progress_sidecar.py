@@ -15,8 +15,8 @@ from typing import Any
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
-from nearer.datasets.caching.arrays import contents_hash
 from nearer.datasets.lerobot import parquet
+from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, runs
 from nearer.datasets.lerobot.schema import PROGRESS_PATH, numbered_file
 from nearer.runs.files import StagedFiles
@@ -44,7 +44,7 @@ def check_free(dataset: Dataset, path: Path, *, overwrite: bool) -> None:
     own, place = path.resolve(), sidecar_place(dataset)
     inside = own == place.resolve()
     there = sorted(place.parent.parent.rglob("*.parquet")) if inside else []
-    other = next((one for one in there if one.resolve() != own), None)
+    other = next((sidecar for sidecar in there if sidecar.resolve() != own), None)
     practised = other is None and path.exists() and _says(path, _PRACTISED)
     if other is not None or practised:
         raise DatasetError(
@@ -70,7 +70,7 @@ def write_sidecar(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write what a model says of every frame, with the frames' `index` and `episode_index`.
+    """Write a model's labels of every frame, with the frames' `index` and `episode_index`.
 
     Args:
         dataset: Whose frames.
@@ -104,12 +104,12 @@ def write_sidecar(
 def check_current(dataset: Dataset) -> None:
     """Raise DatasetError where labels are of frames that have since been recorded anew."""
     path = sidecar_place(dataset)
-    said = parquet.notes_of(path).get("nearer", "{}") if path.exists() else "{}"
+    made_by_json = parquet.notes_of(path).get("nearer", "{}") if path.exists() else "{}"
     try:
-        made_by: Any = json.loads(said)
+        made_by: Any = json.loads(made_by_json)
         labelled: Any = made_by.get(_LABELLED)
     except (ValueError, AttributeError, RecursionError):
-        return  # somebody else's words, which say nothing of it
+        return  # not written by nearer: nothing is known of the frames
     if labelled is not None and labelled != contents_hash(dataset):
         raise DatasetError(
             f"{path} must be labels of the frames that are there, got those of an earlier "

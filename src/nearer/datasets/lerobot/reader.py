@@ -1,11 +1,11 @@
-"""A LeRobotDataset v3.0 as numpy arrays: numbers at once, pictures on demand.
+"""A LeRobotDataset v3.0 as numpy arrays: numbers at once, images on demand.
 
     open_dataset(path)              meta/info.json -> episodes table -> data files -> Dataset
     dataset.columns["action"]       [frames, action], episode after episode
     dataset.frames(key, indices)    [frames, h, w, 3], decoded from parquet or mp4
 
 What meta/info.json counts is what exists: files and rows beyond its totals are leftovers of a
-writer that was killed, and are not looked at.
+writer that was killed, and are not read.
 """
 
 import re
@@ -18,8 +18,8 @@ from jaxtyping import Int, Int64, UInt8
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
-from nearer.datasets.lerobot.images import decode_picture
-from nearer.datasets.lerobot.parquet import read_columns, read_encoded_pictures, read_lists
+from nearer.datasets.lerobot.images import decode_image
+from nearer.datasets.lerobot.parquet import read_columns, read_encoded_images, read_lists
 from nearer.datasets.lerobot.schema import (
     INFO_PATH,
     PROGRESS_PATH,
@@ -27,8 +27,7 @@ from nearer.datasets.lerobot.schema import (
     TASKS_PATH,
     DatasetInfo,
     numbered_file,
-    parse_info,
-    read_json,
+    read_info,
 )
 from nearer.datasets.lerobot.videos import decode_video
 from nearer.runs.hub import download
@@ -52,7 +51,7 @@ class VideoPlaces:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A data set whose numbers are in memory and whose pictures are on disk.
+    """A data set whose numbers are in memory and whose images are on disk.
 
     Args:
         root: The folder that holds meta/info.json.
@@ -81,7 +80,7 @@ class Dataset:
         return self.tasks[self.columns["task_index"][self.episode_starts[episode]]]
 
     def frames(self, key: str, indices: Int[Array, "frames"]) -> UInt8[Array, "frames h w 3"]:
-        """Return RGB pictures in [0, 255], in the order of `indices`.
+        """Return RGB images in [0, 255], in the order of `indices`.
 
         Each file is opened once a call, so one call for many frames beats many calls.
 
@@ -93,27 +92,27 @@ class Dataset:
             DatasetError: No such camera, a row out of range, or a file that is missing or damaged.
         """
         self._check_camera(key, indices)
-        height, width = self.info.features[key].picture_size
-        pictures = np.empty((len(indices), height, width, 3), dtype=np.uint8)
+        height, width = self.info.features[key].image_size
+        images = np.empty((len(indices), height, width, 3), dtype=np.uint8)
         episodes = np.searchsorted(self.episode_starts, indices, side="right") - 1
         files = (self.videos[key].files if key in self.videos else self.data_files)[episodes]
         for chunk, file in np.unique(files, axis=0).tolist():
             places = np.flatnonzero((files == (chunk, file)).all(axis=1))
             read = self._video_frames if key in self.videos else self._image_frames
-            found = read(key, chunk, file, indices[places], episodes[places])
-            for place, picture in zip(places, found, strict=True):
-                if picture.shape != (height, width, 3):
+            of_file = read(key, chunk, file, indices[places], episodes[places])
+            for place, image in zip(places, of_file, strict=True):
+                if image.shape != (height, width, 3):
                     raise DatasetError(
                         f"{key} must be {height} x {width} pixels as meta/info.json of {self.root} "
-                        f"says, got {picture.shape[0]} x {picture.shape[1]} in frame "
+                        f"says, got {image.shape[0]} x {image.shape[1]} in frame "
                         f"{indices[place]}; correct the file"
                     )
-                pictures[place] = picture
-        return pictures
+                images[place] = image
+        return images
 
     def _check_camera(self, key: str, indices: Int[Array, "frames"]) -> None:
         features = self.info.features
-        cameras = sorted(name for name in features if features[name].is_picture)
+        cameras = sorted(name for name in features if features[name].is_camera)
         if key not in cameras or features[key].is_depth_map:
             raise DatasetError(f"key must name a colour camera of {cameras}, got {key!r}")
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.info.total_frames:
@@ -135,10 +134,10 @@ class Dataset:
         path = self.root / self.info.data_file(chunk, file)
         in_file = (self.data_files == (chunk, file)).all(axis=1)
         first_row = self.episode_starts[np.flatnonzero(in_file)[0]]
-        encoded = read_encoded_pictures(path, key, indices - first_row)
+        encoded = read_encoded_images(path, key, indices - first_row)
         return [
-            decode_picture(picture, f"{key} of frame {index} in {path}")
-            for picture, index in zip(encoded, indices, strict=True)
+            decode_image(image, f"{key} of frame {index} in {path}")
+            for image, index in zip(encoded, indices, strict=True)
         ]
 
 
@@ -181,21 +180,6 @@ def open_dataset(path: Path | str) -> Dataset:
     )
 
 
-def read_info(root: Path) -> DatasetInfo:
-    """Return what a data set says of itself.
-
-    Raises:
-        DatasetError: `root` holds no data set, or one of another format version.
-    """
-    path = root / INFO_PATH
-    if not path.is_file():
-        raise DatasetError(
-            f"{root} must hold a LeRobotDataset v3.0, got no file {INFO_PATH} in it; "
-            "give the folder above meta/, or a hub id such as user/name"
-        )
-    return parse_info(read_json(path), path)
-
-
 def read_tasks(root: Path, info: DatasetInfo) -> tuple[str, ...]:
     """Return the committed instructions by task_index; raise DatasetError if some are missing."""
     if not info.total_tasks:
@@ -218,17 +202,17 @@ def read_episodes_table(root: Path, info: DatasetInfo, names: Sequence[str]) -> 
     """
     folder = root / "meta" / "episodes"
     parts: list[dict[str, Array]] = []
-    found = 0
+    num_read = 0
     for path in numbered_files(folder):
-        if found >= info.total_episodes:
+        if num_read >= info.total_episodes:
             break
         part = read_columns(path, ["episode_index", *names])
         parts.append(part)
-        found += len(part["episode_index"])
-    if found < info.total_episodes:
+        num_read += len(part["episode_index"])
+    if num_read < info.total_episodes:
         raise DatasetError(
-            f"{folder} must list {info.total_episodes} episodes, as {INFO_PATH} says, got {found}; "
-            "restore or download its files again"
+            f"{folder} must list {info.total_episodes} episodes, as {INFO_PATH} says, got "
+            f"{num_read}; restore or download its files again"
         )
     if not parts:
         return {name: np.empty(0, dtype=np.int64) for name in names}

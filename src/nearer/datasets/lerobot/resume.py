@@ -1,4 +1,4 @@
-"""What stays of a data set when writing is resumed: episodes, tasks, statistics, files.
+"""What is kept of a data set when writing is resumed: episodes, tasks, statistics, files.
 
 `table` is always the episodes table with the columns that `resume_columns` names; `kept` is its
 first rows, the episodes that stay.
@@ -14,7 +14,7 @@ from nearer.core.errors import DatasetError
 from nearer.datasets.lerobot import parquet
 from nearer.datasets.lerobot.reader import numbered_files, read_tasks
 from nearer.datasets.lerobot.schema import EPISODES_PATH, PROGRESS_PATH, DatasetInfo, numbered_file
-from nearer.datasets.lerobot.statistics import NAMES, Statistics, aggregate
+from nearer.datasets.lerobot.statistics import NAMES, FeatureStatistics, aggregate
 from nearer.runs.files import TEMPORARY_SUFFIX
 
 
@@ -52,7 +52,7 @@ def check_boundary(
 
 
 def kept_tasks(root: Path, info: DatasetInfo, num_episodes: int) -> tuple[str, ...]:
-    """Return the tasks that the first episodes knew: tasks are numbered as they appear."""
+    """Return the tasks of the first episodes: tasks are numbered as they appear."""
     tasks = read_tasks(root, info)
     if num_episodes == info.total_episodes:
         return tasks
@@ -62,15 +62,15 @@ def kept_tasks(root: Path, info: DatasetInfo, num_episodes: int) -> tuple[str, .
         if len(used) >= num_episodes:
             break
         used += parquet.read_lists(path, ["tasks"])["tasks"]
-    known = [number_of_task[task] + 1 for names in used[:num_episodes] for task in names]
-    return tasks[: max(known, default=0)]
+    numbers = [number_of_task[task] + 1 for names in used[:num_episodes] for task in names]
+    return tasks[: max(numbers, default=0)]
 
 
-def kept_statistics(info: DatasetInfo, kept: Mapping[str, Array]) -> dict[str, Statistics]:
+def kept_statistics(info: DatasetInfo, kept: Mapping[str, Array]) -> dict[str, FeatureStatistics]:
     """Return the statistics of the first episodes together, by feature."""
     if not len(kept["length"]):
         return {}
-    result: dict[str, Statistics] = {}
+    result: dict[str, FeatureStatistics] = {}
     for key, feature in info.features.items():
         columns = {name: kept[f"stats/{key}/{name}"] for name in NAMES}
         shaped = {
@@ -78,7 +78,8 @@ def kept_statistics(info: DatasetInfo, kept: Mapping[str, Array]) -> dict[str, S
             for name, values in columns.items()
             if name != "count"
         }
-        result[key] = aggregate({**shaped, "count": columns["count"].reshape(-1)})
+        count = columns["count"].reshape(-1)
+        result[key] = aggregate(FeatureStatistics(**shaped, count=count))
     return result
 
 

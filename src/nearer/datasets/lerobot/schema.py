@@ -1,13 +1,13 @@
-"""The form of a LeRobotDataset v3.0: features, meta/info.json, file names, schema metadata.
+"""The form of a LeRobotDataset v3.0: features, meta/info.json, names of files.
 
-Nothing here reads or writes a table; parquet.py and pictures.py do.
+Nothing here reads or writes a table; parquet.py does.
 Source: lerobot 0.6, https://huggingface.co/docs/lerobot/lerobot-dataset-v3
 """
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,52 +41,66 @@ class Feature:
     """One column of a data set: what a frame holds under one key.
 
     Args:
-        dtype: A numpy dtype for numbers, "image" for pictures inside parquet, "video" for mp4.
-        shape: Axes of one frame; (h, w, 3) for pictures.
+        dtype: A numpy dtype for numbers, "image" for images inside parquet, "video" for mp4.
+        shape: Axes of one frame; (h, w, 3) for images.
         names: Names of the numbers or axes, as JSON, or None.
         info: How a video is encoded, as JSON; None for anything else.
+        other: What else info.json says of it, as JSON; written back as it was read.
     """
 
     dtype: str
     shape: tuple[int, ...]
     names: object = None
-    info: Mapping[str, Any] | None = None
+    info: Mapping[str, object] | None = None
+    other: Mapping[str, object] = field(default_factory=dict[str, object])
 
     @property
     def is_numeric(self) -> bool:
-        """Whether frames hold numbers rather than pictures or text."""
+        """Whether frames hold numbers rather than images or text."""
         return self.dtype in NUMERIC_DTYPES
 
     @property
-    def is_picture(self) -> bool:
-        """Whether frames hold a picture, in parquet or in a video."""
+    def is_camera(self) -> bool:
+        """Whether frames hold an image, in parquet or in a video: a camera, in lerobot's words."""
         return self.dtype in ("image", "video")
 
     @property
     def is_depth_map(self) -> bool:
-        """Whether a picture holds distances rather than colours."""
+        """Whether an image holds distances rather than colours."""
         info = self.info or {}
         return bool(info.get("is_depth_map") or info.get("video.is_depth_map"))
 
     @property
-    def picture_size(self) -> tuple[int, int]:
+    def image_size(self) -> tuple[int, int]:
         """Height and width in pixels; some data sets put the channels first in `shape`."""
         height, width = self.shape[:2] if self.shape[-1] == 3 else self.shape[1:]
         return height, width
 
     @property
     def statistics_shape(self) -> tuple[int, ...]:
-        """Axes of one statistic: the frame's own, or one number a channel for pictures."""
-        return (3, 1, 1) if self.is_picture else self.shape
+        """Axes of one statistic: the frame's own, or one number a channel for images."""
+        return (3, 1, 1) if self.is_camera else self.shape
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the feature as it stands in info.json."""
-        document: dict[str, Any] = {
-            "dtype": self.dtype,
-            "shape": list(self.shape),
-            "names": self.names,
-        }
-        return document if self.info is None else {**document, "info": dict(self.info)}
+        document = {"dtype": self.dtype, "shape": list(self.shape), "names": self.names}
+        info = {} if self.info is None else {"info": dict(self.info)}
+        return {**document, **info, **self.other}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Feature":
+        """Return the feature that info.json describes; raises what a malformed one leads to."""
+        own = ("dtype", "shape", "names", "info")
+        feature = cls(
+            dtype=str(document["dtype"]),
+            shape=tuple(int(size) for size in document["shape"]),
+            names=document.get("names"),
+            info=document.get("info"),
+            other={key: value for key, value in document.items() if key not in own},
+        )
+        if feature.is_camera and len(feature.shape) != 3:
+            raise ValueError(f"an image of shape {feature.shape}")
+        return feature
 
 
 STANDARD_FEATURES: Mapping[str, Feature] = {
@@ -106,10 +120,11 @@ class DatasetInfo:
     Args:
         fps: Frames per second, in Hz.
         chunks_size: Files per chunk folder.
-        max_data_bytes: Size that an episode does not bring a data file to, but starts another.
-        max_video_bytes: The same of a video file.
+        data_files_size_mb: Size that an episode does not bring a data file to, but starts another.
+        video_files_size_mb: The same of a video file.
         data_path: Template of data files, relative to the root.
         video_path: Template of video files, relative to the root; None without videos.
+        other: Keys of lerobot's that mean nothing here, as JSON; written back as they were read.
     """
 
     fps: int
@@ -119,10 +134,21 @@ class DatasetInfo:
     total_frames: int = 0
     total_tasks: int = 0
     chunks_size: int = 1000
-    max_data_bytes: int = DATA_FILES_MB * _BYTES_A_MB
-    max_video_bytes: int = VIDEO_FILES_MB * _BYTES_A_MB
+    data_files_size_mb: float = DATA_FILES_MB
+    video_files_size_mb: float = VIDEO_FILES_MB
     data_path: str = DATA_PATH
     video_path: str | None = None
+    other: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def max_data_bytes(self) -> int:
+        """Size that an episode does not bring a data file to, in bytes."""
+        return math.ceil(self.data_files_size_mb * _BYTES_A_MB)
+
+    @property
+    def max_video_bytes(self) -> int:
+        """Size that an episode does not bring a video file to, in bytes."""
+        return math.ceil(self.video_files_size_mb * _BYTES_A_MB)
 
     @property
     def video_keys(self) -> tuple[str, ...]:
@@ -143,6 +169,71 @@ class DatasetInfo:
         template = self.video_path or VIDEO_PATH
         return template.format(video_key=key, chunk_index=chunk, file_index=file)
 
+    def to_json(self) -> dict[str, object]:
+        """Return info.json, key by key as lerobot writes it."""
+        total = self.total_episodes
+        return {
+            "codebase_version": CODEBASE_VERSION,
+            "fps": self.fps,
+            "features": {key: feature.to_json() for key, feature in self.features.items()},
+            "total_episodes": total,
+            "total_frames": self.total_frames,
+            "total_tasks": self.total_tasks,
+            "chunks_size": self.chunks_size,
+            "data_files_size_in_mb": self.data_files_size_mb,
+            "video_files_size_in_mb": self.video_files_size_mb,
+            "data_path": self.data_path,
+            "video_path": self.video_path,
+            "robot_type": self.robot_type,
+            "splits": {"train": f"0:{total}"} if total else {},
+            **self.other,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], path: Path) -> "DatasetInfo":
+        """Return info.json's content with its types checked.
+
+        Args:
+            document: The parsed JSON.
+            path: Where it came from, for the messages.
+
+        Raises:
+            DatasetError: Another format version, or a key that is missing or malformed.
+        """
+        version = document.get("codebase_version")
+        if version != CODEBASE_VERSION:
+            raise DatasetError(_version_message(version, path))
+        try:
+            info = cls(
+                fps=_whole(document["fps"]),
+                features={
+                    key: Feature.from_json(value) for key, value in document["features"].items()
+                },
+                robot_type=document.get("robot_type"),
+                total_episodes=int(document["total_episodes"]),
+                total_frames=int(document["total_frames"]),
+                total_tasks=int(document["total_tasks"]),
+                chunks_size=int(document["chunks_size"]),
+                data_files_size_mb=_size_mb(document.get("data_files_size_in_mb", DATA_FILES_MB)),
+                video_files_size_mb=_size_mb(
+                    document.get("video_files_size_in_mb", VIDEO_FILES_MB)
+                ),
+                data_path=str(document["data_path"]),
+                video_path=document.get("video_path"),
+            )
+            _ = info.data_file(0, 0), info.video_file("camera", 0, 0)
+        except KeyError as error:
+            raise DatasetError(f"{path} must have the key {error}; restore the file") from error
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            message = f"{path} must have the form of LeRobotDataset v3.0, got: {error}"
+            raise DatasetError(f"{message}; restore the file") from error
+        missing = STANDARD_FEATURES.keys() - info.features.keys()
+        if missing:
+            raise DatasetError(f"{path} must have the feature {min(missing)!r}; restore the file")
+        own = info.to_json()
+        other = {key: value for key, value in document.items() if key not in own}
+        return replace(info, other=other)
+
 
 def has_room(written_bytes: int, written_frames: int, frames: int, max_bytes: float) -> bool:
     """Tell whether a file stays below its limit when it holds `frames` in all.
@@ -157,66 +248,31 @@ def numbered_file(template: str, chunk: int, file: int) -> str:
     return template.format(chunk_index=chunk, file_index=file)
 
 
-def new_info_document(
-    features: Mapping[str, Feature], fps: int, robot_type: str | None
-) -> dict[str, Any]:
-    """Return info.json of a data set without episodes, key by key as lerobot writes it."""
+def new_info(features: Mapping[str, Feature], fps: int, robot_type: str | None) -> DatasetInfo:
+    """Return what a data set without episodes says of itself, standard features included."""
     has_video = any(feature.dtype == "video" for feature in features.values())
-    everything = {**features, **STANDARD_FEATURES}
-    return {
-        "codebase_version": CODEBASE_VERSION,
-        "fps": fps,
-        "features": {key: feature.to_json() for key, feature in everything.items()},
-        "total_episodes": 0,
-        "total_frames": 0,
-        "total_tasks": 0,
-        "chunks_size": 1000,
-        "data_files_size_in_mb": DATA_FILES_MB,
-        "video_files_size_in_mb": VIDEO_FILES_MB,
-        "data_path": DATA_PATH,
-        "video_path": VIDEO_PATH if has_video else None,
-        "robot_type": robot_type,
-        "splits": {},
-    }
+    return DatasetInfo(
+        fps=fps,
+        features={**features, **STANDARD_FEATURES},
+        robot_type=robot_type,
+        video_path=VIDEO_PATH if has_video else None,
+    )
 
 
-def parse_info(document: Mapping[str, Any], path: Path) -> DatasetInfo:
-    """Return info.json's content with its types checked.
-
-    Args:
-        document: The parsed JSON.
-        path: Where it came from, for the messages.
+def read_info(root: Path) -> DatasetInfo:
+    """Return what a data set says of itself.
 
     Raises:
-        DatasetError: Another format version, or a key that is missing or malformed.
+        DatasetError: `root` holds no data set, or one of another format version, or info.json is
+            damaged.
     """
-    version = document.get("codebase_version")
-    if version != CODEBASE_VERSION:
-        raise DatasetError(_version_message(version, path))
-    try:
-        info = DatasetInfo(
-            fps=_whole(document["fps"]),
-            features={key: _parse_feature(value) for key, value in document["features"].items()},
-            robot_type=document.get("robot_type"),
-            total_episodes=int(document["total_episodes"]),
-            total_frames=int(document["total_frames"]),
-            total_tasks=int(document["total_tasks"]),
-            chunks_size=int(document["chunks_size"]),
-            max_data_bytes=_bytes(document.get("data_files_size_in_mb", DATA_FILES_MB)),
-            max_video_bytes=_bytes(document.get("video_files_size_in_mb", VIDEO_FILES_MB)),
-            data_path=str(document["data_path"]),
-            video_path=document.get("video_path"),
+    path = root / INFO_PATH
+    if not path.is_file():
+        raise DatasetError(
+            f"{root} must hold a LeRobotDataset v3.0, got no file {INFO_PATH} in it; "
+            "give the folder above meta/, or a hub id such as user/name"
         )
-        _ = info.data_file(0, 0), info.video_file("camera", 0, 0)
-    except KeyError as error:
-        raise DatasetError(f"{path} must have the key {error}; restore the file") from error
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
-        message = f"{path} must have the form of LeRobotDataset v3.0, got: {error}"
-        raise DatasetError(f"{message}; restore the file") from error
-    missing = STANDARD_FEATURES.keys() - info.features.keys()
-    if missing:
-        raise DatasetError(f"{path} must have the feature {min(missing)!r}; restore the file")
-    return info
+    return DatasetInfo.from_json(_read_json(path), path)
 
 
 def _whole(number: float) -> int:
@@ -225,32 +281,20 @@ def _whole(number: float) -> int:
     return int(number)
 
 
-def _bytes(size_mb: float) -> int:
-    if not 0 < size_mb < math.inf:
-        raise ValueError(f"a file size of {size_mb} MB")
-    return math.ceil(size_mb * _BYTES_A_MB)
-
-
-def _parse_feature(document: Mapping[str, Any]) -> Feature:
-    feature = Feature(
-        dtype=str(document["dtype"]),
-        shape=tuple(int(size) for size in document["shape"]),
-        names=document.get("names"),
-        info=document.get("info"),
-    )
-    if feature.is_picture and len(feature.shape) != 3:
-        raise ValueError(f"a picture of shape {feature.shape}")
-    return feature
+def _size_mb(size: float) -> float:
+    if not 0 < size < math.inf:
+        raise ValueError(f"a file size of {size} MB")
+    return size
 
 
 def _version_message(version: object, path: Path) -> str:
-    found = f"{path} must say codebase_version {CODEBASE_VERSION!r}, got {version!r}"
+    message = f"{path} must say codebase_version {CODEBASE_VERSION!r}, got {version!r}"
     if version == "v2.1":
-        return f"{found}; convert a copy with `python -m {CONVERTER} --repo-id=... --root=...`"
-    return f"{found}; convert the data set with the lerobot release that reads this version"
+        return f"{message}; convert a copy with `python -m {CONVERTER} --repo-id=... --root=...`"
+    return f"{message}; convert the data set with the lerobot release that reads this version"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object from a file.
 
     Raises:
@@ -269,86 +313,31 @@ def read_json(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], document)
 
 
-def huggingface_metadata(features: Mapping[str, Feature]) -> str:
-    """Return the `huggingface` schema metadata of data files, from which `datasets` decodes.
-
-    The cache fingerprint that `datasets` adds is left out: it is optional and says nothing.
-    """
-    columns = {
-        key: _huggingface_feature(feature)
-        for key, feature in features.items()
-        if feature.dtype != "video"
-    }
-    return json.dumps({"info": {"features": columns}})
-
-
-def _huggingface_feature(feature: Feature) -> dict[str, Any]:
-    if feature.dtype == "image":
-        return {"_type": "Image"}
-    value = {"dtype": feature.dtype, "_type": "Value"}
-    if feature.shape == (1,):
-        return value
-    if len(feature.shape) == 1:
-        return {"feature": value, "length": feature.shape[0], "_type": "List"}
-    axes = len(feature.shape)
-    return {"shape": list(feature.shape), "dtype": feature.dtype, "_type": f"Array{axes}D"}
-
-
-def pandas_metadata(pyarrow_version: str) -> str:
-    """Return the `pandas` schema metadata of tasks.parquet: pandas then shows `task` as index."""
-    encoding = {"encoding": "UTF-8"}
-    document: dict[str, Any] = {
-        "index_columns": ["task"],
-        "column_indexes": [_pandas_column(None, "unicode", "object", encoding)],
-        "columns": [
-            _pandas_column("task_index", "int64", "int64", None),
-            _pandas_column("task", "unicode", "object", None),
-        ],
-        "attributes": {},
-        "creator": {"library": "pyarrow", "version": pyarrow_version},
-        # The pandas whose form this is; pandas itself is not needed to write it.
-        "pandas_version": "2.3.3",
-    }
-    return json.dumps(document)
-
-
-def _pandas_column(
-    name: str | None, pandas_type: str, numpy_type: str, metadata: Mapping[str, str] | None
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "field_name": name,
-        "pandas_type": pandas_type,
-        "numpy_type": numpy_type,
-        "metadata": metadata,
-    }
-
-
 def check_new_features(features: Mapping[str, Feature]) -> None:
     """Raise DatasetError unless the features can be written.
 
-    Numbers have up to five axes, pictures are (h, w, 3), videos have even sides (yuv420p halves
+    Numbers have up to five axes, images are (h, w, 3), videos have even sides (yuv420p halves
     them), and the standard features are left to the writer.
     """
     for key, feature in features.items():
         if key in STANDARD_FEATURES:
             raise DatasetError(f"features must leave {key!r} to the writer; remove it")
-        if feature.is_picture:
-            _check_picture(key, feature)
+        if feature.is_camera:
+            _check_camera_feature(key, feature)
         elif not feature.is_numeric:
-            known = sorted(NUMERIC_DTYPES | {"image", "video"})
-            raise DatasetError(f"{key}: dtype must be one of {known}, got {feature.dtype!r}")
+            dtypes = sorted(NUMERIC_DTYPES | {"image", "video"})
+            raise DatasetError(f"{key}: dtype must be one of {dtypes}, got {feature.dtype!r}")
         elif not 1 <= len(feature.shape) <= 5 or math.prod(feature.shape) == 0:
             raise DatasetError(
                 f"{key}: shape must have 1 to 5 axes, none empty, got {feature.shape}"
             )
 
 
-def _check_picture(key: str, feature: Feature) -> None:
+def _check_camera_feature(key: str, feature: Feature) -> None:
     if len(feature.shape) != 3 or feature.shape[-1] != 3 or min(feature.shape) < 1:
         raise DatasetError(f"{key}: shape must be (height, width, 3), got {feature.shape}")
-    if feature.dtype == "video" and any(size % 2 for size in feature.picture_size):
-        height, width = feature.picture_size
+    if feature.dtype == "video" and any(size % 2 for size in feature.image_size):
+        height, width = feature.image_size
         raise DatasetError(
             f"{key}: a video's height and width must be even, got {height} x {width}; "
             "crop by one pixel, or use dtype 'image'"

@@ -10,22 +10,62 @@ frames. Source: lerobot 0.6, lerobot/datasets/compute_stats.py, `aggregate_featu
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 
 from nearer.core.arrays import Array
 
 QUANTILES: Mapping[str, float] = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
-NAMES = ("min", "max", "mean", "std", "count", *QUANTILES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureStatistics:
+    """Statistics of one feature, of each of several episodes or of all of them together.
+
+    The fields are lerobot's, in lerobot's order.
+
+    Attributes:
+        min: [episodes, *shape] float64 in the feature's own unit, images in [0, 1]; without the
+            first axis for all episodes together. So are the others but `count`.
+        std: of the population, dividing by n.
+        count: [episodes] int64 frames that the statistics were taken of; a scalar for all episodes.
+        q01: 1 % quantile.
+    """
+
+    min: Shaped[Array, "..."]
+    max: Shaped[Array, "..."]
+    mean: Shaped[Array, "..."]
+    std: Shaped[Array, "..."]
+    count: Shaped[Array, "..."]
+    q01: Shaped[Array, "..."]
+    q10: Shaped[Array, "..."]
+    q50: Shaped[Array, "..."]
+    q90: Shaped[Array, "..."]
+    q99: Shaped[Array, "..."]
+
+    def columns(self) -> dict[str, Array]:
+        """Return the statistics by name, in lerobot's order."""
+        return {name: getattr(self, name) for name in NAMES}
+
+    def to_json(self) -> dict[str, object]:
+        """Return the statistics of all episodes together as they stand in stats.json."""
+        return {name: np.atleast_1d(values).tolist() for name, values in self.columns().items()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "FeatureStatistics":
+        """Return the statistics that `to_json` described."""
+        values = {name: np.array(document[name]) for name in NAMES}
+        return cls(**{**values, "count": values["count"].reshape(())})
+
+
+NAMES = tuple(field.name for field in fields(FeatureStatistics))
 """The statistics, in lerobot's order."""
 
-Statistics = Mapping[str, Array]
-"""One feature's statistics by name: float64 [episodes, *shape], `count` int64 [episodes]."""
 
-
-def episode_statistics(values: Array, lengths: Int64[Array, "episodes"]) -> dict[str, Array]:
+def episode_statistics(values: Array, lengths: Int64[Array, "episodes"]) -> FeatureStatistics:
     """Return the statistics of every episode, [episodes, *shape] each.
 
     Quantiles are order statistics, x_(ceil(q n)): the value that lerobot's histogram of 5,000
@@ -52,68 +92,65 @@ def episode_statistics(values: Array, lengths: Int64[Array, "episodes"]) -> dict
         for name, quantile in QUANTILES.items():
             result[name][episodes] = block[..., _rank(quantile, length)]
     shaped = {name: result[name].reshape(-1, *shape) for name in NAMES}
-    return {**shaped, "count": lengths.astype(np.int64)}
+    return FeatureStatistics(**{**shaped, "count": lengths.astype(np.int64)})
 
 
-def picture_statistics(frames: UInt8[Array, "frames h w 3"]) -> dict[str, Array]:
-    """Return the statistics of one episode's pictures per channel, in [0, 1], [3, 1, 1] each.
+def image_statistics(frames: UInt8[Array, "frames h w 3"]) -> FeatureStatistics:
+    """Return the statistics of one episode's images per channel, in [0, 1], [3, 1, 1] each.
 
-    As lerobot does, from at most 100 frames of an ordinary episode and, for pictures of 300
+    As lerobot does, from at most 100 frames of an ordinary episode and, for images of 300
     pixels or more, from every k-th pixel; `count` is the number of frames that were used. `std`
-    is exact where lerobot's suffers from float32: on its own sample pictures it is up to 11 % low.
+    is exact where lerobot's suffers from float32: on its own sample images it is up to 11 % low.
     """
     sampled = _sample(frames)
     # 256 grey levels: the histogram is the whole distribution, so everything below is exact.
     levels = np.arange(256) / 255.0
-    channels: dict[str, list[Any]] = {name: [] for name in NAMES if name != "count"}
+    channels: dict[str, list[float]] = {name: [] for name in NAMES if name != "count"}
     for channel in range(3):
         histogram = np.bincount(sampled[..., channel].reshape(-1), minlength=256)
-        seen = np.flatnonzero(histogram)
+        present = np.flatnonzero(histogram)
         mean = np.average(levels, weights=histogram)
-        channels["min"].append(levels[seen[0]])
-        channels["max"].append(levels[seen[-1]])
-        channels["mean"].append(mean)
-        channels["std"].append(np.sqrt(np.average((levels - mean) ** 2, weights=histogram)))
+        channels["min"].append(float(levels[present[0]]))
+        channels["max"].append(float(levels[present[-1]]))
+        channels["mean"].append(float(mean))
+        variance = np.average((levels - mean) ** 2, weights=histogram)
+        channels["std"].append(float(np.sqrt(variance)))
         cumulated = np.cumsum(histogram)
         for name, quantile in QUANTILES.items():
             rank = _rank(quantile, int(cumulated[-1]))
             channels[name].append(levels[np.searchsorted(cumulated, rank, side="right")])
     result = {name: np.array(values).reshape(3, 1, 1) for name, values in channels.items()}
-    return {**result, "count": np.array(len(sampled))}
+    return FeatureStatistics(**result, count=np.array(len(sampled)))
 
 
-def stack(episodes: Sequence[Statistics]) -> dict[str, Array]:
+def stack(episodes: Sequence[FeatureStatistics]) -> FeatureStatistics:
     """Return the statistics of several episodes, or parts of a data set, as one, [n, *shape]."""
-    return {name: np.stack([episode[name] for episode in episodes]) for name in NAMES}
+    columns = [episode.columns() for episode in episodes]
+    return FeatureStatistics(
+        **{name: np.stack([values[name] for values in columns]) for name in NAMES}
+    )
 
 
-def aggregate(episodes: Statistics) -> dict[str, Array]:
+def aggregate(episodes: FeatureStatistics) -> FeatureStatistics:
     """Return the statistics of all episodes together, [*shape] each, `count` a scalar.
 
     Aggregating aggregates gives the same as aggregating all episodes at once, so an append needs
     only what stands in stats.json and its own episodes.
     """
-    count = episodes["count"].sum()
-    weights = episodes["count"] / count
+    count = episodes.count.sum()
+    weights = episodes.count / count
+    columns = episodes.columns()
     with np.errstate(invalid="ignore"):
-        mean = _weighted(episodes["mean"], weights)
-        variance = _weighted(episodes["std"] ** 2 + (episodes["mean"] - mean) ** 2, weights)
-    result = {
-        "min": episodes["min"].min(axis=0),
-        "max": episodes["max"].max(axis=0),
-        "mean": mean,
-        "std": np.sqrt(variance),
-        "count": np.array(count),
-    }
-    return result | {name: _weighted(episodes[name], weights) for name in QUANTILES}
-
-
-def statistics_json(statistics: Mapping[str, Statistics]) -> dict[str, Any]:
-    """Return aggregated statistics of all features as they stand in stats.json."""
-    return {
-        key: {name: np.atleast_1d(values[name]).tolist() for name in NAMES}
-        for key, values in statistics.items()
-    }
+        mean = _weighted(episodes.mean, weights)
+        variance = _weighted(episodes.std**2 + (episodes.mean - mean) ** 2, weights)
+    return FeatureStatistics(
+        min=episodes.min.min(axis=0),
+        max=episodes.max.max(axis=0),
+        mean=mean,
+        std=np.sqrt(variance),
+        count=np.array(count),
+        **{name: _weighted(columns[name], weights) for name in QUANTILES},
+    )
 
 
 def _weighted(values: Array, weights: Array) -> Array:
@@ -126,7 +163,7 @@ def _rank(quantile: float, count: int) -> int:
 
 
 def _sample(frames: UInt8[Array, "frames h w 3"]) -> UInt8[Array, "..."]:
-    """Return the frames and pixels that lerobot looks at (`sample_images`)."""
+    """Return the frames and pixels that lerobot samples (`sample_images`)."""
     num_frames = len(frames)
     num_samples = max(min(num_frames, 100), min(int(num_frames**0.75), 10_000))
     indices = np.rint(np.linspace(0.0, num_frames - 1.0, num_samples)).astype(np.int64)

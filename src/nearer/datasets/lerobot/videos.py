@@ -1,4 +1,4 @@
-"""Videos as numpy arrays: mp4 files, AV1 or H.264. With pictures.py all that knows PyAV."""
+"""Videos as numpy arrays: mp4 files, AV1 or H.264. Only this module and images.py import PyAV."""
 
 import math
 import os
@@ -28,7 +28,7 @@ _SEEK_AHEAD_FRAMES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoEncoding:
-    """How pictures become a video, in lerobot's words.
+    """How images become a video, in lerobot's words.
 
     Attributes:
         codec: av1 or h264.
@@ -50,7 +50,7 @@ class VideoEncoding:
         options = {"g": self.keyframe_every, "crf": self.crf, "preset": self.preset}
         return {name: str(value) for name, value in options.items()}
 
-    def info(self, height: int, width: int, fps: int) -> dict[str, Any]:
+    def info(self, height: int, width: int, fps: int) -> dict[str, object]:
         """Return the `info` block of a video feature in info.json, as lerobot writes it."""
         return {
             "video.height": height,
@@ -98,14 +98,14 @@ class VideoEncoding:
 LEROBOT_ENCODING = VideoEncoding(
     codec="av1", pix_fmt="yuv420p", keyframe_every=2, crf=30, preset=12
 )
-"""lerobot's default: small files of large pictures."""
+"""lerobot's default: small files of large images."""
 
 EXACT_COLOURS = VideoEncoding(
     codec="h264", pix_fmt="yuv444p", keyframe_every=4, crf=12, preset="ultrafast"
 )
-"""For pictures in which a block is ten pixels wide, where a bleeding colour moves its edge.
+"""For images in which a block is ten pixels wide, where a bleeding colour moves its edge.
 
-On 700 drawn pictures of 96 x 128, one core (PSNR of all pixels / of the blocks alone):
+On 700 drawn images of 96 x 128, one core (PSNR of all pixels / of the blocks alone):
 
     lerobot's AV1      900 frames/s,  0.4 KB a frame,  34.7 / 21.9 dB
     H.264 yuv420p    7,100 frames/s,  2.2 KB a frame,  35.8 / 22.8 dB
@@ -144,7 +144,7 @@ def encode_video(
             if not has_room(written_bytes, written_frames, num_frames + len(episode), max_bytes):
                 break
             for frame in _to_frames(episode):
-                # An encoder holds frames back: what is known of the file's size is these packets.
+                # An encoder holds frames back: the file's size is counted in what it returns.
                 packets = cast(list[Any], stream.encode(frame))
                 container.mux(packets)
                 written_frames += len(packets)
@@ -166,15 +166,15 @@ def _video_stream(
     # SVT-AV1 prints its settings for every file unless told to keep to errors before it starts.
     os.environ.setdefault("SVT_LOG", "1")
     stream = container.add_stream(encoder, rate=fps, options=encoding.options)
-    assert isinstance(stream, VideoStream), f"{encoder} must encode pictures"
+    assert isinstance(stream, VideoStream), f"{encoder} must encode images"
     stream.pix_fmt = encoding.pix_fmt
     stream.height, stream.width = height, width
     return stream
 
 
 def _to_frames(episode: UInt8[Array, "_ h w 3"]) -> Iterator[VideoFrame]:
-    for position, picture in enumerate(episode):
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    for position, image in enumerate(episode):
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pict_type = PictureType.NONE if position else PictureType.I
         yield frame
 
@@ -195,7 +195,7 @@ def decode_video(
     order = np.argsort(times_s, kind="stable")
     try:
         with av.open(path) as container:
-            found = _decode_ascending(container, times_s[order], fps)
+            frames = _decode_ascending(container, times_s[order], fps)
     except FileNotFoundError as error:
         message = f"{path} must exist, got no such file; restore or download it again"
         raise DatasetError(message) from error
@@ -204,12 +204,12 @@ def decode_video(
     except (av.error.FFmpegError, IndexError, _Damaged) as error:
         message = f"{path} must be a whole video, got: {error}; restore or download it again"
         raise DatasetError(message) from error
-    if len(found) < len(order):
+    if len(frames) < len(order):
         raise DatasetError(
-            f"{path} must have a frame at {times_s[order[len(found)]]:.3f} s, got none there; "
+            f"{path} must have a frame at {times_s[order[len(frames)]]:.3f} s, got none there; "
             "restore or download it again"
         )
-    return [found[rank] for rank in np.argsort(order).tolist()]
+    return [frames[rank] for rank in np.argsort(order).tolist()]
 
 
 def _decode_ascending(
@@ -220,20 +220,20 @@ def _decode_ascending(
     # One for all frames: to_ndarray of a frame sets up a new one each time, three times as slow.
     reformatter = VideoReformatter()
     frames = _frames_from(container, stream, float(times_s[0]))
-    found: list[Array] = []
-    shown, shown_s = None, -np.inf
+    images: list[Array] = []
+    current, current_s = None, -np.inf
     for time_s in times_s.tolist():
-        if shown is not None and time_s - shown_s > _SEEK_AHEAD_FRAMES / fps:
+        if current is not None and time_s - current_s > _SEEK_AHEAD_FRAMES / fps:
             frames = _frames_from(container, stream, time_s)
-        while shown_s < time_s - 0.5 / fps:
-            shown = next(frames, None)
-            if shown is None:
-                return found
-            shown_s = shown.time
-        if shown is None or shown_s > time_s + 0.5 / fps:
-            return found
-        found.append(np.asarray(reformatter.reformat(shown, format="rgb24").to_ndarray()))
-    return found
+        while current_s < time_s - 0.5 / fps:
+            current = next(frames, None)
+            if current is None:
+                return images
+            current_s = current.time
+        if current is None or current_s > time_s + 0.5 / fps:
+            return images
+        images.append(np.asarray(reformatter.reformat(current, format="rgb24").to_ndarray()))
+    return images
 
 
 def _frames_from(container: InputContainer, stream: VideoStream, time_s: float) -> Iterator[Any]:

@@ -10,8 +10,8 @@ Where the next episode would bring a data file or an mp4 to `data_files_size_in_
 appear together. They are numbered from the first number that is free in every folder, so a folder
 that needs fewer files than another leaves some numbers out.
 
-An append costs some 20 ms beside its episodes, and holds their pictures in memory: feed it 100 to
-300 episodes at a time. 256 episodes of 36 pictures of 96 x 128 make an mp4 of 15 MB.
+An append costs some 20 ms beside its episodes, and holds their images in memory: feed it 100 to
+300 episodes at a time. 256 episodes of 36 images of 96 x 128 make an mp4 of 15 MB.
 """
 
 import json
@@ -19,7 +19,6 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ from nearer.datasets.lerobot.columns import (
     progress_table,
 )
 from nearer.datasets.lerobot.frame_files import stage_frames
-from nearer.datasets.lerobot.reader import read_episodes_table, read_info
+from nearer.datasets.lerobot.reader import read_episodes_table
 from nearer.datasets.lerobot.resume import (
     check_boundary,
     kept_files,
@@ -56,12 +55,11 @@ from nearer.datasets.lerobot.schema import (
     DatasetInfo,
     Feature,
     check_new_features,
-    new_info_document,
+    new_info,
     numbered_file,
-    parse_info,
-    read_json,
+    read_info,
 )
-from nearer.datasets.lerobot.statistics import Statistics, aggregate, stack, statistics_json
+from nearer.datasets.lerobot.statistics import FeatureStatistics, aggregate, stack
 from nearer.datasets.lerobot.videos import LEROBOT_ENCODING, VideoEncoding
 from nearer.runs.files import StagedFiles
 
@@ -73,16 +71,17 @@ class _Committed:
     """What stands on disk after an append.
 
     Args:
-        document: meta/info.json whole, so that keys of lerobot's that we do not know survive.
+        info: What meta/info.json says.
         tasks: Instructions by task_index.
         statistics: Of all episodes together, by feature; empty without episodes.
         next_file: Number of the next file in every folder, counted through all chunks.
     """
 
-    document: Mapping[str, Any]
     info: DatasetInfo
     tasks: tuple[str, ...] = ()
-    statistics: Mapping[str, Statistics] = field(default_factory=dict[str, Statistics])
+    statistics: Mapping[str, FeatureStatistics] = field(
+        default_factory=dict[str, FeatureStatistics]
+    )
     next_file: int = 0
 
     def after(
@@ -91,19 +90,18 @@ class _Committed:
         num_episodes: int,
         num_frames: int,
         tasks: tuple[str, ...],
-        statistics: Mapping[str, Statistics],
+        statistics: Mapping[str, FeatureStatistics],
         next_file: int,
     ) -> "_Committed":
         """Return the same data set with other totals."""
-        totals = {
-            "total_episodes": num_episodes,
-            "total_frames": num_frames,
-            "total_tasks": len(tasks),
-        }
-        splits = {"train": f"0:{num_episodes}"} if num_episodes else {}
+        info = replace(
+            self.info,
+            total_episodes=num_episodes,
+            total_frames=num_frames,
+            total_tasks=len(tasks),
+        )
         return _Committed(
-            document={**self.document, **totals, "splits": splits},
-            info=replace(self.info, **totals),
+            info=info,
             tasks=tasks,
             statistics=statistics,
             next_file=next_file,
@@ -155,9 +153,7 @@ class DatasetWriter:
                 "choose another, or continue it with DatasetWriter.resume"
             )
         described = {key: _with_video_info(feature, fps) for key, feature in features.items()}
-        document = new_info_document(described, fps, robot_type)
-        info = parse_info(document, root / INFO_PATH)
-        committed = _Committed(document=document, info=info)
+        committed = _Committed(info=new_info(described, fps, robot_type))
         with _explained(root, 0), StagedFiles() as staged:
             _stage_meta(staged, root, committed)
             staged.commit()
@@ -189,7 +185,7 @@ class DatasetWriter:
         table = read_episodes_table(root, info, resume_columns(info))
         check_boundary(root, info, table, num_episodes)
         kept = {name: values[:num_episodes] for name, values in table.items()}
-        committed = _Committed(document=read_json(root / INFO_PATH), info=info).after(
+        committed = _Committed(info=info).after(
             num_episodes=num_episodes,
             num_frames=int(kept["length"].sum()),
             tasks=kept_tasks(root, info, num_episodes),
@@ -274,15 +270,19 @@ def _stage_meta(staged: StagedFiles, root: Path, committed: _Committed) -> None:
     """Write tasks, statistics and info.json; the last is the commit point."""
     with staged.open(root / TASKS_PATH, replace=True) as handle:
         parquet.write_tables(handle, [parquet.tasks_table(committed.tasks)])
-    _stage_json(staged, root / STATS_PATH, statistics_json(committed.statistics))
+    _stage_json(
+        staged,
+        root / STATS_PATH,
+        {key: values.to_json() for key, values in committed.statistics.items()},
+    )
     _stage_info(staged, root, committed)
 
 
 def _stage_info(staged: StagedFiles, root: Path, committed: _Committed) -> None:
-    _stage_json(staged, root / INFO_PATH, committed.document)
+    _stage_json(staged, root / INFO_PATH, committed.info.to_json())
 
 
-def _stage_json(staged: StagedFiles, path: Path, document: Mapping[str, Any]) -> None:
+def _stage_json(staged: StagedFiles, path: Path, document: Mapping[str, object]) -> None:
     with staged.open(path, replace=True) as handle:
         handle.write(json.dumps(document, indent=4, ensure_ascii=False).encode())
 
@@ -304,12 +304,12 @@ def _with_video_info(feature: Feature, fps: int) -> Feature:
     if feature.dtype != "video":
         return feature
     encoding = VideoEncoding.of(feature.info) if feature.info else LEROBOT_ENCODING
-    return replace(feature, info=encoding.info(*feature.picture_size, fps))
+    return replace(feature, info=encoding.info(*feature.image_size, fps))
 
 
 def _merged(
-    before: Mapping[str, Statistics], episodes: Mapping[str, Statistics]
-) -> Mapping[str, Statistics]:
+    before: Mapping[str, FeatureStatistics], episodes: Mapping[str, FeatureStatistics]
+) -> Mapping[str, FeatureStatistics]:
     """Return the statistics of a data set with an append's episodes added."""
     added = {key: aggregate(values) for key, values in episodes.items()}
     if not before:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from nearer.core.errors import CheckpointError
 from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
+from nearer.runs.files import whole_file, write_json
 
 SHIPPED = Path(__file__).parent / "weights"
 """The weights that come with the package, made by `nearer pretrain`."""
@@ -80,6 +81,7 @@ def save_pointing(tower: PointingTower, folder: Path, facts: Mapping[str, Any]) 
         "vocabulary": list(tower.words.vocabulary.words),
         **facts,
     }
-    safetensors.torch.save_file(tensors, folder / _TENSORS)
-    (folder / _TENSORS).chmod(0o644)  # safetensors' own default hides it from other users
-    (folder / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n")
+    with whole_file(folder / _TENSORS) as temporary:
+        safetensors.torch.save_file(tensors, temporary)
+        temporary.chmod(0o644)  # safetensors' own default hides it from other users
+    write_json(folder / DESCRIPTION, described)

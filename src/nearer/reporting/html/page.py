@@ -23,6 +23,7 @@ from nearer.reporting.html.records import config_section, cost
 from nearer.reporting.html.reward_model import trust
 from nearer.reporting.html.run_data import Report, RunFacts, flat, number, read_report
 from nearer.reporting.html.sections import detector, distributions, learning, losses, steps_to_go
+from nearer.runs.files import whole_file
 from nearer.runs.run import read_json
 
 _STYLE = Path(__file__).with_name("report.css")
@@ -55,8 +56,8 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
     """
     page = render(read_report(runs))
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8")
+        with whole_file(out) as temporary:
+            temporary.write_text(page, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"--out must be a file that can be written, got {out}: {error.strerror}"

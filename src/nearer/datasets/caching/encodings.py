@@ -1,0 +1,188 @@
+"""What a frozen vision encoder returns for a data set's frames: computed once, kept on disk.
+
+A frozen vision encoder always encodes a frame in the same way. Encodings are kept under the
+identities of data set and encoder, so another data set, or other weights, are encoded anew.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, Num, UInt8
+
+from nearer.algorithm.demonstrations import frame_rows
+from nearer.core.arrays import Array
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
+from nearer.core.errors import DatasetError
+from nearer.core.vision import StackingVisionEncoder, VisionEncoder
+from nearer.datasets.caching.arrays import CachedArray, write_array, write_header
+from nearer.datasets.lerobot.cameras import camera_key, cameras_of
+from nearer.datasets.lerobot.reader import Dataset
+from nearer.runs.files import StagedFiles
+
+FRAMES_PER_PART = 2048
+"""Durable once encoded: a kill loses less than these. Some 20 s of a small tower on one core."""
+
+FRAMES_PER_CALL = 128
+"""Decoded and encoded at once: large enough for a batch, small in memory."""
+
+Images = Mapping[str, UInt8[Array, "frames h w c"]]
+"""Images of the same frames, by camera."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodingTask:
+    """Which frames are encoded, and how.
+
+    Attributes:
+        rows: of the data set's frames, in the order of the result.
+        width: numbers a frame.
+        dtype: of the result.
+        encode: returns the encodings of `rows[part]`, given their images and `part`.
+    """
+
+    rows: Int64[Array, "frames"]
+    width: int
+    dtype: str
+    encode: Callable[[Images, slice], Num[Array, "rows encoding"]]
+
+
+def open_encodings(
+    dataset: Dataset,
+    vision_encoder: VisionEncoder,
+    episodes: Int64[Array, "episodes"],
+    cache: Path | None = None,
+    on_progress: ProgressCallback = ignore_progress,
+) -> Num[Array, "frames encoding"]:
+    """Return the encoding of every frame, given its episode's instruction.
+
+    Computed now unless it has been before; continues where it was interrupted. Images are decoded
+    on the way, which takes a small part of the time and no room on the disk.
+
+    Args:
+        dataset: Whose frames; the vision encoder is given all its colour cameras.
+        vision_encoder: Encodes the images.
+        episodes: Rows of the episodes that are encoded; their frames come in this order.
+        cache: Folder of what was computed; None for ~/.cache/nearer.
+        on_progress: Sees the progress of encoding.
+
+    Raises:
+        DatasetError: No camera, a damaged file, no room on the disk, or encodings that are not
+            finite.
+    """
+    rows = episode_rows(dataset, episodes)
+    instruction = {int(row): dataset.task_of_episode(int(row)) for row in episodes}
+    episode_of_frame: list[int] = dataset.columns["episode_index"][rows].tolist()
+    instructions = [instruction[episode] for episode in episode_of_frame]
+
+    def encode(images: Images, part: slice) -> Num[Array, "rows encoding"]:
+        return vision_encoder.encode(images, instructions[part])
+
+    stacking = isinstance(vision_encoder, StackingVisionEncoder)
+    task = EncodingTask(
+        rows=rows,
+        width=vision_encoder.encoding_width,
+        dtype=vision_encoder.encoding_dtype if stacking else "float32",
+        encode=encode,
+    )
+    name = "features-" + episodes_hash(vision_encoder.identity, episodes)
+    return cached_encodings(dataset, name, task, cache, on_progress)
+
+
+def episode_rows(dataset: Dataset, episodes: Int64[Array, "episodes"]) -> Int64[Array, "frames"]:
+    """Return the rows of all frames of these episodes, in their order."""
+    return frame_rows(dataset.episode_starts[episodes], dataset.episode_lengths[episodes])
+
+
+def episodes_hash(identity: str, episodes: Int64[Array, "episodes"]) -> str:
+    """Return a name for what something with this identity makes of some episodes."""
+    digest = hashlib.blake2b(identity.encode(), digest_size=16)
+    digest.update(episodes.astype(np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def cached_encodings(
+    dataset: Dataset,
+    name: str,
+    task: EncodingTask,
+    cache: Path | None,
+    on_progress: ProgressCallback,
+) -> Num[Array, "frames encoding"]:
+    """Return encodings from the cache, computed now unless they are there; see `open_encodings`.
+
+    Args:
+        dataset: Whose frames.
+        name: Of the cache's file, unique to what is computed.
+        task: What to compute.
+        cache: Folder of what was computed; None for ~/.cache/nearer.
+        on_progress: Sees the progress of encoding.
+    """
+    if not cameras_of(dataset):
+        raise DatasetError(
+            f"{dataset.root} must have images of a camera for a model with a vision encoder, got "
+            f"{sorted(dataset.info.features)}; use --model mlp, or record with a camera"
+        )
+    shape = (len(task.rows), task.width)
+
+    def make(path: Path) -> None:
+        _write_parts(dataset, task, path, on_progress)
+        _join_parts(path, shape, task.dtype)
+
+    array = CachedArray(name=name, shape=shape, dtype=task.dtype, mode="c")
+    return array.open(dataset, cache, make)
+
+
+def _write_parts(
+    dataset: Dataset, task: EncodingTask, path: Path, on_progress: ProgressCallback
+) -> None:
+    """Encode every frame whose part is not on the disk yet."""
+    total = len(task.rows)
+    for number, start in enumerate(range(0, total, FRAMES_PER_PART)):
+        stop = min(start + FRAMES_PER_PART, total)
+        part = _part(path, number)
+        if not part.exists():
+            encodings: list[Num[Array, "rows encoding"]] = []
+            for first in range(start, stop, FRAMES_PER_CALL):
+                on_progress(Progress(stage="encoding images", done=first, total=total))
+                frames = slice(first, min(first + FRAMES_PER_CALL, stop))
+                encodings.append(_encode(dataset, task, frames))
+            write_array(part, np.concatenate(encodings))
+        on_progress(Progress(stage="encoding images", done=stop, total=total))
+
+
+def _encode(dataset: Dataset, task: EncodingTask, part: slice) -> Num[Array, "rows encoding"]:
+    rows = task.rows[part]
+    images = {
+        camera.name: dataset.frames(camera_key(dataset, camera.name), rows)
+        for camera in cameras_of(dataset)
+    }
+    encodings = np.asarray(task.encode(images, part), task.dtype)
+    shape = (len(rows), task.width)
+    assert encodings.shape == shape, f"encodings must be of shape {shape}, got {encodings.shape}"
+    not_finite = np.flatnonzero(~np.isfinite(encodings).all(axis=1))
+    if len(not_finite):
+        raise DatasetError(
+            f"the features of frame {rows[not_finite[0]]} of {dataset.root} must be finite, got "
+            "NaN or infinity; the model's weights are damaged, restore its checkpoint or pretrain "
+            "again"
+        )
+    return encodings
+
+
+def _join_parts(path: Path, shape: tuple[int, int], dtype: str) -> None:
+    """Make one array of all parts, then delete them."""
+    parts = [_part(path, number) for number in range(-(-shape[0] // FRAMES_PER_PART))]
+    with StagedFiles() as staged:
+        with staged.open(path, replace=True) as handle:
+            write_header(handle, shape, dtype)
+            for part in parts:
+                handle.write(np.load(part).tobytes())
+        staged.commit()
+    for part in parts:
+        part.unlink()
+
+
+def _part(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}.part-{number:05d}.npy")

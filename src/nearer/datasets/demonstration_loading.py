@@ -1,0 +1,74 @@
+"""A LeRobotDataset as the demonstrations that Stage 1 learns from."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from nearer.algorithm.demonstrations import Demonstrations
+from nearer.core.arrays import Array
+from nearer.core.callbacks import ProgressCallback, ignore_progress
+from nearer.core.errors import DatasetError
+from nearer.core.vision import StackingVisionEncoder, VisionEncoder
+from nearer.datasets.caching.encodings import episode_rows, open_encodings
+from nearer.datasets.caching.features import open_features, stacked_rows
+from nearer.datasets.episodes import AGENT_POS, ENVIRONMENT_STATE, dataset_spaces
+from nearer.datasets.lerobot.reader import Dataset
+
+
+def load_demonstrations(
+    dataset: Dataset,
+    vision_encoder: VisionEncoder | None = None,
+    episodes: Int64[Array, "episodes"] | None = None,
+    cache: Path | None = None,
+    on_progress: ProgressCallback = ignore_progress,
+) -> Demonstrations:
+    """Return a data set's episodes, their images encoded by a model's vision encoder.
+
+    Args:
+        dataset: what to learn from.
+        vision_encoder: the model's; None for a model that reads no images.
+        episodes: rows of the episodes to load, in this order; None: all of them.
+        cache: folder of decoded frames and encodings; None: the user's cache folder.
+        on_progress: sees the progress of decoding and encoding.
+
+    Raises:
+        DatasetError: the data set cannot be trained on; says why.
+    """
+    if episodes is None:
+        episodes = np.arange(len(dataset.episode_lengths))
+    rows, lengths = episode_rows(dataset, episodes), dataset.episode_lengths[episodes]
+    features, shown = np.zeros((len(rows), 0), dtype=np.float32), None
+    if isinstance(vision_encoder, StackingVisionEncoder):
+        features = open_encodings(dataset, vision_encoder, episodes, cache, on_progress)
+        shown = torch.from_numpy(stacked_rows(lengths, vision_encoder.num_stacked_frames))
+    elif vision_encoder is not None:
+        features = open_features(dataset, vision_encoder, episodes, cache, on_progress)
+    # Control steps from each frame to the last one of its episode: t' - t.
+    left = np.repeat(np.cumsum(lengths) - 1, lengths) - np.arange(len(rows))
+    return Demonstrations(
+        state=_states(dataset, rows, required=vision_encoder is None),
+        features=torch.from_numpy(features),
+        shown=shown,
+        actions=torch.from_numpy(np.array(dataset.columns["action"][rows], dtype=np.float32)),
+        steps_to_go=torch.from_numpy(left),
+        episode_lengths=lengths,
+        instructions=tuple(dataset.task_of_episode(int(row)) for row in episodes),
+        spaces=dataset_spaces(dataset),
+    )
+
+
+def _states(
+    dataset: Dataset, rows: Int64[Array, "frames"], *, required: bool
+) -> Float[Tensor, "frames state"]:
+    """Return proprioception and environment state side by side."""
+    if required and not {AGENT_POS, ENVIRONMENT_STATE} & dataset.columns.keys():
+        raise DatasetError(
+            f"{dataset.root} must have {AGENT_POS} or {ENVIRONMENT_STATE} for --model mlp, got "
+            f"{sorted(dataset.info.features)}; choose a model that reads images"
+        )
+    none = np.zeros((dataset.info.total_frames, 0), dtype=np.float32)
+    parts = [dataset.columns.get(key, none)[rows] for key in (AGENT_POS, ENVIRONMENT_STATE)]
+    return torch.from_numpy(np.concatenate(parts, axis=1, dtype=np.float32))
