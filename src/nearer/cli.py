@@ -273,7 +273,8 @@ def _complete(arguments: Sequence[str]) -> NoReturn:
     kinds = tuple(
         Annotated[named(command.config), tyro.conf.subcommand(command.name)] for command in COMMANDS
     )
-    cast(Any, tyro.cli)(Union[kinds], args=arguments, prog="nearer", description=_DESCRIPTION)
+    union = Union[kinds]  # noqa: UP007, since `|` takes no tuple
+    cast(Any, tyro.cli)(union, args=arguments, prog="nearer", description=_DESCRIPTION)
     sys.exit(0)
 
 

@@ -24,7 +24,6 @@ from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.run_writer import RunWriter, TrainingState
 from nearer.algorithm.sft_objectives import Objectives, Rows
 from nearer.algorithm.sft_settings import SFTTraining
-from nearer.algorithm.torchrun import started_as
 from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
 from nearer.core.errors import NearerError
 from nearer.core.seeds import Purpose, episode_seed, generator
