@@ -245,7 +245,7 @@ def _help() -> str:
             "nearer COMMAND --help            the options of one command",
             "nearer --version                 the version",
             f"nearer {_COMPLETION[0]} SHELL",
-            "                                 a completion script for bash, zsh or tcsh",
+            "                                 a completion script for bash or zsh",
         ]
     )
 
@@ -270,6 +270,9 @@ def _complete(arguments: Sequence[str]) -> NoReturn:
     """Print or write tyro's completion script for all commands; reads every config."""
     import tyro
 
+    shell = arguments[1] if len(arguments) > 1 else "none"
+    if shell not in ("bash", "zsh"):
+        _fail(f"the shell must be bash or zsh, got {shell}; name one of them", _USAGE)
     kinds = tuple(
         Annotated[named(command.config), tyro.conf.subcommand(command.name)] for command in COMMANDS
     )

@@ -279,6 +279,10 @@ def test_completion_script_knows_commands_and_flags(capsys: Capture) -> None:
     assert "--num-envs" in script
 
 
+def test_completion_for_another_shell_is_a_sentence(capsys: Capture) -> None:
+    assert "got tcsh" in refused(capsys, "--tyro-print-completion", "tcsh", code=2)
+
+
 def test_help_in_a_pipe_that_closes_gives_no_traceback() -> None:
     command = f"{sys.executable} -c 'from nearer.cli import main; main()' improve --help | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

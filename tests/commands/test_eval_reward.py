@@ -221,7 +221,7 @@ def lessons(episodes: int = 60) -> Lessons:
     )
 
 
-@pytest.mark.parametrize("rival", RIVALS)
+@pytest.mark.parametrize("baseline", RIVALS)
 def test_every_rival_learns_what_falls_on_the_way_to_the_goal(baseline: str) -> None:
     given, updates = lessons(), 100
     network = train_baseline(baseline, given, words=0, updates=updates, seed=0)
@@ -363,7 +363,7 @@ def test_a_second_call_asks_no_model_and_no_env(
         "evaluation.predictions.steps_to_go_probabilities",
         "evaluation.label_sources.witnessed_rollouts",
         "evaluation.label_sources.replayed_truth",
-        "commands.eval_reward.train_rival",
+        "commands.eval_reward.train_baseline",
     ):
         monkeypatch.setattr(f"nearer.{slow}", refuse)
     assert run_eval_reward(config) == first
