@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, NoReturn, Union, cast
 
-from nearer.algorithm.torchrun import check_alone, first_reports, follows, started_as
+from nearer.algorithm.torchrun import check_alone, first_reports, is_follower, started_as
 from nearer.configs.folders import Resumable, placed
 from nearer.core.errors import Interrupted, NearerError, ReportedElsewhere
 
@@ -154,7 +154,7 @@ def main(
             run = named(command.main)
             from rich.console import Console
 
-            console = Console(quiet=follows(), markup=False)  # paths may hold brackets
+            console = Console(quiet=is_follower(), markup=False)  # paths may hold brackets
         run(config, console)
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)

@@ -17,7 +17,7 @@ def started_as(kind: Kind) -> str:
     return f"torchrun --nproc-per-node {here} -m nearer sft --processes {kind}"
 
 
-def follows() -> bool:
+def is_follower() -> bool:
     """Tell whether torchrun started this process, and it is not the first one."""
     return world_size() > 1 and variable("RANK", 0) > 0
 
@@ -34,7 +34,7 @@ def check_alone() -> None:
 @contextmanager
 def first_reports() -> Generator[None, None, None]:
     """Let only the first process say what goes wrong, or print, where all do the same."""
-    if not follows():
+    if not is_follower():
         yield
         return
     try:
