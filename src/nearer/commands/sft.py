@@ -21,11 +21,12 @@ from nearer.algorithm.demonstrations import (
     split_by_episode,
     split_episodes,
 )
-from nearer.algorithm.distributed import Processes, started, started_as
+from nearer.algorithm.distributed import Processes, started
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.score import frame_probabilities
 from nearer.algorithm.sft import sft
 from nearer.algorithm.sft_settings import SFTTraining
+from nearer.algorithm.torchrun import started_as
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import SHOWN_EPISODES, as_saved, open_run
 from nearer.configs.sft import SFTConfig

@@ -123,7 +123,7 @@ def taught_of(checkpoint: Path, demonstrations: str | None) -> Taught | str:
     try:
         config: Mapping[str, Any] = header["config"]
         training: Mapping[str, Any] = config["training"]
-        share, seed = float(config["share"]), int(training["seed"])
+        share, seed = float(config["fraction"]), int(training["seed"])
         val_fraction, named = float(training["val_fraction"]), str(config["data"])
         phrases = [str(one) for one in training.get("leave_out", ())]
     except (KeyError, TypeError, ValueError) as error:

@@ -217,7 +217,7 @@ def _trained(config: Mapping[str, Any]) -> Trained:
     return Trained(
         data=str(config["data"]),
         revision=None if config["revision"] is None else str(config["revision"]),
-        share=float(config["share"]),
+        share=float(config["fraction"]),
         model=str(config["model"]),
         settings=_settings(config["training"]),
     )
