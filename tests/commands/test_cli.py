@@ -19,7 +19,7 @@ FLAGS = Path(__file__).parents[1] / "data" / "cli_flags.txt"
 NAMES = tuple(command.name for command in COMMANDS)
 PAGES = (*NAMES, "sft --model mlp", "sft --model user/name")
 """Commands, and with a model that has settings of its own."""
-SCREEN_LINES, SCREEN_COLUMNS = 68, 100  # a pipe gets three blank lines in place of boxes
+SCREEN_LINES, SCREEN_COLUMNS = 88, 100  # a pipe gets three blank lines in place of boxes
 UNITS = {
     "collect": {
         "--episodes": "demonstrations",
@@ -78,6 +78,9 @@ UNITS = {
         "--deviate.success-bonus": "steps",
         "--deviate.past-iterations": "iterations",
         "--deviate.epochs": "times",
+        "--deviate.value-baseline.iterations": "before the present one",
+        "--deviate.value-baseline.updates": "gradient updates",
+        "--deviate.value-baseline.batch-size": "samples",
     },
     "eval": {
         "--episodes": "starts",
