@@ -26,7 +26,9 @@ import nearer.algorithm.score as scoring
 from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
 from nearer.algorithm.sft import sft
 from nearer.algorithm.sft_objectives import bc_loss, time_loss
-from nearer.commands import collect_demonstrations, run_improve, run_sft
+from nearer.commands.collect import collect_demonstrations
+from nearer.commands.improve import run_improve
+from nearer.commands.sft import run_sft
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.fleets.gym import VectorFleet

@@ -16,7 +16,8 @@ import gymnasium
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 
 from nearer.cli import main
-from nearer.commands.serve import ServeConfig, server_of
+from nearer.commands.serve import server_of
+from nearer.configs.serve import ServeConfig
 
 ENV = "nearer/PointMass-v0"
 # openpi's client of 2025 connects in a way that websockets 17 deprecates.

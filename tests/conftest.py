@@ -38,7 +38,7 @@ def stage_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     root = tmp_path_factory.mktemp("stage_one")
     data, run = str(root / "data"), str(root / "sft")
-    main(["collect", "--env", ENV_ID, "--episodes", "50", "--robots", "50", "--out", data])
+    main(["collect", "--env", ENV_ID, "--episodes", "50", "--num-envs", "50", "--out", data])
     tiny = ["--model", "mlp", "--mlp.hidden", "16", "--updates", "40", "--validate-every", "20"]
     main(["sft", "--data", data, "--out", run, *tiny])
     return root

@@ -20,7 +20,6 @@ LAYERS = (
     ("configs",),
     ("commands",),
     ("studies",),
-    ("outcomes",),
     ("cli", "__main__"),
 )
 """A package imports itself and packages of rows above its own; docs/architecture.md draws it."""

@@ -35,8 +35,8 @@ from nearer.algorithm.sft import sft, validate
 from nearer.algorithm.sft_objectives import Objectives, Rows
 from nearer.algorithm.sft_settings import Kind, SFTTraining
 from nearer.cli import main
-from nearer.commands import collect_demonstrations
-from nearer.configs import CollectConfig
+from nearer.commands.collect import collect_demonstrations
+from nearer.configs.collect import CollectConfig
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera, Spaces
 from nearer.models.factory import build_model, new_model
@@ -233,7 +233,7 @@ def test_a_vision_language_model_trains_the_same(
     adapt: str, run_job: RunJob, tmp_path: Path
 ) -> None:
     data = CollectConfig(
-        env="nearer/TabletopBlock2Block-v0", out=tmp_path / "data", episodes=4, robots=4, seed=3
+        env="nearer/TabletopBlock2Block-v0", out=tmp_path / "data", episodes=4, num_envs=4, seed=3
     )
     collect_demonstrations(data)
     arguments = [

@@ -9,8 +9,12 @@ import pytest
 
 from nearer.algorithm.improve_settings import Practice
 from nearer.algorithm.sft_settings import SFTTraining
-from nearer.commands import collect_demonstrations, run_improve, run_sft
-from nearer.configs import CollectConfig, ImproveConfig, SFTConfig
+from nearer.commands.collect import collect_demonstrations
+from nearer.commands.improve import run_improve
+from nearer.commands.sft import run_sft
+from nearer.configs.collect import CollectConfig
+from nearer.configs.improve import ImproveConfig
+from nearer.configs.sft import SFTConfig
 from nearer.envs.point_mass import ENV_ID
 from nearer.models.settings import MLPConfig
 from nearer.runs.run import read_metrics
@@ -24,7 +28,7 @@ PRACTICE_LOSS = [0.0009, -0.00159, -0.00044, 0.0019, 0.00137, 0.00282]
 
 def test_golden_losses(tmp_path: Path) -> None:
     data, sft_run, run = tmp_path / "data", tmp_path / "sft", tmp_path / "run"
-    collect_demonstrations(CollectConfig(env=ENV_ID, out=data, episodes=60, robots=20))
+    collect_demonstrations(CollectConfig(env=ENV_ID, out=data, episodes=60, num_envs=20))
     training = SFTTraining(updates=10, validate_every=2, batch_size=64, warmup_updates=2)
     sizes = MLPConfig(hidden=32)
     run_sft(SFTConfig(data=str(data), model="mlp", out=sft_run, mlp=sizes, training=training))
@@ -32,7 +36,9 @@ def test_golden_losses(tmp_path: Path) -> None:
         max_env_steps=1_600, updates_per_iteration=2, batch_size=32, max_steps=60, seed=1
     )
     run_improve(
-        ImproveConfig(run=sft_run, env=ENV_ID, out=run, robots=4, threshold=0.5, practice=practice)
+        ImproveConfig(
+            run=sft_run, env=ENV_ID, out=run, num_envs=4, threshold=0.5, practice=practice
+        )
     )
 
     def column(root: Path, name: str) -> list[float]:

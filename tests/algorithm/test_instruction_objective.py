@@ -11,8 +11,8 @@ from nearer.algorithm.demonstrations import Candidates, Demonstrations, draw_can
 from nearer.algorithm.sft import sft, validate
 from nearer.algorithm.sft_objectives import Objectives, candidate_scores
 from nearer.algorithm.sft_settings import SFTTraining
-from nearer.commands import run_sft
-from nearer.configs import SFTConfig
+from nearer.commands.sft import run_sft
+from nearer.configs.sft import SFTConfig
 from nearer.core.callbacks import Progress
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera, Spaces

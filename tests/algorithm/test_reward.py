@@ -17,8 +17,8 @@ from nearer.algorithm.improve_settings import Practice
 from nearer.algorithm.model import FoundationModel, Inputs, inputs_of
 from nearer.algorithm.score import score
 from nearer.cli import main
-from nearer.commands import run_improve
-from nearer.configs import ImproveConfig
+from nearer.commands.improve import run_improve
+from nearer.configs.improve import ImproveConfig
 from nearer.core.callbacks import Progress
 from nearer.core.errors import Interrupted
 from nearer.core.spaces import Camera, Spaces
@@ -35,7 +35,7 @@ PICTURED = "test/Pictured-v0"
 INSTRUCTION = "push the red moon to the blue cube"
 SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(Camera("front", 48, 64),))
 TINY = [
-    *("--env", POINT_MASS, "--robots", "4", "--max-steps", "30", "--audit-every", "2"),
+    *("--env", POINT_MASS, "--num-envs", "4", "--max-steps", "30", "--audit-every", "2"),
     *("--updates-per-iteration", "2", "--batch-size", "32", "--max-env-steps", "800"),
 ]  # fmt: skip
 Capture = pytest.CaptureFixture[str]
@@ -115,7 +115,7 @@ def test_another_reward_judges_with_its_own_threshold_and_resumes(
         reward=other,
         env=POINT_MASS,
         out=tmp_path / "whole",
-        robots=4,
+        num_envs=4,
         practice=Practice(max_steps=30, updates_per_iteration=2, batch_size=32, max_env_steps=800),
     )
     run_improve(config)
@@ -168,7 +168,7 @@ def mlp(seed: int) -> FoundationModel:
 
 
 def practise(policy: Path, reward: Path, out: Path) -> None:
-    sizes = ["--robots", "2", "--max-steps", "5", "--updates-per-iteration", "1"]
+    sizes = ["--num-envs", "2", "--max-steps", "5", "--updates-per-iteration", "1"]
     more = ["--batch-size", "16", "--max-env-steps", "60", "--threshold", "0", "--audit-every", "0"]
     command = ["improve", "--run", str(policy), "--reward", str(reward), "--out", str(out)]
     main([*command, "--env", PICTURED, *sizes, *more])

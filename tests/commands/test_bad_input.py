@@ -35,7 +35,7 @@ ENV_ID = "nearer/PointMass-v0"
 SAMPLES = Path(__file__).parents[1] / "data" / "lerobot_v3"
 TINY_SFT = ["--model", "mlp", "--mlp.hidden", "16", "--updates", "20", "--validate-every", "5"]
 TINY_IMPROVE = [
-    *("--env", ENV_ID, "--robots", "4", "--threshold", "20", "--max-steps", "30"),
+    *("--env", ENV_ID, "--num-envs", "4", "--threshold", "20", "--max-steps", "30"),
     *("--updates-per-iteration", "2", "--batch-size", "32", "--max-env-steps", "600"),
     *("--block-iterations", "2", "--audit-every", "2"),
 ]  # fmt: skip
@@ -106,7 +106,7 @@ def work(stage_one: Path, tmp_path: Path) -> Path:
         ("improve --max-steps 0", "--max-steps must be 1 or more, got 0"),
         ("improve --updates-per-iteration 0", "--updates-per-iteration must be 1 or more, got 0"),
         ("improve --return-scale inf", "--return-scale must be a finite number above 0, got inf"),
-        ("improve --robots 0", "--robots must be 1 or more, got 0"),
+        ("improve --num-envs 0", "--num-envs must be 1 or more, got 0"),
         (
             "improve --threshold 500",
             r"time limit of 140 steps \(--max-steps\), got 500.0; leave it",
@@ -130,7 +130,7 @@ def work(stage_one: Path, tmp_path: Path) -> Path:
         ("collect --env E --out O --seed -1", "--seed must be 0 or more, got -1"),
         ("eval --checkpoint C --env E --episodes 0", "--episodes must be 1 or more, got 0"),
         ("eval --checkpoint C --env E --max-steps 0", "--max-steps must be 1 or more, got 0"),
-        ("eval --checkpoint C --env E --robots -3", "--robots must be 1 or more, got -3"),
+        ("eval --checkpoint C --env E --num-envs -3", "--num-envs must be 1 or more, got -3"),
         ("demo --episodes 0", "--episodes must be 1 or more, got 0"),
         ("demo --seed -1", "--seed must be 0 or more, got -1"),
         ("report", "the runs must be one folder or more, got none; pass nearer report RUN RUN"),
@@ -867,7 +867,7 @@ def test_ctrl_c_while_collecting_lets_robots_finish_and_keeps_all(
 ) -> None:
     at_step(monkeypatch, 3, press_ctrl_c)
     out = tmp_path / "data"
-    command = ["collect", "--env", ENV_ID, "--episodes", 400, "--robots", 20, "--out", out]
+    command = ["collect", "--env", ENV_ID, "--episodes", 400, "--num-envs", 20, "--out", out]
     said = refused(capsys, *command, code=130)
     kept = open_dataset(out).info.total_episodes
     assert 0 < kept <= 20

@@ -1,4 +1,4 @@
-"""nearer calibrate: measures by hand, truth by replay, what is new to the model, rivals, caches."""
+"""nearer eval-reward: metrics by hand, ground truth by replay, what is new, baselines, caches."""
 
 import json
 import re
@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from nearer.algorithm.rollout import collect
 from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.cli import main
-from nearer.commands.eval_reward import CalibrateConfig, familiarity, run_calibrate
+from nearer.commands.eval_reward import familiarity, run_eval_reward
+from nearer.configs.eval_reward import EvalRewardConfig
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError, EnvError
 from nearer.core.spaces import Spaces
@@ -220,7 +221,7 @@ def lessons(episodes: int = 60) -> Lessons:
     )
 
 
-@pytest.mark.parametrize("rival", RIVALS)
+@pytest.mark.parametrize("baseline", RIVALS)
 def test_every_rival_learns_what_falls_on_the_way_to_the_goal(baseline: str) -> None:
     given, updates = lessons(), 100
     network = train_baseline(baseline, given, words=0, updates=updates, seed=0)
@@ -288,15 +289,15 @@ def work(stage_one: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(stage_one / "data", root / "data")
     run, data = str(root / "sft"), str(root / "data")
     tiny = ["--model", "mlp", "--mlp.hidden", "16", "--updates", "40", "--validate-every", "20"]
-    main(["sft", "--data", data, "--share", "0.5", "--out", run, *tiny])
+    main(["sft", "--data", data, "--fraction", "0.5", "--out", run, *tiny])
     sizes = ["--updates-per-iteration", "2", "--max-env-steps", "2000", "--max-steps", "60"]
-    out = ["--out", str(root / "practice"), "--threshold", "20", "--robots", "4"]
+    out = ["--out", str(root / "practice"), "--threshold", "20", "--num-envs", "4"]
     main(["improve", "--run", run, "--env", ENV, *out, *sizes])
     return root
 
 
 def calibrated(work: Path, out: Path, *more: str) -> dict[str, Any]:
-    main(["calibrate", "--checkpoint", str(work / "sft"), "--out", str(out), *SMALL, *more])
+    main(["eval-reward", "--checkpoint", str(work / "sft"), "--out", str(out), *SMALL, *more])
     return json.loads((out / "calibration.json").read_text())
 
 
@@ -342,7 +343,7 @@ def test_a_second_call_asks_no_model_and_no_env(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nearer.datasets.caching.results.git_revision", lambda: "a revision")
-    config = CalibrateConfig(
+    config = EvalRewardConfig(
         checkpoint=work / "sft",
         data=(str(work / "data"), str(work / "practice/practice")),
         env=ENV,
@@ -353,7 +354,7 @@ def test_a_second_call_asks_no_model_and_no_env(
         out=tmp_path / "out",
         cache=tmp_path / "cache",
     )
-    first = run_calibrate(config)
+    first = run_eval_reward(config)
 
     def refuse(*_: object, **__: object) -> Any:
         raise AssertionError("this was computed before")
@@ -362,17 +363,17 @@ def test_a_second_call_asks_no_model_and_no_env(
         "evaluation.predictions.steps_to_go_probabilities",
         "evaluation.label_sources.witnessed_rollouts",
         "evaluation.label_sources.replayed_truth",
-        "commands.eval_reward.train_rival",
+        "commands.eval_reward.train_baseline",
     ):
         monkeypatch.setattr(f"nearer.{slow}", refuse)
-    assert run_calibrate(config) == first
+    assert run_eval_reward(config) == first
     with pytest.raises(AssertionError, match="computed before"):
-        run_calibrate(replace(config, seed=7))
+        run_eval_reward(replace(config, seed=7))
     monkeypatch.undo()
     for path in tmp_path.rglob("*.npz"):
         path.write_bytes(path.read_bytes()[:50])
     monkeypatch.setattr("nearer.datasets.caching.results.git_revision", lambda: "a revision")
-    assert run_calibrate(config) == first
+    assert run_eval_reward(config) == first
 
 
 def test_the_report_shows_it(work: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -383,7 +384,7 @@ def test_the_report_shows_it(work: Path, tmp_path: Path, capsys: Capture) -> Non
     main(["report", str(run), "--out", out])
     assert MEASURE in Path(out).read_text()
     data = ["--data", str(work / "data"), "--env", ENV]
-    main(["calibrate", "--checkpoint", str(run), *SMALL, *data])
+    main(["eval-reward", "--checkpoint", str(run), *SMALL, *data])
     main(["report", str(run), "--out", out])
     page = Path(out).read_text()
     for words in (
@@ -394,8 +395,8 @@ def test_the_report_shows_it(work: Path, tmp_path: Path, capsys: Capture) -> Non
     ):
         assert words in page
     assert "run<b>" not in page
-    (run / "calibration/calibration.json").write_text('{"sources": 3}')
-    with pytest.raises(ConfigError, match="must be one nearer calibrate wrote"):
+    (run / "eval_reward/calibration.json").write_text('{"sources": 3}')
+    with pytest.raises(ConfigError, match="must be one nearer eval-reward wrote"):
         read_trust(run)
 
 
@@ -428,7 +429,9 @@ def test_what_cannot_be_measured_is_a_sentence(
     given = [flag.format(**places) for flag in flags]
     capsys.readouterr()
     with pytest.raises(SystemExit):
-        main(["calibrate", "--checkpoint", str(work / "sft"), "--out", str(tmp_path / "o"), *given])
+        main(
+            ["eval-reward", "--checkpoint", str(work / "sft"), "--out", str(tmp_path / "o"), *given]
+        )
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert re.search(sentence, told), told
@@ -441,6 +444,6 @@ def test_practice_of_another_robot_is_a_sentence(
     model = new_model("mlp", MLPConfig(hidden=8), spaces, ["go"], seed=0)
     save_checkpoint(tmp_path / "other", model, None)
     with pytest.raises(SystemExit):
-        main(["calibrate", "--checkpoint", str(tmp_path / "other"), "--data",
+        main(["eval-reward", "--checkpoint", str(tmp_path / "other"), "--data",
               str(work / "practice/practice")])  # fmt: skip
     assert "must have practised with the robot of the checkpoint" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from refusals import refused
 chunk = pytest.importorskip("rerun.chunk")
 ENV_ID = "nearer/PointMass-v0"
 TINY_IMPROVE = [
-    *("--env", ENV_ID, "--robots", "4", "--threshold", "20", "--max-steps", "30"),
+    *("--env", ENV_ID, "--num-envs", "4", "--threshold", "20", "--max-steps", "30"),
     *("--updates-per-iteration", "1", "--batch-size", "32", "--max-env-steps", "300"),
     *("--block-iterations", "1", "--audit-every", "1"),
 ]  # fmt: skip

@@ -16,7 +16,8 @@ from nearer.algorithm.score import steps_to_go_probabilities
 from nearer.algorithm.steps_to_go import expected_steps
 from nearer.cli import main
 from nearer.commands import label
-from nearer.commands.label import LabelConfig, run_label
+from nearer.commands.label import run_label
+from nearer.configs.label import LabelConfig
 from nearer.core.callbacks import Progress
 from nearer.core.errors import ConfigError, DatasetError
 from nearer.datasets.demonstration_loading import load_demonstrations

@@ -51,7 +51,7 @@ SFT = [
     "10",
 ]
 IMPROVE = [
-    *("--env", ENV_ID, "--robots", "4", "--threshold", "20", "--max-steps", "30"),
+    *("--env", ENV_ID, "--num-envs", "4", "--threshold", "20", "--max-steps", "30"),
     *("--updates-per-iteration", "2", "--batch-size", "32", "--max-env-steps", "800"),
     *("--block-iterations", "2", "--audit-every", "2"),
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from nearer.algorithm.rollout import actions_outside, collect
 from nearer.cli import main
 from nearer.core.action_chunks import PLAIN, Chunking
 from nearer.core.arrays import Array
+from nearer.core.chunk_actions import join_actions, split_decisions
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import ConfigError, EnvError
 from nearer.core.interfaces import Decision, Policy, Rngs
@@ -191,10 +192,11 @@ FLOATS = st.floats(-8, 8, width=32)
 @given(arrays(np.float32, (3, 4, 2), elements=FLOATS), arrays(np.float32, (3, 2), elements=FLOATS))
 def test_what_is_joined_can_be_split(actions: Array, joints: Array) -> None:
     absolute, relative = Chunking(chunk=4), Chunking(chunk=4, relative=True)
-    assert np.array_equal(absolute.split(absolute.join(actions, joints), joints), actions)
-    again = relative.split(relative.join(actions, joints), joints)
+    decisions = join_actions(absolute, actions, joints)
+    assert np.array_equal(split_decisions(absolute, decisions, joints), actions)
+    again = split_decisions(relative, join_actions(relative, actions, joints), joints)
     np.testing.assert_allclose(again, actions, rtol=0, atol=16 * np.finfo(np.float32).eps)
-    still = relative.split(np.zeros((3, 8), np.float32), joints)
+    still = split_decisions(relative, np.zeros((3, 8), np.float32), joints)
     assert np.array_equal(still, np.repeat(joints[:, None], 4, axis=1))
 
 
@@ -400,7 +402,7 @@ def test_both_stages_in_chunks_from_the_command_line(
     main(["sft", *data, "--chunk", "5", *tiny, *calibrated, "--out", str(run)])
     saved = document(run / "checkpoints/policy/pretrained_model/config.json")["spaces"]
     assert (saved["action"], saved["chunking"]) == (10, {"chunk": 5, "relative": False})
-    env, limits = ["--env", POINT_MASS], ["--max-steps", "33", "--robots", "4"]
+    env, limits = ["--env", POINT_MASS], ["--max-steps", "33", "--num-envs", "4"]
     some = ["--max-env-steps", "800", "--updates-per-iteration", "2", "--batch-size", "8"]
     judged = ["--threshold", "2", "--out", str(practice)]
     main(["improve", "--run", str(run), *env, *limits, *some, *judged])
@@ -427,7 +429,7 @@ def test_both_stages_in_chunks_from_the_command_line(
     labelled = ["--data", str(stage_one / "data"), str(practice / "practice"), *env]
     rolled = ["--rollouts", "6", "--rollout-steps", "33", "--baseline-updates", "5"]
     out = ["--out", str(tmp_path / "trust"), "--cache", str(tmp_path / "cache")]
-    main(["calibrate", "--checkpoint", str(run), *labelled, *rolled, *out])
+    main(["eval-reward", "--checkpoint", str(run), *labelled, *rolled, *out])
     trusted = document(tmp_path / "trust/calibration.json")
     assert trusted["unit"] == "chunks of 5 steps"
     by_source = trusted["sources"]
@@ -442,7 +444,7 @@ def test_both_stages_in_chunks_from_the_command_line(
         "All steps below are chunks of 5 steps." in (tmp_path / "trust/calibration.md").read_text()
     )
     with pytest.raises(SystemExit):
-        main(["calibrate", "--checkpoint", str(stage_one / "sft"), "--data",
+        main(["eval-reward", "--checkpoint", str(stage_one / "sft"), "--data",
               str(practice / "practice"), *out])  # fmt: skip
     assert "got 1; train it with nearer sft --chunk 5" in capsys.readouterr().err
 
@@ -465,12 +467,12 @@ def test_the_time_limit_of_calibration_is_checked_before_training(
 def test_an_arm_learns_relative_chunks(tmp_path: Path) -> None:
     """Seeded: a policy of three joint targets at once, given less the joints, reaches the goal."""
     data, run = str(tmp_path / "data"), str(tmp_path / "sft")
-    main(["collect", "--env", ARM, "--episodes", "60", "--robots", "20", "--max-steps", "40",
+    main(["collect", "--env", ARM, "--episodes", "60", "--num-envs", "20", "--max-steps", "40",
           "--min-observations", "3", "--out", data])  # fmt: skip
     main(["sft", "--data", data, "--model", "mlp", "--chunk", "3", "--relative", "--mlp.hidden",
           "64", "--mlp.num-bins", "16", "--updates", "300", "--validate-every", "150", "--out",
           run])  # fmt: skip
-    main(["eval", "--checkpoint", run, "--env", ARM, "--episodes", "30", "--robots", "20",
+    main(["eval", "--checkpoint", run, "--env", ARM, "--episodes", "30", "--num-envs", "20",
           "--max-steps", "60", "--videos", "1"])  # fmt: skip
     main(["sft", "--resume", "--relative", "--chunk", "3", "--out", run])  # what it is already
     info = document(Path(run) / "eval/eval_info.json")

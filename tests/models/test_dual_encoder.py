@@ -292,13 +292,13 @@ def test_a_query_that_wants_one_patch_says_where_it_is() -> None:
 
 
 def test_smaller_pictures_are_fewer_patches(either: Path) -> None:
-    model = made(either, VLMConfig(picture_px=16, frames=1))
+    model = made(either, VLMConfig(image_px=16, frames=1))
     assert model.counts == [5]
     assert model.vision_encoder.width == 5 * model.towers.width
-    with pytest.raises(ConfigError, match=r"--vlm\.picture-px must be a multiple of 8"):
-        made(either, VLMConfig(picture_px=20))
+    with pytest.raises(ConfigError, match=r"--vlm\.image-px must be a multiple of 8"):
+        made(either, VLMConfig(image_px=20))
     with pytest.raises(ConfigError, match="at most"):
-        made(either, VLMConfig(picture_px=64))
+        made(either, VLMConfig(image_px=64))
 
 
 def test_several_cameras_and_no_state(either: Path) -> None:

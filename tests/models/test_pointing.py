@@ -298,7 +298,7 @@ def test_pretraining_learns_and_repeats_itself(tmp_path: Path) -> None:
             losses.append(float(progress.values["pointing"]))
 
     config = PretrainConfig(
-        out=tmp_path / "one", pictures=24, updates=12, batch_size=8, measured=2, workers=1,
+        out=tmp_path / "one", images=24, updates=12, batch_size=8, measured=2, workers=1,
         imagenet=False, easy_vqa=False,
     )  # fmt: skip
     one = pretrain(config, on_progress)

@@ -287,7 +287,7 @@ def test_what_cannot_serve_is_refused_with_what_would(tmp_path: Path, smolvlm: P
     with pytest.raises(ConfigError, match="safetensors"):
         open_source(str(pickled))
     with pytest.raises(ConfigError, match="must be a multiple of 16"):
-        made(smolvlm, VLMConfig(picture_px=20))
+        made(smolvlm, VLMConfig(image_px=20))
     with pytest.raises(ConfigError, match="camera"):
         pretrained_vlm(open_source(str(smolvlm)), VLMConfig(), replace(SPACES, cameras=()))
 

@@ -136,10 +136,10 @@ def test_the_own_size_of_a_model_is_never_refused() -> None:
 
 def test_a_picture_for_qwen_is_as_large_as_it_is_asked_for(tmp_path: Path) -> None:
     folder = make_vlm(tmp_path / "qwen", "qwen3_vl")
-    model = made(folder, VLMConfig(picture_px=80))
+    model = made(folder, VLMConfig(image_px=80))
     assert [(one.height, one.width) for one in model.preparing] == [(80, 80)]
     with pytest.raises(ConfigError, match="multiple of 16 for this model, got 50"):
-        made(folder, VLMConfig(picture_px=50))
+        made(folder, VLMConfig(image_px=50))
 
 
 def test_layers_are_computed_twice_whenever_something_is_learned(idefics3: Path) -> None:

@@ -8,8 +8,14 @@ import torch
 
 from nearer.algorithm.improve_settings import Practice
 from nearer.algorithm.sft_settings import SFTTraining
-from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
-from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
+from nearer.commands.collect import collect_demonstrations
+from nearer.commands.eval import run_eval
+from nearer.commands.improve import run_improve
+from nearer.commands.sft import run_sft
+from nearer.configs.collect import CollectConfig
+from nearer.configs.eval import EvalConfig
+from nearer.configs.improve import ImproveConfig
+from nearer.configs.sft import Calibration, SFTConfig
 from nearer.core.callbacks import Progress
 from nearer.models.factory import build_model
 from nearer.models.settings import VLMConfig
@@ -28,7 +34,7 @@ STEPS = 6
 def stage_one(tmp_path_factory: pytest.TempPathFactory) -> SFTConfig:
     """Return the settings of a tiny Stage 1; its data set and model are there, it has not run."""
     root = tmp_path_factory.mktemp("vlm")
-    data = CollectConfig(env=ENV, out=root / "data", episodes=4, robots=4, max_steps=60, seed=3)
+    data = CollectConfig(env=ENV, out=root / "data", episodes=4, num_envs=4, max_steps=60, seed=3)
     collect_demonstrations(data)
     make_dual(root / "dual", "clip")
     return SFTConfig(
@@ -85,7 +91,7 @@ def test_both_stages_run_and_a_stopped_one_ends_with_the_same_bits(
         run=whole.out,
         env=ENV,
         out=tmp_path / "practice",
-        robots=2,
+        num_envs=2,
         threshold=1.0,
         practice=practice,
     )
@@ -97,6 +103,6 @@ def test_both_stages_run_and_a_stopped_one_ends_with_the_same_bits(
     assert towers[0] == towers[1], "Stage 2 leaves the tower as it is"
     assert weights_hash(before) != weights_hash(after)
     evaluation = run_eval(
-        EvalConfig(checkpoint=improve.out, env=ENV, episodes=2, robots=2, max_steps=3, videos=0)
+        EvalConfig(checkpoint=improve.out, env=ENV, episodes=2, num_envs=2, max_steps=3, videos=0)
     )
     assert evaluation.success.total == 2

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nearer.commands import run_eval
-from nearer.configs import EvalConfig
+from nearer.commands.eval import run_eval
+from nearer.configs.eval import EvalConfig
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import EnvError
 from nearer.fleets.gym import make_fleet
@@ -186,6 +186,6 @@ def test_the_point_mass_is_drawn_not_filmed(stage_one: Path, tmp_path: Path) -> 
     out = tmp_path / "eval"
     (out / "videos").mkdir(parents=True)
     (out / "videos/0.mp4").write_bytes(b"of another evaluation")
-    run_eval(EvalConfig(checkpoint=run, env=env, episodes=2, max_steps=5, robots=2, out=out))
+    run_eval(EvalConfig(checkpoint=run, env=env, episodes=2, max_steps=5, num_envs=2, out=out))
     assert (out / "rollouts.json").exists()
     assert list((out / "videos").iterdir()) == []

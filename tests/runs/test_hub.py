@@ -35,7 +35,7 @@ ENV_ID = "nearer/PointMass-v0"
 NAME = "user/point-mass"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TINY_IMPROVE = [
-    *("--env", ENV_ID, "--robots", "4", "--threshold", "20", "--max-steps", "30"),
+    *("--env", ENV_ID, "--num-envs", "4", "--threshold", "20", "--max-steps", "30"),
     *("--updates-per-iteration", "1", "--batch-size", "32", "--max-env-steps", "300"),
     *("--block-iterations", "1", "--audit-every", "1"),
 ]  # fmt: skip
@@ -271,8 +271,8 @@ def test_the_card_says_how_far_the_reward_can_be_trusted(
     run: Path, stage_one: Path, capsys: Capture
 ) -> None:
     command = ["--checkpoint", str(run), "--data", str(stage_one / "data"), "--rollouts", "0"]
-    main(["calibrate", *command, "--baseline-updates", "0"])
-    measured = json.loads((run / "calibration/calibration.json").read_text())
+    main(["eval-reward", *command, "--baseline-updates", "0"])
+    measured = json.loads((run / "eval_reward/calibration.json").read_text())
     (source,) = measured["sources"].values()
     capsys.readouterr()
     main(["card", str(run), "--name", NAME])
@@ -284,9 +284,9 @@ def test_the_card_says_how_far_the_reward_can_be_trusted(
 
 
 def test_what_an_older_version_measured_is_measured_again(run: Path, capsys: Capture) -> None:
-    (run / "calibration").mkdir()
-    (run / "calibration/calibration.json").write_text('{"sources": {}}')
-    assert "run nearer calibrate again" in refused(capsys, "card", run)
+    (run / "eval_reward").mkdir()
+    (run / "eval_reward/calibration.json").write_text('{"sources": {}}')
+    assert "run nearer eval-reward again" in refused(capsys, "card", run)
 
 
 def test_an_evaluation_of_other_weights_is_refused(run: Path, capsys: Capture) -> None:

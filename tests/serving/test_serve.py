@@ -27,7 +27,8 @@ from nearer.algorithm.model import FoundationModel, ModelPolicy, inputs_of
 from nearer.algorithm.score import steps_to_go_probabilities
 from nearer.algorithm.steps_to_go import expected_steps
 from nearer.cli import main
-from nearer.commands.serve import ServeConfig, _token, load_served, run_serve
+from nearer.commands.serve import _token, load_served, run_serve
+from nearer.configs.serve import ServeConfig
 from nearer.core.action_chunks import Chunking
 from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.errors import ConfigError, MessageError

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import nearer.studies.headline as room
+from nearer.configs.reproduce import ReproduceConfig
 from nearer.core.callbacks import ignore_progress
 from nearer.evaluation.success import EpisodeResult, Evaluation
-from nearer.studies.headline import Measurement, ReproduceConfig, headline_table, write_results
+from nearer.studies.headline import Measurement, headline_table, write_results
 
 
 def measured(share: int, stage: int, seed: int, n_success: int) -> Measurement:
@@ -64,13 +65,13 @@ def test_results_are_numbers_a_table_and_a_figure(tmp_path: Path) -> None:
 
 def test_only_what_is_missing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    config = ReproduceConfig(out=tmp_path, shares=(10,), seeds=(3,))
+    config = ReproduceConfig(out=tmp_path, fractions=(10,), seeds=(3,))
     recipe = room.recipe_of(config, seed=3, share=10)
     for run in (recipe.sft.out, recipe.improve.out):
         run.mkdir(parents=True)
     (recipe.sft.out / "FINISHED").touch()
     assert recipe.improve.practice.max_env_steps == config.practice_steps
-    assert (recipe.sft.share, recipe.sft.training.seed) == (0.1, 3)
+    assert (recipe.sft.fraction, recipe.sft.training.seed) == (0.1, 3)
 
     def improve(config: object, on_progress: object) -> None:
         ran.append("improve")

@@ -11,8 +11,12 @@ from nearer.algorithm.improve_settings import Deviations
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.sft import validate
 from nearer.algorithm.sft_objectives import Objectives
-from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
-from nearer.configs import EvalConfig, ImproveConfig
+from nearer.commands.collect import collect_demonstrations
+from nearer.commands.eval import run_eval
+from nearer.commands.improve import run_improve
+from nearer.commands.sft import run_sft
+from nearer.configs.eval import EvalConfig
+from nearer.configs.improve import ImproveConfig
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.envs.point_mass import ENV_ID
@@ -149,15 +153,15 @@ def test_the_same_seed_gives_the_same_weights(recipe: Recipe, tmp_path: Path) ->
 
 def test_evaluation_does_not_depend_on_the_number_of_robots(recipe: Recipe) -> None:
     config = EvalConfig(checkpoint=recipe.sft.out, env=ENV_ID, episodes=40)
-    one = run_eval(replace(config, robots=1, out=recipe.sft.out / "one"))
-    many = run_eval(replace(config, robots=40, out=recipe.sft.out / "many"))
+    one = run_eval(replace(config, num_envs=1, out=recipe.sft.out / "one"))
+    many = run_eval(replace(config, num_envs=40, out=recipe.sft.out / "many"))
     # batches of another size round differently in the last bit, which chaos may amplify
     agree = sum(a.success == b.success for a, b in zip(one.results, many.results, strict=True))
     assert agree >= 38
 
 
 def test_configs_survive_the_run_directory(recipe: Recipe) -> None:
-    from nearer.configs import from_json, to_json
+    from nearer.configs.saved import from_json, to_json
 
     saved = read_header(recipe.improve.out)["config"]
     assert from_json(ImproveConfig, saved) == recipe.improve

@@ -7,8 +7,9 @@ import pytest
 
 from nearer.algorithm.demonstrations import split_by_episode
 from nearer.algorithm.score import steps_to_go_probabilities
-from nearer.commands import collect_demonstrations, run_sft
-from nearer.configs import Calibration
+from nearer.commands.collect import collect_demonstrations
+from nearer.commands.sft import run_sft
+from nearer.configs.sft import Calibration
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.models.factory import build_model

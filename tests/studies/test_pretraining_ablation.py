@@ -12,8 +12,11 @@ import nearer.studies.headline as room
 import nearer.studies.pretraining_ablation as ladder
 from nearer.algorithm.demonstrations import leave_out
 from nearer.algorithm.sft_settings import SFTTraining
-from nearer.commands.eval_reward import CalibrateConfig
-from nearer.configs import EvalConfig, ImproveConfig, SFTConfig
+from nearer.configs.eval import EvalConfig
+from nearer.configs.eval_reward import EvalRewardConfig
+from nearer.configs.improve import ImproveConfig
+from nearer.configs.reproduce import ReproduceConfig
+from nearer.configs.sft import SFTConfig
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera, Spaces
 from nearer.envs.tabletop.language import names
@@ -24,7 +27,6 @@ from nearer.models.pointing.variants import tower_of
 from nearer.models.pointing.vocabulary import HELD_OUT
 from nearer.models.settings import VARIANTS, SmallVLAConfig
 from nearer.models.small_vla import SmallVLA
-from nearer.studies.headline import ReproduceConfig
 from nearer.studies.pretraining_ablation import LEFT_OUT, names_left_out, reproduce_pretraining
 from nearer.studies.pretraining_table import LadderPoint, pretraining_table
 
@@ -61,7 +63,7 @@ def test_only_joint_pretraining_points_at_what_is_named() -> None:
         model = new_model(name, SmallVLAConfig(hidden=8), SPACES, ["push the disc"], seed=0)
         errors: list[float] = []
         for colour, (row, column) in places.items():
-            looks = model.vision_encoder.look({"top": picture}, [f"push the {colour} disc"])
+            looks = model.vision_encoder.encode({"top": picture}, [f"push the {colour} disc"])
             u, v = looks.reshape(-1, 2, 3)[0, 0, :2]
             errors.append(float(np.hypot(u - column / 128, v - row / 96)))
         missed[variant] = max(errors)
@@ -84,12 +86,12 @@ class Fake:
         self.sft: list[SFTConfig] = []
         self.improve: list[ImproveConfig] = []
         self.eval: list[EvalConfig] = []
-        self.calibrate: list[CalibrateConfig] = []
+        self.eval_reward: list[EvalRewardConfig] = []
         self.order: list[str] = []
 
-    def run_calibrate(self, config: CalibrateConfig, on_progress: object) -> None:
-        self.calibrate.append(config)
-        self.order.append("calibrate")
+    def run_eval_reward(self, config: EvalRewardConfig, on_progress: object) -> None:
+        self.eval_reward.append(config)
+        self.order.append("eval_reward")
         assert config.out is not None
         config.out.mkdir(parents=True)
         chosen = {"rollouts": {"precision": 0.8, "recall": 0.2, "fired": 5}}
@@ -140,7 +142,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     for name in ("run_sft", "run_improve", "run_eval"):
         monkeypatch.setattr(room, name, getattr(made, name))
     monkeypatch.setattr(ladder, "whole_data", lambda config, on_progress: 200)
-    monkeypatch.setattr(ladder, "run_calibrate", made.run_calibrate)
+    monkeypatch.setattr(ladder, "run_eval_reward", made.run_eval_reward)
     monkeypatch.setattr(ladder, "_kept", lambda config: 11)
     return made
 
@@ -148,7 +150,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 def test_the_reward_comes_from_each_and_the_policy_from_the_multimodal(
     tmp_path: Path, fake: Fake
 ) -> None:
-    config = ReproduceConfig(which="pretraining", out=tmp_path, shares=(10,), seeds=(0,), few=0)
+    config = ReproduceConfig(which="pretraining", out=tmp_path, fractions=(10,), seeds=(0,), few=0)
     found = reproduce_pretraining(config)
 
     assert [one.model for one in fake.sft] == 2 * list(VARIANTS)
@@ -162,7 +164,7 @@ def test_the_reward_comes_from_each_and_the_policy_from_the_multimodal(
         assert one.run == multimodal
         assert one.reward == multimodal.parent / variant / "sft"
         assert one.threshold == 0.75, "as calibrated on what the multimodal policy does"
-    assert [(one.checkpoint.parent.name, one.policy) for one in fake.calibrate] == [
+    assert [(one.checkpoint.parent.name, one.policy) for one in fake.eval_reward] == [
         ("unimodal", multimodal),
         ("scratch", multimodal),
     ]
@@ -180,7 +182,7 @@ def test_the_reward_comes_from_each_and_the_policy_from_the_multimodal(
 
 
 def test_what_was_not_trained_is_measured_apart(tmp_path: Path, fake: Fake) -> None:
-    config = ReproduceConfig(which="pretraining", out=tmp_path, shares=(10,), seeds=(0,), few=30)
+    config = ReproduceConfig(which="pretraining", out=tmp_path, fractions=(10,), seeds=(0,), few=30)
     found = reproduce_pretraining(config)
 
     of = {
@@ -193,7 +195,7 @@ def test_what_was_not_trained_is_measured_apart(tmp_path: Path, fake: Fake) -> N
     assert {one.training.leave_out for one in left} == {LEFT_OUT}
     assert all(one.demonstrations == 11 for one in found if "pairs" in one.measure)
     few = [one for one in fake.sft if "few" in str(one.out)]
-    assert [one.share * 200 for one in few] == pytest.approx([30] * 3)
+    assert [config.fraction * 200 for config in few] == pytest.approx([30] * 3)
     assert [(one.share, one.measure) for one in found if one.demonstrations == 30] == [
         (15, "few")
     ] * 3

@@ -12,6 +12,7 @@ from torch import Tensor
 from nearer.algorithm.model import Inputs
 from nearer.core.action_chunks import Chunking
 from nearer.core.arrays import Array
+from nearer.core.chunk_actions import join_actions
 from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Spaces
@@ -175,7 +176,7 @@ def chunked(demonstrations: Demonstrations, chunking: Chunking) -> Demonstration
     left = demonstrations.steps_to_go
     return replace(
         demonstrations,
-        actions=torch.from_numpy(chunking.join(actions, joints)),
+        actions=torch.from_numpy(join_actions(chunking, actions, joints)),
         steps_to_go=(left + chunking.chunk - 1) // chunking.chunk,
         spaces=spaces,
     )

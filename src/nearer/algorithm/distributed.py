@@ -10,16 +10,9 @@ the model in each). gloo carries what lies on the CPU, nccl what lies on CUDA.
 import inspect
 import os
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import (
-    AbstractContextManager,
-    contextmanager,
-    nullcontext,
-    redirect_stderr,
-    redirect_stdout,
-)
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -33,6 +26,7 @@ from torch.distributed.rendezvous import (
 from torch.nn.parallel import DistributedDataParallel
 
 from nearer.algorithm.sft_settings import Kind
+from nearer.algorithm.torchrun import first_reports, variable, world_size
 from nearer.core.errors import ConfigError, NearerError, ReportedElsewhere
 
 Part = TypeVar("Part")
@@ -153,7 +147,7 @@ def started(kind: Kind) -> Generator[Processes, None, None]:
     """
     with first_reports():
         _check_launch(kind)
-    if _world_size() == 1:
+    if world_size() == 1:
         yield ONE
         return
     processes, store = _join(kind)
@@ -163,45 +157,6 @@ def started(kind: Kind) -> Generator[Processes, None, None]:
         _report_once(store, error)
         raise
     dist.destroy_process_group()
-
-
-def started_as(kind: Kind) -> str:
-    """Return how nearer sft was started, for advice."""
-    if _world_size() == 1:
-        return "nearer sft"
-    here = _variable("LOCAL_WORLD_SIZE", _world_size())
-    return f"torchrun --nproc-per-node {here} -m nearer sft --processes {kind}"
-
-
-def is_follower() -> bool:
-    """Tell whether torchrun started this process, and it is not the first one."""
-    return _world_size() > 1 and _variable("RANK", 0) > 0
-
-
-def check_alone() -> None:
-    """Raise ConfigError if torchrun started several processes."""
-    if _world_size() > 1:
-        raise ConfigError(
-            f"torchrun must start nearer sft and no other command, got {_world_size()} processes; "
-            "start this one without torchrun"
-        )
-
-
-@contextmanager
-def first_reports() -> Generator[None, None, None]:
-    """Let only the first process say what goes wrong, or print, where all do the same."""
-    if not is_follower():
-        yield
-        return
-    try:
-        with (
-            Path(os.devnull).open("w") as nowhere,
-            redirect_stdout(nowhere),
-            redirect_stderr(nowhere),
-        ):
-            yield
-    except (NearerError, SystemExit) as error:
-        raise ReportedElsewhere("the first process says what is wrong") from error
 
 
 def gather(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -235,7 +190,7 @@ def placed_like(tensor: Tensor, other: Tensor) -> Tensor:
 
 def _join(kind: Kind) -> tuple[Processes, Store]:
     """Return this process among those that torchrun started, and the store that all of them see."""
-    local_rank = _variable("LOCAL_RANK", 0)
+    local_rank = variable("LOCAL_RANK", 0)
     if local_rank < torch.cuda.device_count():
         torch.cuda.set_device(local_rank)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -252,21 +207,11 @@ def _join(kind: Kind) -> tuple[Processes, Store]:
     return Processes(kind=kind, rank=rank, count=count, local_rank=local_rank), store
 
 
-def _variable(name: str, default: int) -> int:
-    """Return a number that torchrun leaves in the environment."""
-    value = os.environ.get(name, "")
-    return int(value) if value.isdigit() else default
-
-
-def _world_size() -> int:
-    return _variable("WORLD_SIZE", 1)
-
-
 def _check_launch(kind: Kind) -> None:
-    if kind == "one" and _world_size() > 1:
+    if kind == "one" and world_size() > 1:
         raise ConfigError(
             f"--processes must be ddp or fsdp under torchrun, got one where torchrun started "
-            f"{_world_size()}; add --processes ddp, or start nearer without torchrun"
+            f"{world_size()}; add --processes ddp, or start nearer without torchrun"
         )
     if kind != "one" and "WORLD_SIZE" not in os.environ:
         raise ConfigError(

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from nearer.core.arrays import Array
+from nearer.core.chunk_actions import split_decisions
 from nearer.core.episode import (
     EncodedObservation,
     Ended,
@@ -166,7 +167,7 @@ def actions_outside(spaces: Spaces, episodes: Iterable[Episode]) -> int:
 
 def _control_actions(episode: Episode, spaces: Spaces) -> Float32[Array, "steps axes"]:
     starts = episode.observations.agent_pos[:-1]
-    actions = spaces.chunking.split(episode.actions, starts)
+    actions = split_decisions(spaces.chunking, episode.actions, starts)
     return actions.reshape(episode.num_steps * spaces.chunking.chunk, spaces.axes)
 
 

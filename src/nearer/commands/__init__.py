@@ -1,22 +1,17 @@
-"""What each command does: it puts data, model, env and loop together, and has no logic of its own.
+"""What each command does, one file a command.
 
-collect_demonstrations   env and its demonstrator   -> LeRobotDataset
-run_sft                  data set                   -> run: policy, reward, calibration
-run_improve              Stage-1 run and env        -> run: better policy, its episodes
-run_eval                 checkpoint and env         -> eval_info.json
+Every file has `main(config, console)`, which the table in `nearer.cli` names: it shows progress
+bars and prints the result. What it calls (`run_sft` ...) prints nothing and is for Python.
+
+collect       env and its demonstrator            -> LeRobotDataset
+sft           data set                            -> run: policy, reward, calibration
+improve       Stage-1 run and env                 -> run: better policy, its episodes
+eval          checkpoint and env                  -> eval_info.json, videos
+eval_reward   checkpoint and labelled episodes    -> metrics of its reward model
+label         data set and checkpoint             -> steps-to-go and rewards beside its frames
+export        run or data set                     -> rerun recording
+report        runs                                -> HTML page
+push          run                                 -> model card, model on the hub
+serve         checkpoint                          -> websocket server
+pretrain      drawn scenes and captions           -> weights of the vision encoder
 """
-
-from nearer.commands.collect import collect_demonstrations
-from nearer.commands.eval import read_evaluation, run_eval
-from nearer.commands.improve import run_improve
-from nearer.commands.runs import saved_config
-from nearer.commands.sft import run_sft
-
-__all__ = [
-    "collect_demonstrations",
-    "read_evaluation",
-    "run_eval",
-    "run_improve",
-    "run_sft",
-    "saved_config",
-]

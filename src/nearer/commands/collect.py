@@ -3,8 +3,11 @@
 import shutil
 from itertools import islice, takewhile
 
+from rich.console import Console
+
 from nearer.algorithm.rollout import actions_outside, collect
-from nearer.configs import CollectConfig
+from nearer.commands.progress_bars import live
+from nearer.configs.collect import CollectConfig
 from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
 from nearer.core.episode import Ended, Episode
 from nearer.core.errors import EnvError
@@ -19,6 +22,13 @@ DEFAULT_HZ = 10  # what a data set states where the env does not say how fast it
 _EPISODES_A_BLOCK = 256  # written at once; what is in memory, and lost to a kill
 
 
+def main(config: CollectConfig, console: Console) -> None:
+    """Collect with progress bars, and print how many demonstrations there are."""
+    with live(console) as on_progress:
+        kept = collect_demonstrations(config, on_progress)
+    console.print(f"{kept} demonstrations of {config.episodes} tried: {config.out}")
+
+
 def collect_demonstrations(
     config: CollectConfig, on_progress: ProgressCallback = ignore_progress
 ) -> int:
@@ -26,20 +36,18 @@ def collect_demonstrations(
 
     Success is the simulator's: these are demonstrations, nobody practises here.
     """
-    fleet = make_fleet(config.env, config.robots)
+    fleet = make_fleet(config.env, config.num_envs)
     demonstrator = make_demonstrator(config.env, fleet)
     writer = _writer(config, fleet)
     seeds = islice(episode_seeds(Purpose.DEMONSTRATION, config.seed), config.episodes)
     block: list[Episode] = []
     tried = kept = outside = 0
     with graceful_interrupt() as stop:
-        termination, asked = (
-            GroundTruthTermination(fleet),
-            takewhile(lambda _: not stop.requested, seeds),
-        )
+        termination = GroundTruthTermination(fleet)
+        until_stopped = takewhile(lambda _: not stop.requested, seeds)
         try:
             for episode in collect(
-                fleet, demonstrator, termination, seeds=asked, max_steps=config.max_steps
+                fleet, demonstrator, termination, seeds=until_stopped, max_steps=config.max_steps
             ):
                 tried += 1
                 outside += actions_outside(fleet.spaces, [episode])

@@ -1,16 +1,27 @@
-"""nearer eval: a checkpoint and an env -> eval_info.json, and films of the first starts."""
+"""nearer eval: a checkpoint and an env -> eval_info.json, and videos of the first starts."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from nearer.algorithm.model import ModelPolicy
-from nearer.commands.runs import SHOWN_EPISODES, beside, shown
-from nearer.configs import EvalConfig
+from nearer.commands.progress_bars import live
+from nearer.commands.runs import SHOWN_EPISODES, shown
+from nearer.configs.eval import EvalConfig
+from nearer.configs.folders import beside
 from nearer.core.action_chunks import Chunking
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Episode
 from nearer.core.errors import ConfigError
-from nearer.evaluation.success import Evaluation, eval_info, evaluate, evaluation_of
+from nearer.evaluation.success import (
+    Evaluation,
+    check_paired,
+    compare,
+    eval_info,
+    evaluate,
+    evaluation_of,
+)
 from nearer.fleets.for_model import fitting_fleet
 from nearer.models.factory import build_model
 from nearer.reporting.html import DRAWN_ENV
@@ -21,10 +32,36 @@ from nearer.runs.hub import WEIGHTS
 from nearer.runs.run import read_json
 
 
+def main(config: EvalConfig, console: Console) -> None:
+    """Evaluate with progress bars, and print success, length and the paired comparison."""
+    against = None
+    if config.against is not None:
+        against = read_evaluation(config.against, config.env)
+        check_paired(against, config.seed, config.episodes, config.max_steps)
+    with live(console) as on_progress:
+        evaluation = run_eval(config, on_progress)
+    console.print(f"success {evaluation.success}, {evaluation.mean_length:.1f} steps")
+    if evaluation.actions_outside:
+        console.print(
+            f"{evaluation.actions_outside:,} actions were beyond the limits of {config.env}, which "
+            "clips or refuses such",
+            soft_wrap=True,
+        )
+    if against is not None:
+        paired = compare(against, evaluation)
+        low, high = paired.steps_saved_ci95
+        console.print(
+            f"paired with {config.against}: {paired.wins} starts solved by this policy alone, "
+            f"{paired.losses} by the other alone (p = {paired.p_value:.2g}); "
+            f"{paired.steps_saved:.1f} [{low:.1f}, {high:.1f}] steps saved",
+            soft_wrap=True,
+        )
+
+
 def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress) -> Evaluation:
     """Evaluate a checkpoint, write eval_info.json and the first rollouts, and return the result."""
     policy = load_model(config.checkpoint, build_model, "policy")
-    fleet = fitting_fleet(config.env, config.robots, policy)
+    fleet = fitting_fleet(config.env, config.num_envs, policy)
     out = config.out or beside(config.checkpoint, "eval")
     with disk_errors_as_sentences(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -57,7 +94,7 @@ def _film(
     folder: Path,
     on_progress: ProgressCallback,
 ) -> None:
-    """Write films of these episodes into a folder, where the env draws pictures for people."""
+    """Write videos of these episodes into a folder, where the env draws images for people."""
     for index, film in enumerate(films(env, episodes, chunking)):
         write_film(film, folder, index)
         on_progress(Progress(stage="videos", done=index + 1, total=len(episodes)))
@@ -70,11 +107,11 @@ def read_evaluation(path: Path, env: str) -> Evaluation:
         ConfigError: there is none, or it is of another env.
     """
     candidates = [path, path / "eval_info.json", path / "eval/eval_info.json"]
-    found = next((one for one in candidates if one.is_file()), candidates[-1])
-    document = read_json(found, f"make it with nearer eval --checkpoint RUN --env {env}")
+    file = next((path for path in candidates if path.is_file()), candidates[-1])
+    document = read_json(file, f"make it with nearer eval --checkpoint RUN --env {env}")
     if document.get("env") != env:
         raise ConfigError(
-            f"{found} must be an evaluation in {env}, got one in {document.get('env')}; "
+            f"{file} must be an evaluation in {env}, got one in {document.get('env')}; "
             f"evaluate both policies with --env {env}"
         )
     return evaluation_of(document)

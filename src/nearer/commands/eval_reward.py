@@ -1,22 +1,20 @@
-"""nearer calibrate: a checkpoint and labelled episodes -> how far its reward can be trusted."""
+"""nearer eval-reward: a checkpoint and labelled episodes -> metrics of its reward model."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
+from rich.console import Console
 from torch import Tensor
 
 from nearer.algorithm.demonstrations import chunked
 from nearer.algorithm.model import FoundationModel
-from nearer.commands.runs import beside
+from nearer.commands.progress_bars import live
+from nearer.configs.eval_reward import EvalRewardConfig
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
-from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
-from nearer.core.settings import check_settings
 from nearer.datasets.caching.results import cached_columns, digest_of
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.evaluation.baselines import (
@@ -50,68 +48,16 @@ from nearer.runs.hub import CALIBRATION, local_run
 _OWN = "the checkpoint's own"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrateConfig:
-    """Measure how far a checkpoint's steps-to-go, and the detector on it, can be trusted.
-
-    Attributes:
-        checkpoint: a run of nearer sft, or a checkpoint of it, that judges.
-        data: data sets of demonstrations, and practice/ folders of runs.
-        env: Gymnasium id to label by the simulator's truth: fresh rollouts, and practice replayed.
-        policy: run whose policy makes the rollouts; none: the checkpoint's.
-        rollouts: episodes of the policy, each to its time limit; 0 for none.
-        rollout_steps: control steps of each.
-        episodes: of each data set, at most, drawn at random.
-        min_precision: share of detections to be right.
-        demonstrations: data set that the checkpoint was trained on; none: where its run says.
-        baseline_updates: gradient updates of each comparison; 0 for no comparisons.
-        baseline_seeds: comparisons are trained so many times.
-        seed: of starts and draws; another one than training used, or starts are not new.
-        out: folder for calibration.json and calibration.md; none: calibration/ in the checkpoint,
-            or in outputs/ if that is on the hub.
-        cache: folder of decoded frames, looks, rollouts and scores; none: ~/.cache/nearer.
-    """
-
-    checkpoint: Path
-    data: tuple[str, ...] = ()
-    env: str | None = None
-    policy: Path | None = None
-    rollouts: int = 200
-    rollout_steps: int = 140
-    episodes: int = 300
-    min_precision: float = 0.9
-    demonstrations: str | None = None
-    baseline_updates: int = 1500
-    baseline_seeds: int = 3
-    seed: int = 1000
-    out: Path | None = None
-    cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            rollouts="[0, inf)",
-            rollout_steps="[1, inf)",
-            episodes="[1, inf)",
-            min_precision="(0, 1]",
-            baseline_updates="[0, inf)",
-            baseline_seeds="[1, inf)",
-            seed="[0, inf)",
-        )
-        if not self.data and not (self.env and self.rollouts):
-            raise ConfigError(
-                "nearer calibrate must have labelled episodes, got none; pass --data DATASET, or "
-                "--env ID for rollouts labelled by the simulator"
-            )
-
-    @property
-    def folder(self) -> Path:
-        """Return where the results go."""
-        return self.out or beside(self.checkpoint, "calibration")
+def main(config: EvalRewardConfig, console: Console) -> None:
+    """Measure with progress bars, and print the table and where the rest is."""
+    with live(console) as on_progress:
+        document = run_eval_reward(config, on_progress)
+    console.print(trust_table(document), soft_wrap=True, highlight=False, markup=False)
+    console.print(f"all of it: {config.folder}", soft_wrap=True)
 
 
-def run_calibrate(
-    config: CalibrateConfig, on_progress: ProgressCallback = ignore_progress
+def run_eval_reward(
+    config: EvalRewardConfig, on_progress: ProgressCallback = ignore_progress
 ) -> dict[str, Any]:
     """Measure, write calibration.json and calibration.md, and return the former's document."""
     reward = load_model(config.checkpoint, build_model, "reward").requires_grad_(False)
@@ -139,7 +85,7 @@ def run_calibrate(
 
 
 def _document(
-    config: CalibrateConfig,
+    config: EvalRewardConfig,
     reward: FoundationModel,
     sources: Sequence[Source],
     taught: Taught | str,
@@ -223,7 +169,7 @@ def _slices(evidence: Evidence, threshold: float, taught: Taught | str) -> dict[
 
 
 def _comparisons(
-    config: CalibrateConfig,
+    config: EvalRewardConfig,
     reward: FoundationModel,
     sources: Sequence[Source],
     taught: Taught | str,
@@ -266,7 +212,7 @@ def _comparisons(
 
 
 def _said(
-    config: CalibrateConfig,
+    config: EvalRewardConfig,
     baseline: str,
     seed: int,
     lessons: Lessons,
@@ -289,7 +235,7 @@ def _said(
 
 
 def _compared(
-    said: dict[str, list[Any]], evidence: Evidence, config: CalibrateConfig
+    said: dict[str, list[Any]], evidence: Evidence, config: EvalRewardConfig
 ) -> dict[str, Any]:
     """Return each rival's numbers, a list of one a seed, and its gap to steps-to-go."""
     rows: dict[str, Any] = {

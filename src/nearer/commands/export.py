@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
+from rich.console import Console
 
+from nearer.commands.progress_bars import live
+from nearer.configs.export import ExportConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
 from nearer.datasets.lerobot.progress_sidecar import check_current
@@ -27,37 +29,29 @@ _SHOWN_UNASKED = 10  # a data set may have thousands of episodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportConfig:
-    """Write episodes with their steps-to-go distribution as a rerun recording.
-
-    Attributes:
-        source: run (its practice, or what it learned from), data set, or a data set's hub id.
-        out: file, FILE.rrd; open it with: rerun FILE.rrd.
-        episodes: rows of the data set; none: the first ten.
-        model: run whose reward says d; none: as practised, or the Stage-1 run itself.
-    """
-
-    source: tyro.conf.Positional[Path]
-    out: Path
-    episodes: tuple[int, ...] = ()
-    model: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.out.suffix != ".rrd":
-            raise ConfigError(f"--out must end in .rrd, got {self.out}; pass --out FILE.rrd")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
     """What was written.
 
     Attributes:
-        judged: episodes with their steps-to-go; the others have pictures and numbers alone.
+        judged: episodes with their steps-to-go; the others have images and numbers alone.
     """
 
     out: Path
     episodes: int
     judged: int
+
+
+def main(config: ExportConfig, console: Console) -> None:
+    """Export with progress bars, and print how to open the recording."""
+    with live(console) as on_progress:
+        done = run_export(config, on_progress)
+    console.print(
+        f"{done.episodes} episodes, {done.judged} with steps-to-go: {done.out}; see them with "
+        f"rerun {done.out}",
+        soft_wrap=True,
+    )
+    if not done.judged:
+        console.print("nothing says how many steps were left; pass --model RUN for that")
 
 
 def run_export(config: ExportConfig, on_progress: ProgressCallback = ignore_progress) -> Exported:

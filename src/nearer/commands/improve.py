@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+from rich.console import Console
+
 from nearer.algorithm.improve import Setup, improve
 from nearer.algorithm.model import Detector
 from nearer.algorithm.rollout import LockstepSource
 from nearer.commands.collect import DEFAULT_HZ
+from nearer.commands.progress_bars import live
 from nearer.commands.runs import as_saved, open_run
-from nearer.configs import ImproveConfig
+from nearer.configs.improve import ImproveConfig
 from nearer.core.action_chunks import Chunking
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
@@ -25,6 +28,15 @@ from nearer.runs.run import is_finished
 from nearer.runs.trackers import check_trackers
 
 
+def main(config: ImproveConfig, console: Console) -> None:
+    """Practise with progress bars, and print what to do next."""
+    with live(console) as on_progress:
+        out = run_improve(config, on_progress)
+    console.print(
+        f"Stage 2 is done: {out}; next: nearer eval --checkpoint {out} --env ID", soft_wrap=True
+    )
+
+
 def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_progress) -> Path:
     """Let the policy of a Stage-1 run practise, and return the new run's folder."""
     config = as_saved(config) if config.resume else config
@@ -39,9 +51,9 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
     reward = load_model(config.reward or config.run, build_model, "reward").requires_grad_(False)
     chunking = policy.spaces.chunking
     check_same_chunks(chunking, reward.spaces.chunking)
-    config.practice.check_room(config.robots, chunking.chunk)
+    config.practice.check_room(config.num_envs, chunking.chunk)
     threshold = _threshold(config, chunking)
-    recorder = GroundTruthRecorder(fitting_fleet(config.env, config.robots, policy, reward))
+    recorder = GroundTruthRecorder(fitting_fleet(config.env, config.num_envs, policy, reward))
     detector = Detector(model=reward, threshold_steps=threshold)
     termination: TerminationRule = (
         GroundTruthTermination(recorder) if config.deviate.end_on_ground_truth else detector

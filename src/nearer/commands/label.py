@@ -5,16 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
+from rich.console import Console
 
 from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.score import FrameLabels, label_frames
+from nearer.commands.progress_bars import live
+from nearer.configs.label import LabelConfig
 from nearer.core.arrays import Array
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError, DatasetError
 from nearer.core.intervals import Rate
-from nearer.core.settings import check_settings
 from nearer.core.spaces import Spaces
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.episodes import dataset_spaces
@@ -24,36 +25,6 @@ from nearer.evaluation.reward_metrics import spearman
 from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.runs.checkpoint import weights_hash
 from nearer.runs.run import git_revision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelConfig:
-    """Write what a frozen model says of every frame beside a data set.
-
-    Attributes:
-        data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
-        model: run, a checkpoint of it, or a hub id; its reward model tells steps-to-go.
-        out: parquet file for the labels; none: nearer_progress/ in the data set.
-        overwrite: replace labels that are there.
-        threshold: s of success, control steps (chunks, if trained on such); none: as calibrated.
-        discount: of the returns, a control step.
-        revision: of the hub's data set.
-        cache: folder of looks at pictures; none: ~/.cache/nearer.
-    """
-
-    data: tyro.conf.Positional[str]
-    model: Path
-    out: Path | None = None
-    overwrite: bool = False
-    threshold: float | None = None
-    discount: float = 0.9
-    revision: str | None = None
-    cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_settings(self, discount="[0, 1]")
-        if self.threshold is not None:
-            check_settings(self, threshold="[0, inf)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +61,14 @@ class Labelled:
             "labels": str(self.path),
         }
         return [f"{name:<26}{value}" for name, value in rows.items()]
+
+
+def main(config: LabelConfig, console: Console) -> None:
+    """Label with progress bars, and print a summary of the labels."""
+    with live(console) as on_progress:
+        labelled = run_label(config, on_progress)
+    for line in labelled.lines():
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def run_label(config: LabelConfig, on_progress: ProgressCallback = ignore_progress) -> Labelled:

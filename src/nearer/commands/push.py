@@ -1,67 +1,31 @@
 """nearer push and nearer card: a run's policy and reward on the hub, and its model card."""
 
-import re
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
+from rich.console import Console
 
+from nearer.configs.push import CardConfig, PushConfig
 from nearer.core.errors import ConfigError
 from nearer.models.factory import build_model
 from nearer.reporting.model_card import model_card
 from nearer.reporting.model_facts import Published, read_published
 from nearer.runs.checkpoint import load_model, weights_hash
 from nearer.runs.files import write_json, write_text
-from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, check_hub_id, upload
+from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, upload
 from nearer.runs.run import read_header, read_json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardConfig:
-    """Write the model card of a run, without a network.
-
-    Attributes:
-        run: of nearer sft or nearer improve.
-        name: of the model on the hub.
-        evaluation: eval_info.json of its policy; none: eval/ in the run.
-        license: of the weights; none: apache-2.0, or left open if others' weights are in it.
-        out: file; none: it is printed.
-    """
-
-    run: tyro.conf.Positional[Path]
-    name: str = "user/name"
-    evaluation: Path | None = None
-    license: str | None = None
-    out: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_hub_id(self.name)
-        _check_license(self.license)
+def main_card(config: CardConfig, console: Console) -> None:
+    """Print the model card, or the name of the file that it was written to."""
+    card = run_card(config)
+    print(f"card: {config.out}" if config.out else card)  # as it is, not wrapped by the console
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushConfig:
-    """Upload a run's policy, reward, calibration and model card to the Hugging Face hub.
-
-    Attributes:
-        run: of nearer sft or nearer improve.
-        name: of the model on the hub, user/name.
-        private: only you see it, if it is new.
-        evaluation: eval_info.json of its policy; none: eval/ in the run.
-        license: of the weights; none: apache-2.0, or left open if others' weights are in it.
-    """
-
-    run: tyro.conf.Positional[Path]
-    name: tyro.conf.Positional[str]
-    private: bool = False
-    evaluation: Path | None = None
-    license: str | None = None
-
-    def __post_init__(self) -> None:
-        check_hub_id(self.name)
-        _check_license(self.license)
+def main_push(config: PushConfig, console: Console) -> None:
+    """Upload, and print the model's address on the hub."""
+    console.print(f"uploaded: {run_push(config)}", soft_wrap=True)
 
 
 def run_card(config: CardConfig) -> str:
@@ -114,12 +78,4 @@ def _check_whole(run: Path, published: Published) -> None:
         raise ConfigError(
             f"{published.reward} must hold the reward that {run} practised with, got another; "
             "restore its Stage-1 run"
-        )
-
-
-def _check_license(name: str | None) -> None:
-    if name is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,60}", name):
-        raise ConfigError(
-            "--license must be an identifier of the hub's such as apache-2.0, mit or other, got "
-            f"{name!r}; see the list in the hub's documentation"
         )

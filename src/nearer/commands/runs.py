@@ -1,10 +1,11 @@
-"""What the commands share: runs that are opened or continued, and envs that fit a checkpoint."""
+"""What the commands share: runs opened or continued, and episodes shown in the report."""
 
-from pathlib import Path
 from typing import Any
 
-from nearer.algorithm.distributed import started_as
-from nearer.configs import Config, ImproveConfig, SFTConfig, from_json, resumed, to_json
+from nearer.algorithm.torchrun import started_as
+from nearer.configs.improve import ImproveConfig
+from nearer.configs.saved import Config, from_json, resumed, to_json
+from nearer.configs.sft import SFTConfig
 from nearer.core.episode import Episode
 from nearer.core.errors import ConfigError
 from nearer.runs.run import Run, read_header
@@ -40,13 +41,6 @@ def open_run(config: SFTConfig | ImproveConfig, command: str, **facts: str) -> R
     if config.resume:
         return Run.resume(config.out, resume_command, **facts)
     return Run.create(config.out, command, to_json(config), resume_command, **facts)
-
-
-def beside(checkpoint: Path, what: str) -> Path:
-    """Return where what is measured of a checkpoint is kept: with it, unless it is on the hub."""
-    if checkpoint.exists():
-        return checkpoint / what
-    return Path("outputs") / what / "_".join(checkpoint.parts)
 
 
 def shown(episode: Episode, chunk: int) -> dict[str, Any]:

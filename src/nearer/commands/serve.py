@@ -1,18 +1,18 @@
 """nearer serve: a policy behind openpi's websocket protocol."""
 
-import ipaddress
 import os
 import re
 import secrets
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from nearer.algorithm.model import FoundationModel
+from nearer.configs.serve import ServeConfig
 from nearer.core.errors import ConfigError
-from nearer.core.settings import check_settings
 from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model, pretrained_folder
@@ -25,53 +25,9 @@ _TOKEN = re.compile(r"[\x21-\x7e]{16,200}")  # printable, no blanks: it stands i
 _BYTES_A_MB = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeConfig:
-    """Serve a policy to robots that speak openpi's websocket protocol.
-
-    Attributes:
-        checkpoint: run, a checkpoint of it, or a hub id; its policy acts.
-        reward: run whose reward model tells steps-to-go; none: the checkpoint's own.
-        threshold: s of done, control steps (chunks, if it acts in such); none: as calibrated.
-        host: address to listen on; beyond this machine a token is needed.
-        port: TCP port; 0: any free one.
-        token_file: clients must send the token in this file; a new file gets a new one.
-        seed: of the actions, with the connection's number.
-        max_message_mb: megabytes of a message.
-        max_rate: messages a second and connection; faster ones wait.
-        max_robots: connections at a time.
-        idle_s: seconds without a message, after which a connection is closed.
-    """
-
-    checkpoint: Path
-    reward: Path | None = None
-    threshold: float | None = None
-    host: str = "127.0.0.1"
-    port: int = 8000
-    token_file: Path | None = None
-    seed: int = 0
-    max_message_mb: float = 16.0
-    max_rate: float = 100.0
-    max_robots: int = 16
-    idle_s: float = 600.0
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            port="[0, 65535]",
-            seed="[0, inf)",
-            max_message_mb="(0, 1000]",
-            max_rate="(0, inf)",
-            max_robots="[1, 1000]",
-            idle_s="(0, inf)",
-        )
-        if self.threshold is not None:
-            check_settings(self, threshold="[0, inf)")
-        if self.token_file is None and not is_loopback(self.host):
-            raise ConfigError(
-                f"--host must be an address of this machine alone unless a token is asked for, got "
-                f"{self.host}; pass --token-file FILE, or leave --host out"
-            )
+def main(config: ServeConfig, console: Console) -> None:
+    """Serve until Ctrl-C, and print where to connect."""
+    run_serve(config, lambda line: console.print(line, soft_wrap=True, markup=False))
 
 
 def run_serve(config: ServeConfig, tell: Callable[[str], None]) -> None:
@@ -131,14 +87,6 @@ def load_served(config: ServeConfig) -> tuple[FoundationModel, RewardModel]:
             "the same demonstrations"
         )
     return policy, judging
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address; a name may mean any, but localhost."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _in_url(host: str) -> str:

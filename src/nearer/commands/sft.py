@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int64
+from rich.console import Console
 
 from nearer.algorithm.demonstrations import (
     Candidates,
@@ -16,13 +17,15 @@ from nearer.algorithm.demonstrations import (
     chunked,
     draw_candidates,
 )
-from nearer.algorithm.distributed import Processes, started, started_as
+from nearer.algorithm.distributed import Processes, started
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.score import frame_probabilities
 from nearer.algorithm.sft import sft
 from nearer.algorithm.sft_settings import SFTTraining
+from nearer.algorithm.torchrun import started_as
+from nearer.commands.progress_bars import live
 from nearer.commands.runs import SHOWN_EPISODES, as_saved, open_run
-from nearer.configs import SFTConfig
+from nearer.configs.sft import SFTConfig
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Ended
@@ -55,6 +58,15 @@ _EXAMPLE_STEPS = 20
 _HELD_OUT, _ROLLOUTS = "held-out demonstrations", "labelled rollouts"
 _SIGHT_EPISODES = 200
 """The sight learns from at most so many, as measured (docs/log.md): more cost time, not tried."""
+
+
+def main(config: SFTConfig, console: Console) -> None:
+    """Train with progress bars, and print what to do next."""
+    with live(console) as on_progress:
+        out = run_sft(config, on_progress)
+    console.print(
+        f"Stage 1 is done: {out}; next: nearer improve --run {out} --env ID", soft_wrap=True
+    )
 
 
 def run_sft(config: SFTConfig, on_progress: ProgressCallback = ignore_progress) -> Path:
@@ -129,7 +141,7 @@ def _split(config: SFTConfig, dataset: Dataset) -> TrainingSplit:
     training = config.training
     return draw_split(
         dataset,
-        fraction=config.share,
+        fraction=config.fraction,
         leave_out_phrases=training.leave_out,
         val_fraction=training.val_fraction,
         seed=training.seed,

@@ -40,10 +40,10 @@ def load_demonstrations(
     if episodes is None:
         episodes = np.arange(len(dataset.episode_lengths))
     rows, lengths = episode_rows(dataset, episodes), dataset.episode_lengths[episodes]
-    features, shown = np.zeros((len(rows), 0), dtype=np.float32), None
+    features, stacked = np.zeros((len(rows), 0), dtype=np.float32), None
     if isinstance(vision_encoder, StackingVisionEncoder):
         features = open_encodings(dataset, vision_encoder, episodes, cache, on_progress)
-        shown = torch.from_numpy(stacked_rows(lengths, vision_encoder.num_stacked_frames))
+        stacked = torch.from_numpy(stacked_rows(lengths, vision_encoder.num_stacked_frames))
     elif vision_encoder is not None:
         features = open_features(dataset, vision_encoder, episodes, cache, on_progress)
     # Control steps from each frame to the last one of its episode: t' - t.
@@ -51,7 +51,7 @@ def load_demonstrations(
     return Demonstrations(
         state=_states(dataset, rows, required=vision_encoder is None),
         features=torch.from_numpy(features),
-        shown=shown,
+        stacked_rows=stacked,
         actions=torch.from_numpy(np.array(dataset.columns["action"][rows], dtype=np.float32)),
         steps_to_go=torch.from_numpy(left),
         episode_lengths=lengths,

@@ -12,9 +12,9 @@ class AuditPlan:
     Attributes:
         audit_every: iterations between audits; 0 for none.
         audit_episodes: episodes compared an audit, drawn at random.
-        min_precision: share of detections to be right; an alarm if surely fewer.
-        min_recall: share of successes to be detected; an alarm if surely fewer.
-        min_trials: detections, or fulfilled episodes, an alarm rests on.
+        min_precision: fraction of detections to be right; an alarm if surely fewer.
+        min_recall: fraction of successes to be detected; an alarm if surely fewer.
+        min_trials: detections, or successful episodes, an alarm rests on.
     """
 
     audit_every: int = 8

@@ -1,4 +1,4 @@
-"""Labelled episodes for nearer calibrate: demonstrations, practised episodes, rollouts.
+"""Labelled episodes for nearer eval-reward: demonstrations, practised episodes, rollouts.
 
 Labels are facts (a demonstration ends where it is fulfilled), the simulator's truth, or, where
 nothing better is known, the detector's own verdicts: every source says which.

@@ -7,6 +7,7 @@ from jaxtyping import Float32, Int64
 
 from nearer.core.action_chunks import Chunking
 from nearer.core.arrays import Array
+from nearer.core.chunk_actions import split_decisions
 from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.interfaces import Fleet, Sensed, Starts
 from nearer.core.spaces import Spaces
@@ -44,7 +45,7 @@ class ChunkedFleet(FleetWrapper):
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
         """Let each of `robots` execute its chunk."""
-        steps = self._spaces.chunking.split(actions, self._agent_pos[robots])
+        steps = split_decisions(self._spaces.chunking, actions, self._agent_pos[robots])
         sensed = super().step(robots, steps[:, 0])
         for step in range(1, self._spaces.chunking.chunk):
             going = np.flatnonzero(~sensed.env_ended)

@@ -89,7 +89,7 @@ class VLMConfig:
         tower: frozen: pictures are encoded once and kept; trained: Stage 1 trains it too.
         lora_rank: of the small matrices.
         frames: pictures a camera and question: 2 is the frame before and the present one (paper).
-        picture_px: side of the square the tower sees; 0: as the model was pretrained.
+        image_px: side of the square the tower sees; 0: as the model was pretrained.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
         num_bins: classes of the steps-to-go answer.
         steps_per_bin: control steps a class.
@@ -103,7 +103,7 @@ class VLMConfig:
     tower: Literal["frozen", "trained"] = "frozen"
     lora_rank: int = 16
     frames: Literal[1, 2] = 2
-    picture_px: int = 0
+    image_px: int = 0
     action_levels: int = 10
     num_bins: int = 50
     steps_per_bin: int = 2
@@ -116,7 +116,7 @@ class VLMConfig:
             self,
             prefix="vlm.",
             lora_rank="[1, inf)",
-            picture_px="[0, inf)",
+            image_px="[0, inf)",
             action_levels="[1, inf)",
             num_bins="[2, inf)",
             steps_per_bin="[1, inf)",

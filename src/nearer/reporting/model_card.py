@@ -138,7 +138,7 @@ def _task_row(evaluated: Evaluation, task: str) -> tuple[str, str, str]:
 
 
 def _trust(published: Published) -> str:
-    """Return what nearer calibrate measured of the reward, if it has."""
+    """Return what nearer eval-reward measured of the reward, if it has."""
     found = trust_in(published)
     if found is None:
         return ""
@@ -147,8 +147,9 @@ def _trust(published: Published) -> str:
         return trust_table({**found, "checkpoint": "the reward", "sources": sources})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
-            "what nearer calibrate left in calibration/ of the run must be as this version writes "
-            f"it, got {type(error).__name__}: {error}; run nearer calibrate again, or delete it"
+            "what nearer eval-reward left in eval_reward/ of the run must be as this version "
+            f"writes it, got {type(error).__name__}: {error}; run nearer eval-reward again, or "
+            "delete it"
         ) from error
 
 

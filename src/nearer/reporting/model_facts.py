@@ -199,10 +199,10 @@ def _check_evaluated(evaluation: Mapping[str, Any], policy: Path, info: Path) ->
 
 
 def trust_in(published: Published) -> Mapping[str, Any] | None:
-    """Return what nearer calibrate found of the reward; None where nobody asked."""
+    """Return what nearer eval-reward found of the reward; None where nobody asked."""
     if published.calibration is None:
         return None
-    path = published.calibration.parent / "calibration" / CALIBRATION
+    path = published.calibration.parent / "eval_reward" / CALIBRATION
     return read_json(path, _REMAKE) if path.is_file() else None
 
 
@@ -217,7 +217,7 @@ def _trained(config: Mapping[str, Any]) -> Trained:
     return Trained(
         data=str(config["data"]),
         revision=None if config["revision"] is None else str(config["revision"]),
-        share=float(config["share"]),
+        share=float(config["fraction"]),
         model=str(config["model"]),
         settings=_settings(config["training"]),
     )

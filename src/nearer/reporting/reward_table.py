@@ -1,4 +1,4 @@
-"""What nearer calibrate found, as Markdown: for the terminal, the report's reader and the card."""
+"""What nearer eval-reward measured, as Markdown: for the terminal, the report and the card."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -13,10 +13,10 @@ _AP, _RANK, _AUC = "average_precision", "rank_correlation", "success_auc"
 
 
 def trust_table(document: Mapping[str, Any]) -> str:
-    """Return a calibration.json of nearer calibrate as Markdown.
+    """Return a calibration.json of nearer eval-reward as Markdown.
 
     Args:
-        document: as `run_calibrate` returns it.
+        document: as `run_eval_reward` returns it.
     """
     parts = [_head(document)]
     for name, source in document["sources"].items():

@@ -19,6 +19,7 @@ from PIL import Image
 
 from nearer.core.action_chunks import PLAIN, Chunking
 from nearer.core.arrays import Array
+from nearer.core.chunk_actions import split_decisions
 from nearer.core.episode import Ended, Episode
 from nearer.core.errors import EnvError
 from nearer.datasets.lerobot.videos import VideoEncoding, encode_video
@@ -109,7 +110,7 @@ def replay(
     _check_repeats(raw, agent_pos[0], seed, step=0)
     yield _picture(env)
     for step, decision in enumerate(actions):
-        for action in chunking.split(decision, agent_pos[step]):
+        for action in split_decisions(chunking, decision, agent_pos[step]):
             with running(name, "step", [seed]):
                 raw, _, terminated, truncated, _ = env.step(action)
             yield _picture(env)

@@ -12,9 +12,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import huggingface_hub
-from huggingface_hub.errors import GatedRepoError
-
 from nearer.core.errors import CheckpointError, ConfigError
 
 REWARD = "reward"
@@ -88,6 +85,9 @@ def download(
     Raises:
         OSError: it cannot be had; says why in a line, whatever the hub's client raised.
     """
+    import huggingface_hub  # takes a second, and flags only need to know what a hub id is
+    from huggingface_hub.errors import GatedRepoError
+
     try:
         snapshot = huggingface_hub.snapshot_download(
             name,
@@ -113,6 +113,8 @@ def upload(folder: Path, name: str, *, private: bool) -> str:
     Raises:
         ConfigError: the name is none, the hub cannot be reached or refuses.
     """
+    import huggingface_hub
+
     check_hub_id(name)
     try:
         hub = huggingface_hub.HfApi()

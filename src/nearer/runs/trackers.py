@@ -17,8 +17,6 @@ from queue import Full, Queue
 from threading import Thread
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
-from torch.utils.tensorboard.writer import SummaryWriter
-
 from nearer.core.errors import ConfigError
 
 Record = Mapping[str, Any]
@@ -155,6 +153,8 @@ class AsideTracker:
 
 class _TensorBoard:
     def __init__(self, root: Path, last_step: int) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter  # the names alone need no torch
+
         self._writer = SummaryWriter(str(root / "tensorboard"), purge_step=last_step + 1)
 
     def log(self, record: Record) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from nearer.algorithm.model import FoundationModel, inputs_of, reward_inputs_of
 from nearer.algorithm.steps_to_go import expected_steps, is_solved, spread_steps
+from nearer.core.chunk_actions import split_decisions
 from nearer.core.episode import EncodedObservation
 from nearer.core.errors import MessageError
 from nearer.core.seeds import Purpose, generator
@@ -151,7 +152,7 @@ class ServedPolicy:
                     decision, log_prob = self._policy.sample(inputs, [robot.rngs])
             if decision is not None and log_prob is not None:
                 chunking = self._policy.spaces.chunking
-                actions = chunking.split(decision.numpy(), observation.agent_pos)[0]
+                actions = split_decisions(chunking, decision.numpy(), observation.agent_pos)[0]
                 answer |= {"actions": actions, "log_prob": float(log_prob[0])}
             probabilities = logits.softmax(dim=-1)
             steps = expected_steps(probabilities, self._judge.bins)

@@ -4,12 +4,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
+from rich.console import Console
+
+from nearer.commands.collect import collect_demonstrations
+from nearer.commands.eval import run_eval
+from nearer.commands.improve import run_improve
+from nearer.commands.progress_bars import live
+from nearer.commands.sft import run_sft
+from nearer.configs.demo import DemoConfig
 from nearer.core.callbacks import Progress, ProgressCallback
 from nearer.evaluation.success import Comparison, Evaluation, compare
 from nearer.reporting.html.page import write_report
 from nearer.runs.run import read_metrics
+from nearer.studies.point_mass import point_mass
 from nearer.studies.recipe import Recipe
+from nearer.studies.tabletop import tabletop
+
+_RECIPES = {"tabletop": tabletop, "point-mass": point_mass}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +52,15 @@ class DemoResult:
             f"{self.practice_env_steps:,} env steps; {self.seconds['total']:.0f} s in all",
             f"report    {self.report}",
         ]
+
+
+def main(config: DemoConfig, console: Console) -> None:
+    """Run a recipe with progress bars, and print both stages' success and where the report is."""
+    recipe = _RECIPES[config.which](config.out, config.seed, config.episodes, config.quick)
+    with live(console) as on_progress:
+        result = run_demo(recipe, on_progress)
+    for line in result.lines():
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def run_demo(recipe: Recipe, on_progress: ProgressCallback) -> DemoResult:
@@ -75,9 +95,9 @@ def run_demo(recipe: Recipe, on_progress: ProgressCallback) -> DemoResult:
 
 
 def _renamed(on_progress: ProgressCallback, stage: str) -> ProgressCallback:
-    """Return a watch that sees every stage under this name."""
+    """Return a progress callback that reports every stage under this name."""
 
-    def watch_renamed(progress: Progress) -> None:
+    def report_renamed(progress: Progress) -> None:
         on_progress(replace(progress, stage=stage))
 
-    return watch_renamed
+    return report_renamed

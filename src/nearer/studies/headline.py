@@ -10,16 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
 
-import tyro
-
-from nearer.commands import collect_demonstrations, run_eval, run_improve, run_sft
-from nearer.configs import EvalConfig
+from nearer.commands.collect import collect_demonstrations
+from nearer.commands.eval import run_eval
+from nearer.commands.improve import run_improve
+from nearer.commands.sft import run_sft
+from nearer.configs.eval import EvalConfig
+from nearer.configs.reproduce import ReproduceConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
-from nearer.core.errors import ConfigError
-from nearer.core.intervals import MOST_SEEDS, Rate, seed_interval
-from nearer.core.settings import check_settings
+from nearer.core.intervals import Rate, seed_interval
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.evaluation.success import Evaluation, evaluation_of
 from nearer.reporting.html.fraction_curves import SharePoint, shares_figure
@@ -31,51 +30,6 @@ from nearer.studies.tabletop import tabletop
 PAPER = {10: (0.452, 0.745), 20: (0.573, 0.889), 80: (0.584, 0.968)}
 """Success after Stage 1 and Stage 2 in the paper, by percent of its 181,020 demonstrations."""
 _RERUN = "run nearer reproduce headline again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReproduceConfig:
-    """Reproduce a result of the paper at our size; hours, resumable.
-
-    Attributes:
-        which: headline: little data and practice; pretraining: reward and policy by pretraining.
-        out: folder for data, runs and results; pretraining goes on in the headline's.
-        demonstrations: of the whole data set, tried.
-        shares: percent of it that Stage 1 learns from.
-        seeds: of everything that is drawn and trained, one whole series each.
-        practice_steps: control steps that each policy practises at most.
-        episodes: test starts, the same for every policy.
-        few: demonstrations of one share more, for Stage 1 of pretraining alone; 0: none.
-        quick: minutes, to see that the parts fit; learns little.
-    """
-
-    which: tyro.conf.Positional[Literal["headline", "pretraining"]] = "headline"
-    out: Path = Path("outputs/headline")
-    demonstrations: int = 2000
-    shares: tuple[int, ...] = (10, 20, 80)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    practice_steps: int = 48_000
-    episodes: int = 300
-    few: int = 50
-    quick: bool = False
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self, demonstrations="[20, inf)", practice_steps="[1, inf)", episodes="[1, inf)"
-        )
-        if self.few:
-            check_settings(self, few="[2, inf)")
-        if len(self.seeds) > MOST_SEEDS:
-            raise ConfigError(
-                f"--seeds must be at most {MOST_SEEDS}, which the interval over seeds is known "
-                f"for, got {len(self.seeds)}; run more in another --out"
-            )
-        wrong = [share for share in self.shares if not 0 < share <= 100]
-        if wrong or not self.shares or not self.seeds:
-            raise ConfigError(
-                "--shares must be percent in (0, 100] and --seeds one or more, got "
-                f"{self.shares} and {self.seeds}; the paper's shares are 10 20 80"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +65,7 @@ def reproduce(
     total = whole_data(config, on_progress)
     found: list[Measurement] = []
     for seed in config.seeds:
-        for share in config.shares:
+        for share in config.fractions:
             recipe = recipe_of(config, seed, share)
             found += measure(recipe, seed, share, round(total * share / 100), on_progress)
             write_results(config.out, found)
@@ -138,7 +92,7 @@ def recipe_of(config: ReproduceConfig, seed: int, share: int) -> Recipe:
         episodes = config.episodes
     return replace(
         recipe,
-        sft=replace(recipe.sft, data=str(data), share=share / 100),
+        sft=replace(recipe.sft, data=str(data), fraction=share / 100),
         improve=replace(recipe.improve, practice=practice),
         eval_sft=replace(recipe.eval_sft, episodes=episodes, videos=0),
         eval_improve=replace(recipe.eval_improve, episodes=episodes, videos=0),

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from nearer.algorithm.improve_settings import Practice
 from nearer.algorithm.sft_settings import SFTTraining
-from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
+from nearer.configs.collect import CollectConfig
+from nearer.configs.eval import EvalConfig
+from nearer.configs.improve import ImproveConfig
+from nearer.configs.sft import Calibration, SFTConfig
 from nearer.envs.point_mass import ENV_ID, TIME_LIMIT_STEPS
 from nearer.studies.recipe import Recipe
 
@@ -34,7 +37,7 @@ def point_mass(
             out=data,
             episodes=episodes or 10_000,
             max_steps=TIME_LIMIT_STEPS,
-            robots=500,
+            num_envs=500,
             seed=seed,
         ),
         sft=_sft(data, sft_run, seed, quick),

@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nearer.commands.eval_reward import CalibrateConfig, run_calibrate
-from nearer.configs import SFTConfig
+from nearer.commands.eval_reward import run_eval_reward
+from nearer.configs.eval_reward import EvalRewardConfig
+from nearer.configs.reproduce import ReproduceConfig
+from nearer.configs.sft import SFTConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.intervals import Rate
 from nearer.datasets.split import read_split
@@ -24,7 +26,6 @@ from nearer.models.settings import VARIANTS
 from nearer.runs.hub import CALIBRATION
 from nearer.runs.run import read_json, read_metrics
 from nearer.studies.headline import (
-    ReproduceConfig,
     evaluated,
     finished_practice,
     finished_sft,
@@ -113,7 +114,7 @@ def reproduce_pretraining(
 
     for seed in config.seeds:
         places = [
-            place for share in config.shares for place in places_of(config, seed, share, total)
+            place for share in config.fractions for place in places_of(config, seed, share, total)
         ]
         for place in places:
             note(stage_1(place, on_progress))
@@ -147,7 +148,7 @@ def _few(config: ReproduceConfig, seed: int, total: int) -> list[Place]:
     """Return the three rungs with so few demonstrations that seeing must come from elsewhere."""
     few = min(config.few, total)
     recipe = recipe_of(config, seed, 100)
-    recipe = replace(recipe, sft=replace(recipe.sft, share=few / total))
+    recipe = replace(recipe, sft=replace(recipe.sft, fraction=few / total))
     root = config.out / f"seed{seed}_few{few}"
     places = _rungs(recipe, root, seed, round(100 * few / total), few)
     return [replace(one, measure="few") for one in places]
@@ -298,7 +299,7 @@ def _calibrated_for_multimodal(place: Place, on_progress: ProgressCallback) -> M
     own, calibration = place.own.sft, place.multimodal.sft.calibration
     folder = own.out.with_name("calibration-for-multimodal")
     if not (folder / CALIBRATION).is_file():
-        config = CalibrateConfig(
+        config = EvalRewardConfig(
             checkpoint=own.out,
             env=calibration.env,
             policy=place.multimodal.sft.out,
@@ -309,7 +310,7 @@ def _calibrated_for_multimodal(place: Place, on_progress: ProgressCallback) -> M
             seed=own.training.seed,
             out=folder,
         )
-        run_calibrate(config, on_progress)
+        run_eval_reward(config, on_progress)
     return read_json(folder / CALIBRATION, _AGAIN)
 
 

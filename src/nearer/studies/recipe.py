@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from nearer.configs import CollectConfig, EvalConfig, ImproveConfig, SFTConfig
+from nearer.configs.collect import CollectConfig
+from nearer.configs.eval import EvalConfig
+from nearer.configs.improve import ImproveConfig
+from nearer.configs.sft import SFTConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

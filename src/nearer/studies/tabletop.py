@@ -9,13 +9,16 @@ from pathlib import Path
 from nearer.algorithm.early_stopping import PlateauRule
 from nearer.algorithm.improve_settings import Deviations, Practice
 from nearer.algorithm.sft_settings import SFTTraining
-from nearer.configs import Calibration, CollectConfig, EvalConfig, ImproveConfig, SFTConfig
+from nearer.configs.collect import CollectConfig
+from nearer.configs.eval import EvalConfig
+from nearer.configs.improve import ImproveConfig
+from nearer.configs.sft import Calibration, SFTConfig
 from nearer.studies.recipe import Recipe
 
 ENV_ID = "nearer/TabletopBlock2Block-v0"
 TIME_LIMIT_STEPS = 60  # 12 s; the scripted person takes 27 steps on average, 0.993 within 60
 _EVALUATION_SEED = 0  # the test starts; nothing was ever tuned on them
-_ROBOTS = 16
+_NUM_ENVS = 16
 
 
 def tabletop(out: Path, seed: int = 0, episodes: int | None = None, quick: bool = False) -> Recipe:
@@ -35,7 +38,7 @@ def tabletop(out: Path, seed: int = 0, episodes: int | None = None, quick: bool 
             episodes=episodes or (40 if quick else 250),
             max_steps=TIME_LIMIT_STEPS,
             min_observations=5,
-            robots=32,
+            num_envs=32,
             seed=seed,
         ),
         sft=_sft(data, sft_run, seed, quick),
@@ -83,7 +86,7 @@ def _improve(run: Path, out: Path, seed: int, quick: bool) -> ImproveConfig:
         run=run,
         env=ENV_ID,
         out=out,
-        robots=_ROBOTS,
+        num_envs=_NUM_ENVS,
         practice=practice,
         plateau=PlateauRule(block_iterations=4, patience_blocks=5),
         deviate=Deviations(ppo_clip=0.2, baseline="value", epochs=4),
@@ -96,6 +99,6 @@ def _evaluation(run: Path, quick: bool) -> EvalConfig:
         env=ENV_ID,
         episodes=20 if quick else 200,
         max_steps=TIME_LIMIT_STEPS,
-        robots=64,
+        num_envs=64,
         seed=_EVALUATION_SEED,
     )

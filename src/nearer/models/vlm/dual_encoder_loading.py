@@ -58,7 +58,7 @@ def pretrained_dual(
     sentences = Sentences(tokenizer, towers.form(tokenizer))
     processor = {**towers.pictures, **source.processor}
     preparing = [
-        preparing_of(processor, *towers.size(settings.picture_px, processor, camera))
+        preparing_of(processor, *towers.size(settings.image_px, processor, camera))
         for camera in spaces.cameras
     ]
     network, top = read_network(AutoModel, source.folder, torch.float32), sizes or LookingSizes()

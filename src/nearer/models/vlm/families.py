@@ -37,9 +37,7 @@ class Family(ABC):
         self.config = config
 
     @abstractmethod
-    def size(
-        self, picture_px: int, processor: Mapping[str, Any], camera: Camera
-    ) -> tuple[int, int]:
+    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
         """Return height and width of what the tower sees, in pixels.
 
         Raises:
@@ -98,15 +96,13 @@ class PaliGemma(Family):
     tower_parts = ("vision_tower", "multi_modal_projector")
     both_ways = True
 
-    def size(
-        self, picture_px: int, processor: Mapping[str, Any], camera: Camera
-    ) -> tuple[int, int]:
+    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
         """Return the one size that the position embedding was trained for."""
         side = self.config.vision_config.image_size
-        if picture_px not in (0, side):
+        if image_px not in (0, side):
             raise ConfigError(
-                f"--vlm.picture-px must be {side} for this model, which sees one size only, got "
-                f"{picture_px}; leave it out"
+                f"--vlm.image-px must be {side} for this model, which sees one size only, got "
+                f"{image_px}; leave it out"
             )
         return side, side
 
@@ -149,16 +145,14 @@ class Idefics(Family):
     )
     tower_parts = ("vision_model", "connector")
 
-    def size(
-        self, picture_px: int, processor: Mapping[str, Any], camera: Camera
-    ) -> tuple[int, int]:
+    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
         """Return the largest square that groups of patches divide, or a smaller one."""
         vision = self.config.vision_config
         unit = vision.patch_size * self.config.scale_factor
-        side = picture_px or vision.image_size // unit * unit
+        side = image_px or vision.image_size // unit * unit
         if side % unit or side > vision.image_size:
             raise ConfigError(
-                f"--vlm.picture-px must be a multiple of {unit} and at most {vision.image_size} "
+                f"--vlm.image-px must be a multiple of {unit} and at most {vision.image_size} "
                 f"for this model, got {side}; choose such a side"
             )
         return side, side
@@ -200,22 +194,20 @@ class Qwen(Family):
         super().__init__(config)
         self.streams = 1 + len(getattr(config.vision_config, "deepstack_visual_indexes", ()))
 
-    def size(
-        self, picture_px: int, processor: Mapping[str, Any], camera: Camera
-    ) -> tuple[int, int]:
+    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
         """Return the camera's size in whole groups of patches, within what the processor allows.
 
         Or the square that is asked for, as small as it may be.
         """
         vision = self.config.vision_config
         unit = vision.patch_size * vision.spatial_merge_size
-        if picture_px % unit:
+        if image_px % unit:
             raise ConfigError(
-                f"--vlm.picture-px must be a multiple of {unit} for this model, got {picture_px}; "
+                f"--vlm.image-px must be a multiple of {unit} for this model, got {image_px}; "
                 "choose such a side"
             )
-        if picture_px:
-            return picture_px, picture_px
+        if image_px:
+            return image_px, image_px
         height, width = camera.height, camera.width
         sides: Mapping[str, int] = processor.get("size") or {}
         least = int(processor.get("min_pixels") or sides.get("shortest_edge") or 4 * unit * unit)

@@ -124,7 +124,7 @@ def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces, sharded:
     family = family_of(source.config)
     prompts = _prompts(family, read_tokenizer(source.folder))
     preparing = [
-        preparing_of(source.processor, *family.size(settings.picture_px, source.processor, camera))
+        preparing_of(source.processor, *family.size(settings.image_px, source.processor, camera))
         for camera in spaces.cameras
     ]
     network = _adapted(whole.model, settings)

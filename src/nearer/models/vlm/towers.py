@@ -63,9 +63,7 @@ class Towers(ABC):
     ) -> Float[Tensor, "frames tokens numbers"]:
         """Return the vector of every patch, row by row, and of the whole picture last."""
 
-    def size(
-        self, picture_px: int, processor: Mapping[str, Any], camera: Camera
-    ) -> tuple[int, int]:
+    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
         """Return height and width of what the tower sees: its square, or a smaller one.
 
         Raises:
@@ -73,10 +71,10 @@ class Towers(ABC):
         """
         vision = self.config.vision_config
         largest, patch = vision.image_size, vision.patch_size
-        side = picture_px or largest // patch * patch
+        side = image_px or largest // patch * patch
         if side % patch or side > largest:
             raise ConfigError(
-                f"--vlm.picture-px must be a multiple of {patch} and at most {largest} for this "
+                f"--vlm.image-px must be a multiple of {patch} and at most {largest} for this "
                 f"model, got {side}; choose such a side"
             )
         return side, side
@@ -180,9 +178,7 @@ class Siglip(Towers):
 class SiglipAnySize(Siglip):
     """SigLIP 2 "naflex": pictures keep their shape, as far as whole patches can."""
 
-    def size(
-        self, picture_px: int, processor: Mapping[str, Any], camera: Camera
-    ) -> tuple[int, int]:
+    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
         """Return the camera's shape in as many patches as the processor allows, or a square.
 
         Raises:
@@ -190,14 +186,14 @@ class SiglipAnySize(Siglip):
         """
         patch = self.config.vision_config.patch_size
         most = int(processor.get("max_num_patches") or _MAX_PATCHES)
-        if not picture_px:
+        if not image_px:
             return get_image_size_for_max_num_patches(camera.height, camera.width, patch, most)
-        if picture_px % patch or (picture_px // patch) ** 2 > most:
+        if image_px % patch or (image_px // patch) ** 2 > most:
             raise ConfigError(
-                f"--vlm.picture-px must be a multiple of {patch} with at most {most} patches for "
-                f"this model, got {picture_px}; leave it out"
+                f"--vlm.image-px must be a multiple of {patch} with at most {most} patches for "
+                f"this model, got {image_px}; leave it out"
             )
-        return picture_px, picture_px
+        return image_px, image_px
 
     def see(
         self, network: Network, pixels: Float[Tensor, "frames 3 h w"]

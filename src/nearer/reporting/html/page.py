@@ -3,7 +3,7 @@
 read.py        run folders -> values
 headline.py    success before and after     sections.py    the evidence
 gallery.py     rollouts, drawn (paths.py)   films.py       rollouts, filmed
-trusted.py     what nearer calibrate found
+trusted.py     what nearer eval-reward found
 wordings.py    what was asked for           curves.py, calibrated.py    figures
 records.py     cost, config
 html.py        escaped markup               draw.py    figures as inline SVG

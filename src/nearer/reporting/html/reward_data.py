@@ -1,4 +1,4 @@
-"""What nearer calibrate left in a run, as the report reads it."""
+"""What nearer eval-reward left in a run, as the report reads it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from nearer.reporting.html.run_data import CalibrationResult, calibration_in, nu
 from nearer.reporting.reward_table import failures_line
 from nearer.runs.run import read_json
 
-MEASURE = "nearer calibrate --checkpoint RUN --data DATASET --env ID"
-_FILE = "calibration/calibration.json"
+MEASURE = "nearer eval-reward --checkpoint RUN --data DATASET --env ID"
+_FILE = "eval_reward/calibration.json"
 _ADVICE = f"measure again with {MEASURE}"
 
 Row = Mapping[str, float]
@@ -85,7 +85,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """A calibration.json of nearer calibrate.
+    """A calibration.json of nearer eval-reward.
 
     Attributes:
         unit: what steps count.
@@ -101,10 +101,10 @@ class Trust:
 
 
 def read_trust(root: Path) -> Trust | None:
-    """Return what nearer calibrate left in a run; None where it has not been asked.
+    """Return what nearer eval-reward left in a run; None where it has not been asked.
 
     Raises:
-        ConfigError: the file is none of nearer calibrate's.
+        ConfigError: the file is none of nearer eval-reward's.
     """
     path = root / _FILE
     if not path.exists():
@@ -114,7 +114,7 @@ def read_trust(root: Path) -> Trust | None:
         return _trust_in(document)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"{path} must be one nearer calibrate wrote, got {error}; {_ADVICE}"
+            f"{path} must be one nearer eval-reward wrote, got {error}; {_ADVICE}"
         ) from error
 
 

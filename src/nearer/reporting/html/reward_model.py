@@ -1,4 +1,4 @@
-"""The section on what nearer calibrate found: can this reward be trusted, and is another better?"""
+"""The section on what nearer eval-reward measured of a reward model, beside baselines."""
 
 from collections.abc import Mapping, Sequence
 
@@ -36,7 +36,7 @@ _LEAST_FRAMES = 20  # a mean over fewer jumps about
 
 
 def trust(report: Report) -> Html:
-    """Return what nearer calibrate found for each Stage-1 run."""
+    """Return what nearer eval-reward found for each Stage-1 run."""
     parts: list[Html] = []
     for index, run in enumerate(report.stage_one):
         if len(report.stage_one) > 1:

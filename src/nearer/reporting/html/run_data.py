@@ -348,7 +348,7 @@ def _read_calibration(path: Path) -> CalibrationResult | None:
 
 
 def calibration_in(document: Mapping[str, Any]) -> CalibrationResult:
-    """Return what a calibration.json says, of nearer sft or of nearer calibrate."""
+    """Return what a calibration.json says, of nearer sft or of nearer eval-reward."""
     measured = document["steps_to_go"]
     examples: dict[str, Any] = document.get("examples") or {}
     return CalibrationResult(

@@ -99,8 +99,8 @@ def _album(config: PretrainConfig) -> list[Card]:
 def _draw_pictures(
     config: PretrainConfig, album: list[Card], on_progress: ProgressCallback
 ) -> list[Example]:
-    starts = range(0, config.pictures, _CHUNK)
-    draw = partial(_draw_chunk, config.seed, config.pictures, album)
+    starts = range(0, config.images, _CHUNK)
+    draw = partial(_draw_chunk, config.seed, config.images, album)
     examples: list[Example] = []
     with ExitStack() as stack:
         chunks = map(draw, starts)
@@ -110,7 +110,7 @@ def _draw_pictures(
             chunks = pool.map(draw, starts)
         for chunk in chunks:
             examples += chunk
-            on_progress(Progress(stage="pictures", done=len(examples), total=config.pictures))
+            on_progress(Progress(stage="pictures", done=len(examples), total=config.images))
     return examples
 
 

@@ -1,0 +1,39 @@
+"""Settings of `nearer demo`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from nearer.configs.folders import OUTPUTS
+from nearer.core.settings import check_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoConfig:
+    """Run a whole recipe, small, on two CPU cores.
+
+    Attributes:
+        which: the domain: the tabletop (images and language) or the point mass (states).
+        out: folder for data, runs and report; outputs: a new one, outputs/demo/DATE/TIME_WHICH.
+        episodes: demonstrations; none: as many as the domain's recipe says.
+        seed: of everything that is trained or practised; the test starts stay the same.
+        quick: a few seconds' worth of everything, to see that the parts fit; learns little.
+    """
+
+    which: tyro.conf.Positional[Literal["tabletop", "point-mass"]] = "tabletop"
+    out: Path = OUTPUTS
+    episodes: int | None = None
+    seed: int = 0
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self, seed="[0, inf)")
+        if self.episodes is not None:
+            check_settings(self, episodes="[1, inf)")
+
+    @property
+    def folder_name(self) -> str:
+        """Return what a new folder is named after: the domain."""
+        return self.which

@@ -1,0 +1,68 @@
+"""Settings of `nearer eval-reward`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nearer.configs.folders import beside
+from nearer.core.errors import ConfigError
+from nearer.core.settings import check_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalRewardConfig:
+    """Measure a checkpoint's steps-to-go, and the success detector on it, on labelled episodes.
+
+    Attributes:
+        checkpoint: a run of nearer sft, or a checkpoint of it, whose reward model is measured.
+        data: data sets of demonstrations, and practice/ folders of runs.
+        env: Gymnasium id to label by ground truth: fresh rollouts, and practice replayed.
+        policy: run whose policy makes the rollouts; none: the checkpoint's.
+        rollouts: episodes of the policy, each to its time limit; 0 for none.
+        rollout_steps: control steps of each.
+        episodes: of each data set, at most, drawn at random.
+        min_precision: fraction of detections to be right.
+        demonstrations: data set that the checkpoint was trained on; none: where its run says.
+        baseline_updates: gradient updates of each comparison; 0 for no comparisons.
+        baseline_seeds: comparisons are trained so many times.
+        seed: of starts and draws; another one than training used, or starts are not new.
+        out: folder for calibration.json and calibration.md; none: eval_reward/ in the checkpoint,
+            or in outputs/ if that is on the hub.
+        cache: folder of decoded frames, features, rollouts and scores; none: ~/.cache/nearer.
+    """
+
+    checkpoint: Path
+    data: tuple[str, ...] = ()
+    env: str | None = None
+    policy: Path | None = None
+    rollouts: int = 200
+    rollout_steps: int = 140
+    episodes: int = 300
+    min_precision: float = 0.9
+    demonstrations: str | None = None
+    baseline_updates: int = 1500
+    baseline_seeds: int = 3
+    seed: int = 1000
+    out: Path | None = None
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            rollouts="[0, inf)",
+            rollout_steps="[1, inf)",
+            episodes="[1, inf)",
+            min_precision="(0, 1]",
+            baseline_updates="[0, inf)",
+            baseline_seeds="[1, inf)",
+            seed="[0, inf)",
+        )
+        if not self.data and not (self.env and self.rollouts):
+            raise ConfigError(
+                "nearer eval-reward must have labelled episodes, got none; pass --data DATASET, or "
+                "--env ID for rollouts labelled by the simulator"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Return where the results go."""
+        return self.out or beside(self.checkpoint, "eval_reward")

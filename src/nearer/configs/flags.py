@@ -1,0 +1,13 @@
+"""What flags of several commands share."""
+
+from typing import Annotated
+
+import tyro
+
+from nearer.runs.trackers import TrackerName
+
+Flat = tyro.conf.arg(name="")
+"""The settings of a nested config are flags of the command itself."""
+
+Track = Annotated[tuple[TrackerName, ...], tyro.conf.arg(metavar="[NAME ...]")]
+"""Trackers of a run, besides metrics.jsonl."""

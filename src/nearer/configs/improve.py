@@ -1,0 +1,57 @@
+"""Settings of `nearer improve`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from nearer.algorithm.early_stopping import PlateauRule
+from nearer.algorithm.improve_settings import Deviations, Practice
+from nearer.configs.flags import Flat, Track
+from nearer.configs.folders import OUTPUTS
+from nearer.core.errors import ConfigError
+from nearer.core.settings import check_settings
+from nearer.evaluation.audit_settings import AuditPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImproveConfig:
+    """Stage 2: let a policy practise, with a frozen copy of the Stage-1 model as its reward.
+
+    Attributes:
+        run: Stage-1 run with policy, reward and calibration, or its hub id.
+        reward: run or checkpoint whose reward model replaces the run's own; its calibration.
+        env: Gymnasium id.
+        out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.
+        num_envs: simulators that run in lockstep.
+        threshold: s of the detector, control steps (or chunks); none: as calibrated.
+        track: shows metrics in tensorboard, wandb, trackio.
+        resume: continue the run in --out, with the settings it has.
+    """
+
+    out: Path = OUTPUTS
+    run: Path = Path()
+    reward: Path | None = None
+    env: str = ""
+    num_envs: int = 8
+    threshold: float | None = None
+    track: Track = ("tensorboard",)
+    resume: bool = False
+    practice: Annotated[Practice, Flat] = field(default_factory=Practice)
+    plateau: Annotated[PlateauRule, Flat] = field(default_factory=PlateauRule)
+    audits: Annotated[AuditPlan, Flat] = field(default_factory=AuditPlan)
+    deviate: Deviations = field(default_factory=Deviations)
+
+    def __post_init__(self) -> None:
+        check_settings(self, num_envs="[1, inf)")
+        practice = self.practice
+        practice.check_room(self.num_envs)
+        if self.threshold is not None and not 0 <= self.threshold <= practice.max_steps:
+            raise ConfigError(
+                f"--threshold must lie between 0 and the time limit of {practice.max_steps} "
+                f"steps (--max-steps), got {self.threshold}; leave it out to use the calibrated one"
+            )
+
+    @property
+    def folder_name(self) -> str:
+        """Return what a new folder is named after: the Stage-1 run."""
+        return self.run.name
