@@ -85,6 +85,15 @@ def test_contracts_load_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_every_config_and_its_parts_load_without_torch() -> None:
+    code = (
+        "import sys, nearer; names = nearer.configs.__all__; assert 'Practice' in names; "
+        "assert all(getattr(nearer.configs, name).__doc__ for name in names); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_public_names_are_those_that_type_checkers_see() -> None:
     source = Path(nearer.__file__).read_text()
     block = source[source.index("if TYPE_CHECKING:\n") : source.index("__all__")]
