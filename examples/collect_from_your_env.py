@@ -2,25 +2,21 @@
 
     python examples/collect_from_your_env.py
 
-Registers an env, runs a policy of yours on it, and writes a LeRobotDataset v3.0 for `nearer sft`.
+Collects demonstrations with a policy of one's own; writes a LeRobotDataset v3.0 for `nearer sft`.
 """
 
 import tempfile
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 
-from nearer.algorithm.rollout import collect
-from nearer.core.episode import Observation
+import nearer
+from nearer.configs import CollectConfig
+from nearer.core.episode import EncodedObservation
 from nearer.core.interfaces import Decision, Rngs
-from nearer.core.seeds import Purpose, episode_seeds
-from nearer.datasets.episodes import create_dataset, episode_frames
 from nearer.datasets.lerobot.reader import open_dataset
-from nearer.evaluation.ground_truth import GroundTruthTermination
-from nearer.fleets.gym import make_fleet
 
 
 class Cart(gymnasium.Env):
@@ -57,23 +53,24 @@ class Driver:
 
     def act(
         self,
-        observation: Observation,
+        observation: EncodedObservation,
         instructions: Sequence[str],
         robots: np.ndarray,
         rngs: Rngs,
     ) -> Decision:
-        noise = np.stack([one.normal(0, 0.02, 1) for one in rngs])
+        noise = np.stack([rng.normal(0, 0.02, 1) for rng in rngs])
         gap = observation.environment_state - observation.agent_pos
         actions = np.clip(0.3 * gap + noise, -0.1, 0.1).astype(np.float32)
         return Decision(actions=actions, log_prob=np.zeros(len(robots), np.float32))
 
 
-gymnasium.register("examples/Cart-v0", Cart)
-fleet = make_fleet("examples/Cart-v0", num_robots=4)
-seeds = islice(episode_seeds(Purpose.DEMONSTRATION, 0), 50)
-episodes = list(collect(fleet, Driver(), GroundTruthTermination(fleet), seeds=seeds, max_steps=100))
+env = nearer.register_env(Cart, "examples/Cart-v0")
+nearer.testing.check_fleet(nearer.make_fleet(env, num_robots=2))
 with tempfile.TemporaryDirectory() as folder:
-    writer = create_dataset(Path(folder) / "cart", fleet.spaces, fps=10, robot_type="cart")
-    writer.append([episode_frames(episode) for episode in episodes if episode.num_steps])
-    dataset = open_dataset(Path(folder) / "cart")
-    print(f"{dataset.info.total_episodes} episodes of '{dataset.tasks[0]}' in {folder}/cart")
+    data = Path(folder) / "cart"
+    kept = nearer.collect(
+        CollectConfig(env=env, episodes=50, min_observations=2, fps=10, out=data),
+        demonstrator=Driver(),
+    )
+    dataset = open_dataset(data)
+    print(f"{kept} of 50 episodes of '{dataset.tasks[0]}', {dataset.info.total_frames} frames")

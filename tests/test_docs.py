@@ -56,7 +56,21 @@ def test_examples_run(path: Path, tmp_path: Path) -> None:
     assert ran.stdout
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/method.md"])
+def test_code_of_the_python_page_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs/python.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.M | re.S)
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "control steps to go" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "docs/method.md", "docs/python.md"]
+)
 def test_links_lead_somewhere(name: str) -> None:
     page = ROOT / name
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):

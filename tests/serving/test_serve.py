@@ -222,11 +222,11 @@ def test_a_new_instruction_starts_anew(sees: FoundationModel) -> None:
 def test_who_is_only_looked_at_draws_nothing(sees: FoundationModel) -> None:
     policy = served(sees)
     robot = policy.robot(0)
-    before = robot.rngs.bit_generator.state
+    before = robot.agent.rng.bit_generator.state
     answer = policy.answer(robot, asked(pictured(0), prompt=INSTRUCTIONS[0], act=False))
     assert "actions" not in answer
     assert answer["steps_to_go"] >= 0
-    assert robot.rngs.bit_generator.state == before
+    assert robot.agent.rng.bit_generator.state == before
 
 
 def test_chunks_come_as_control_steps() -> None:

@@ -168,10 +168,35 @@ def label_frames(
         discount: gamma of the returns, a control step.
         on_progress: sees the progress.
     """
-    probabilities = frame_probabilities(model, data, on_progress)
+    return frame_labels(
+        model,
+        frame_probabilities(model, data, on_progress),
+        data.episode_lengths,
+        threshold_steps=threshold_steps,
+        discount=discount,
+    )
+
+
+def frame_labels(
+    model: FoundationModel,
+    probabilities: Float[Tensor, "frames bins"],
+    episode_lengths: Int64[Array, "episodes"],
+    *,
+    threshold_steps: float,
+    discount: float,
+) -> FrameLabels:
+    """Return the labels of episodes whose p(k | o, g) are known.
+
+    Args:
+        model: that predicted them.
+        probabilities: p(k | o, g) of the frames of one episode after the other.
+        episode_lengths: frames an episode.
+        threshold_steps: s of the success detector, in the model's own steps.
+        discount: gamma of the returns, a control step.
+    """
     steps = expected_steps(probabilities, model.bins)
     chunk = model.spaces.chunking.chunk  # d counts chunks where the model was trained on such
-    rewards, returns = _rewards_and_returns(chunk * steps, data.episode_lengths, discount)
+    rewards, returns = _rewards_and_returns(chunk * steps, episode_lengths, discount)
     return FrameLabels(
         steps_to_go=(chunk * steps).numpy(),
         steps_to_go_std=(chunk * spread_steps(probabilities, model.bins)).numpy(),

@@ -11,7 +11,7 @@ from nearer.configs.collect import CollectConfig
 from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
 from nearer.core.episode import Ended, Episode
 from nearer.core.errors import EnvError
-from nearer.core.interfaces import Fleet
+from nearer.core.interfaces import Fleet, Policy
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.datasets.episodes import create_dataset, episode_frames
 from nearer.datasets.lerobot.writer import DatasetWriter
@@ -30,14 +30,25 @@ def main(config: CollectConfig, console: Console) -> None:
 
 
 def collect_demonstrations(
-    config: CollectConfig, on_progress: ProgressCallback = ignore_progress
+    config: CollectConfig,
+    on_progress: ProgressCallback = ignore_progress,
+    *,
+    demonstrator: Policy | None = None,
 ) -> int:
     """Write successful demonstrations as a LeRobotDataset and return how many.
 
     Success is the simulator's: these are demonstrations, nobody practises here.
+
+    Args:
+        config: settings.
+        on_progress: sees the progress.
+        demonstrator: acts; None: the scripted demonstrator that the env brings.
+
+    Raises:
+        EnvError: the env is unknown or brings no demonstrator, or no episode succeeded.
     """
     fleet = make_fleet(config.env, config.num_envs)
-    demonstrator = make_demonstrator(config.env, fleet)
+    demonstrator = demonstrator or make_demonstrator(config.env, fleet)
     writer = _writer(config, fleet)
     seeds = islice(episode_seeds(Purpose.DEMONSTRATION, config.seed), config.episodes)
     block: list[Episode] = []

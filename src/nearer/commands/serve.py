@@ -13,9 +13,7 @@ from rich.console import Console
 from nearer.algorithm.model import FoundationModel
 from nearer.configs.serve import ServeConfig
 from nearer.core.errors import ConfigError
-from nearer.evaluation.reward_model import RewardModel, load_reward_model
-from nearer.models.factory import build_model
-from nearer.runs.checkpoint import load_model, pretrained_folder
+from nearer.evaluation.reward_model import RewardModel, load_policy_and_reward
 from nearer.runs.files import disk_errors_as_sentences
 
 if TYPE_CHECKING:
@@ -74,19 +72,7 @@ def load_served(config: ServeConfig) -> tuple[FoundationModel, RewardModel]:
     Raises:
         ConfigError: the judge reads other observations than the policy.
     """
-    judging = load_reward_model(config.checkpoint, config.reward, config.threshold)
-    folder = pretrained_folder(config.checkpoint, "policy")
-    if folder.resolve() == judging.weights.resolve():
-        return judging.model, judging
-    policy = load_model(config.checkpoint, build_model, "policy").requires_grad_(False)
-    mine, its = policy.spaces, judging.model.spaces
-    reads = [(one.agent_pos, one.environment_state, one.cameras) for one in (mine, its)]
-    if reads[0] != reads[1]:
-        raise ConfigError(
-            f"--reward must read what the policy reads, {mine}, got {its}; take it from a run on "
-            "the same demonstrations"
-        )
-    return policy, judging
+    return load_policy_and_reward(config.checkpoint, config.reward, config.threshold)
 
 
 def _in_url(host: str) -> str:

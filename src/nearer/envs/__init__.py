@@ -1,6 +1,12 @@
-"""Environments that come with nearer, under Gymnasium ids."""
+"""Environments under Gymnasium ids: those that come with nearer, and those of one's own."""
+
+import re
+from collections.abc import Callable
+from typing import Any
 
 import gymnasium
+
+from nearer.core.errors import EnvError
 
 _TABLETOPS: dict[str, dict[str, object]] = {
     "Tabletop": {},
@@ -22,6 +28,39 @@ def register_envs() -> None:
     for name, settings in _TABLETOPS.items():
         _register(name, "nearer.envs.tabletop.env:Tabletop", settings)
         _register(f"{name}Real", "nearer.envs.tabletop.env:Tabletop", settings | {"look": "real"})
+
+
+def register_env(make: Callable[..., gymnasium.Env[Any, Any]], env_id: str | None = None) -> str:
+    """Make an env of one's own known by an id, and return the id, for configs and `make_fleet`.
+
+        ENV = nearer.register_env(Cart)
+        nearer.improve(ImproveConfig(env=ENV, run=RUN, out=OUT))
+
+    It observes `agent_pos`, `environment_state` or `pixels`, as lerobot's envs do, and its `info`
+    says `is_success`; see docs/python.md. Doing it twice is harmless.
+
+    Args:
+        make: an env class, or a function that makes an env.
+        env_id: namespace/Name-v0; None: local/NAME-v0, by the name of the class.
+
+    Raises:
+        EnvError: the id is none, or another env has it.
+    """
+    env_id = f"local/{getattr(make, '__name__', '')}-v0" if env_id is None else env_id
+    if not re.fullmatch(r"[\w:.-]+/[\w:.-]+-v\d+", env_id):
+        raise EnvError(
+            f"the id of an env must be like lab/Name-v0, got {env_id!r}; pass "
+            "register_env(make, 'lab/Name-v0')"
+        )
+    registered = gymnasium.registry.get(env_id)
+    if registered is not None and registered.entry_point is not make:
+        raise EnvError(
+            f"{env_id} must be an id that no other env has, got one that was registered before; "
+            "pass register_env(make, 'lab/Name-v0')"
+        )
+    if registered is None:
+        gymnasium.register(env_id, make)
+    return env_id
 
 
 def _register(name: str, entry_point: str, settings: dict[str, object]) -> None:

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from nearer.algorithm.model import FoundationModel
+import numpy as np
+
+from nearer.algorithm.model import FoundationModel, inputs_of
+from nearer.algorithm.score import FrameLabels, frame_labels, steps_to_go_probabilities
+from nearer.core.episode import Observation
 from nearer.core.errors import ConfigError
+from nearer.core.observation_checks import as_rows, check_observation
+from nearer.fleets.encoded import encode_episode
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model, pretrained_folder
 from nearer.runs.hub import CALIBRATION, local_run
@@ -19,7 +25,10 @@ _ADVICE = "pass --reward RUN, the Stage-1 run whose reward model shall judge"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardModel:
-    """A model that tells steps-to-go.
+    """A frozen steps-to-go model and its success threshold.
+
+        reward_model = nearer.RewardModel.load("RUN or user/name")
+        labels = reward_model.score(observations, "touch the goal")
 
     Attributes:
         model: frozen, as Stage 1 left it.
@@ -30,6 +39,82 @@ class RewardModel:
     model: FoundationModel
     weights: Path
     threshold_steps: float | None
+
+    @classmethod
+    def load(cls, source: str | Path, *, threshold: float | None = None) -> "RewardModel":
+        """Return the reward model of a run, a checkpoint or a model on the hub.
+
+        Args:
+            source: a run of either stage, a checkpoint of it, or a hub id (user/name).
+            threshold: s of success, in the model's own steps (control steps, or chunks); None: as
+                calibrated, if it was.
+
+        Raises:
+            CheckpointError: no model is there, or its files are damaged.
+            ConfigError: the Stage-1 run that a practised policy came from is not there any more.
+        """
+        return load_reward_model(Path(source), None, threshold)
+
+    def score(
+        self, observations: Observation, instruction: str, *, discount: float = 0.9
+    ) -> FrameLabels:
+        """Return steps-to-go, rewards, returns and success along an episode (paper, eqs. 1-4).
+
+        Args:
+            observations: of one episode from its start, one row a control step.
+            instruction: what the robot was asked to do.
+            discount: gamma of the returns, a control step.
+
+        Raises:
+            EnvError: the observations have other sizes or cameras than the model was trained with.
+            ConfigError: no threshold is known, or the model does not know the instruction.
+        """
+        if self.threshold_steps is None:
+            raise ConfigError(
+                f"the threshold must be given where Stage 1 calibrated none, got none for "
+                f"{self.weights}; load it with threshold=STEPS, or from a finished run of sft"
+            )
+        observations = as_rows(observations)
+        encoder, spaces = self.model.vision_encoder, self.model.spaces
+        check_observation(observations, spaces, spaces.cameras if encoder else ())
+        encoded = encode_episode(encoder, observations, instruction)
+        inputs = inputs_of(encoded, [instruction] * len(encoded.agent_pos))
+        return frame_labels(
+            self.model,
+            steps_to_go_probabilities(self.model, inputs),
+            np.array([len(encoded.agent_pos)]),
+            threshold_steps=self.threshold_steps,
+            discount=discount,
+        )
+
+
+def load_policy_and_reward(
+    checkpoint: Path, reward: Path | None, threshold: float | None
+) -> tuple[FoundationModel, RewardModel]:
+    """Return a policy and its reward model; one model in memory where they are one.
+
+    Args:
+        checkpoint: a run, a checkpoint of one, a folder with a model, or a hub id.
+        reward: see `load_reward_model`.
+        threshold: see `load_reward_model`.
+
+    Raises:
+        ConfigError: the reward model reads other observations than the policy.
+        CheckpointError: no model is there, or its files are damaged.
+    """
+    reward_model = load_reward_model(checkpoint, reward, threshold)
+    folder = pretrained_folder(checkpoint, "policy")
+    if folder.resolve() == reward_model.weights.resolve():
+        return reward_model.model, reward_model
+    policy = load_model(checkpoint, build_model, "policy").requires_grad_(False)
+    spaces = (policy.spaces, reward_model.model.spaces)
+    reads = [(space.agent_pos, space.environment_state, space.cameras) for space in spaces]
+    if reads[0] != reads[1]:
+        raise ConfigError(
+            f"--reward must read what the policy reads, {spaces[0]}, got {spaces[1]}; take it from "
+            "a run on the same demonstrations"
+        )
+    return policy, reward_model
 
 
 def load_reward_model(

@@ -18,6 +18,8 @@ from nearer.core.interfaces import Fleet, Sensed, Starts
 from nearer.core.vision import VisionEncoder
 from nearer.fleets.wrapper import FleetWrapper
 
+_FRAMES_AT_ONCE = 128  # encoded in one pass; bounds the memory of a long episode
+
 
 class StatefulEncoder:
     """A vision encoder with its memory of the frame before, robot by robot."""
@@ -39,6 +41,32 @@ class StatefulEncoder:
         encodings = self._vision_encoder.encode(observation.images, instructions)
         self._features[robots] = self._vision_encoder.track(before, encodings)
         return self._features[robots]
+
+
+def encode_episode(
+    vision_encoder: VisionEncoder | None, observations: Observation, instruction: str
+) -> EncodedObservation:
+    """Return an episode's observations with their features in place of their images.
+
+    Args:
+        vision_encoder: of a policy or a reward model; None: it reads no images.
+        observations: of one episode from its start, one row a control step.
+        instruction: what the robot was asked to do.
+    """
+    frames = len(observations.agent_pos)
+    encoded = EncodedObservation.without_features(replace(observations, images={}))
+    if vision_encoder is None:
+        return encoded
+    features = np.zeros((frames, vision_encoder.width), dtype=np.float32)
+    before = None
+    for first in range(0, frames, _FRAMES_AT_ONCE):
+        part = slice(first, min(first + _FRAMES_AT_ONCE, frames))
+        images = {camera: image[part] for camera, image in observations.images.items()}
+        encodings = vision_encoder.encode(images, [instruction] * (part.stop - first))
+        for row in range(part.stop - first):  # each frame's features build on those of the last
+            before = vision_encoder.track(before, encodings[row : row + 1])
+            features[first + row] = before[0]
+    return replace(encoded, features=features)
 
 
 class EncodedFleet(FleetWrapper):

@@ -7,7 +7,7 @@ env's `task_description` or `task`.
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol, cast, runtime_checkable
@@ -28,12 +28,23 @@ from nearer.fleets.env_errors import checked, making, running
 AnyEnv = gymnasium.Env[Any, Any]
 
 
-def make_fleet(env_id: str, num_robots: int) -> Fleet:
+def make_fleet(env: str | Callable[[], AnyEnv], num_robots: int) -> Fleet:
     """Return `num_robots` copies of a Gymnasium env.
+
+    Args:
+        env: a Gymnasium id, or an env class or function that makes one.
+        num_robots: copies.
 
     Raises:
         EnvError: the id is unknown, or the env's spaces are none that nearer can serve.
     """
+    if not isinstance(env, str):
+        with making(getattr(env, "__name__", repr(env))):
+            return SingleEnvFleet([env() for _ in range(num_robots)])
+    return _registered_fleet(env, num_robots)
+
+
+def _registered_fleet(env_id: str, num_robots: int) -> Fleet:
     spec = _spec(env_id)
     if spec.vector_entry_point is None:
         return SingleEnvFleet([_make(env_id) for _ in range(num_robots)])
@@ -115,7 +126,9 @@ class VectorFleet:
             raw, info = cast(Any, self._envs).reset(seed=row_seeds, options={"reset_mask": mask})
         self._success = np.asarray(info["is_success"], dtype=bool)
         instructions = [str(info["instruction"][robot]) for robot in _slots(robots)]
-        observation = checked(self._name, self.spaces, _observation(raw, 1).rows(robots))
+        observation = checked(
+            self._name, self.spaces, read_observation(raw, batch_axes=1).rows(robots)
+        )
         return Starts(observation=observation, instructions=instructions)
 
     def step(
@@ -127,7 +140,7 @@ class VectorFleet:
             with running(self._name, "step", seeds):
                 raw, _, terminated, truncated, info = self.env.step_rows(robots, actions)
             self._success[robots] = info["is_success"]
-            observation = checked(self._name, self.spaces, _observation(raw, 1))
+            observation = checked(self._name, self.spaces, read_observation(raw, batch_axes=1))
             return Sensed(observation=observation, env_ended=terminated | truncated)
         self._actions[:] = 0
         self._actions[robots] = actions
@@ -135,7 +148,9 @@ class VectorFleet:
             raw, _, terminated, truncated, info = self._envs.step(self._actions)
         self._success[robots] = np.asarray(info["is_success"], dtype=bool)[robots]
         env_ended = (terminated | truncated)[robots]
-        observation = checked(self._name, self.spaces, _observation(raw, 1).rows(robots))
+        observation = checked(
+            self._name, self.spaces, read_observation(raw, batch_axes=1).rows(robots)
+        )
         return Sensed(observation=observation, env_ended=env_ended)
 
     def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
@@ -291,7 +306,7 @@ def _instruction(env: AnyEnv, info: Mapping[str, Any]) -> str:
 
 
 def _stack(raws: Sequence[Any]) -> Observation:
-    parts = [_observation(raw, 0) for raw in raws]
+    parts = [read_observation(raw) for raw in raws]
     return Observation(
         agent_pos=np.stack([part.agent_pos for part in parts]),
         environment_state=np.stack([part.environment_state for part in parts]),
@@ -301,8 +316,13 @@ def _stack(raws: Sequence[Any]) -> Observation:
     )
 
 
-def _observation(raw: Mapping[str, Any], batch_axes: int) -> Observation:
-    """Return what an env with lerobot's keys showed; `batch_axes` is 1 for a vectorised env."""
+def read_observation(raw: Mapping[str, Any], *, batch_axes: int = 0) -> Observation:
+    """Return what an env with lerobot's keys observed.
+
+    Args:
+        raw: `agent_pos`, `environment_state` and `pixels`, as far as there are any.
+        batch_axes: 1 for a vectorised env.
+    """
     images = _images(raw.get("pixels", {}))
     batch = np.shape(next(iter([*images.values(), *raw.values()])))[:batch_axes]
     none = np.zeros((*batch, 0), np.float32)

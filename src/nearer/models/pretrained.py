@@ -1,4 +1,4 @@
-"""Models by name: a folder, a run or a hub id to a model, and a model to a folder or the hub.
+"""Models by name: a run, a folder or a hub id to a model, and a model to a folder or the hub.
 
 huggingface_hub's own ModelHubMixin is not used: it rebuilds a model from the arguments of its
 class's constructor and writes config.json of them, where ours describes the model, names its class
@@ -7,6 +7,7 @@ and carries the hash of the normalisation that loading checks.
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from nearer.algorithm.model import FoundationModel
 from nearer.models.factory import build_model
@@ -14,18 +15,20 @@ from nearer.runs.checkpoint import load_model, save_checkpoint
 from nearer.runs.hub import check_hub_id, upload
 
 
-def from_pretrained(name: str | Path, link: str = "policy") -> FoundationModel:
-    """Return a model, ready to use.
+def from_pretrained(
+    name: str | Path, which: Literal["policy", "reward"] = "policy"
+) -> FoundationModel:
+    """Return the policy or the reward model of a run or of the hub, ready to use.
 
     Args:
         name: a run, a checkpoint, a folder of `save_pretrained`, or a hub id, user/name or
             user/name@REVISION.
-        link: policy or reward.
+        which: model of the run.
 
     Raises:
         CheckpointError: nothing complete is there, or the hub cannot be reached.
     """
-    return load_model(Path(name), build_model, link)
+    return load_model(Path(name), build_model, which)
 
 
 def save_pretrained(model: FoundationModel, folder: Path) -> Path:
@@ -46,7 +49,7 @@ def save_pretrained(model: FoundationModel, folder: Path) -> Path:
 def push_to_hub(
     model: FoundationModel, name: str, *, private: bool = False, card: str | None = None
 ) -> str:
-    """Upload a model to the hub and return its address; `nearer push` does it with a run's facts.
+    """Upload a model to the hub and return its address; `nearer push` uploads a whole run.
 
     Args:
         model: what is uploaded.
@@ -75,9 +78,9 @@ tags:
 # {name}
 
 ```python
-from nearer.models.pretrained import from_pretrained
+import nearer
 
-policy = from_pretrained("{name}")
+policy = nearer.from_pretrained("{name}")
 ```
 
 Nothing is known here of its data and its success.
