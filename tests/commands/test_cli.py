@@ -53,7 +53,7 @@ UNITS = {
         "--vlm.action-levels": "magnitudes",
         "--vision-encoder-updates": "gradient updates",
         "--share": "of the data set's episodes",
-        "--vlm.picture-px": "side of the square",
+        "--vlm.image-px": "side of the square",
         "--vlm.steps-per-bin": "control steps",
     },
     "improve": {
@@ -85,9 +85,9 @@ UNITS = {
     "report": {},
     "demo": {"--episodes": "demonstrations"},
     "pretrain": {
-        "--pictures": "scenes",
+        "--images": "scenes",
         "--updates": "optimiser steps",
-        "--batch-size": "pictures",
+        "--batch-size": "images",
         "--naming": "weight of the loss",
         "--matching": "weight of the loss",
         "--measured": "scenes",

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nearer.models.pointing.pretraining.cards import Card, emoji_cards
 from PIL import Image
 
 from nearer.core.callbacks import Progress, ignore_progress
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.models.pointing.losses import matching_loss, naming_loss, pointing_loss
 from nearer.models.pointing.pretraining.captions import draw_sentence, words_of_the_corpus
-from nearer.models.pointing.pretraining.cards import Card, emoji_cards
 from nearer.models.pointing.pretraining.corpus import draw_batch, draw_example, mirrored
 from nearer.models.pointing.pretraining.measure import measure
 from nearer.models.pointing.pretraining.outlines import OUTLINES

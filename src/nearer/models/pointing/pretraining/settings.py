@@ -8,23 +8,23 @@ from nearer.core.settings import check_settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainConfig:
-    """Teach the built-in vision-language model to point at what a sentence mentions.
+    """Pretrain the built-in vision encoder to point at what a sentence mentions.
 
     Attributes:
         out: folder for the weights.
-        start: folder of weights to go on from; none: ImageNet's eyes, the rest random.
-        emoji: the unpacked npm package emoji-datasource-google; none: no emoji lie about.
-        easy_vqa: let drawings of the package easy-vqa lie about.
-        imagenet: start from ImageNet's Lite0; else its weights are random, to see what it gives.
-        pictures: scenes drawn.
+        start: folder of weights to go on from; none: the ImageNet trunk, the rest random.
+        emoji: the unpacked npm package emoji-datasource-google; none: no emoji in the scenes.
+        easy_vqa: put drawings of the package easy-vqa into the scenes.
+        imagenet: start from ImageNet's Lite0; else from random weights, for comparison.
+        images: scenes drawn.
         updates: optimiser steps.
-        batch_size: pictures a step.
+        batch_size: images a step.
         learning_rate: of AdamW at its highest, after a warm-up; it ends at 0.
         weight_decay: of AdamW.
-        naming: weight of the loss that names things where they are.
-        matching: weight of the loss that matches captions and pictures.
-        measured: scenes of each kind that the result is measured on.
-        workers: processes that draw pictures; 1: this one does.
+        naming: weight of the loss that classifies colour and shape at each object.
+        matching: weight of the loss that matches captions and images.
+        measured: scenes of each kind that the result is evaluated on.
+        workers: processes that draw images; 1: this one does.
         seed: of everything.
     """
 
@@ -33,7 +33,7 @@ class PretrainConfig:
     emoji: Path | None = None
     easy_vqa: bool = True
     imagenet: bool = True
-    pictures: int = 30_000
+    images: int = 30_000
     updates: int = 2_000
     batch_size: int = 32
     learning_rate: float = 4e-3
@@ -47,7 +47,7 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         check_settings(
             self,
-            pictures="[1, inf)",
+            images="[1, inf)",
             updates="[1, inf)",
             batch_size="[2, inf)",
             learning_rate="(0, inf)",
