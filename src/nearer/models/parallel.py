@@ -26,5 +26,12 @@ def parallel_map(function: Callable[[Part], Result], parts: Sequence[Part]) -> l
 
 @cache
 def _thread_pool(num_threads: int) -> ThreadPoolExecutor:
-    # Each worker calls torch.set_num_threads(1) once, so that operations are not split again.
-    return ThreadPoolExecutor(num_threads, "nearer-encoder", torch.set_num_threads, (1,))
+    return ThreadPoolExecutor(num_threads, "nearer-encoder", _use_one_thread)
+
+
+def _use_one_thread() -> None:
+    """Make torch split no operation of this worker thread."""
+    torch.set_num_threads(1)
+    # A thread takes the process's number at its first operation, which may have changed by then;
+    # reading the number counts as one.
+    torch.get_num_threads()

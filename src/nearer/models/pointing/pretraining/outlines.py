@@ -117,4 +117,5 @@ OUTLINES: Mapping[str, Callable[[np.random.Generator], Outline]] = {
     "diamond": _diamond,
     "banana": _banana,
 }
-"""A new outline of each shape, counter-clockwise."""
+"""A new outline of each shape, counter-clockwise; the heart's is clockwise, as the shipped weights
+were pretrained, so that its far faces are painted in place of its near ones."""
