@@ -206,7 +206,7 @@ def test_encoded_fleet_encodes_every_frame_once_and_drops_its_images() -> None:
     assert starts.observation.features.tolist() == [[0, -1]] * 3
     sensed = fleet.step(robots[1:], np.zeros((2, 1), np.float32))
     assert sensed.observation.features.tolist() == [[1, 0], [1, 0]]
-    assert sensed.observation.images == {}
+    assert sensed.observation.observation.images == {}
     assert vision_encoder.num_encoded == 5
 
 
@@ -240,7 +240,8 @@ def test_path_targets_of_an_uncertain_object_have_no_weight() -> None:
 
 
 def test_self_training_raises_the_probability_of_its_pseudo_labels(model: SmallVLA) -> None:
-    vision_encoder = model.vision_encoder
+    fast = SelfTrainingConfig(batch_size=8, warmup_updates=4, learning_rate=2e-3)
+    vision_encoder = CameraVisionEncoder(model.tower, SPACES.cameras[0], fast)
     assert isinstance(vision_encoder, TrainableVisionEncoder)
     before, identity = vision_encoder.weights(), vision_encoder.identity
     rng = np.random.default_rng(0)
