@@ -96,7 +96,7 @@ class DualTowers(ABC):
         return [getattr(network, name) for name in self.tower_parts]
 
 
-class Clip(DualTowers):
+class ClipTowers(DualTowers):
     """CLIP. Its own processor crops a square from the image; here the image is stretched to the
     square, so that nothing is cut off."""
 
@@ -140,7 +140,7 @@ class Clip(DualTowers):
         return torch.cat([vectors[:, 1:], vectors[:, :1]], dim=1)
 
 
-class Siglip(DualTowers):
+class SiglipTowers(DualTowers):
     """SigLIP, and SigLIP 2 with a fixed input size."""
 
     preprocessing = MappingProxyType({"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)})
@@ -187,7 +187,7 @@ class Siglip(DualTowers):
         return torch.cat([vectors, outputs.pooler_output[:, None]], dim=1)
 
 
-class SiglipAnySize(Siglip):
+class SiglipNaflexTowers(SiglipTowers):
     """SigLIP 2 "naflex": images keep their aspect ratio, up to whole patches."""
 
     def size(self, image_px: int, processor: JsonObject, camera: Camera) -> tuple[int, int]:
@@ -224,8 +224,8 @@ class SiglipAnySize(Siglip):
 
 
 DUAL_ENCODERS: Mapping[str, type[DualTowers]] = {
-    "clip": Clip,
-    "siglip": Siglip,
-    "siglip2": SiglipAnySize,
+    "clip": ClipTowers,
+    "siglip": SiglipTowers,
+    "siglip2": SiglipNaflexTowers,
 }
 """By the value of model_type in config.json."""
