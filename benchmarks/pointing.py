@@ -1,10 +1,10 @@
-"""How well and how fast the built-in model points; the last line printed is one JSON object.
+"""Accuracy and speed of the built-in vision encoder; the last line printed is one JSON object.
 
     python benchmarks/pointing.py [--weights FOLDER] [--scenes 500] [--frames 400]
 
 Keys: those of models/pointing/pretraining/measure.py (scenes of the pretraining kind, not trained
 on, in pixels); ms_per_frame_8 and _32, all included, CPU time of one thread. And for tabletop
-frames, which no training saw, with the look's name in front: named_mm_median, named_mm_p90,
+frames, which no training used, with the appearance's name in front: named_mm_median, named_mm_p90,
 wrong, near_mm_median and near_mm_p90 (the effector within 4 cm of the named block), near_n,
 effector_mm_median, effector_mm_p90, effector_near_mm_median, effector_near_mm_p90, n.
 Millimetres are on the board, through the simulator's camera, and that is all it is used for.
@@ -34,8 +34,8 @@ APART_M, NEAR_M, TOUCHING_M = 0.055, 0.04, 0.031
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What was asked of one frame, and how far off the answers were, in metres."""
+class PointingError:
+    """Errors of one encoded frame, in metres, and how close the effector was."""
 
     named: float
     wrong: bool
@@ -48,40 +48,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=SHIPPED)
     parser.add_argument("--scenes", type=int, default=500, help="of each kind")
-    parser.add_argument("--frames", type=int, default=400, help="of each look of the tabletop")
+    parser.add_argument("--frames", type=int, default=400, help="of each appearance")
     options = parser.parse_args()
     torch.set_num_threads(1)
     tower = load_pointing(options.weights)
     measured: dict[str, float] = {}
     for look in LOOKS.values():
-        measured |= on_the_tabletop(tower, look, options.frames)
+        measured |= tabletop_errors(tower, look, options.frames)
     measured |= measure(tower, options.scenes, seed=1)
     measured |= {f"ms_per_frame_{batch}": milliseconds(tower, batch) for batch in (8, 32)}
     print(json.dumps({name: round(value, 4) for name, value in measured.items()}))
 
 
-def on_the_tabletop(tower: PointingTower, look: Look, num_frames: int) -> dict[str, float]:
+def tabletop_errors(tower: PointingTower, look: Look, num_frames: int) -> dict[str, float]:
     rng = np.random.default_rng(4242)
     simulation = Simulation(look=look)
-    asked: list[Asked] = []
+    errors: list[PointingError] = []
     for start in range(0, num_frames, BATCH):
-        layouts = [a_layout(rng, start + i) for i in range(BATCH)]
-        pictures: list[Array] = []
+        layouts = [random_layout(rng, start + i) for i in range(BATCH)]
+        images: list[Array] = []
         for layout in layouts:
             simulation.reset(layout)
-            pictures.append(simulation.picture(HEIGHT_PX, WIDTH_PX))
+            images.append(simulation.picture(HEIGHT_PX, WIDTH_PX))
         pairs = [rng.choice(len(BLOCKS), 2, replace=False) for _ in layouts]
         sentences = [f"push the {BLOCKS[a]} to the {BLOCKS[b]}" for a, b in pairs]
-        seen = tower.see(torch.from_numpy(np.stack(pictures)), sentences).numpy()
-        uv = seen.reshape(-1, 3, 3)[..., :2]
-        on_board = [on_the_board(look.camera, row) for row in uv]
+        points = tower.locate(torch.from_numpy(np.stack(images)), sentences).numpy()
+        uv = points.reshape(-1, 3, 3)[..., :2]
+        on_board = [to_board(look.camera, row) for row in uv]
         for layout, pair, points in zip(layouts, pairs, on_board, strict=True):
-            asked += [compare(layout, int(pair[slot]), points[[slot, 2]]) for slot in (0, 1)]
-    return {f"{look.name}_{name}": value for name, value in summary(asked).items()}
+            errors += [
+                pointing_error(layout, int(pair[slot]), points[[slot, 2]]) for slot in (0, 1)
+            ]
+    return {f"{look.name}_{name}": value for name, value in summary(errors).items()}
 
 
-def a_layout(rng: np.random.Generator, number: int) -> Layout:
-    """Lay eight blocks out at random; in every other layout the effector touches one of them."""
+def random_layout(rng: np.random.Generator, number: int) -> Layout:
+    """Return a random layout of eight blocks; in every other one the effector touches a block."""
     low, high = np.array([BLOCK_X_M, BLOCK_Y_M], np.float64).T
     centres: list[Array] = []
     while len(centres) < len(BLOCKS):
@@ -101,9 +103,9 @@ def a_layout(rng: np.random.Generator, number: int) -> Layout:
     return Layout(blocks=BLOCKS, poses=poses, effector=effector)
 
 
-def on_the_board(camera: Camera, uv: Array) -> Array:
-    """Return x, y on the board, in metres, where a picture shows these u, v."""
-    focal = 0.5 / np.tan(camera.field_of_view_rad / 2)  # in picture heights
+def to_board(camera: Camera, uv: Array) -> Array:
+    """Return x, y on the board, in metres, of these image points u, v."""
+    focal = 0.5 / np.tan(camera.field_of_view_rad / 2)  # in image heights
     right = (uv[:, 0] - 0.5) * WIDTH_PX / HEIGHT_PX / focal
     up = (0.5 - uv[:, 1]) / focal
     rays = np.stack([right, up, -np.ones(len(uv))], axis=1) @ camera.axes()
@@ -111,11 +113,11 @@ def on_the_board(camera: Camera, uv: Array) -> Array:
     return (position - rays * position[2] / rays[:, 2:])[:, :2]
 
 
-def compare(layout: Layout, block: int, points: Array) -> Asked:
+def pointing_error(layout: Layout, block: int, points: Array) -> PointingError:
     centres = layout.poses[:, :2]
     errors = apart(centres, points[0])
     to_effector = apart(centres, layout.effector)
-    return Asked(
+    return PointingError(
         named=float(errors[block]),
         wrong=bool(errors.argmin() != block),
         near_named=bool(to_effector[block] <= NEAR_M),
@@ -128,26 +130,26 @@ def apart(points: Array, point: Array) -> Array:
     return np.sqrt(((points - point) ** 2).sum(axis=1))
 
 
-def summary(asked: Sequence[Asked]) -> dict[str, float]:
+def summary(errors: Sequence[PointingError]) -> dict[str, float]:
     groups = {
-        "named": [one.named for one in asked],
-        "near": [one.named for one in asked if one.near_named],
-        "effector": [one.effector for one in asked],
-        "effector_near": [one.effector for one in asked if one.near_any],
+        "named": [error.named for error in errors],
+        "near": [error.named for error in errors if error.near_named],
+        "effector": [error.effector for error in errors],
+        "effector_near": [error.effector for error in errors if error.near_any],
     }
-    found: dict[str, float] = {"n": len(asked), "near_n": len(groups["near"])}
-    for name, errors in groups.items():
-        found[f"{name}_mm_median"] = 1000 * float(np.median(errors))
-        found[f"{name}_mm_p90"] = 1000 * float(np.quantile(errors, 0.9))
-    return found | {"wrong": float(np.mean([one.wrong for one in asked]))}
+    quantiles: dict[str, float] = {"n": len(errors), "near_n": len(groups["near"])}
+    for name, metres in groups.items():
+        quantiles[f"{name}_mm_median"] = 1000 * float(np.median(metres))
+        quantiles[f"{name}_mm_p90"] = 1000 * float(np.quantile(metres, 0.9))
+    return quantiles | {"wrong": float(np.mean([error.wrong for error in errors]))}
 
 
 def milliseconds(tower: PointingTower, batch: int, repeats: int = 20) -> float:
-    pictures = torch.zeros(batch, HEIGHT_PX, WIDTH_PX, 3, dtype=torch.uint8)
+    images = torch.zeros(batch, HEIGHT_PX, WIDTH_PX, 3, dtype=torch.uint8)
     took: list[float] = []
     for _ in range(repeats):
         start = time.process_time()
-        tower.see(pictures, ["push the red moon to the blue cube"] * batch)
+        tower.locate(images, ["push the red moon to the blue cube"] * batch)
         took.append(time.process_time() - start)
     return 1000 * float(np.median(took[2:])) / batch
 

@@ -2,11 +2,11 @@
 
     python benchmarks/vlm.py [--robots 8] [--rounds 7]
 
-A small SmolVLM of random weights, two frames of 128 px a question, two questions a decision: which
-action (two tokens), how many steps (one). nearer looks at the new frame, reads what both questions
-share once, and answers both. Against transformers' own `generate()`, called once a question
-(generate_*), and once a question of all robots together (batched_generate_*). Interleaved rounds,
-medians; over_* are medians of ratios within a round.
+A small SmolVLM of random weights, two frames of 128 px a prompt, two prompts a decision: the action
+(two tokens) and steps-to-go (one). nearer encodes the new frame, computes the prefix of both once,
+and decodes both. Against transformers' own `generate()`, called once a prompt (generate_*),
+and once a prompt for all robots together (batched_generate_*). Interleaved rounds, medians; over_*
+are medians of ratios within a round.
 """
 
 import argparse
@@ -43,20 +43,20 @@ TEXTS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--robots", type=int, default=8, help="that ask in one call")
+    parser.add_argument("--robots", type=int, default=8, help="in one call")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved measurements")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(Path(folder), asked.robots, asked.rounds)))
+        print(json.dumps(measure(Path(folder), options.robots, options.rounds)))
 
 
 def measure(folder: Path, robots: int, rounds: int) -> dict[str, float]:
     write_model(folder)
     model = pretrained_vlm(open_source(str(folder)), VLMConfig(), SPACES).eval()
     plain = cast(Any, AutoModelForImageTextToText).from_pretrained(str(folder)).eval()
-    draw = np.random.default_rng(0)
-    frames = draw.integers(0, 256, (2, robots, SIDE, SIDE, 3), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (2, robots, SIDE, SIDE, 3), dtype=np.uint8)
     words = [f"move the red moon to the blue cube {'please ' * (i % 3)}" for i in range(robots)]
     ways: dict[str, Callable[[], None]] = {
         "": ours(model, frames, words),
@@ -71,22 +71,23 @@ def measure(folder: Path, robots: int, rounds: int) -> dict[str, float]:
             started = perf_counter()
             way()
             rates[name].append(robots / (perf_counter() - started))
-    found = {f"{name}actions_per_s": statistics.median(rates[name]) for name in ways}
+    rates_and_ratios = {f"{name}actions_per_s": statistics.median(rates[name]) for name in ways}
     for name in ("generate_", "batched_generate_"):
         ratios = [a / b for a, b in zip(rates[""], rates[name], strict=True)]
-        found[f"over_{name.removesuffix('_')}"] = statistics.median(ratios)
-    return {name: round(value, 2) for name, value in found.items()} | {"robots": robots}
+        rates_and_ratios[f"over_{name.removesuffix('_')}"] = statistics.median(ratios)
+    rounded = {name: round(value, 2) for name, value in rates_and_ratios.items()}
+    return rounded | {"robots": robots}
 
 
 def ours(model: VLM, frames: np.ndarray, words: list[str]) -> Callable[[], None]:
-    """Return a decision of all robots; the frame before was looked at a step ago."""
+    """Return a decision of all robots; the frame before was encoded a step ago."""
     vision_encoder = model.vision_encoder
     before = vision_encoder.track(None, vision_encoder.encode({"top": frames[0]}, words))
     state = torch.zeros(len(words), 0)
 
     def decide() -> None:
-        seen = vision_encoder.track(before, vision_encoder.encode({"top": frames[1]}, words))
-        inputs = Inputs(state=state, features=torch.from_numpy(seen), instructions=words)
+        features = vision_encoder.track(before, vision_encoder.encode({"top": frames[1]}, words))
+        inputs = Inputs(state=state, features=torch.from_numpy(features), instructions=words)
         with torch.inference_mode():
             model.answers(inputs, [np.random.default_rng(i) for i in range(len(words))])
 
@@ -97,11 +98,12 @@ def generate(
     plain: Any, model: VLM, frames: np.ndarray, words: list[str], *, together: bool
 ) -> Callable[[], None]:
     """Return a decision by transformers alone: the same prompts, the same number of tokens."""
-    pixels = torch.stack([model.preparing[0](torch.from_numpy(one)) for one in frames], dim=1)
+    preprocess = model.preprocessing[0]
+    pixels = torch.stack([preprocess(torch.from_numpy(frame)) for frame in frames], dim=1)
 
-    def ask(rows: slice) -> None:
-        for question, length in (("action", AXES), ("steps", 1)):
-            tokens, real = model.prompts.ask(cast(Any, question), words[rows])
+    def generate_both(rows: slice) -> None:
+        for task, length in (("action", AXES), ("steps", 1)):
+            tokens, real = model.prompts.suffix(cast(Any, task), words[rows])
             prefix = model.prefix.expand(len(tokens), -1)
             # Padding in front of everything, as its processor would have it.
             row = torch.cat([prefix, tokens], dim=1)
@@ -121,7 +123,7 @@ def generate(
         each = [slice(i, i + 1) for i in range(len(words))]
         with torch.inference_mode():
             for rows in [slice(None)] if together else each:
-                ask(rows)
+                generate_both(rows)
 
     return decide
 

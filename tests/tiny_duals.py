@@ -33,9 +33,10 @@ def make_dual(folder: Path, kind: str, seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = cast(Any, AutoModel).from_config(config)
-        for name, one in model.named_parameters():
-            if "norm" in name or name.endswith("bias"):  # or half of every tower would do nothing
-                torch.nn.init.normal_(one, 1.0 if name.endswith("weight") else 0.0, 0.3)
+        for name, weight in model.named_parameters():
+            # Norms and biases start as the identity; random ones show when they are left out.
+            if "norm" in name or name.endswith("bias"):
+                torch.nn.init.normal_(weight, 1.0 if name.endswith("weight") else 0.0, 0.3)
     model.save_pretrained(str(folder))
     (folder / "preprocessor_config.json").write_text(json.dumps(_processor(kind)))
     return folder
@@ -65,21 +66,21 @@ def _tokenizer(folder: Path, kind: str) -> list[str]:
         tokenizer.save(str(folder / "tokenizer.json"))
         return list(tokenizer.get_vocab())
     if kind == "clip":
-        letters = [chr(one) for one in range(ord("!"), ord("~") + 1)]
-        pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{one}</w>" for one in letters)]
-        pieces += ["mo", "re"]
+        letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+        last_letters = [f"{letter}</w>" for letter in letters]
+        pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *last_letters, "mo", "re"]
         merges = [("m", "o"), ("r", "e")]
-        made = CLIPTokenizer(
-            {one: i for i, one in enumerate(pieces)}, merges, model_max_length=LONGEST
+        tokenizer = CLIPTokenizer(
+            {piece: i for i, piece in enumerate(pieces)}, merges, model_max_length=LONGEST
         )
     else:
-        letters = [chr(one) for one in range(ord("!"), ord("~") + 1)]
+        letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
         pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *letters, "▁", "re", "▁re"]
-        made = Siglip2Tokenizer(
-            {one: i for i, one in enumerate(pieces)},
+        tokenizer = Siglip2Tokenizer(
+            {piece: i for i, piece in enumerate(pieces)},
             [("r", "e"), ("▁", "re")],
             padding_side="right",
             add_eos_token=True,
         )
-    made.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
     return pieces

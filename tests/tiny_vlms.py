@@ -15,7 +15,7 @@ _SPECIAL = [
     "<fake_token_around_image>", "<global-img>",
 ]  # fmt: skip
 _TEXTS = ["What robot action to move the red moon?", "How many steps to push the blue cube?"]
-_IMAGE, _VIDEO, _START, _END = (_SPECIAL.index(one) for one in (
+_IMAGE, _VIDEO, _START, _END = (_SPECIAL.index(token) for token in (
     "<image>", "<video>", "<|vision_start|>", "<|vision_end|>"
 ))  # fmt: skip
 _TOWER: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The built-in vision-language model: its world, its words, and whether it points right."""
+"""The built-in vision encoder: its pretraining scenes, its words, and its accuracy."""
 
 import json
 from dataclasses import replace
@@ -13,8 +13,8 @@ from nearer.core.callbacks import Progress, ignore_progress
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.models.pointing.losses import matching_loss, naming_loss, pointing_loss
 from nearer.models.pointing.pretraining.captions import draw_sentence, words_of_the_corpus
-from nearer.models.pointing.pretraining.cards import Card, emoji_cards
 from nearer.models.pointing.pretraining.corpus import draw_batch, draw_example, mirrored
+from nearer.models.pointing.pretraining.flat_images import FlatImage, emoji_images
 from nearer.models.pointing.pretraining.measure import measure
 from nearer.models.pointing.pretraining.outlines import OUTLINES
 from nearer.models.pointing.pretraining.renderer import render
@@ -38,96 +38,103 @@ def rng(*keys: int) -> np.random.Generator:
     return np.random.default_rng([31, *keys])
 
 
-def some_pictures(num: int) -> torch.Tensor:
-    return torch.from_numpy(np.stack([draw_example(rng(i)).picture for i in range(num)]))
+def scene_images(num: int) -> torch.Tensor:
+    return torch.from_numpy(np.stack([draw_example(rng(i)).image for i in range(num)]))
 
 
-# The world
+# Scenes
 
 
-def test_the_camera_sees_the_ground_where_it_projects_it() -> None:
+def test_camera_ground_is_the_inverse_of_its_projection() -> None:
     camera = draw_scene(rng(0)).camera
     ground = np.array([[0.0, 0.0], [0.1, -0.05]])
     raised = np.concatenate([ground, np.zeros((2, 1))], axis=1)
     assert np.allclose(camera.ground(camera.project(raised)), ground)
     higher = camera.project(np.array([[0.0, 0.0, 0.05]]))
-    assert higher[0, 1] < camera.project(raised)[0, 1], "up in the world is up in the picture"
+    assert higher[0, 1] < camera.project(raised)[0, 1], "up in space must be up in the image"
 
 
-def test_what_is_labelled_has_its_colour_there() -> None:
-    """A lone thing's projected centre is of its colour: red, green or blue wins by far."""
+def test_draw_example_labels_an_object_where_its_colour_is() -> None:
+    """At a single object's labelled point the channel of its colour is the highest."""
     channels = {"red": 0, "green": 1, "blue": 2}
-    seen = right = 0
+    visible = correct = 0
     names = [(colour, "square") for colour in channels] * 10
     for i, name in enumerate(names):
         example = draw_example(rng(1, i), [name])
-        if not example.names:  # behind the pole
+        if not example.names:  # occluded by the pole
             continue
         u, v = example.points[0]
-        pixel = example.picture[int(v * HEIGHT_PX), int(u * WIDTH_PX)].astype(int)
-        seen += 1
-        right += int(pixel.argmax() == channels[name[0]])
-    assert seen >= 20
-    assert right >= 0.9 * seen
+        pixel = example.image[int(v * HEIGHT_PX), int(u * WIDTH_PX)].astype(int)
+        visible += 1
+        correct += int(pixel.argmax() == channels[name[0]])
+    assert visible >= 20
+    assert correct >= 0.9 * visible
 
 
-def test_a_pole_in_front_hides_things() -> None:
-    shares = [render(draw_scene(rng(2, i)), rng(2, i)).visible for i in range(40)]
-    every = np.concatenate(shares)
+def test_render_of_occluded_objects_returns_their_visible_fraction() -> None:
+    visible = [render(draw_scene(rng(2, i)), rng(2, i)).visible for i in range(40)]
+    every = np.concatenate(visible)
     assert (every <= 1).all()
     assert (every > 0.99).any()
     assert (every < 0.6).any()
 
 
-def test_scenes_are_the_seeds() -> None:
-    first, again, other = (draw_example(rng(3, seed)) for seed in (0, 0, 1))
-    assert np.array_equal(first.picture, again.picture)
-    assert first.names == again.names
-    assert not np.array_equal(first.picture, other.picture)
+def test_draw_example_of_one_seed_is_the_same() -> None:
+    first, same, other = (draw_example(rng(3, seed)) for seed in (0, 0, 1))
+    assert np.array_equal(first.image, same.image)
+    assert first.names == same.names
+    assert not np.array_equal(first.image, other.image)
 
 
-def test_no_scene_of_its_own_choice_shows_a_held_out_pair() -> None:
+def test_draw_example_without_names_shows_no_held_out_pair() -> None:
     shown = {name for i in range(60) for name in draw_example(rng(4, i)).names}
     assert not shown & HELD_OUT
     assert len(shown) > 60
     assert {shape for _, shape in HELD_OUT} <= set(OUTLINES) == set(SHAPE_WORDS)
 
 
-def test_a_mirrored_example_points_at_the_mirrored_pixel() -> None:
+def test_mirrored_example_has_mirrored_pixels_and_points() -> None:
     example = draw_example(rng(5))
     turned = mirrored(example)
-    assert np.array_equal(turned.picture[:, ::-1], example.picture)
+    assert np.array_equal(turned.image[:, ::-1], example.image)
     assert np.allclose(turned.points[:, 0] + example.points[:, 0], 1)
-    assert np.allclose(turned.places[1, 0] + example.places[1, 2], [1, 2 * example.places[1, 2, 1]])
+    assert np.allclose(
+        turned.regions[1, 0] + example.regions[1, 2], [1, 2 * example.regions[1, 2, 1]]
+    )
 
 
-def test_a_card_lies_where_it_is_said_to() -> None:
+def test_draw_example_labels_a_flat_image_where_it_lies() -> None:
     magenta = np.full((8, 8, 4), (255, 0, 255, 255), np.uint8)
-    album = [Card("flag", magenta)]
-    drawn = [draw_example(rng(6, i), [], album) for i in range(40)]
-    laid = [(one, i) for one in drawn for i, name in enumerate(one.names) if name == ("", "flag")]
-    assert laid
-    for example, i in laid:
+    album = [FlatImage("flag", magenta)]
+    examples = [draw_example(rng(6, i), [], album) for i in range(40)]
+    flags = [
+        (example, i)
+        for example in examples
+        for i, name in enumerate(example.names)
+        if name == ("", "flag")
+    ]
+    assert flags
+    for example, i in flags:
         u, v = example.points[i]
-        red, green, blue = example.picture[int(v * HEIGHT_PX), int(u * WIDTH_PX)].astype(int)
+        red, green, blue = example.image[int(v * HEIGHT_PX), int(u * WIDTH_PX)].astype(int)
         assert min(red, blue) > green + 30
 
 
-def test_emoji_come_from_an_unpacked_package(tmp_path: Path) -> None:
+def test_emoji_images_of_the_unpacked_package_have_unambiguous_names(tmp_path: Path) -> None:
     (tmp_path / "img/google/64").mkdir(parents=True)
     Image.new("RGBA", (64, 64), (9, 9, 9, 255)).save(tmp_path / "img/google/64/a.png")
     row = {"category": "Objects", "has_img_google": True, "image": "a.png"}
     rows = [row | {"short_name": name} for name in ("anvil", "star", "two_words")]
     (tmp_path / "emoji.json").write_text(json.dumps(rows))
-    assert [card.words for card in emoji_cards(tmp_path)] == ["anvil"], "star is a shape's word"
+    assert [emoji.words for emoji in emoji_images(tmp_path)] == ["anvil"], "star is a shape's word"
     with pytest.raises(ConfigError, match="--emoji must be the unpacked npm package"):
-        emoji_cards(tmp_path / "nowhere")
+        emoji_images(tmp_path / "nowhere")
 
 
-# The words
+# Sentences
 
 
-def test_sentences_mention_in_order() -> None:
+def test_draw_sentence_mentions_its_first_object_first() -> None:
     names = [("red", "moon"), ("blue", "square"), ("red", "star"), ("", "cat")]
     for i in range(300):
         drawn = draw_sentence(rng(7, i), names, has_pole=True, two=True)
@@ -140,7 +147,7 @@ def test_sentences_mention_in_order() -> None:
         assert drawn.second
 
 
-def test_every_word_of_a_sentence_is_in_the_vocabulary() -> None:
+def test_vocabulary_of_the_corpus_has_every_word_of_its_sentences() -> None:
     vocabulary = Vocabulary(words_of_the_corpus())
     names = [(colour, shape) for colour in ("grey", "cyan") for shape in SHAPE_WORDS]
     texts = [draw_sentence(rng(8, i), names, has_pole=True).text for i in range(200)]
@@ -150,42 +157,42 @@ def test_every_word_of_a_sentence_is_in_the_vocabulary() -> None:
     assert 1 <= vocabulary.number("zyzzyva") <= NUM_UNKNOWN
 
 
-def test_the_grammar_of_the_tabletop_is_nearly_all_known() -> None:
+def test_vocabulary_of_the_corpus_has_nearly_all_words_of_the_tabletop() -> None:
     from nearer.envs.tabletop.language import vocabulary as tabletop_words
 
-    known = set(words_of_the_corpus())
-    assert set(tabletop_words()) - known <= {"your", "base", "towards", "robot's"}
+    unknown = set(tabletop_words()) - set(words_of_the_corpus())
+    assert unknown <= {"your", "base", "towards", "robot's"}
 
 
-def test_word_order_tells_first_from_second(tower: PointingTower) -> None:
-    one, other = tower.queries([SENTENCE, "push the blue cube to the red moon"])
-    assert torch.cosine_similarity(one[0], other[1], dim=0) > 0.9
-    assert torch.cosine_similarity(one[1], other[0], dim=0) > 0.9
-    assert torch.cosine_similarity(one[0], one[1], dim=0) < 0.5
-    assert torch.equal(one[2], other[2]), "the effector is always asked for in the same way"
+def test_queries_of_swapped_objects_are_swapped(tower: PointingTower) -> None:
+    queries, swapped = tower.queries([SENTENCE, "push the blue cube to the red moon"])
+    assert torch.cosine_similarity(queries[0], swapped[1], dim=0) > 0.9
+    assert torch.cosine_similarity(queries[1], swapped[0], dim=0) > 0.9
+    assert torch.cosine_similarity(queries[0], queries[1], dim=0) < 0.5
+    assert torch.equal(queries[2], swapped[2]), "the effector's query depends on no sentence"
 
 
-def test_padding_changes_nothing(tower: PointingTower) -> None:
+def test_queries_of_a_padded_sentence_equal_those_without_padding(tower: PointingTower) -> None:
     alone = tower.queries([SENTENCE])[0]
     beside = tower.queries([SENTENCE, SENTENCE + " and then have a good long rest"])[0]
     assert torch.allclose(alone, beside, atol=1e-5)
 
 
-# The arithmetic
+# Peaks and losses
 
 
-def test_the_peak_lies_between_cells() -> None:
+def test_peaks_of_two_equal_neighbours_lie_between_them() -> None:
     logits = torch.full((1, 1, 48, 64), -30.0)
     logits[0, 0, 10, 20] = logits[0, 0, 10, 21] = 0.0
-    logits[0, 0, 40, 60] = -1e-3  # far away: not averaged in
-    u, v, share = peaks(logits)[0, 0]
+    logits[0, 0, 40, 60] = -1e-3  # outside the window
+    u, v, probability = peaks(logits)[0, 0]
     assert u.item() == pytest.approx(21 / 64)
     assert v.item() == pytest.approx(10.5 / 48)
-    assert share.item() == pytest.approx(2 / 3, abs=1e-3)
+    assert probability.item() == pytest.approx(2 / 3, abs=1e-3)
 
 
-def test_the_pointing_loss_is_least_at_its_target() -> None:
-    """With all weight on the four cells around the point, the loss is the target's entropy."""
+def test_pointing_loss_of_the_target_distribution_is_its_entropy() -> None:
+    """A point between four cells has a quarter in each: log 4; a uniform softmax has log 16."""
     point = torch.tensor([0.5, 0.5]).expand(1, 1, 1, 1, 2)  # between four cells: a quarter each
     weights = torch.ones(1, 1, 1, 1)
     flat = torch.zeros(1, 1, 1, 4, 4)
@@ -193,10 +200,10 @@ def test_the_pointing_loss_is_least_at_its_target() -> None:
     sharp = flat - 50
     sharp[..., 1:3, 1:3] = 0
     assert pointing_loss(sharp, point, weights).item() == pytest.approx(np.log(4))
-    assert pointing_loss(flat, point, 0 * weights).item() == 0, "nothing is asked"
+    assert pointing_loss(flat, point, 0 * weights).item() == 0, "no target"
 
 
-def test_captions_match_their_own_pictures_best() -> None:
+def test_matching_loss_of_own_images_is_less_than_of_others() -> None:
     queries = 8 * torch.eye(4)[:, None]
     keys = torch.eye(4)[:, :, None, None].expand(4, 4, 2, 2)
     sharpness = torch.tensor(1.0)
@@ -205,48 +212,48 @@ def test_captions_match_their_own_pictures_best() -> None:
     assert own < 0.01 < 7 < others
 
 
-def test_naming_is_a_choice_among_words() -> None:
-    words, things = torch.eye(5), torch.eye(5)[[3, 1]]
-    right = naming_loss(things, words, torch.tensor([3, 1]), torch.tensor(1.0))
-    assert right.item() == pytest.approx(np.log(np.e + 4) - 1)
+def test_naming_loss_of_matching_keys_is_the_cross_entropy_among_words() -> None:
+    words, keys = torch.eye(5), torch.eye(5)[[3, 1]]
+    loss = naming_loss(keys, words, torch.tensor([3, 1]), torch.tensor(1.0))
+    assert loss.item() == pytest.approx(np.log(np.e + 4) - 1)
 
 
 # The tower
 
 
-def test_it_sees_fast_the_same_as_it_trains(tower: PointingTower) -> None:
-    pictures = some_pictures(3)
-    seen = tower.see(pictures, [SENTENCE] * 3)
-    assert seen.shape == (3, 9)
-    assert seen.dtype == torch.float32
+def test_locate_equals_the_forward_pass_that_is_trained(tower: PointingTower) -> None:
+    images = scene_images(3)
+    points = tower.locate(images, [SENTENCE] * 3)
+    assert points.shape == (3, 9)
+    assert points.dtype == torch.float32
     with torch.no_grad():
-        assert torch.allclose(seen, tower(pictures, [SENTENCE] * 3), atol=1e-4)
-    alone = tower.see(pictures[1:2], [SENTENCE])
-    assert torch.allclose(seen[1:2], alone, atol=2e-3), "neighbours in a batch change nothing"
+        assert torch.allclose(points, tower(images, [SENTENCE] * 3), atol=1e-4)
+    alone = tower.locate(images[1:2], [SENTENCE])
+    assert torch.allclose(points[1:2], alone, atol=2e-3), "other rows must not matter"
     with torch.autocast("cpu", torch.bfloat16):
-        coarse = tower.see(pictures, [SENTENCE] * 3)
-    assert torch.allclose(coarse, seen, atol=1e-4), "autocast coarsens nothing"
+        under_autocast = tower.locate(images, [SENTENCE] * 3)
+    assert torch.allclose(under_autocast, points, atol=1e-4)
 
 
-def test_remembered_sentences_follow_the_weights() -> None:
+def test_cached_queries_of_changed_weights_are_computed_anew() -> None:
     tower = load_pointing()
-    pictures = some_pictures(1)
-    before = tower.see(pictures, [SENTENCE])
+    images = scene_images(1)
+    before = tower.locate(images, [SENTENCE])
     with torch.no_grad():
         tower.words.meaning.weight.mul_(-1)
-    assert not torch.equal(before, tower.see(pictures, [SENTENCE]))
+    assert not torch.equal(before, tower.locate(images, [SENTENCE]))
 
 
-def test_only_the_trunk_is_frozen(tower: PointingTower) -> None:
+def test_tower_trains_everything_but_its_trunk(tower: PointingTower) -> None:
     frozen = {n.split(".")[0] for n, p in tower.named_parameters() if not p.requires_grad}
     assert frozen == {"trunk"}
-    pictures = some_pictures(2)
+    images = scene_images(2)
     fresh = load_pointing()
-    fresh(pictures, [SENTENCE] * 2).square().sum().backward()
-    assert fresh.eyes.first.conv.weight.grad is not None
+    fresh(images, [SENTENCE] * 2).square().sum().backward()
+    assert fresh.stem.first.conv.weight.grad is not None
 
 
-def test_the_shipped_weights_point_right(tower: PointingTower) -> None:
+def test_shipped_weights_locate_named_objects(tower: PointingTower) -> None:
     """On 60 new scenes of each kind; the numbers of 500 are in the weights' JSON."""
     measured = measure(tower, 60, seed=12)
     assert measured["wrong"] < 0.35
@@ -255,33 +262,34 @@ def test_the_shipped_weights_point_right(tower: PointingTower) -> None:
     assert measured["pole_px_median"] < 2.5
 
 
-def test_weights_come_back_as_they_were_written(tower: PointingTower, tmp_path: Path) -> None:
+def test_save_pointing_loads_with_the_same_points(tower: PointingTower, tmp_path: Path) -> None:
     save_pointing(load_pointing(), tmp_path, {"seed": 3})
-    again = load_pointing(tmp_path)
-    pictures = some_pictures(2)
-    assert torch.equal(tower.see(pictures, [SENTENCE] * 2), again.see(pictures, [SENTENCE] * 2))
+    loaded = load_pointing(tmp_path)
+    images = scene_images(2)
+    points = [it.locate(images, [SENTENCE] * 2) for it in (tower, loaded)]
+    assert torch.equal(*points)
     assert json.loads((tmp_path / "pointing.json").read_text())["seed"] == 3
     (tmp_path / "pointing.safetensors").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match="install nearer again"):
         load_pointing(tmp_path)
 
 
-def test_folding_changes_no_answer() -> None:
+def test_fold_batch_norm_keeps_the_keys() -> None:
     torch.manual_seed(0)
     tower = PointingTower(TowerConfig(), Vocabulary(["red"])).train()
-    pictures = some_pictures(4)
-    tower.keys(pictures, tower.maps(pictures))  # moves the running statistics
+    images = scene_images(4)
+    tower.keys(images, tower.maps(images))  # updates the running statistics
     tower.eval()
-    before = tower.keys(pictures, tower.maps(pictures))
-    tower.eyes.fold()
-    assert torch.allclose(before, tower.keys(pictures, tower.maps(pictures)), atol=1e-4)
-    assert not [one for one in tower.modules() if isinstance(one, torch.nn.BatchNorm2d)]
+    before = tower.keys(images, tower.maps(images))
+    tower.stem.fold_batch_norm()
+    assert torch.allclose(before, tower.keys(images, tower.maps(images)), atol=1e-4)
+    assert not [module for module in tower.modules() if isinstance(module, torch.nn.BatchNorm2d)]
 
 
 # Pretraining
 
 
-def test_batches_ask_only_for_what_can_be_seen() -> None:
+def test_draw_batch_targets_lie_inside_the_image_and_sum_to_one() -> None:
     batch = draw_batch([draw_example(rng(9, i)) for i in range(6)], 4, rng(9))
     assert len(batch.sentences) == 24
     totals = batch.weights.sum(dim=3)
@@ -290,7 +298,7 @@ def test_batches_ask_only_for_what_can_be_seen() -> None:
     assert bool((batch.points <= 1).all())
 
 
-def test_pretraining_learns_and_repeats_itself(tmp_path: Path) -> None:
+def test_pretrain_learns_repeats_itself_and_goes_on_from_weights(tmp_path: Path) -> None:
     losses: list[float] = []
 
     def on_progress(progress: Progress) -> None:
@@ -298,19 +306,19 @@ def test_pretraining_learns_and_repeats_itself(tmp_path: Path) -> None:
             losses.append(float(progress.values["pointing"]))
 
     config = PretrainConfig(
-        out=tmp_path / "one", images=24, updates=12, batch_size=8, measured=2, workers=1,
+        out=tmp_path / "first", images=24, updates=12, batch_size=8, measured=2, workers=1,
         imagenet=False, easy_vqa=False,
     )  # fmt: skip
-    one = pretrain(config, on_progress)
+    first = pretrain(config, on_progress)
     assert losses[-1] < losses[0]
-    two = pretrain(replace(config, out=tmp_path / "two"), ignore_progress)
+    second = pretrain(replace(config, out=tmp_path / "second"), ignore_progress)
     names = ("pointing.safetensors", "pointing.json")
     for name in names:
-        assert (one / name).read_bytes() == (two / name).read_bytes()
-    assert "unseen_wrong" in json.loads((one / names[1]).read_text())["measures"]
-    further = replace(config, out=tmp_path / "further", start=one, updates=1, learning_rate=1e-6)
-    three = pretrain(further, ignore_progress)
-    assert json.loads((three / names[1]).read_text())["settings"]["start"]["updates"] == 12
-    pictures = some_pictures(1)
-    before, after = (load_pointing(path).see(pictures, [SENTENCE]) for path in (one, three))
-    assert torch.allclose(before, after, atol=0.05), "it went on from there"
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    assert "unseen_wrong" in json.loads((first / names[1]).read_text())["measures"]
+    further = replace(config, out=tmp_path / "further", start=first, updates=1, learning_rate=1e-6)
+    continued = pretrain(further, ignore_progress)
+    assert json.loads((continued / names[1]).read_text())["settings"]["start"]["updates"] == 12
+    images = scene_images(1)
+    before, after = (load_pointing(path).locate(images, [SENTENCE]) for path in (first, continued))
+    assert torch.allclose(before, after, atol=0.05), "it must go on from the first weights"

@@ -1,4 +1,4 @@
-"""Pretrained models through both stages, as a user runs them; resumed to the same bits."""
+"""Pretrained models through both stages by the commands; resuming gives the same bits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +48,7 @@ def stage_one(tmp_path_factory: pytest.TempPathFactory) -> SFTConfig:
 
 
 class Stopped(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 def stop_after_first_checkpoint(progress: Progress) -> None:
@@ -56,8 +56,8 @@ def stop_after_first_checkpoint(progress: Progress) -> None:
         raise Stopped
 
 
-def ended(run: Path) -> tuple[str, list[float]]:
-    losses = [one["sft/val_loss_steps_to_go"] for one in read_metrics(run)]
+def final_state(run: Path) -> tuple[str, list[float]]:
+    losses = [row["sft/val_loss_steps_to_go"] for row in read_metrics(run)]
     return weights_hash(load_model(run, build_model, "last")), losses
 
 
@@ -71,7 +71,7 @@ def ended(run: Path) -> tuple[str, list[float]]:
     ],
     ids=["full", "tower", "lora", "dual"],
 )
-def test_both_stages_run_and_a_stopped_one_ends_with_the_same_bits(
+def test_both_stages_of_a_pretrained_model_resume_to_the_same_bits(
     stage_one: SFTConfig, model: str, settings: VLMConfig, tmp_path: Path
 ) -> None:
     pretrained = str(Path(stage_one.model).with_name(model))
@@ -81,7 +81,7 @@ def test_both_stages_run_and_a_stopped_one_ends_with_the_same_bits(
     with pytest.raises(Stopped):
         run_sft(stopped, stop_after_first_checkpoint)
     run_sft(replace(stopped, resume=True))
-    assert ended(stopped.out) == ended(whole.out)
+    assert final_state(stopped.out) == final_state(whole.out)
     assert isinstance(read_json(whole.out / "calibration.json", "")["threshold_steps"], float)
 
     practice = Practice(
@@ -99,8 +99,8 @@ def test_both_stages_run_and_a_stopped_one_ends_with_the_same_bits(
     before, after = (load_model(run, build_model, "last") for run in (whole.out, improve.out))
     assert isinstance(before, VLM | DualEncoder)
     assert isinstance(after, VLM | DualEncoder)
-    towers = [weights_hash(torch.nn.ModuleList(one.tower)) for one in (before, after)]
-    assert towers[0] == towers[1], "Stage 2 leaves the tower as it is"
+    towers = [weights_hash(torch.nn.ModuleList(model.tower)) for model in (before, after)]
+    assert towers[0] == towers[1], "Stage 2 must not train the tower"
     assert weights_hash(before) != weights_hash(after)
     evaluation = run_eval(
         EvalConfig(checkpoint=improve.out, env=ENV, episodes=2, num_envs=2, max_steps=3, videos=0)

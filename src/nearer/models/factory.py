@@ -1,22 +1,21 @@
-"""Which model a name or a config.json means."""
+"""Build a model: a new one by its name, or a saved one by its checkpoint's config.json."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from nearer.algorithm.model import FoundationModel
-from nearer.core.action_chunks import Chunking
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.core.seeds import Purpose, episode_seed
-from nearer.core.spaces import Camera, Spaces
+from nearer.core.spaces import Spaces
 from nearer.models.mlp import MLP
 from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.pointing.variants import tower_of
-from nearer.models.pointing.weights import prepared
+from nearer.models.pointing.weights import channels_last
+from nearer.models.saved_config import JsonObject, small_vla_config_from_json, spaces_from_json
 from nearer.models.settings import VARIANTS, MLPConfig, SmallVLAConfig, VLMConfig
 from nearer.models.small_vla import SmallVLA, words_of
 
@@ -29,19 +28,19 @@ def new_model(
     seed: int,
     sharded: int = 1,
 ) -> FoundationModel:
-    """Return a model for robots of these spaces: what is pretrained of it, the rest untrained.
+    """Return a model for robots with these spaces, with pretrained weights where it has some.
 
     Args:
-        name: mlp, small-vla or one of its rungs, or the hub id or folder of a vision-language model
-            or dual encoder.
+        name: mlp, small-vla or one of its variants, or the hub id or folder of a vision-language
+            model or dual encoder.
         sizes: its settings.
         spaces: of the robot.
         instructions: of the demonstrations.
         seed: of the weights that are not pretrained.
-        sharded: processes that will have a part of the model each.
+        sharded: processes that the model will be sharded over.
 
     Raises:
-        ConfigError: the model needs pictures, and there are none, or it cannot serve.
+        ConfigError: the model needs images, and the robot has no camera, or the source is unusable.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(episode_seed(Purpose.WEIGHTS, seed))
@@ -58,15 +57,15 @@ def new_model(
         return pretrained(source, sizes, spaces, sharded)
 
 
-def build_model(config: Mapping[str, Any], folder: Path) -> FoundationModel:
+def build_model(config: JsonObject, folder: Path) -> FoundationModel:
     """Return the model that a checkpoint's config.json describes, without its weights.
 
     Args:
         config: of the checkpoint.
-        folder: that it lies in.
+        folder: of the checkpoint; it holds a tokenizer beside config.json for some models.
 
     Raises:
-        CheckpointError: it describes none that this version knows.
+        CheckpointError: config.json names no model that this version has.
     """
     kind = config.get("model")
     if kind not in ("mlp", "small-vla", "vlm", "dual-encoder"):
@@ -74,26 +73,26 @@ def build_model(config: Mapping[str, Any], folder: Path) -> FoundationModel:
             "config.json must describe a model of nearer's, mlp, small-vla, vlm or dual-encoder, "
             f"got {kind!r}; use a checkpoint that nearer sft wrote"
         )
-    spaces = _spaces(config["spaces"])
+    spaces = spaces_from_json(config["spaces"])
     if kind == "mlp":
         return MLP(MLPConfig(**config["sizes"]), spaces)
     if kind == "vlm":
         with _needs_transformers():
-            from nearer.models.vlm.loading import saved_vlm
-        return saved_vlm(config, spaces, folder)
+            from nearer.models.vlm.loading import vlm_from_json
+        return vlm_from_json(config, spaces, folder)
     if kind == "dual-encoder":
         with _needs_transformers():
-            from nearer.models.vlm.dual_encoder_loading import saved_dual
-        return saved_dual(config, spaces, folder)
+            from nearer.models.vlm.dual_encoder_loading import dual_from_json
+        return dual_from_json(config, spaces, folder)
     tower = PointingTower(TowerConfig(**config["tower"]), Vocabulary(config["vocabulary"]))
-    tower.eyes.fold()  # as its weights were saved
-    sizes = SmallVLAConfig(**config["sizes"])
-    return SmallVLA(sizes, spaces, config["words"], prepared(tower))
+    tower.stem.fold_batch_norm()  # weights are saved with batch normalisation folded
+    sizes = small_vla_config_from_json(config["sizes"])
+    return SmallVLA(sizes, spaces, config["words"], channels_last(tower))
 
 
 @contextmanager
 def _needs_transformers() -> Generator[None, None, None]:
-    """Turn a missing extra into a sentence."""
+    """Raise ConfigError where the optional package transformers is missing."""
     try:
         yield
     except ImportError as error:
@@ -101,14 +100,3 @@ def _needs_transformers() -> Generator[None, None, None]:
             f"a vision-language model must have the package transformers, got: {error}; run "
             "pip install 'nearer[vlm]'"
         ) from error
-
-
-def _spaces(document: Mapping[str, Any]) -> Spaces:
-    return Spaces(
-        agent_pos=document["agent_pos"],
-        environment_state=document["environment_state"],
-        action=document["action"],
-        cameras=tuple(Camera(*one) for one in document.get("cameras", ())),
-        control_hz=document.get("control_hz"),
-        chunking=Chunking(**document.get("chunking", {})),
-    )

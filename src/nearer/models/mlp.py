@@ -1,7 +1,6 @@
-"""The notebook's model: two separate networks of three hidden layers, one a question."""
+"""The model of the authors' notebook: an MLP for actions and another for steps-to-go."""
 
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +13,14 @@ from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
 from nearer.models.settings import MLPConfig
 
-_LOG_SQRT_2_PI = 0.9189385332046727
+_LOG_SQRT_2_PI = 0.9189385332046727  # log sqrt(2 pi), of the Gaussian density
 
 
 class MLP(FoundationModel):
-    """A diagonal Gaussian over actions and a distribution over steps-to-go.
+    """A diagonal Gaussian over actions and a categorical distribution over steps-to-go.
 
-    Actions are normalised inside: `sample` and `log_prob` speak the env's units, while the
-    log-probability is that of the normalised action (a constant apart).
+    `sample` and `log_prob` take and return actions in the env's units. The log-probability is that
+    of the normalised action, which differs by a constant.
     """
 
     normalisation = ("state_mean", "state_std", "action_mean", "action_std")
@@ -40,13 +39,13 @@ class MLP(FoundationModel):
         self.action_std = nn.Buffer(torch.ones(spaces.action))
 
     def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "samples action"]) -> None:
-        """Keep mean and standard deviation of states and actions; constants keep their unit."""
+        """Store mean and standard deviation of states and actions; constants keep their unit."""
         self.state_mean.copy_(inputs.state.mean(dim=0))
-        self.state_std.copy_(_spread(inputs.state))
+        self.state_std.copy_(_nonzero_std(inputs.state))
         self.action_mean.copy_(actions.mean(dim=0))
-        self.action_std.copy_(_spread(actions))
+        self.action_std.copy_(_nonzero_std(actions))
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, object]:
         """Return what rebuilds the module without its weights."""
         return {"model": "mlp", "sizes": asdict(self.sizes), "spaces": asdict(self.spaces)}
 
@@ -56,7 +55,7 @@ class MLP(FoundationModel):
         """Draw an action a row, in the env's units, with its exact log-probability."""
         mean, scale = self._gaussian(inputs.state)
         width = self.spaces.action
-        noise = np.stack([one.standard_normal(width, np.float32) for one in rngs])
+        noise = np.stack([rng.standard_normal(width, np.float32) for rng in rngs])
         normalised = mean + scale * torch.from_numpy(noise)
         actions = normalised * self.action_std + self.action_mean
         return actions, self._log_density(mean, scale, actions)
@@ -101,6 +100,7 @@ def _three_layers(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
     )
 
 
-def _spread(values: Float[Tensor, "samples axes"]) -> Float[Tensor, "axes"]:
+def _nonzero_std(values: Float[Tensor, "samples axes"]) -> Float[Tensor, "axes"]:
+    """Return the standard deviation of each axis; 1 where it is constant."""
     std = values.std(dim=0)
     return torch.where(std > 0, std, torch.ones_like(std))

@@ -1,8 +1,8 @@
-"""A network's work on many frames, shared among threads.
+"""Batch parallelism over threads: a network's work on many frames in independent parts.
 
-torch's own threads share each single operation and wait for each other after it, which took four
-times as long beside other work on the cores, and whose sums depend on their number. Here each
-thread does whole parts alone: the same bits on any number of cores.
+torch's own threads split every single operation and synchronise after it, which took four times as
+long beside other work on the cores, and whose sums depend on the number of threads. Here each
+thread computes whole parts alone: the same bits on any number of cores.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,17 +13,25 @@ from typing import TypeVar
 import torch
 
 Part = TypeVar("Part")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[Part], Made], parts: Sequence[Part]) -> list[Made]:
-    """Return what `work` makes of each part, in order, in as many threads as torch may use."""
+def parallel_map(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """Return `function` of each part, in order, computed in as many threads as torch may use."""
     num_threads = torch.get_num_threads()
     if num_threads == 1:
-        return [work(part) for part in parts]
-    return list(_crew(num_threads).map(work, parts))
+        return [function(part) for part in parts]
+    return list(_thread_pool(num_threads).map(function, parts))
 
 
 @cache
-def _crew(num_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads, "nearer-look", torch.set_num_threads, (1,))
+def _thread_pool(num_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads, "nearer-encoder", _use_one_thread)
+
+
+def _use_one_thread() -> None:
+    """Make torch split no operation of this worker thread."""
+    torch.set_num_threads(1)
+    # A thread takes the process's number at its first operation, which may have changed by then;
+    # reading the number counts as one.
+    torch.get_num_threads()

@@ -1,26 +1,27 @@
 """Settings of every model that nearer can build; no torch, so that flags are read at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MLPConfig:
-    """Sizes of the model for states (no pictures, no language).
+    """Sizes of the model for states (no images, no language).
 
     Attributes:
         hidden: width of each of the three hidden layers.
-        num_bins: classes of the steps-to-go answer.
+        num_bins: classes of the steps-to-go head.
         steps_per_bin: control steps a class.
         min_scale: smallest standard deviation of a normalised action.
         max_deviation: states are clipped to +- this many standard deviations.
     """
 
-    # The notebook has a smallest scale of 0.01. At that, the gradient of a log-probability, which
-    # grows with 1 / scale^2, made practice collapse on two seeds of five (docs/log.md). And a
-    # runaway robot must not send the network, or its gradient, anywhere.
+    # min_scale: the authors' notebook has 0.01. At that value the gradient of a log-probability,
+    # which grows with 1 / scale^2, made Stage 2 collapse on two seeds of five (docs/log.md).
+    # max_deviation: a state far outside the demonstrations must not blow up outputs or gradients.
 
     hidden: int = 256
     num_bins: int = 141
@@ -41,20 +42,64 @@ class MLPConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTrainingConfig:
+    """How the built-in vision encoder learns from pseudo-labels before Stage 1.
+
+    Attributes:
+        batch_size: frames an update.
+        part_size: frames whose gradient is computed at once; the batch's gradient is the mean over
+            its parts. More than 8 leave the processor's cache: 32 took 1.7 times as long.
+        learning_rate: AdamW's peak; falls to 0 on a half cosine.
+        warmup_updates: updates over which the rate rises from 0.
+        weight_decay: AdamW's.
+        max_gradient_norm: gradients are scaled down to this norm.
+        min_confidence: an object whose mean peak probability over an episode is lower gets no
+            pseudo-labels there.
+    """
+
+    batch_size: int = 32
+    part_size: int = 8
+    learning_rate: float = 1e-3
+    warmup_updates: int = 20
+    weight_decay: float = 0.02
+    max_gradient_norm: float = 1.0
+    min_confidence: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            prefix="vla.self-training.",
+            batch_size="[1, inf)",
+            part_size="[1, inf)",
+            learning_rate="(0, inf)",
+            warmup_updates="[1, inf)",
+            weight_decay="[0, inf)",
+            max_gradient_norm="(0, inf)",
+            min_confidence="[0, 1]",
+        )
+        if self.batch_size % self.part_size:
+            raise ConfigError(
+                f"--vla.self-training.batch-size must be a multiple of the part size "
+                f"{self.part_size}, got {self.batch_size}; change one of them"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SmallVLAConfig:
-    """Sizes of the trained part of the built-in model.
+    """Sizes of the trained part of the built-in model, and how its vision encoder is adapted.
 
     Attributes:
         hidden: width of each of the hidden layers.
-        word_width: numbers an instruction's words become, apart from what they point at.
-        num_bins: classes of the steps-to-go answer.
+        word_width: width of the instruction embedding, beside the positions it refers to.
+        num_bins: classes of the steps-to-go head.
         steps_per_bin: control steps a class.
-        max_deviation: facts are clipped to +- this many standard deviations.
-        dropout: share of the hidden numbers that Stage 1 leaves out. Cloning gains nothing by it,
-            practice does: its reward comes from a network that is less sure of what it has not seen
+        max_deviation: inputs are clipped to +- this many standard deviations.
+        dropout: fraction of hidden units dropped in Stage 1. Behavioural cloning gains nothing by
+            it, Stage 2 does: the reward model becomes less certain off the demonstrations
             (docs/log.md).
-        answers_instruction: it has a head for the third question, which instruction an episode had.
+        answers_instruction: has a head for the instruction-matching objective.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
+        self_training: of the vision encoder, on the demonstrations' frames.
     """
 
     hidden: int = 256
@@ -65,6 +110,7 @@ class SmallVLAConfig:
     dropout: float = 0.2
     answers_instruction: bool = False
     action_levels: int = 10
+    self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
 
     def __post_init__(self) -> None:
         check_settings(
@@ -82,20 +128,20 @@ class SmallVLAConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VLMConfig:
-    """How a pretrained vision-language model is fine-tuned.
+    """How a pretrained vision-language model or dual encoder is fine-tuned.
 
     Attributes:
-        adapt: full: every weight of the language model; lora: small matrices beside it (peft).
-        tower: frozen: pictures are encoded once and kept; trained: Stage 1 trains it too.
-        lora_rank: of the small matrices.
-        frames: pictures a camera and question: 2 is the frame before and the present one (paper).
-        image_px: side of the square the tower sees; 0: as the model was pretrained.
+        adapt: full: every weight of the language model; lora: low-rank adapters beside it (peft).
+        tower: of vision; frozen: images are encoded once and cached; trained: Stage 1 trains it.
+        lora_rank: rank of the adapters.
+        frames: images per camera in a prompt: 2 is the previous and the present frame (paper).
+        image_px: side of the square that the tower takes; 0: as the model was pretrained.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
-        num_bins: classes of the steps-to-go answer.
+        num_bins: classes of the steps-to-go head.
         steps_per_bin: control steps a class.
-        precision: of arithmetic; with lora, what does not learn is kept in it too, and what
-            learns in float32.
-        checkpointing: layers are computed twice in training, to need less memory.
+        precision: of arithmetic; with lora, frozen weights are stored in it too, trained weights
+            in float32.
+        checkpointing: activations are recomputed in the backward pass, which needs less memory.
         device: auto: a GPU if there is one.
     """
 
@@ -123,9 +169,38 @@ class VLMConfig:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionPoolingConfig:
+    """Sizes of what is trained on top of a dual encoder's towers.
+
+    Attributes:
+        width: of a patch and of a query.
+        queries: that attend to every image.
+        heads: of a query.
+        hidden: width of each of the hidden layers of the heads.
+        dropout: fraction of hidden units dropped in Stage 1.
+    """
+
+    width: int = 128
+    queries: int = 8
+    heads: int = 4
+    hidden: int = 256
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            width="[1, inf)",
+            queries="[1, inf)",
+            heads="[1, inf)",
+            hidden="[1, inf)",
+            dropout="[0, 1)",
+        )
+
+
 VARIANTS = {
     "small-vla": "multimodal",
     "small-vla-unimodal": "unimodal",
     "small-vla-scratch": "scratch",
 }
-"""Names of the built-in model, by how its sight was pretrained."""
+"""Names of the built-in model, by how its vision encoder was pretrained."""

@@ -1,19 +1,18 @@
-"""The built-in foundation model: pretrained sight and language, two questions on top.
+"""The built-in foundation model: a pretrained pointing encoder, an action head, a steps-to-go head.
 
-    pictures, instruction --frozen sight--> where the things named are --+
-    instruction --words------------------------------------------------- +--> action tokens
-    proprioception ------------------------------------------------------+--> steps-to-go bins
+    images, instruction --frozen vision encoder--> positions of the named objects --+
+    instruction --bag of words------------------------------------------------------+--> actions
+    proprioception -----------------------------------------------------------------+--> steps-to-go
 
-The sight (`nearer.models.pointing`) was pretrained on vision and language together. Stage 1 lets it
-learn from the demonstrations' frames first; then it is frozen for good, and what it sees of a frame
-is computed once and kept (`Inputs.features`). The two questions have a network each, as in the
-authors' notebook. Stage 1 may ask a third: which instruction an episode had. Its answer is read
-from the hidden numbers of both networks.
+The vision encoder (`nearer.models.pointing`) was pretrained jointly on images and language. It may
+be adapted to the demonstrations' frames before Stage 1 (self-training); then it is frozen for good,
+and its encoding of a frame is computed once and cached (`Inputs.features`). Actions and steps-to-go
+have a separate network each, as in the authors' notebook. The optional instruction-matching
+objective of Stage 1 reads the hidden units of both.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -29,87 +28,98 @@ from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Camera, Spaces
 from nearer.core.vision import Clips, VisionEncoder
-from nearer.models.parallel import side_by_side
-from nearer.models.planar_features import Geometry
-from nearer.models.pointing.self_training import Lessons, adapt, path_targets, trainable
+from nearer.models.parallel import parallel_map
+from nearer.models.planar_features import PlanarFeatures
+from nearer.models.pointing.self_training import (
+    PseudoLabels,
+    adapt,
+    path_targets,
+    trainable_parameters,
+)
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
 from nearer.models.pointing.tracking import NUM_PEAKS, track, two_peaks
-from nearer.models.settings import SmallVLAConfig
+from nearer.models.settings import SelfTrainingConfig, SmallVLAConfig
 from nearer.runs.checkpoint import weights_hash
 
 _TOKEN_WIDTH = 16
-_AT_ONCE = 4  # frames; larger batches leave the processor's cache: 16 took 1.3 times as long
-_NUMBERS_A_POINT = 3  # u, v and how sure the sight is
+_FRAMES_PER_PART = 4  # larger batches leave the processor's cache: 16 took 1.3 times as long
+_PEAK_WIDTH = 3  # u, v and probability
 
 
 @dataclass(frozen=True, slots=True)
 class CameraVisionEncoder:
-    """The frozen tower behind one camera: where the things are that an instruction names."""
+    """The frozen pointing tower behind one camera: where the objects of an instruction are."""
 
     tower: PointingTower
     camera: Camera
+    self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
 
     @property
     def identity(self) -> str:
-        """Name what this sight sees, by a hash of its weights and its camera."""
+        """Return a name of the encoder's function, with a hash of its weights and its camera."""
         return f"{self.camera}-{weights_hash(self.tower)}"
 
     @property
     def encoding_width(self) -> int:
-        """Count the numbers of a look: two peaks a thing."""
-        return NUM_SLOTS * NUM_PEAKS * _NUMBERS_A_POINT
+        """Return the width of an encoding: two peaks an object."""
+        return NUM_SLOTS * NUM_PEAKS * _PEAK_WIDTH
 
     @property
     def width(self) -> int:
-        """Count the features of a frame: one point a thing."""
-        return NUM_SLOTS * _NUMBERS_A_POINT
+        """Return the number of features of a frame: one point an object."""
+        return NUM_SLOTS * _PEAK_WIDTH
 
     def encode(
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
-    ) -> Float32[Array, "frames looks"]:
-        """Return u, v and share of the two likeliest places of every thing named."""
-        return self.encode_for_each(images, [(one,) for one in instructions])[:, 0]
+    ) -> Float32[Array, "frames encoding"]:
+        """Return u, v and probability of the two likeliest positions of every named object."""
+        candidates = [(instruction,) for instruction in instructions]
+        return self.encode_for_each(images, candidates)[:, 0]
 
     def encode_for_each(
         self,
         images: Mapping[str, UInt8[Array, "frames h w c"]],
         candidates: Sequence[Sequence[str]],
-    ) -> Float32[Array, "frames candidates looks"]:
-        """Return the looks at each frame for every candidate; its keys are made once."""
-        pictures = torch.from_numpy(images[self.camera.name])
-        queries = torch.stack([self.tower.recall(sentences) for sentences in candidates])
+    ) -> Float32[Array, "frames candidates encoding"]:
+        """Return the encoding of each frame for every candidate instruction.
+
+        The keys of a frame are computed once and shared by its candidates.
+        """
+        frames = torch.from_numpy(images[self.camera.name])
+        queries = torch.stack([self.tower.cached_queries(sentences) for sentences in candidates])
 
         def encode(rows: slice) -> Tensor:
             with torch.inference_mode():
-                return two_peaks(self.tower.attend(pictures[rows], queries[rows]).flatten(0, 1))
+                return two_peaks(self.tower.attend(frames[rows], queries[rows]).flatten(0, 1))
 
-        parts = [slice(first, first + _AT_ONCE) for first in range(0, len(pictures), _AT_ONCE)]
-        encodings = torch.cat(side_by_side(encode, parts))
+        starts = range(0, len(frames), _FRAMES_PER_PART)
+        parts = [slice(start, start + _FRAMES_PER_PART) for start in starts]
+        encodings = torch.cat(parallel_map(encode, parts))
         return encodings.reshape(*queries.shape[:2], self.encoding_width).numpy()
 
     def track(
         self,
         before: Float32[Array, "robots features"] | None,
-        encodings: Float32[Array, "robots looks"],
+        encodings: Float32[Array, "robots encoding"],
     ) -> Float32[Array, "robots features"]:
-        """Return u, v and share of every thing, where it can be, given the frame before."""
-        seen = encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
-        known = None if before is None else before.reshape(-1, NUM_SLOTS, _NUMBERS_A_POINT)
-        return track(known, seen, self._aspect).reshape(len(encodings), self.width)
+        """Return u, v and probability of every object, given its position in the frame before."""
+        candidates = encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _PEAK_WIDTH)
+        previous = None if before is None else before.reshape(-1, NUM_SLOTS, _PEAK_WIDTH)
+        return track(previous, candidates, self._aspect).reshape(len(encodings), self.width)
 
     def weights(self) -> Float32[Array, "weights"]:
-        """Return what learns, as one vector."""
-        parts = [one.detach().reshape(-1) for one in trainable(self.tower)]
+        """Return the trainable weights as one vector."""
+        parts = [weight.detach().reshape(-1) for weight in trainable_parameters(self.tower)]
         return torch.cat(parts).numpy()
 
     def take(self, weights: Float32[Array, "weights"]) -> None:
-        """See with these weights from now on."""
+        """Replace the trainable weights, in place."""
         start = 0
         with torch.no_grad():
-            for one in trainable(self.tower):
-                part = weights[start : start + one.numel()]
-                one.copy_(torch.from_numpy(part).view(one.shape))
-                start += one.numel()
+            for weight in trainable_parameters(self.tower):
+                part = weights[start : start + weight.numel()]
+                weight.copy_(torch.from_numpy(part).view(weight.shape))
+                start += weight.numel()
 
     def learn(
         self,
@@ -118,17 +128,25 @@ class CameraVisionEncoder:
         rng: np.random.Generator,
         on_progress: ProgressCallback = ignore_progress,
     ) -> None:
-        """Learn to point where the things of each episode were, seen with hindsight."""
-        encodings = clips.encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _NUMBERS_A_POINT)
-        targets = path_targets(encodings, clips.episode_lengths, self._aspect)
+        """Train, in place, on pseudo-labels: where each object was in an episode, with hindsight.
+
+        Args:
+            clips: episodes, with this encoder's own encodings.
+            updates: gradient updates.
+            rng: draws the minibatches.
+            on_progress: is called after every update.
+        """
+        encodings = clips.encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _PEAK_WIDTH)
+        min_confidence = self.self_training.min_confidence
+        targets = path_targets(encodings, clips.episode_lengths, self._aspect, min_confidence)
         sentences = np.repeat(np.array(clips.instructions), clips.episode_lengths).tolist()
-        lessons = Lessons(
-            pictures=clips.images[self.camera.name],
+        labels = PseudoLabels(
+            images=clips.images[self.camera.name],
             frames=clips.rows,
             sentences=sentences,
             targets=targets,
         )
-        adapt(self.tower, lessons, updates, rng, on_progress)
+        adapt(self.tower, labels, self.self_training, updates, rng, on_progress)
 
     @property
     def _aspect(self) -> float:
@@ -136,11 +154,12 @@ class CameraVisionEncoder:
 
 
 class ActionHead(nn.Module):
-    """Answers axis by axis: the tokens of an axis, given those of the axes before."""
+    """Autoregressive head over the axes of an action, one categorical token an axis."""
 
     def __init__(self, hidden: int, axes: int, tokens: int) -> None:
         super().__init__()
         self.tokens = tokens
+        # One table for all axes but the last: row token + tokens * axis.
         self.embedding = nn.Embedding(tokens * max(1, axes - 1), _TOKEN_WIDTH)
         self.heads = nn.ModuleList(
             nn.Sequential(
@@ -154,36 +173,42 @@ class ActionHead(nn.Module):
     def forward(
         self, trunk: Float[Tensor, "samples hidden"], before: Sequence[Tensor], axis: int
     ) -> Float[Tensor, "samples tokens"]:
-        """Return log p(token of this axis | question, tokens of the axes before)."""
-        known = [self.embedding(token + self.tokens * i) for i, token in enumerate(before)]
-        return self.heads[axis](torch.cat([trunk, *known], dim=1)).log_softmax(dim=1)
+        """Return log p(token of this axis | observation, instruction, tokens before).
+
+        Args:
+            trunk: hidden units of the action network.
+            before: the token of each axis before this one.
+            axis: which axis.
+        """
+        embedded = [self.embedding(token + self.tokens * i) for i, token in enumerate(before)]
+        return self.heads[axis](torch.cat([trunk, *embedded], dim=1)).log_softmax(dim=1)
 
 
 def words_of(instructions: Sequence[str]) -> tuple[str, ...]:
     """Return every word of these instructions, in alphabetical order."""
-    return tuple(sorted({word for one in instructions for word in one.split()}))
+    return tuple(sorted({word for instruction in instructions for word in instruction.split()}))
 
 
 class SmallVLA(FoundationModel):
-    """Action tokens axis by axis, and a distribution over steps-to-go.
+    """Action tokens, one axis after the other, and a categorical distribution over steps-to-go.
 
-    The frozen tower's weights are part of the model, so a checkpoint holds all it needs.
+    The frozen tower's weights are part of the model, so a checkpoint is complete.
 
     Args:
         config: sizes.
-        spaces: of the robot; the first camera is looked through.
+        spaces: of the robot; the first camera is used.
         words: every word that instructions may hold, in order.
-        tower: pretrained, from `load_pointing`; trained by `CameraSight.learn` alone.
+        tower: pretrained, from `load_pointing`; only `CameraVisionEncoder.learn` trains it.
 
     Raises:
         ConfigError: there is no camera.
     """
 
     normalisation = (
-        "geometry.plane",
-        "geometry.near",
-        "geometry.mean",
-        "geometry.std",
+        "planar_features.plane",
+        "planar_features.near",
+        "planar_features.mean",
+        "planar_features.std",
         "tokens.units",
     )
 
@@ -197,7 +222,7 @@ class SmallVLA(FoundationModel):
         super().__init__()
         if not spaces.cameras:
             raise ConfigError(
-                "--model small-vla must have pictures to look at, got a robot without a camera; "
+                "--model small-vla must have images to look at, got a robot without a camera; "
                 "pass --model mlp for states"
             )
         self.sizes = config
@@ -207,10 +232,10 @@ class SmallVLA(FoundationModel):
         self.words = tuple(words)
         self.tokens = ActionTokens(torch.ones(spaces.action), config.action_levels)
         state = spaces.agent_pos + spaces.environment_state
-        self.geometry = Geometry(state, config.max_deviation)
+        self.planar_features = PlanarFeatures(state, config.max_deviation)
         self.action_words = nn.EmbeddingBag(len(words), config.word_width)
         self.steps_words = nn.EmbeddingBag(len(words), config.word_width)
-        width = self.geometry.num_facts + config.word_width
+        width = self.planar_features.num_inputs + config.word_width
         self.action_trunk = two_layers(width, config.hidden, config.dropout)
         self.steps_trunk = two_layers(width, config.hidden, config.dropout)
         self.action_head = ActionHead(config.hidden, spaces.action, self.tokens.count)
@@ -224,15 +249,15 @@ class SmallVLA(FoundationModel):
     @property
     def vision_encoder(self) -> VisionEncoder:
         """Return the frozen tower behind the first camera."""
-        return CameraVisionEncoder(self.tower, self.spaces.cameras[0])
+        return CameraVisionEncoder(self.tower, self.spaces.cameras[0], self.sizes.self_training)
 
     def train(self, mode: bool = True) -> "SmallVLA":
-        """Set the mode of the trained part; the tower always stays as it serves."""
+        """Set the mode of the trained part; the tower stays in evaluation mode."""
         super().train(mode)
         self.tower.eval()
         return self
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, object]:
         """Return what rebuilds the module without its weights."""
         return {
             "model": "small-vla",
@@ -244,15 +269,15 @@ class SmallVLA(FoundationModel):
         }
 
     def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
-        """Keep action units, and how the demonstrations' pictures and places lie."""
+        """Store action units, the image-to-plane map and input statistics of demonstrations."""
         self.tokens.units.copy_(action_units(actions, self.tokens.levels))
-        self.geometry.fit(_points(inputs), inputs.state)
+        self.planar_features.fit(_points(inputs), inputs.state)
 
     def sample(
         self, inputs: Inputs, rngs: Rngs
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, axis by axis, with its exact log-probability."""
-        trunk = self.action_trunk(self._read(inputs, self.action_words))
+        trunk = self.action_trunk(self._network_inputs(inputs, self.action_words))
         drawn: list[Tensor] = []
         total = torch.zeros(len(inputs))
         for axis in range(self.spaces.action):
@@ -266,7 +291,7 @@ class SmallVLA(FoundationModel):
         self, inputs: Inputs, actions: Float[Tensor, "samples action"]
     ) -> Float[Tensor, "samples"]:
         """Return the log-probability of the tokens that the actions round to."""
-        trunk = self.action_trunk(self._read(inputs, self.action_words))
+        trunk = self.action_trunk(self._network_inputs(inputs, self.action_words))
         tokens = self.tokens.encode(actions).unbind(dim=1)
         parts = [
             self.action_head(trunk, tokens[:axis], axis).gather(1, tokens[axis][:, None])
@@ -274,20 +299,20 @@ class SmallVLA(FoundationModel):
         ]
         return torch.cat(parts, dim=1).sum(dim=1)
 
-    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
-        """Return where things are, without the words."""
-        return self.geometry(_points(inputs), inputs.state)
+    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples inputs"]:
+        """Return positions and proprioception, normalised; the instruction's words are left out."""
+        return self.planar_features(_points(inputs), inputs.state)
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
-        return self.steps_head(self.steps_trunk(self._read(inputs, self.steps_words)))
+        return self.steps_head(self.steps_trunk(self._network_inputs(inputs, self.steps_words)))
 
     def instruction_scores(self, first: Inputs, last: Inputs) -> Float[Tensor, "samples"]:
-        """Return how well instructions fit, read from what both networks make of both frames."""
+        """Return how well instructions match, from both networks' hidden units of both frames."""
         if self.instruction_head is None:
             return super().instruction_scores(first, last)
         hidden = [
-            trunk(self._read(inputs, words))
+            trunk(self._network_inputs(inputs, words))
             for inputs in (first, last)
             for trunk, words in (
                 (self.action_trunk, self.action_words),
@@ -296,12 +321,16 @@ class SmallVLA(FoundationModel):
         ]
         return self.instruction_head(torch.cat(hidden, dim=1)).squeeze(1)
 
-    def _read(self, inputs: Inputs, words: nn.EmbeddingBag) -> Float[Tensor, "samples width"]:
-        facts = self.normalised_inputs(inputs)
+    def _network_inputs(
+        self, inputs: Inputs, words: nn.EmbeddingBag
+    ) -> Float[Tensor, "samples width"]:
+        """Return the normalised inputs beside the mean embedding of the instruction's words."""
+        normalised = self.normalised_inputs(inputs)
         rows = [self._word_rows(instruction) for instruction in inputs.instructions]
+        # EmbeddingBag takes all bags flat, and where each starts.
         starts = np.cumsum([0, *map(len, rows[:-1])])
-        flat = torch.tensor([row for one in rows for row in one])
-        return torch.cat([facts, words(flat, torch.from_numpy(starts))], dim=1)
+        flat = torch.tensor([row for rows_of_bag in rows for row in rows_of_bag])
+        return torch.cat([normalised, words(flat, torch.from_numpy(starts))], dim=1)
 
     def _word_rows(self, instruction: str) -> list[int]:
         if instruction not in self._rows:
@@ -315,13 +344,13 @@ class SmallVLA(FoundationModel):
         return self._rows[instruction]
 
 
-def _points(inputs: Inputs) -> Float[Tensor, "samples things 2"]:
-    """Return u, v of the things pointed at, the effector last."""
-    return inputs.features.reshape(-1, NUM_SLOTS, _NUMBERS_A_POINT)[..., :2]
+def _points(inputs: Inputs) -> Float[Tensor, "samples objects 2"]:
+    """Return u, v of the first object, the second object and the effector."""
+    return inputs.features.reshape(-1, NUM_SLOTS, _PEAK_WIDTH)[..., :2]
 
 
 def two_layers(width_in: int, hidden: int, dropout: float) -> nn.Sequential:
-    """Return the trunk of a question."""
+    """Return a trunk: two hidden layers with dropout."""
     return nn.Sequential(
         nn.Linear(width_in, hidden),
         nn.ReLU(),

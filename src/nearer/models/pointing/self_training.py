@@ -1,14 +1,14 @@
-"""The sight in Stage 1: it learns from the demonstrations' own frames, without any label.
+"""Self-training of the vision encoder before Stage 1, on unlabelled demonstration frames.
 
-    looks at an episode --trace--> where each thing was in every frame
-    a frame and its instruction --eyes, words--> softmax over the picture, to point there
+    encodings of an episode --most probable path--> pseudo-labels: each object's position
+    a frame and its instruction --stem, sentence encoder--> softmax over the image, cross-entropy
 
-What is clear in some frames of an episode teaches those in which the effector hides it or two
-shapes look alike. No simulator's position is used, only pictures and instructions. Measured on
-other demonstrations, wrong looks fall by a third to a half (docs/log.md).
+Frames of an episode in which an object is clearly visible supervise those in which the effector
+occludes it or two shapes look alike. Only images and instructions are used, no simulator state.
+Measured on other demonstrations, wrong encodings fall by a third to a half (docs/log.md).
 
-Source: learning from one's own confident answers, Lee 2013 (pseudo-labels); here the answers are
-made consistent over time first.
+Source: Lee 2013 (pseudo-labels), for training on confident predictions of one's own; here the
+predictions are made consistent over time first.
 """
 
 import math
@@ -23,112 +23,122 @@ from torch import Tensor, nn
 
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
-from nearer.models.parallel import side_by_side
+from nearer.models.parallel import parallel_map
 from nearer.models.pointing.losses import pointing_loss
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
-from nearer.models.pointing.tracking import trace
-
-_BATCH_SIZE = 32
-_AT_ONCE = 8
-"""Frames; more leave the processor's cache: all 32 took 1.7 times as long."""
-_LEARNING_RATE = 1e-3
-_WARMUP_UPDATES = 20
-_WEIGHT_DECAY = 0.02
-_LEAST_SHARE = 0.5
-"""A thing whose peaks hold less on average over an episode teaches nothing there."""
+from nearer.models.pointing.tracking import most_probable_path
+from nearer.models.settings import SelfTrainingConfig
 
 
-def trainable(tower: PointingTower) -> list[nn.Parameter]:
-    """Return what learns: the fine eyes and the words; ImageNet's trunk stays."""
-    return [*tower.eyes.parameters(), *tower.words.parameters()]
+def trainable_parameters(tower: PointingTower) -> list[nn.Parameter]:
+    """Return the parameters of stem and sentence encoder; the ImageNet trunk stays frozen."""
+    return [*tower.stem.parameters(), *tower.words.parameters()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lessons:
-    """Frames, and where to point in them.
+class PseudoLabels:
+    """Frames, and where their objects are.
 
     Attributes:
-        pictures: may be larger than memory; a part of a batch is read at a time.
-        frames: rows of the pictures that are learned from.
+        images: may be larger than memory; only the rows of a batch's part are read.
+        frames: rows of `images` that are trained on.
         sentences: one a frame.
-        targets: u, v and weight of each thing, from `path_targets`.
+        targets: u, v and weight of each object, from `path_targets`.
     """
 
-    pictures: UInt8[Array, "all_frames h w 3"]
+    images: UInt8[Array, "all_frames h w 3"]
     frames: Int64[Array, "frames"]
     sentences: Sequence[str]
     targets: Float32[Array, "frames slots 3"]
 
     def loss(self, tower: PointingTower, rows: Int64[Array, "part"]) -> Float[Tensor, ""]:
-        """Return how far the tower is from pointing right in these frames."""
-        pictures = torch.from_numpy(self.pictures[self.frames[rows]])
+        """Return the tower's pointing loss on these frames, summed over slots."""
+        images = torch.from_numpy(self.images[self.frames[rows]])
         queries = tower.queries([self.sentences[int(row)] for row in rows])
-        logits = tower.logits(tower.keys(pictures, tower.maps(pictures)), queries)
-        aimed = torch.from_numpy(self.targets[rows]).reshape(len(rows), 1, NUM_SLOTS, 1, 3)
-        return pointing_loss(logits[:, None], aimed[..., :2], aimed[..., 2]).sum()
+        logits = tower.logits(tower.keys(images, tower.maps(images)), queries)
+        targets = torch.from_numpy(self.targets[rows]).reshape(len(rows), 1, NUM_SLOTS, 1, 3)
+        return pointing_loss(logits[:, None], targets[..., :2], targets[..., 2]).sum()
 
 
 def adapt(
     tower: PointingTower,
-    lessons: Lessons,
+    labels: PseudoLabels,
+    config: SelfTrainingConfig,
     updates: int,
     rng: np.random.Generator,
     on_progress: ProgressCallback = ignore_progress,
 ) -> None:
-    """Train the tower, in place, to point where the lessons say.
+    """Train the tower on pseudo-labels, in place, and freeze it again.
 
     Args:
         tower: from `load_pointing`.
-        lessons: frames and targets.
-        updates: steps of AdamW; the rate falls on a half cosine.
-        rng: chooses the frames.
-        on_progress: sees the progress.
+        labels: frames and targets.
+        config: batch size, learning rate and so on.
+        updates: steps of AdamW.
+        rng: draws the minibatches.
+        on_progress: is called after every update.
     """
-    weights = trainable(tower)
-    for one in weights:
-        one.requires_grad_(True)
-    optimizer = torch.optim.AdamW(weights, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    weights = trainable_parameters(tower)
+    for weight in weights:
+        weight.requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        weights, lr=config.learning_rate, weight_decay=config.weight_decay
+    )
 
-    def gradients(rows: Int64[Array, "part"]) -> tuple[Tensor, ...]:
-        loss = lessons.loss(tower, rows)
+    def loss_and_gradients(rows: Int64[Array, "part"]) -> tuple[Tensor, ...]:
+        loss = labels.loss(tower, rows)
+        # autograd.grad, since threads must not add to the same .grad in an order of their own.
         return loss.detach(), *torch.autograd.grad(loss, weights, materialize_grads=True)
 
     for update in range(updates):
-        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * _schedule(update, updates)
-        parts = rng.integers(0, len(lessons.frames), _BATCH_SIZE).reshape(-1, _AT_ONCE)
-        found = zip(*side_by_side(gradients, list(parts)), strict=True)
-        loss, *mean = (torch.stack(one).mean(dim=0) for one in found)
-        for one, gradient in zip(weights, mean, strict=True):
-            one.grad = gradient
-        nn.utils.clip_grad_norm_(weights, 1.0)
+        factor = warmup_cosine(update, updates, config.warmup_updates)
+        optimizer.param_groups[0]["lr"] = config.learning_rate * factor
+        batch = rng.integers(0, len(labels.frames), config.batch_size)
+        parts = parallel_map(loss_and_gradients, list(batch.reshape(-1, config.part_size)))
+        loss, *gradients = (torch.stack(values).mean(dim=0) for values in zip(*parts, strict=True))
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        nn.utils.clip_grad_norm_(weights, config.max_gradient_norm)
         optimizer.step()
-        shown = {"pointing": f"{loss.item():.2f}"}
-        on_progress(Progress(stage="learning to see", done=update + 1, total=updates, values=shown))
-    for one in weights:
-        one.requires_grad_(False)
+        on_progress(
+            Progress(
+                stage="self-training",
+                done=update + 1,
+                total=updates,
+                values={"pointing": f"{loss.item():.2f}"},
+            )
+        )
+    for weight in weights:
+        weight.requires_grad_(False)
 
 
 def path_targets(
     encodings: Float32[Array, "frames slots 2 3"],
     episode_lengths: Int64[Array, "episodes"],
     aspect: float,
+    min_confidence: float,
 ) -> Float32[Array, "frames slots 3"]:
-    """Return u, v of each thing in every frame, and how much it may teach.
+    """Return u, v of each object in every frame, and its weight in the loss.
+
+    The weight is the mean probability of the object's peaks over the episode, or 0 where that is
+    below `min_confidence`: an object that is never clear yields no pseudo-label.
 
     Args:
-        encodings: from `two_peaks`, the frames of one episode after those of another.
+        encodings: from `two_peaks`, one episode's frames after another's.
         episode_lengths: frames an episode.
-        aspect: width of the pictures over their height.
+        aspect: width of the images over their height.
+        min_confidence: in [0, 1].
     """
     parts: list[Float32[Array, "frames slots 3"]] = []
     for start, stop in pairwise([0, *np.cumsum(episode_lengths).tolist()]):
-        path = trace(encodings[start:stop], aspect).copy()
-        clear = path[:, :, 2].mean(axis=0)
-        path[:, :, 2] = np.where(clear >= _LEAST_SHARE, clear, 0.0)
+        path = most_probable_path(encodings[start:stop], aspect).copy()
+        confidence = path[:, :, 2].mean(axis=0)
+        path[:, :, 2] = np.where(confidence >= min_confidence, confidence, 0.0)
         parts.append(path)
     return np.concatenate(parts)
 
 
-def _schedule(update: int, updates: int) -> float:
-    warm = min(1.0, (update + 1) / _WARMUP_UPDATES)
-    return warm * 0.5 * (1 + math.cos(math.pi * update / updates))
+def warmup_cosine(update: int, updates: int, warmup_updates: int) -> float:
+    """Return the factor of the peak learning rate: linear warm-up, then a half cosine to 0."""
+    warmup = min(1.0, (update + 1) / warmup_updates)
+    return warmup * 0.5 * (1 + math.cos(math.pi * update / updates))

@@ -1,8 +1,9 @@
-"""The language half: which words of a sentence name the first thing, which the second.
+"""Sentence encoder: one query a slot, for the first object, the second object and the effector.
 
-A small recurrent network reads the sentence and decides where each slot looks; what a slot then
-carries away are the words' own embeddings, free of their context. So "red moon" is red plus moon
-wherever it stands, also when the two were never seen together.
+A small bidirectional recurrent network reads the sentence and attends, for each slot, to the words
+that name its object. The query is the attention-weighted sum of the words' own embeddings, without
+their context. So "red moon" is the sum of red and moon wherever it stands, also when pretraining
+never showed both together.
 """
 
 import math
@@ -15,14 +16,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 NUM_UNKNOWN = 16
-"""Words that pretraining never met share this many embeddings."""
+"""Hash buckets, with an embedding each, for words that are not in the vocabulary."""
 _PADDING = 0
 _MAX_WORDS = 32
 _WORD = re.compile(r"[a-z0-9]+")
 
 
 class Vocabulary:
-    """Numbers of words: 0 is padding, then the buckets of unknown words, then the known ones."""
+    """Token ids of words: 0 is padding, then the buckets of unknown words, then the vocabulary."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = tuple(words)
@@ -32,13 +33,14 @@ class Vocabulary:
         return 1 + NUM_UNKNOWN + len(self.words)
 
     def number(self, word: str) -> int:
-        """Return a word's number; an unknown word's is that of its bucket."""
-        known = self._numbers.get(word)
-        return 1 + zlib.crc32(word.encode()) % NUM_UNKNOWN if known is None else known
+        """Return a word's id; an unknown word's is that of its hash bucket."""
+        number = self._numbers.get(word)
+        return 1 + zlib.crc32(word.encode()) % NUM_UNKNOWN if number is None else number
 
     def encode(self, sentences: Sequence[str]) -> Int[Tensor, "sentences words"]:
-        """Return the numbers of the words of lower-cased sentences, padded with 0."""
-        rows = [[self.number(w) for w in split(one)[:_MAX_WORDS]] or [1] for one in sentences]
+        """Return the ids of the words of lower-cased sentences, padded with 0."""
+        # A sentence without a word becomes one unknown word: the packed GRU takes no empty row.
+        rows = [[self.number(w) for w in split(text)[:_MAX_WORDS]] or [1] for text in sentences]
         longest = max((len(row) for row in rows), default=1)
         return torch.tensor([row + [_PADDING] * (longest - len(row)) for row in rows])
 
@@ -49,14 +51,14 @@ def split(sentence: str) -> list[str]:
 
 
 class SentenceEncoder(nn.Module):
-    """Sentences -> three queries each: first thing, second thing or place, the effector."""
+    """Sentences -> three queries each: first object, second object or region, effector."""
 
     def __init__(self, vocabulary: Vocabulary, width: int) -> None:
         super().__init__()
         self.vocabulary = vocabulary
         self.embedding = nn.Embedding(len(vocabulary), width, padding_idx=_PADDING)
         self.read = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
-        self.look = nn.Linear(width, 2)
+        self.attend = nn.Linear(width, 2)
         self.meaning = nn.Linear(width, width)
         self.effector = nn.Parameter(torch.randn(width) / math.sqrt(width))
         self.norm = nn.LayerNorm(width)
@@ -68,16 +70,18 @@ class SentenceEncoder(nn.Module):
         packed = nn.utils.rnn.pack_padded_sequence(
             embedded, lengths, batch_first=True, enforce_sorted=False
         )
-        read, _ = nn.utils.rnn.pad_packed_sequence(
+        states, _ = nn.utils.rnn.pad_packed_sequence(
             self.read(packed)[0], batch_first=True, total_length=words.shape[1]
         )
-        attention = self._attention(read, words != _PADDING)
+        attention = self._attention(states, words != _PADDING)
         slots = attention.transpose(1, 2) @ self.meaning(embedded)
         effector = self.effector.expand(len(words), 1, -1)
         return self.norm(torch.cat([slots, effector], dim=1))
 
     def _attention(
-        self, read: Float[Tensor, "sentences words width"], there: Bool[Tensor, "sentences words"]
+        self,
+        states: Float[Tensor, "sentences words width"],
+        real: Bool[Tensor, "sentences words"],
     ) -> Float[Tensor, "sentences words 2"]:
-        """Return how much each of the two slots takes from each word; sums to 1 over words."""
-        return self.look(read).masked_fill(~there[..., None], -torch.inf).softmax(dim=1)
+        """Return the weight of each word in each of the two object slots; sums to 1 over words."""
+        return self.attend(states).masked_fill(~real[..., None], -torch.inf).softmax(dim=1)

@@ -1,11 +1,12 @@
-"""Pictures and sentences -> where the mentioned things are.
+"""The pointing tower: images and sentences -> where the mentioned objects are.
 
-    picture --enlarged, Lite0, frozen--> map --+
-            --fine stem, stride 2 and 4--------+--> keys of stride 2
-    sentence --words-> three queries
-    query . key -> softmax over the picture -> (u, v) of its peak, and the peak's share
+    image --enlarged, EfficientNet-Lite0, frozen--> feature map --+
+          --convolutional stem, stride 2 and 4--------------------+--> keys at stride 2
+    sentence --sentence encoder--> three queries
+    query . key -> softmax over the image -> (u, v) of its peak, and the peak's probability
 
-Pointing by attention with LayerNorm on queries and keys; keys know what is there, not where.
+Pointing is attention with LayerNorm on queries and keys. Keys carry no position embedding: they say
+what is there, not where.
 """
 
 import math
@@ -21,8 +22,9 @@ from nearer.models.pointing.efficientnet_lite0 import CHANNELS, Lite0
 from nearer.models.pointing.sentence_encoder import SentenceEncoder, Vocabulary
 
 NUM_SLOTS = 3
+"""First object, second object, effector."""
 _WINDOW = 3
-"""The peak is averaged over this many cells to each side."""
+"""A peak is the mean over this many cells to each side."""
 _CACHED_SENTENCES = 4096
 
 
@@ -42,41 +44,41 @@ class TowerConfig:
 
 
 class PointingTower(nn.Module):
-    """The built-in vision-language model, as far as pointing goes."""
+    """The built-in vision encoder with its sentence encoder."""
 
     def __init__(self, config: TowerConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.config = config
         self.trunk = Lite0()
-        self.eyes = FineStem(config)
+        self.stem = ConvStem(config)
         self.words = SentenceEncoder(vocabulary, config.width)
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(0.25)))
-        self._known: OrderedDict[str, Tensor] = OrderedDict()
-        self._known_of = -1
+        self._query_cache: OrderedDict[str, Tensor] = OrderedDict()
+        self._cached_version = -1
 
     @torch.no_grad()
-    def maps(self, pictures: UInt8[Tensor, "frames h w c"]) -> Float[Tensor, "frames channels y x"]:
-        """Return the frozen maps, which need computing only once a frame.
+    def maps(self, images: UInt8[Tensor, "frames h w c"]) -> Float[Tensor, "frames channels y x"]:
+        """Return the frozen trunk's feature maps.
 
-        In float32 also under autocast: bfloat16 is slow where the processor has none.
+        In float32 also under autocast: bfloat16 is slow on processors without it.
         """
-        with torch.autocast(pictures.device.type, enabled=False):
-            return self.trunk(pictures)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.trunk(images)
 
     def keys(
         self,
-        pictures: UInt8[Tensor, "frames h w c"],
+        images: UInt8[Tensor, "frames h w c"],
         maps: Float[Tensor, "frames channels y x"],
     ) -> Float[Tensor, "frames width rows columns"]:
-        """Return what lies in every cell of two by two pixels; this part trains.
+        """Return the key of every cell of two by two pixels; this part is trainable.
 
-        In float32 also under autocast: coarse keys would make coarse places.
+        In float32 also under autocast: rounded keys would move the peaks.
         """
-        with torch.autocast(pictures.device.type, enabled=False):
-            return self.eyes(pictures, maps)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.stem(images, maps)
 
     def queries(self, sentences: Sequence[str]) -> Float[Tensor, "sentences 3 width"]:
-        """Return what the three slots of every sentence look for; this part trains."""
+        """Return the queries of the three slots of every sentence; this part is trainable."""
         device = self.log_sharpness.device
         with torch.autocast(device.type, enabled=False):
             return self.words(self.words.vocabulary.encode(sentences).to(device))
@@ -86,65 +88,67 @@ class PointingTower(nn.Module):
         keys: Float[Tensor, "frames width rows columns"],
         queries: Float[Tensor, "frames slots width"],
     ) -> Float[Tensor, "frames slots rows columns"]:
-        """Return how well every cell fits every query, in float32 also under autocast."""
+        """Return sharpness times query . key for every cell, in float32 also under autocast."""
         with torch.autocast(keys.device.type, enabled=False):
-            found = queries.float() @ keys.float().flatten(2)
-            return self.log_sharpness.exp() * found.reshape(*found.shape[:2], *keys.shape[2:])
+            products = queries.float() @ keys.float().flatten(2)
+            maps = products.reshape(*products.shape[:2], *keys.shape[2:])
+            return self.log_sharpness.exp() * maps
 
     @torch.inference_mode()
-    def see(
-        self, pictures: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
+    def locate(
+        self, images: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
     ) -> Float[Tensor, "frames 9"]:
-        """Return (u, v, share of the peak) of the three slots: first, second, effector.
+        """Return (u, v, probability) of the peaks of the three slots: first, second, effector.
 
         Args:
-            pictures: RGB, 96 rows by 128 columns.
-            sentences: one a picture.
+            images: RGB, 96 rows by 128 columns.
+            sentences: one an image.
         """
-        logits = self.attend(pictures, self.recall(sentences)[:, None])
+        logits = self.attend(images, self.cached_queries(sentences)[:, None])
         return peaks(logits[:, 0]).flatten(1)
 
     @torch.inference_mode()
     def attend(
         self,
-        pictures: UInt8[Tensor, "frames h w c"],
+        images: UInt8[Tensor, "frames h w c"],
         queries: Float[Tensor, "frames candidates slots width"],
     ) -> Float[Tensor, "frames candidates slots rows columns"]:
-        """Return how well every cell of a picture fits what each of its queries looks for.
+        """Return the logit of every cell of an image for each of its queries.
 
         Args:
-            pictures: RGB, 96 rows by 128 columns; the keys of each are made once.
-            queries: from `recall`, of as many sentences for each picture.
+            images: RGB, 96 rows by 128 columns; the keys of each are computed once.
+            queries: from `cached_queries`, of equally many sentences for each image.
         """
-        keys = self.keys(pictures, self.maps(pictures))
-        found = self.logits(keys, queries.flatten(1, 2))
-        return found.reshape(*queries.shape[:3], *keys.shape[2:])
+        keys = self.keys(images, self.maps(images))
+        logits = self.logits(keys, queries.flatten(1, 2))
+        return logits.reshape(*queries.shape[:3], *keys.shape[2:])
 
     @torch.inference_mode()
-    def recall(self, sentences: Sequence[str]) -> Float[Tensor, "sentences slots width"]:
-        """Return the queries of sentences, read anew only if the words' weights have changed."""
-        weights = sum(one._version for one in self.words.parameters())
-        if weights != self._known_of:
-            self._known.clear()
-            self._known_of = weights
-        new = [one for one in dict.fromkeys(sentences) if one not in self._known]
+    def cached_queries(self, sentences: Sequence[str]) -> Float[Tensor, "sentences slots width"]:
+        """Return the queries of sentences, computed anew only if the encoder's weights changed."""
+        # torch counts the in-place changes of every tensor: equal sums mean equal weights.
+        version = sum(weight._version for weight in self.words.parameters())
+        if version != self._cached_version:
+            self._query_cache.clear()
+            self._cached_version = version
+        new = [text for text in dict.fromkeys(sentences) if text not in self._query_cache]
         if new:
-            self._known.update(zip(new, self.queries(new), strict=True))
-        found = torch.stack([self._known[one] for one in sentences])
-        while len(self._known) > _CACHED_SENTENCES:
-            self._known.popitem(last=False)
-        return found
+            self._query_cache.update(zip(new, self.queries(new), strict=True))
+        queries = torch.stack([self._query_cache[text] for text in sentences])
+        while len(self._query_cache) > _CACHED_SENTENCES:
+            self._query_cache.popitem(last=False)
+        return queries
 
     def forward(
-        self, pictures: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
+        self, images: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
     ) -> Float[Tensor, "frames 9"]:
-        """Return what `see` returns, with gradients."""
-        keys = self.keys(pictures, self.maps(pictures))
+        """Return what `locate` returns, with gradients."""
+        keys = self.keys(images, self.maps(images))
         return peaks(self.logits(keys, self.queries(sentences))).flatten(1)
 
 
-class FineStem(nn.Module):
-    """The trainable half of the vision: small shapes, sharp places, and what Lite0 adds."""
+class ConvStem(nn.Module):
+    """The trainable convolutions: small shapes at stride 2 and 4, merged with the trunk's map."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -160,30 +164,30 @@ class FineStem(nn.Module):
         self.key = nn.Conv2d(2 * fine, config.width, 1)
         self.norm = nn.LayerNorm(config.width)
 
-    def fold(self) -> None:
-        """Put batch normalisation into the convolutions: the same answers, faster."""
+    def fold_batch_norm(self) -> None:
+        """Fold batch normalisation into the convolutions: the same outputs, faster."""
         for module in self.modules():
             if isinstance(module, _Conv):
                 module.fold()
 
     def forward(
-        self, pictures: UInt8[Tensor, "frames h w c"], maps: Tensor
+        self, images: UInt8[Tensor, "frames h w c"], maps: Tensor
     ) -> Float[Tensor, "frames width rows columns"]:
         """Return normalised keys at stride 2."""
         relu = nn.functional.relu
-        hidden = (pictures.permute(0, 3, 1, 2).float() - 127) / 64
+        hidden = (images.permute(0, 3, 1, 2).float() - 127) / 64  # 0..255 -> about -2..2
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         fine = relu(self.second(relu(self.first(hidden))))
         middle = self.down(fine)
-        middle = relu(middle + _grown(self.learned(maps), middle))
+        middle = relu(middle + _resized_like(self.learned(maps), middle))
         middle = relu(middle + self.gather(relu(self.around(middle))))
-        fine = relu(fine + _grown(self.up(middle), fine))
+        fine = relu(fine + _resized_like(self.up(middle), fine))
         keys = self.key(torch.cat([fine, relu(self.last(fine))], dim=1))
         return self.norm(keys.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class _Conv(nn.Module):
-    """A convolution, while it is pretrained with batch normalisation after it."""
+    """A convolution, followed by batch normalisation until that is folded into it."""
 
     def __init__(self, width_in: int, width_out: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
@@ -196,7 +200,7 @@ class _Conv(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Put the normalisation, as it is at inference, into the convolution."""
+        """Fold the normalisation with its running statistics, as at inference."""
         norm = self.norm
         if norm is None or norm.running_mean is None or norm.running_var is None:
             return
@@ -207,7 +211,7 @@ class _Conv(nn.Module):
         self.norm = None
 
 
-def _grown(maps: Tensor, like: Tensor) -> Tensor:
+def _resized_like(maps: Tensor, like: Tensor) -> Tensor:
     return nn.functional.interpolate(
         maps, size=like.shape[2:], mode="bilinear", align_corners=False
     )
@@ -216,10 +220,10 @@ def _grown(maps: Tensor, like: Tensor) -> Tensor:
 def peaks(
     logits: Float[Tensor, "frames slots rows columns"],
 ) -> Float[Tensor, "frames slots 3"]:
-    """Return (u, v) of each highest cell's neighbourhood, and its share of the softmax.
+    """Return (u, v) of each softmax's peak, and the probability of its neighbourhood.
 
-    u and v are 0..1 across and down the picture; the average over a small window places a peak
-    between cells.
+    u and v are 0..1 across and down the image. The expectation over a window around the highest
+    cell places the peak between cells; the rest of the softmax does not pull on it.
     """
     rows, columns = logits.shape[2:]
     flat = logits.float().flatten(2)
@@ -230,8 +234,8 @@ def peaks(
     inside = ((y >= 0) & (y < rows))[..., :, None] & ((x >= 0) & (x < columns))[..., None, :]
     index = y.clamp(0, rows - 1)[..., :, None] * columns + x.clamp(0, columns - 1)[..., None, :]
     near = flat.gather(2, index.flatten(2)).masked_fill(~inside.flatten(2), -torch.inf)
-    share = (near.logsumexp(dim=2) - flat.logsumexp(dim=2)).exp()
+    probability = (near.logsumexp(dim=2) - flat.logsumexp(dim=2)).exp()
     weights = near.softmax(dim=2).reshape(inside.shape)
-    u = ((weights.sum(dim=2) * x).sum(dim=2) + 0.5) / columns
+    u = ((weights.sum(dim=2) * x).sum(dim=2) + 0.5) / columns  # of a cell's centre
     v = ((weights.sum(dim=3) * y).sum(dim=2) + 0.5) / rows
-    return torch.stack([u, v, share], dim=2)
+    return torch.stack([u, v, probability], dim=2)

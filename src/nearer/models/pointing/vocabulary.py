@@ -1,4 +1,4 @@
-"""What the pretraining's things are called: colours, shapes, and which pairs it never sees."""
+"""Names of the objects in pretraining: colours, shapes, and the pairs that are held out."""
 
 from collections.abc import Mapping
 
@@ -44,7 +44,7 @@ SHAPE_WORDS: Mapping[str, tuple[str, ...]] = {
     "diamond": ("diamond", "rhombus"),
     "banana": ("banana",),
 }
-"""What each shape is called; the keys are the names used in the code."""
+"""Words for each shape; the keys are the names used in the code."""
 
 POLE_WORDS = ("pole", "stick", "rod")
 ANYTHING_WORDS = ("block", "one", "thing", "object", "piece")
@@ -63,4 +63,4 @@ HELD_OUT = frozenset(
         ("white", "tee"),
     )
 )
-"""Colour-shape pairs that no training picture shows: the measure of composition."""
+"""Colour-shape pairs that no training image shows, to measure compositional generalisation."""

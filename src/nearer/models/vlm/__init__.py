@@ -1,27 +1,26 @@
-"""Pretrained models of the transformers package, fine-tuned and practised like any other.
+"""Pretrained models of the transformers package, fine-tuned in both stages like any other model.
 
 Both kinds:
 
-config.py    the settings
-towered.py   pictures in, features kept, state and actions
-sight.py     a frozen tower, or the bare pictures, as a sight
-pictures.py  camera pictures -> what a tower takes
-state.py     a robot's numbers between the quantiles of the demonstrations
-source.py    a hub id or folder -> the pretrained model, or a sentence why it cannot serve
-memory.py    whether it fits, told before its weights are read
+tower_model.py          what both share: images in, features cached, state and actions
+vision_encoders.py      a frozen tower, or the raw pixels, behind the contract of a vision encoder
+image_preprocessing.py  camera images -> what a tower takes
+state_scaling.py        proprioception scaled by the quantiles of the demonstrations
+loading.py              a hub id or folder -> the pretrained model, or an error that says why not
+memory_check.py         whether a model fits into memory, checked before its weights are read
 
 Vision-language models:
 
-families.py  what PaliGemma, Idefics3, SmolVLM and Qwen-VL do differently
-prompts.py   instructions -> tokens of the two questions
-reading.py   which token sees which, when both questions are read at once
-vlm.py       the model itself: answers as added tokens, exact log-probabilities
+families.py         differences between PaliGemma, Idefics3, SmolVLM and Qwen-VL
+prompts.py          instructions -> tokens of the action prompt and the steps-to-go prompt
+attention_masks.py  masks and positions with which both prompts share one pass
+vlm.py              the model itself: outputs as added tokens, exact log-probabilities
 
 Dual encoders:
 
-towers.py       what CLIP, SigLIP and SigLIP 2 do differently
-sentences.py    instructions -> tokens of a text tower
-looking.py      queries made of a sentence attend to patches: what is trained on top
-dual.py         the model itself
-dual_source.py  the pretrained model, or a checkpoint of it
+towers.py                differences between CLIP, SigLIP and SigLIP 2
+text_tokens.py           instructions -> tokens of a text tower
+attention_pooling.py     queries of an instruction attend to image patches: what is trained on top
+dual_encoder.py          the model itself
+dual_encoder_loading.py  the pretrained model, or a checkpoint of it
 """

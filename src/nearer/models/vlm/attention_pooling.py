@@ -1,145 +1,132 @@
-"""Where a sentence's things are in pictures: what is trained on top of two frozen towers.
+"""Attention pooling over image patches, conditioned on a sentence: trained on two frozen towers.
 
-A few queries, made of the sentence's vector and of learned ones, attend to the patches of every
-picture, one picture at a time, so that the frame before and the present one can be compared. A
-patch is known by its vector, its place in the grid, and how well it matches the sentence: the
-similarity of vectors that were pretrained together.
+A few queries, made of the sentence's vector and of learned vectors, attend to the patches of every
+image, one image at a time, so that the previous frame and the present one can be compared. A patch
+is described by its vector, its position in the grid, and its cosine similarity to the sentence: the
+quantity that both towers were pretrained for.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from nearer.core.settings import check_settings
+from nearer.models.settings import AttentionPoolingConfig
 
-_FREQUENCIES = (0.5, 1.0, 2.0, 4.0)  # half-waves over a picture that places start as
-_MATCH_SCALE = 10.0  # cosines of sentence and picture are about 0.1
-_SMALL = 1e-6  # variance of cosines; a picture of one colour has none
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookingSizes:
-    """Sizes of what is trained on top of the towers.
-
-    Attributes:
-        width: numbers a patch and a query become.
-        queries: that look at every picture.
-        heads: of a query.
-        hidden: width of each of the hidden layers that answer.
-        dropout: share of the hidden numbers that Stage 1 leaves out.
-    """
-
-    width: int = 128
-    queries: int = 8
-    heads: int = 4
-    hidden: int = 256
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            width="[1, inf)",
-            queries="[1, inf)",
-            heads="[1, inf)",
-            hidden="[1, inf)",
-            dropout="[0, 1)",
-        )
+_FREQUENCIES = (0.5, 1.0, 2.0, 4.0)  # of the initial position embedding, half-waves an image
+_COSINE_SCALE = 10.0  # cosines of sentence and image are about 0.1
+_MIN_VARIANCE = 1e-6  # of cosines; an image of one colour has none
 
 
-class Looking(nn.Module):
-    """Attends to pictures with a sentence in mind.
+class AttentionPooling(nn.Module):
+    """Multi-head attention from sentence-conditioned queries to image patches.
 
     Args:
-        sizes: of it.
-        space: numbers of a vector in the towers' shared space.
+        config: sizes.
+        space: width of a vector in the towers' shared space.
         grids: rows and columns of each camera's patches.
-        frames: pictures of each camera.
+        frames: images of each camera.
+
+    Attributes:
+        num_outputs: width of the pooled vector.
     """
 
     def __init__(
-        self, sizes: LookingSizes, space: int, grids: Sequence[tuple[int, int]], frames: int
+        self,
+        config: AttentionPoolingConfig,
+        space: int,
+        grids: Sequence[tuple[int, int]],
+        frames: int,
     ) -> None:
         super().__init__()
-        self.sizes = sizes
-        self.shape = (sizes.heads, -(-sizes.width // sizes.heads))
+        self.config = config
+        self.shape = (config.heads, -(-config.width // config.heads))  # heads, width of a head
         inner = math.prod(self.shape)
-        self.queries = nn.Parameter(torch.randn(sizes.queries, sizes.width))
-        self.of_sentence = nn.Linear(space, sizes.queries * sizes.width)
-        self.query_norm = nn.LayerNorm(sizes.width)
-        self.query = nn.Linear(sizes.width, inner)
-        self.patch = nn.Linear(space, sizes.width)
-        self.match = nn.Linear(2, sizes.width)
-        self.places = nn.ParameterList(_first_places(*grid, sizes.width) for grid in grids)
-        self.when = nn.Parameter(torch.zeros(frames, sizes.width))
-        self.patch_norm = nn.LayerNorm(sizes.width)
-        self.key, self.value = nn.Linear(sizes.width, inner), nn.Linear(sizes.width, inner)
+        self.queries = nn.Parameter(torch.randn(config.queries, config.width))
+        self.sentence_queries = nn.Linear(space, config.queries * config.width)
+        self.query_norm = nn.LayerNorm(config.width)
+        self.query = nn.Linear(config.width, inner)
+        self.patch = nn.Linear(space, config.width)
+        self.similarity = nn.Linear(2, config.width)
+        self.positions = nn.ParameterList(_initial_positions(*grid, config.width) for grid in grids)
+        self.frame_embedding = nn.Parameter(torch.zeros(frames, config.width))
+        self.patch_norm = nn.LayerNorm(config.width)
+        self.key, self.value = nn.Linear(config.width, inner), nn.Linear(config.width, inner)
         self.sharpness = nn.Parameter(torch.ones(1))
         for number, grid in enumerate(grids):
-            self.register_buffer(f"spots{number}", _spots(*grid), persistent=False)
-        of_picture = sizes.queries * inner + 2 * sizes.queries * sizes.heads + 2 + 1
-        self.num_facts = frames * len(grids) * of_picture
+            self.register_buffer(f"centres{number}", _patch_centres(*grid), persistent=False)
+        # Values and positions a query, the position of the best match, the image's similarity.
+        per_image = config.queries * inner + 2 * config.queries * config.heads + 2 + 1
+        self.num_outputs = frames * len(grids) * per_image
 
     def forward(
         self,
-        pictures: Sequence[Float[Tensor, "samples _ space"]],
+        images: Sequence[Float[Tensor, "samples _ space"]],
         sentences: Float[Tensor, "samples space"],
-    ) -> Float[Tensor, "samples facts"]:
-        """Return what every query saw in every picture, and where.
+    ) -> Float[Tensor, "samples pooled"]:
+        """Return, for every image, what each query attends to and at which position.
 
         Args:
-            pictures: vectors of patches, of the whole one last; every camera's, oldest frame first.
+            images: vectors of patches, the whole image's last; all cameras, oldest frame first.
             sentences: vectors in the same space.
         """
         sentences = normalize(sentences, dim=-1)
-        asked = self.of_sentence(sentences * math.sqrt(sentences.shape[1]))
-        asked = self.query_norm(self.queries + asked.unflatten(1, self.queries.shape))
-        asked = self.query(asked).unflatten(2, self.shape)
-        seen = [self._look(one, sentences, asked, i) for i, one in enumerate(pictures)]
-        return torch.cat(seen, dim=1)
+        # sqrt(width) gives the components of a unit vector a variance of about one.
+        offsets = self.sentence_queries(sentences * math.sqrt(sentences.shape[1]))
+        queries = self.query_norm(self.queries + offsets.unflatten(1, self.queries.shape))
+        queries = self.query(queries).unflatten(2, self.shape)
+        pooled = [
+            self._pool(tokens, sentences, queries, number) for number, tokens in enumerate(images)
+        ]
+        return torch.cat(pooled, dim=1)
 
-    def _look(
+    def _pool(
         self,
-        picture: Float[Tensor, "samples tokens space"],
+        tokens: Float[Tensor, "samples tokens space"],
         sentences: Float[Tensor, "samples space"],
-        asked: Float[Tensor, "samples queries heads width"],
+        queries: Float[Tensor, "samples queries heads width"],
         number: int,
-    ) -> Float[Tensor, "samples seen"]:
-        """Return what one picture shows."""
-        frame, camera = divmod(number, len(self.places))
-        spots: Tensor = getattr(self, f"spots{camera}")
-        vectors = normalize(picture, dim=-1)
+    ) -> Float[Tensor, "samples pooled"]:
+        """Pool one image."""
+        frame, camera = divmod(number, len(self.positions))
+        centres: Tensor = getattr(self, f"centres{camera}")
+        vectors = normalize(tokens, dim=-1)
         cosines = torch.einsum("btn,bn->bt", vectors, sentences)
+        # Cosines of sentences and patches differ little; how much a patch differs from the others
+        # of its image is what counts.
         patches = cosines[:, :-1]
-        spread = (patches.var(dim=1, correction=0, keepdim=True) + _SMALL).sqrt()
-        matches = (cosines - patches.mean(dim=1, keepdim=True)) / spread
-        known = self.patch(vectors * math.sqrt(vectors.shape[2]))
-        known = known + self.match(torch.stack([matches, cosines * _MATCH_SCALE], dim=2))
-        known = self.patch_norm(known + self.places[camera] + self.when[frame])
-        keys, values = (one(known).unflatten(2, self.shape) for one in (self.key, self.value))
-        scores = torch.einsum("bqhw,bthw->bqht", asked, keys) / math.sqrt(self.shape[1])
+        std = (patches.var(dim=1, correction=0, keepdim=True) + _MIN_VARIANCE).sqrt()
+        standardised = (cosines - patches.mean(dim=1, keepdim=True)) / std
+        embedded = self.patch(vectors * math.sqrt(vectors.shape[2]))
+        embedded = embedded + self.similarity(
+            torch.stack([standardised, cosines * _COSINE_SCALE], dim=2)
+        )
+        embedded = self.patch_norm(embedded + self.positions[camera] + self.frame_embedding[frame])
+        keys, values = (
+            layer(embedded).unflatten(2, self.shape) for layer in (self.key, self.value)
+        )
+        scores = torch.einsum("bqhw,bthw->bqht", queries, keys) / math.sqrt(self.shape[1])
         weights = scores.softmax(dim=3)
         what = torch.einsum("bqht,bthw->bqhw", weights, values).flatten(1)
-        where = torch.einsum("bqht,tc->bqhc", weights[..., :-1], spots).flatten(1)
-        # Where the sentence as a whole matches best, as pretraining alone has it.
-        there = (matches[:, :-1] * self.sharpness).softmax(dim=1) @ spots
-        return torch.cat([what, where, there, cosines[:, -1:] * _MATCH_SCALE], dim=1)
+        where = torch.einsum("bqht,tc->bqhc", weights[..., :-1], centres).flatten(1)
+        # Expected position of the best match by cosine alone, without any trained projection.
+        match = (standardised[:, :-1] * self.sharpness).softmax(dim=1) @ centres
+        return torch.cat([what, where, match, cosines[:, -1:] * _COSINE_SCALE], dim=1)
 
 
-def _spots(rows: int, columns: int) -> Float[Tensor, "patches 2"]:
-    """Return x and y of the middle of every patch, -1..1."""
+def _patch_centres(rows: int, columns: int) -> Float[Tensor, "patches 2"]:
+    """Return x and y of the centre of every patch, -1..1."""
     y, x = ((2 * torch.arange(count) + 1) / count - 1 for count in (rows, columns))
     return torch.cartesian_prod(y, x).reshape(-1, 2).flip(1)
 
 
-def _first_places(rows: int, columns: int, width: int) -> nn.Parameter:
-    """Return what places start as: waves over the picture; zero for the whole picture."""
-    spots = _spots(rows, columns)
-    waves = torch.cat([spots * math.pi * one / 2 for one in _FREQUENCIES], dim=1)
+def _initial_positions(rows: int, columns: int, width: int) -> nn.Parameter:
+    """Return the initial position embedding: mixed sine waves; zero for the whole image."""
+    centres = _patch_centres(rows, columns)
+    waves = torch.cat([centres * math.pi * frequency / 2 for frequency in _FREQUENCIES], dim=1)
     waves = torch.cat([waves.sin(), waves.cos()], dim=1)
     mixed = waves @ torch.randn(waves.shape[1], width) / math.sqrt(waves.shape[1] / 2)
     return nn.Parameter(torch.cat([mixed, torch.zeros(1, width)]))

@@ -1,14 +1,14 @@
-"""A dual encoder as policy and detector: two frozen towers, and the built-in model's two questions.
+"""A dual encoder as policy and reward model: two frozen towers with attention pooling and heads.
 
-    pictures --image tower--> a vector a patch ---+
-                                                  +--looking--+-> trunk --> action tokens
+    images --image tower--> a vector a patch -----+
+                                                  +--pooling--+-> trunk --> action tokens
     instruction --text tower--> one vector -------+           |
     proprioception -------------------------------------------+-> trunk --> steps-to-go bins
 
-Both towers were pretrained together, so where a patch's vector is like the sentence's, the picture
-shows what the sentence says: that similarity is read beside the patches (`looking.py`). A frame's
-patches and a sentence's vector are computed once and kept. Stage 1 can train the image tower; the
-text tower stays as it was pretrained.
+Both towers were pretrained together: the cosine between the vectors of a patch and of the sentence
+says how well the patch shows what the sentence says. Pooling reads that similarity beside the
+patches (`attention_pooling.py`). A frame's patches and a sentence's vector are computed once and
+cached. Stage 1 can train the image tower; the text tower stays as it was pretrained.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,31 +25,32 @@ from nearer.algorithm.action_tokens import draw_tokens
 from nearer.algorithm.model import Inputs
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
-from nearer.models.settings import VLMConfig
+from nearer.models.settings import AttentionPoolingConfig, VLMConfig
 from nearer.models.small_vla import ActionHead, two_layers
 from nearer.models.vlm.attention_masks import in_parts
-from nearer.models.vlm.attention_pooling import Looking, LookingSizes
+from nearer.models.vlm.attention_pooling import AttentionPooling
 from nearer.models.vlm.families import Network
-from nearer.models.vlm.image_preprocessing import Preparing
-from nearer.models.vlm.text_tokens import Sentences
-from nearer.models.vlm.tower_model import Towered
-from nearer.models.vlm.towers import Towers
+from nearer.models.vlm.image_preprocessing import ImagePreprocessing
+from nearer.models.vlm.text_tokens import TextTokenizer
+from nearer.models.vlm.tower_model import TowerModel
+from nearer.models.vlm.towers import DualTowers
 
-_KEPT_SENTENCES = 10_000
+_CACHED_SENTENCES = 10_000
 
 
-class DualEncoder(Towered):
-    """Towers that were pretrained together, with two questions on top.
+class DualEncoder(TowerModel):
+    """Towers that were pretrained together, with trained heads on top.
 
     Args:
         settings: how it is fine-tuned.
         sizes: of what is trained on top.
-        spaces: of the robot; all its cameras are looked through.
+        spaces: of the robot; all its cameras are used.
         network: the model of transformers, with both towers.
         towers: what this kind does differently.
-        sentences: its tokenizer.
-        preparing: how each camera's pictures are prepared.
-        learns: Stage 1 is to come: the image tower may train then, and never after.
+        text_tokenizer: of the text tower.
+        preprocessing: of each camera's images.
+        before_stage_one: the image tower may train, if the settings say so; it never does
+            afterwards.
 
     Raises:
         ConfigError: there is no camera.
@@ -58,34 +59,37 @@ class DualEncoder(Towered):
     def __init__(
         self,
         settings: VLMConfig,
-        sizes: LookingSizes,
+        sizes: AttentionPoolingConfig,
         spaces: Spaces,
         network: Network,
-        towers: Towers,
-        sentences: Sentences,
-        preparing: Sequence[Preparing],
+        towers: DualTowers,
+        text_tokenizer: TextTokenizer,
+        preprocessing: Sequence[ImagePreprocessing],
         *,
-        learns: bool = False,
+        before_stage_one: bool = False,
     ) -> None:
-        super().__init__(settings, spaces, network, preparing, learns=learns)
-        self.sizes, self.towers, self.sentences = sizes, towers, sentences
-        self._build_top()
-        self._vectors: dict[str, Tensor] = {}
+        super().__init__(
+            settings, spaces, network, preprocessing, before_stage_one=before_stage_one
+        )
+        self.sizes, self.towers, self.text_tokenizer = sizes, towers, text_tokenizer
+        self._build_heads()
+        self._vector_cache: dict[str, Tensor] = {}
         network.requires_grad_(False).eval()
         for part in self.tower:
-            part.requires_grad_(self.tower_learns)
-        if self.tower_learns and settings.checkpointing:
+            part.requires_grad_(self.trains_tower)
+        if self.trains_tower and settings.checkpointing:
             network.activation_checkpointing_enable({"use_reentrant": False})
 
-    def _build_top(self) -> None:
-        """Make what is trained on top of the towers."""
+    def _build_heads(self) -> None:
+        """Set pooling, trunks and heads, which are trained on top of the towers."""
         sizes, spaces = self.sizes, self.spaces
-        grids = [self.towers.grid(one.height, one.width) for one in self.preparing]
+        grids = [self.towers.grid(camera.height, camera.width) for camera in self.preprocessing]
         self.counts = [rows * columns + 1 for rows, columns in grids]
         self.widths = [count * self.towers.width for count in self.counts]
         state = spaces.agent_pos + spaces.environment_state
-        self.looking = Looking(sizes, self.towers.width, grids, self.settings.frames)
-        width = self.looking.num_facts + state
+        frames = self.settings.frames
+        self.pooling = AttentionPooling(sizes, self.towers.width, grids, frames)
+        width = self.pooling.num_outputs + state
         self.action_trunk = two_layers(width, sizes.hidden, sizes.dropout)
         self.steps_trunk = two_layers(width, sizes.hidden, sizes.dropout)
         self.action_head = ActionHead(sizes.hidden, spaces.action, self.tokens.count)
@@ -97,65 +101,65 @@ class DualEncoder(Towered):
         return self.towers.tower(self.network)
 
     def train(self, mode: bool = True) -> "DualEncoder":
-        """Set the mode of what trains; a frozen tower always stays as it serves."""
+        """Set the mode of the trained part; a frozen tower stays in evaluation mode."""
         super().train(mode)
         self.network.eval()
         for part in self.tower:
-            part.train(mode and self.tower_learns)
+            part.train(mode and self.trains_tower)
         return self
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Take weights, if pictures were prepared for them as they are here.
+        """Load weights that were trained on images preprocessed as they are here.
 
         Raises:
             RuntimeError: they were not, or the weights do not fit.
         """
-        self._vectors.clear()
+        self._vector_cache.clear()
         return super().load_state_dict(state_dict, strict, assign)
 
-    def config(self) -> dict[str, Any]:
-        """Return what rebuilds the module without its weights; its tokenizer is a file beside."""
+    def config(self) -> dict[str, object]:
+        """Return what rebuilds the module without its weights and its tokenizer."""
         return {
             "model": "dual-encoder",
             "settings": asdict(self.settings),
             "sizes": asdict(self.sizes),
             "spaces": asdict(self.spaces),
             "network": self.towers.config.to_dict(),
-            "preparing": [asdict(one) for one in self.preparing],
+            "preprocessing": [asdict(camera) for camera in self.preprocessing],
         }
 
     def files(self) -> Mapping[str, str]:
         """Return the tokenizer."""
-        return {"tokenizer.json": self.sentences.tokenizer.to_str()}
+        return {"tokenizer.json": self.text_tokenizer.tokenizer.to_str()}
 
-    def see(self, pictures: Tensor, camera: int) -> Float[Tensor, "frames tokens numbers"]:
-        """Return the vectors that the tower makes of a camera's pictures, bytes or 0..255."""
-        pixels = self.preparing[camera](pictures.to(self.device))
-        with self._arithmetic():
-            return self.towers.see(self.network, pixels).float()
+    def encode_images(self, images: Tensor, camera: int) -> Float[Tensor, "frames tokens numbers"]:
+        """Return the tower's vectors of a camera's images, bytes or floats in 0..255."""
+        pixels = self.preprocessing[camera](images.to(self.device))
+        with self._autocast():
+            return self.towers.encode(self.network, pixels).float()
 
     def sample(
         self, inputs: Inputs, rngs: Rngs
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, axis by axis, with its exact log-probability."""
-        return self._draw(self._read(inputs), rngs)
+        return self._draw(self._pooled_inputs(inputs), rngs)
 
     def answers(
         self, inputs: Inputs, rngs: Rngs
     ) -> tuple[
         Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]
     ]:
-        """Return what `sample` and `steps_to_go_logits` say; pictures are looked at once."""
-        read = self._read(inputs)
-        return *self._draw(read, rngs), self.steps_head(self.steps_trunk(read)).cpu()
+        """Return what `sample` and `steps_to_go_logits` return, with one pooling for both."""
+        pooled = self._pooled_inputs(inputs)
+        return *self._draw(pooled, rngs), self.steps_head(self.steps_trunk(pooled)).cpu()
 
     def log_prob(
         self, inputs: Inputs, actions: Float[Tensor, "samples action"]
     ) -> Float[Tensor, "samples"]:
         """Return the log-probability of the tokens that the actions round to."""
-        trunk = self.action_trunk(self._read(inputs))
+        trunk = self.action_trunk(self._pooled_inputs(inputs))
         tokens = self.tokens.encode(actions.to(self.device)).unbind(dim=1)
         parts = [
             self.action_head(trunk, tokens[:axis], axis).gather(1, tokens[axis][:, None])
@@ -165,41 +169,43 @@ class DualEncoder(Towered):
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
-        return self.steps_head(self.steps_trunk(self._read(inputs))).cpu()
+        return self.steps_head(self.steps_trunk(self._pooled_inputs(inputs))).cpu()
 
-    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
-        """Return the vector of every whole picture and the state, each of about unit size."""
-        whole = [normalize(one[:, -1], dim=1) for one in self.pictures_of(inputs)]
-        seen = [one * one.shape[1] ** 0.5 for one in whole]
-        return torch.cat([*seen, self.unit_state(inputs)], dim=1).cpu()
+    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples inputs"]:
+        """Return the vector of every whole image and the state, each of about unit size."""
+        units = [normalize(tokens[:, -1], dim=1) for tokens in self.image_tokens(inputs)]
+        # A unit vector of n components has components of about 1 / sqrt(n).
+        scaled = [vector * vector.shape[1] ** 0.5 for vector in units]
+        return torch.cat([*scaled, self.unit_state(inputs)], dim=1).cpu()
 
     def vectors(self, instructions: Sequence[str]) -> Float[Tensor, "samples numbers"]:
-        """Return the text tower's vector of every instruction; each sentence is read once."""
-        new = {one: self._vector(one) for one in set(instructions) - self._vectors.keys()}
-        known = self._vectors | new
-        self._vectors = known if len(known) <= _KEPT_SENTENCES else {}
-        return torch.stack([known[one] for one in instructions])
+        """Return the text tower's vector of every instruction; each is computed once."""
+        new = {text: self._vector(text) for text in set(instructions) - self._vector_cache.keys()}
+        vectors = self._vector_cache | new
+        self._vector_cache = vectors if len(vectors) <= _CACHED_SENTENCES else {}
+        return torch.stack([vectors[text] for text in instructions])
 
     def _vector(self, instruction: str) -> Float[Tensor, "numbers"]:
-        # What is kept may be learned from later, which a tensor of inference mode cannot.
-        with torch.inference_mode(False), torch.no_grad(), self._arithmetic():
-            tokens = torch.tensor([self.sentences.tokens(instruction)], device=self.device)
-            return self.towers.read(self.network, tokens).float()
+        # Tensors made in inference mode cannot enter a later backward pass, and these are cached.
+        with torch.inference_mode(False), torch.no_grad(), self._autocast():
+            tokens = torch.tensor([self.text_tokenizer.tokens(instruction)], device=self.device)
+            return self.towers.encode_text(self.network, tokens).float()
 
-    def _read(self, inputs: Inputs) -> Float[Tensor, "samples read"]:
-        """Return what both questions are answered from."""
+    def _pooled_inputs(self, inputs: Inputs) -> Float[Tensor, "samples pooled"]:
+        """Return the trunks' input: pooled images beside the state."""
         vectors = self.vectors(inputs.instructions)
         state = self.unit_state(inputs)
 
-        def part(rows: slice) -> Tensor:
-            seen = self.looking(self.pictures_of(inputs.rows(rows)), vectors[rows])
-            return torch.cat([seen, state[rows]], dim=1)
+        def pool(rows: slice) -> Tensor:
+            pooled = self.pooling(self.image_tokens(inputs.rows(rows)), vectors[rows])
+            return torch.cat([pooled, state[rows]], dim=1)
 
-        return in_parts(part, len(inputs))
+        return in_parts(pool, len(inputs))
 
-    def _draw(self, read: Float[Tensor, "samples read"], rngs: Rngs) -> tuple[Tensor, Tensor]:
-        trunk = self.action_trunk(read)
-        total = torch.zeros(len(read))
+    def _draw(self, pooled: Float[Tensor, "samples pooled"], rngs: Rngs) -> tuple[Tensor, Tensor]:
+        """Draw the tokens of an action axis by axis."""
+        trunk = self.action_trunk(pooled)
+        total = torch.zeros(len(pooled))
         drawn: list[Tensor] = []
         for axis in range(self.spaces.action):
             log_prob = self.action_head(trunk, drawn, axis).cpu()
@@ -208,6 +214,6 @@ class DualEncoder(Towered):
             drawn.append(token.to(self.device))
         return self.tokens.decode(torch.stack(drawn, dim=1)).cpu(), total
 
-    def _arithmetic(self) -> AbstractContextManager[object]:
-        wanted = self.settings.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
+    def _autocast(self) -> AbstractContextManager[object]:
+        enabled = self.settings.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)

@@ -1,6 +1,5 @@
-"""A pretrained dual encoder, or a checkpoint of one, as a model of nearer's."""
+"""Build a dual encoder from pretrained towers or from a checkpoint."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,45 +8,45 @@ from transformers import AutoModel
 
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Spaces
-from nearer.models.settings import VLMConfig
-from nearer.models.vlm.attention_pooling import LookingSizes
+from nearer.models.saved_config import JsonObject
+from nearer.models.settings import AttentionPoolingConfig, VLMConfig
 from nearer.models.vlm.dual_encoder import DualEncoder
-from nearer.models.vlm.image_preprocessing import preparing_of
+from nearer.models.vlm.image_preprocessing import preprocessing_of
 from nearer.models.vlm.loading import (
-    Source,
+    PretrainedSource,
+    move_to_device,
     network_config,
     num_parameters,
-    place,
+    preprocessing_from_json,
     read_network,
     read_tokenizer,
-    saved_preparing,
-    saved_settings,
     saved_tokenizer,
+    vlm_config_from_json,
 )
-from nearer.models.vlm.memory_check import check_memory, check_room
-from nearer.models.vlm.text_tokens import Sentences
-from nearer.models.vlm.towers import DUAL_ENCODERS, Towers
+from nearer.models.vlm.memory_check import check_checkpoint_fits, check_memory
+from nearer.models.vlm.text_tokens import TextTokenizer
+from nearer.models.vlm.towers import DUAL_ENCODERS, DualTowers
 
 
 def pretrained_dual(
-    source: Source,
+    source: PretrainedSource,
     settings: VLMConfig,
     spaces: Spaces,
     sharded: int = 1,
-    sizes: LookingSizes | None = None,
+    sizes: AttentionPoolingConfig | None = None,
 ) -> DualEncoder:
-    """Return the model to be fine-tuned: pretrained towers, and an untrained top.
+    """Return the model to be fine-tuned: pretrained towers with untrained heads.
 
     Args:
         source: of the towers.
         settings: how they are fine-tuned.
         spaces: of the robot.
-        sharded: processes that will have a part of it each.
-        sizes: of the top; None: as usual.
+        sharded: processes that the model will be sharded over.
+        sizes: of the heads; None: the defaults.
 
     Raises:
-        ConfigError: a setting means nothing here, it is too large for the memory, or the tower
-            cannot see such pictures.
+        ConfigError: a setting does not apply, the model does not fit into memory, or the tower
+            takes no images of that size.
         CheckpointError: a file of weights is damaged.
     """
     _check_settings(settings)
@@ -55,38 +54,48 @@ def pretrained_dual(
     check_memory(parameters, settings, source.folder, dual=True, sharded=sharded)
     towers = _towers(source.config)
     tokenizer = read_tokenizer(source.folder)
-    sentences = Sentences(tokenizer, towers.form(tokenizer))
-    processor = {**towers.pictures, **source.processor}
-    preparing = [
-        preparing_of(processor, *towers.size(settings.image_px, processor, camera))
+    text_tokenizer = TextTokenizer(tokenizer, towers.text_format(tokenizer))
+    processor = {**towers.preprocessing, **source.processor}
+    preprocessing = [
+        preprocessing_of(processor, *towers.size(settings.image_px, processor, camera))
         for camera in spaces.cameras
     ]
-    network, top = read_network(AutoModel, source.folder, torch.float32), sizes or LookingSizes()
-    model = DualEncoder(settings, top, spaces, network, towers, sentences, preparing, learns=True)
-    place(model, settings)
+    network = read_network(AutoModel, source.folder, torch.float32)
+    model = DualEncoder(
+        settings,
+        sizes or AttentionPoolingConfig(),
+        spaces,
+        network,
+        towers,
+        text_tokenizer,
+        preprocessing,
+        before_stage_one=True,
+    )
+    move_to_device(model, settings)
     return model
 
 
-def saved_dual(config: Mapping[str, Any], spaces: Spaces, folder: Path) -> DualEncoder:
+def dual_from_json(config: JsonObject, spaces: Spaces, folder: Path) -> DualEncoder:
     """Return the model that a checkpoint's config.json describes, without its weights.
 
     Raises:
-        CheckpointError: its tokenizer is missing, or the memory is too small.
+        CheckpointError: its tokenizer is missing, or it does not fit into memory.
     """
-    check_room(folder)
-    settings, sizes = saved_settings(config), LookingSizes(**config["sizes"])
+    check_checkpoint_fits(folder)
+    settings = vlm_config_from_json(config["settings"])
+    sizes = AttentionPoolingConfig(**config["sizes"])
     towers = _towers(network_config(config["network"]))
     tokenizer = saved_tokenizer(folder)
-    sentences = Sentences(tokenizer, towers.form(tokenizer))
+    text_tokenizer = TextTokenizer(tokenizer, towers.text_format(tokenizer))
     network = cast(Any, AutoModel).from_config(towers.config, dtype=torch.float32)
-    preparing = [saved_preparing(one) for one in config["preparing"]]
-    model = DualEncoder(settings, sizes, spaces, network, towers, sentences, preparing)
-    place(model, settings)
+    preprocessing = [preprocessing_from_json(camera) for camera in config["preprocessing"]]
+    model = DualEncoder(settings, sizes, spaces, network, towers, text_tokenizer, preprocessing)
+    move_to_device(model, settings)
     return model
 
 
 def _check_settings(settings: VLMConfig) -> None:
-    """Refuse what a dual encoder has not."""
+    """Raise ConfigError for settings that do not apply to a dual encoder."""
     if settings.adapt == "lora":
         raise ConfigError(
             "--vlm.adapt must be full for a dual encoder, whose text tower never trains, got "
@@ -99,5 +108,5 @@ def _check_settings(settings: VLMConfig) -> None:
         )
 
 
-def _towers(config: Any) -> Towers:
+def _towers(config: Any) -> DualTowers:
     return DUAL_ENCODERS[config.model_type](config)

@@ -1,7 +1,7 @@
-"""What the families of vision-language models do differently, and nothing else.
+"""What differs between families of vision-language models; all of them share `vlm.py`.
 
-A family says how large its pictures are, how its tower takes them, how many tokens one becomes,
-where tokens stand, and what its prompts look like. All of them share `vlm.py`.
+A family defines its image size, how its tower is called, how many tokens an image becomes, the
+tokens' position ids, and its chat format.
 """
 
 import math
@@ -16,56 +16,57 @@ from torch import Tensor, nn
 
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera
-from nearer.models.vlm.prompts import Layout
+from nearer.models.saved_config import JsonObject
+from nearer.models.vlm.prompts import PromptLayout
 
 Network = Any
 """A base model of transformers, without its language head; its package has no useful types."""
 
 
-class Family(ABC):
-    """How one family differs."""
+class VLMFamily(ABC):
+    """What differs between families."""
 
-    layout: Layout
+    layout: PromptLayout
     tower_parts: ClassVar[tuple[str, ...]]
     """Names of the modules that turn pixels into tokens of the language model."""
     both_ways: ClassVar[bool] = False
-    """Tokens before the question look at each other both ways, not only back."""
+    """Prefix tokens attend to each other bidirectionally, not causally."""
     streams: int = 1
-    """Numbers a token has, in widths of the language model: one, and one a deep layer."""
+    """Vectors an image token has: its embedding, and one for each deep-stack layer."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
 
     @abstractmethod
-    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
-        """Return height and width of what the tower sees, in pixels.
+    def size(self, image_px: int, processor: JsonObject, camera: Camera) -> tuple[int, int]:
+        """Return height and width of the tower's input, in pixels.
 
         Raises:
-            ConfigError: the tower cannot see pictures of the side that is asked for.
+            ConfigError: the tower takes no images of side `image_px`.
         """
 
     @abstractmethod
     def tokens(self, height: int, width: int) -> int:
-        """Count the tokens of a picture of this size."""
+        """Return the number of tokens of an image of this size."""
 
     @abstractmethod
-    def see(
+    def encode(
         self, network: Network, pixels: Float[Tensor, "frames 3 h w"]
     ) -> Float[Tensor, "frames tokens numbers"]:
-        """Return the tokens that a tower makes of pictures."""
+        """Return the tower's tokens of images."""
 
     @abstractmethod
-    def seen(self, pictures: Sequence[Float[Tensor, "_ numbers"]]) -> Any:
-        """Return tokens of pictures, one after the other, as the network takes them back."""
+    def encoder_outputs(self, images: Sequence[Float[Tensor, "_ numbers"]]) -> Any:
+        """Return tokens of images in the structure that the network takes them in."""
 
     def positions(
         self, network: Network, prefix: Sequence[int], grids: Sequence[tuple[int, int, int]]
     ) -> Int64[Tensor, "axes prefix"]:
-        """Return the position of every token of the prefix; one axis, unless a family has more."""
+        """Return the position id of every token of the prefix; one axis for most families."""
         return torch.arange(len(prefix))[None]
 
     def grid(self, height: int, width: int) -> tuple[int, int, int]:
-        """Return time, rows and columns of a picture's patches."""
+        """Return frames, rows and columns of an image's patches."""
         return (1, height, width)
 
     def tower(self, network: Network) -> list[nn.Module]:
@@ -73,80 +74,79 @@ class Family(ABC):
         return [getattr(network, name) for name in self.tower_parts]
 
     def layers(self, network: Network, *, with_tower: bool) -> list[nn.Module]:
-        """Return the layers that repeat: of the language model, and of the tower if asked for."""
-        tower = {id(one) for part in self.tower(network) for one in part.modules()}
-        found = [
+        """Return the repeated layers of the language model, and of the tower if wanted."""
+        tower = {id(module) for part in self.tower(network) for module in part.modules()}
+        layers = [
             layer
             for stack in network.modules()
             if isinstance(stack, nn.ModuleList) and len(stack) > 1
             for layer in stack
         ]
-        return [one for one in found if with_tower or id(one) not in tower]
+        return [layer for layer in layers if with_tower or id(layer) not in tower]
 
 
-class PaliGemma(Family):
-    """PaliGemma and PaliGemma 2: SigLIP and Gemma; pictures attend to each other both ways.
+class PaliGemma(VLMFamily):
+    """PaliGemma and PaliGemma 2: SigLIP and Gemma; images attend to each other bidirectionally.
 
-    They were pretrained with a question that pictures can look at, too. Here they cannot, and it is
-    read forwards, so that both questions share what was computed of the pictures; fine-tuning takes
-    that in.
+    In pretraining the text was part of the bidirectional prefix. Here it is causal, so that both
+    prompts share the prefix's computation; fine-tuning adapts to that.
     """
 
-    layout = Layout(close="<bos>", question="{}\n", special=("<bos>",))
+    layout = PromptLayout(close="<bos>", suffix="{}\n", special=("<bos>",))
     tower_parts = ("vision_tower", "multi_modal_projector")
     both_ways = True
 
-    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
-        """Return the one size that the position embedding was trained for."""
+    def size(self, image_px: int, processor: JsonObject, camera: Camera) -> tuple[int, int]:
+        """Return the only size that the position embedding was trained for."""
         side = self.config.vision_config.image_size
         if image_px not in (0, side):
             raise ConfigError(
-                f"--vlm.image-px must be {side} for this model, which sees one size only, got "
+                f"--vlm.image-px must be {side} for this model, which takes one size only, got "
                 f"{image_px}; leave it out"
             )
         return side, side
 
     def tokens(self, height: int, width: int) -> int:
-        """Count patches."""
+        """Return the number of patches."""
         patch = self.config.vision_config.patch_size
         return (height // patch) * (width // patch)
 
-    def see(
+    def encode(
         self, network: Network, pixels: Float[Tensor, "frames 3 h w"]
     ) -> Float[Tensor, "frames tokens numbers"]:
         """Return the projected patches."""
         return network.get_image_features(pixels, return_dict=True).pooler_output
 
-    def seen(self, pictures: Sequence[Float[Tensor, "_ numbers"]]) -> Any:
-        """Return one tensor of all pictures."""
-        return SimpleNamespace(pooler_output=torch.stack(list(pictures)))
+    def encoder_outputs(self, images: Sequence[Float[Tensor, "_ numbers"]]) -> Any:
+        """Return one tensor of all images."""
+        return SimpleNamespace(pooler_output=torch.stack(list(images)))
 
     def positions(
         self, network: Network, prefix: Sequence[int], grids: Sequence[tuple[int, int, int]]
     ) -> Int64[Tensor, "axes prefix"]:
-        """Count from one, as these models were trained."""
+        """Return positions from 1, as these models were trained."""
         return torch.arange(len(prefix))[None] + 1
 
 
-class Idefics(Family):
-    """Idefics3 and SmolVLM: pictures are seen whole, not cut into tiles as their processors can.
+class Idefics(VLMFamily):
+    """Idefics3 and SmolVLM: one input an image, without the tiles that their processors can cut.
 
-    The first SmolVLMs call themselves idefics3: how a prompt opens goes by the tokenizer. So does
-    <global-img>, a token of its own in some of them and spelled out in others.
+    The first SmolVLMs have the model type idefics3, so the opening token depends on the tokenizer.
+    So does <global-img>, which is a special token in some of them and plain text in others.
     """
 
-    layout = Layout(
+    layout = PromptLayout(
         opening=("<|begin_of_text|>", "<|im_start|>"),
         start="User:",
         before="<fake_token_around_image><global-img>",
         after="<fake_token_around_image>",
-        question="{}<end_of_utterance>\nAssistant:",
+        suffix="{}<end_of_utterance>\nAssistant:",
         special=("<fake_token_around_image>", "<end_of_utterance>"),
     )
     tower_parts = ("vision_model", "connector")
 
-    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
-        """Return the largest square that groups of patches divide, or a smaller one."""
+    def size(self, image_px: int, processor: JsonObject, camera: Camera) -> tuple[int, int]:
+        """Return the largest square of whole groups of patches, or a smaller one."""
         vision = self.config.vision_config
         unit = vision.patch_size * self.config.scale_factor
         side = image_px or vision.image_size // unit * unit
@@ -158,34 +158,34 @@ class Idefics(Family):
         return side, side
 
     def tokens(self, height: int, width: int) -> int:
-        """Count groups of patches."""
+        """Return the number of groups of patches."""
         unit = self.config.vision_config.patch_size * self.config.scale_factor
         return (height // unit) * (width // unit)
 
-    def see(
+    def encode(
         self, network: Network, pixels: Float[Tensor, "frames 3 h w"]
     ) -> Float[Tensor, "frames tokens numbers"]:
         """Return the connector's tokens."""
-        seen = network.get_image_features(pixels[:, None], return_dict=True).pooler_output
-        return torch.stack(list(seen))
+        tokens = network.get_image_features(pixels[:, None], return_dict=True).pooler_output
+        return torch.stack(list(tokens))
 
-    def seen(self, pictures: Sequence[Float[Tensor, "_ numbers"]]) -> Any:
-        """Return a list of pictures."""
-        return SimpleNamespace(pooler_output=list(pictures))
+    def encoder_outputs(self, images: Sequence[Float[Tensor, "_ numbers"]]) -> Any:
+        """Return a list of images."""
+        return SimpleNamespace(pooler_output=list(images))
 
 
-class Qwen(Family):
-    """Qwen2.5-VL and Qwen3-VL: any size, and places in time, rows and columns.
+class Qwen(VLMFamily):
+    """Qwen2.5-VL and Qwen3-VL: any image size, and position ids in time, rows and columns.
 
-    Qwen3-VL also hands pictures to its first layers once more; these numbers are kept beside the
-    tokens (`streams`).
+    Qwen3-VL also adds features of the tower's inner layers to the first layers of the language
+    model (deep stack); these are cached beside the tokens (`streams`).
     """
 
-    layout = Layout(
+    layout = PromptLayout(
         start="<|im_start|>user\n",
         before="<|vision_start|>",
         after="<|vision_end|>",
-        question="{}<|im_end|>\n<|im_start|>assistant\n",
+        suffix="{}<|im_end|>\n<|im_start|>assistant\n",
         special=("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
     )
     tower_parts = ("visual",)
@@ -194,10 +194,10 @@ class Qwen(Family):
         super().__init__(config)
         self.streams = 1 + len(getattr(config.vision_config, "deepstack_visual_indexes", ()))
 
-    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
-        """Return the camera's size in whole groups of patches, within what the processor allows.
+    def size(self, image_px: int, processor: JsonObject, camera: Camera) -> tuple[int, int]:
+        """Return the camera's size in whole groups of patches, within the processor's limits.
 
-        Or the square that is asked for, as small as it may be.
+        A square of `image_px` may be smaller than these limits.
         """
         vision = self.config.vision_config
         unit = vision.patch_size * vision.spatial_merge_size
@@ -215,6 +215,7 @@ class Qwen(Family):
         rows, columns = (round(side / unit) for side in (height, width))
         area: int = rows * columns * unit * unit
         if not least <= area <= most:
+            # Scale both sides alike, rounding towards the inside of the limits.
             scale = math.sqrt((least if area < least else most) / (height * width)) / unit
             fit = math.ceil if area < least else math.floor
             rows, columns = (max(1, fit(side * scale)) for side in (height, width))
@@ -226,36 +227,38 @@ class Qwen(Family):
         return (1, height // patch, width // patch)
 
     def tokens(self, height: int, width: int) -> int:
-        """Count groups of patches."""
+        """Return the number of groups of patches."""
         _, rows, columns = self.grid(height, width)
         return rows * columns // self.config.vision_config.spatial_merge_size**2
 
-    def see(
+    def encode(
         self, network: Network, pixels: Float[Tensor, "frames 3 h w"]
     ) -> Float[Tensor, "frames tokens numbers"]:
-        """Return the merged patches, and what the deep layers are given, side by side."""
+        """Return the merged patches and the deep-stack features, side by side."""
         grid = torch.tensor([self.grid(*pixels.shape[2:])] * len(pixels), device=pixels.device)
-        seen = network.get_image_features(self._patches(pixels), grid, return_dict=True)
-        streams = [seen.pooler_output, *getattr(seen, "deepstack_features", ())]
+        outputs = network.get_image_features(self._patches(pixels), grid, return_dict=True)
+        streams = [outputs.pooler_output, *getattr(outputs, "deepstack_features", ())]
         return torch.cat([torch.stack(list(stream)) for stream in streams], dim=-1)
 
-    def seen(self, pictures: Sequence[Float[Tensor, "_ numbers"]]) -> Any:
-        """Return the tokens, and what the deep layers are given."""
-        first, *deep = zip(*(one.chunk(self.streams, dim=-1) for one in pictures), strict=True)
+    def encoder_outputs(self, images: Sequence[Float[Tensor, "_ numbers"]]) -> Any:
+        """Return the tokens and the deep-stack features, each a sequence over images."""
+        streams = (tokens.chunk(self.streams, dim=-1) for tokens in images)
+        first, *deep = zip(*streams, strict=True)
         return SimpleNamespace(pooler_output=first, deepstack_features=deep)
 
     def positions(
         self, network: Network, prefix: Sequence[int], grids: Sequence[tuple[int, int, int]]
     ) -> Int64[Tensor, "axes prefix"]:
-        """Return places in time, rows and columns."""
-        with torch.device("cpu"):  # it reads numbers, also where a model is without weights
+        """Return positions in time, rows and columns."""
+        # The function reads values, which a meta device, for models without weights, has not.
+        with torch.device("cpu"):
             tokens = torch.tensor([prefix])
             kinds = (tokens == self.config.image_token_id).int()
-            found, _ = network.get_rope_index(tokens, kinds, image_grid_thw=torch.tensor(grids))
-        return found[:, 0]
+            positions, _ = network.get_rope_index(tokens, kinds, image_grid_thw=torch.tensor(grids))
+        return positions[:, 0]
 
     def _patches(self, pixels: Float[Tensor, "frames 3 h w"]) -> Float[Tensor, "patches numbers"]:
-        """Return patches group by group, each repeated over the frames that a film would have."""
+        """Return patches group by group, each repeated over the frames of a video's patch."""
         vision = self.config.vision_config
         patch, merge, frames = (
             vision.patch_size,
@@ -270,11 +273,11 @@ class Qwen(Family):
         return cut.reshape(count * rows * columns * merge**2, -1)
 
 
-def family_of(config: Any) -> Family:
+def family_of(config: Any) -> VLMFamily:
     """Return the family of a configuration of transformers.
 
     Raises:
-        ConfigError: it is of none that is known here.
+        ConfigError: the family is not supported.
     """
     kind = str(getattr(config, "model_type", None))
     if kind == "paligemma":

@@ -1,8 +1,8 @@
-"""A hub id or a folder -> a pretrained model that can serve, or a sentence why it cannot."""
+"""Build a vision-language model from a hub id, a folder or a checkpoint."""
 
 import json
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +19,11 @@ from transformers import CONFIG_MAPPING, AutoModel, AutoModelForImageTextToText
 from nearer.algorithm.action_tokens import action_words
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.core.spaces import Spaces
+from nearer.models.saved_config import JsonObject
 from nearer.models.settings import VLMConfig
-from nearer.models.vlm.families import FAMILIES, Family, Network, family_of
-from nearer.models.vlm.image_preprocessing import Preparing, preparing_of
-from nearer.models.vlm.memory_check import check_memory, check_room
+from nearer.models.vlm.families import FAMILIES, Network, VLMFamily, family_of
+from nearer.models.vlm.image_preprocessing import ImagePreprocessing, preprocessing_of
+from nearer.models.vlm.memory_check import check_checkpoint_fits, check_memory
 from nearer.models.vlm.prompts import Prompts
 from nearer.models.vlm.towers import DUAL_ENCODERS
 from nearer.models.vlm.vlm import VLM
@@ -39,36 +40,36 @@ _LANGUAGE_LAYERS = r".*(language_model|text_model)\..*\.(q|k|v|o|gate|up|down)_p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A pretrained model's folder that can serve.
+class PretrainedSource:
+    """A folder with a pretrained model of a supported kind.
 
     Attributes:
         folder: holds config.json, tokenizer.json and *.safetensors.
         config: of transformers.
-        processor: settings of its pictures; empty if the folder says nothing.
+        processor: its image preprocessing; empty if the folder has none.
     """
 
     folder: Path
     config: Any
-    processor: Mapping[str, Any]
+    processor: JsonObject
 
     @property
     def is_dual(self) -> bool:
-        """Tell a dual encoder from a vision-language model."""
+        """Return whether it is a dual encoder; otherwise it is a vision-language model."""
         return self.config.model_type in DUAL_ENCODERS
 
 
-def open_source(name: str) -> Source:
-    """Return the source that a hub id or a folder means; nothing of its weights is read yet.
+def open_source(name: str) -> PretrainedSource:
+    """Return the pretrained model that a hub id or a folder names; its weights are not read yet.
 
     Args:
         name: a folder, user/name or user/name@REVISION.
 
     Raises:
-        ConfigError: there is none, or it cannot serve; names what would.
+        ConfigError: there is none, or it is not supported; the message names one that is.
     """
     folder = Path(name) if Path(name).is_dir() else _download(name)
-    document = _json(folder / "config.json")
+    document = _read_json(folder / "config.json")
     if document is None:
         raise ConfigError(
             f"--model must name a folder with config.json, got {folder} without one; pass a hub "
@@ -76,12 +77,13 @@ def open_source(name: str) -> Source:
         )
     kind = document.get("model_type")
     if kind not in FAMILIES and kind not in DUAL_ENCODERS:
-        sees = "vision_config" in document
-        what = "reads pictures in a way that is not known here" if sees else "takes no pictures"
+        has_vision = "vision_config" in document
+        what = "takes images in a way that is not supported" if has_vision else "takes no images"
         raise ConfigError(
-            f"--model must be a vision-language model of a known family ({', '.join(FAMILIES)}) or "
-            f"a dual encoder ({', '.join(DUAL_ENCODERS)}), got {kind!r}, which {what}; choose for "
-            "instance HuggingFaceTB/SmolVLM-256M-Instruct or openai/clip-vit-base-patch32"
+            "--model must be a vision-language model of a supported family "
+            f"({', '.join(FAMILIES)}) or a dual encoder ({', '.join(DUAL_ENCODERS)}), got "
+            f"{kind!r}, which {what}; choose for instance HuggingFaceTB/SmolVLM-256M-Instruct or "
+            "openai/clip-vit-base-patch32"
         )
     if "quantization_config" in document:
         raise ConfigError(
@@ -89,11 +91,13 @@ def open_source(name: str) -> Source:
             "quantised; choose the model that it was made from"
         )
     _check_files(folder)
-    return Source(folder=folder, config=network_config(document), processor=_processor(folder))
+    return PretrainedSource(
+        folder=folder, config=network_config(document), processor=_processor_json(folder)
+    )
 
 
 def _check_files(folder: Path) -> None:
-    """Raise ConfigError if there is no tokenizer, or no weights that are read here."""
+    """Raise ConfigError if there is no tokenizer, or there are no safetensors weights."""
     if not (folder / "tokenizer.json").is_file():
         raise ConfigError(
             f"{folder} must hold tokenizer.json, got none; save the tokenizer there with "
@@ -106,50 +110,54 @@ def _check_files(folder: Path) -> None:
         )
 
 
-def pretrained_vlm(source: Source, settings: VLMConfig, spaces: Spaces, sharded: int = 1) -> VLM:
-    """Return the model to be fine-tuned: pretrained weights, and answers that know their words.
+def pretrained_vlm(
+    source: PretrainedSource, settings: VLMConfig, spaces: Spaces, sharded: int = 1
+) -> VLM:
+    """Return the model to be fine-tuned, its output tokens initialised from words.
 
     Args:
         source: of the pretrained model.
         settings: how it is fine-tuned.
         spaces: of the robot.
-        sharded: processes that will have a part of it each.
+        sharded: processes that the model will be sharded over.
 
     Raises:
-        ConfigError: it is too large for the memory, or the tower cannot see such pictures.
+        ConfigError: it does not fit into memory, or the tower takes no images of that size.
         CheckpointError: a file of weights is damaged.
     """
     check_memory(num_parameters(source.folder), settings, source.folder, sharded=sharded)
-    whole = read_network(AutoModelForImageTextToText, source.folder, _kept(settings))
+    full = read_network(AutoModelForImageTextToText, source.folder, _storage_dtype(settings))
     family = family_of(source.config)
     prompts = _prompts(family, read_tokenizer(source.folder))
-    preparing = [
-        preparing_of(source.processor, *family.size(settings.image_px, source.processor, camera))
+    preprocessing = [
+        preprocessing_of(
+            source.processor, *family.size(settings.image_px, source.processor, camera)
+        )
         for camera in spaces.cameras
     ]
-    network = _adapted(whole.model, settings)
-    model = VLM(settings, spaces, network, family, prompts, preparing, learns=True)
-    _teach_answers(model, whole.lm_head.weight.detach())
-    place(model, settings)
+    network = _with_adapters(full.model, settings)
+    model = VLM(settings, spaces, network, family, prompts, preprocessing, before_stage_one=True)
+    _initialise_output_tokens(model, full.lm_head.weight.detach())
+    move_to_device(model, settings)
     return model
 
 
-def read_network(auto: Any, folder: Path, kept: torch.dtype) -> Network:
+def read_network(auto: Any, folder: Path, dtype: torch.dtype) -> Network:
     """Return a network of transformers with its weights.
 
     Args:
-        auto: transformers' class that knows which network config.json means.
+        auto: transformers' class that builds the network of config.json.
         folder: of the pretrained model.
-        kept: what weights are kept in.
+        dtype: of the weights in memory.
 
     Raises:
         CheckpointError: a file of weights is damaged, or some weights are in none.
     """
     try:
         with _quietly():
-            network, told = auto.from_pretrained(
+            network, report = auto.from_pretrained(
                 str(folder),
-                dtype=kept,
+                dtype=dtype,
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
@@ -159,53 +167,53 @@ def read_network(auto: Any, folder: Path, kept: torch.dtype) -> Network:
             f"{folder} must hold whole weights of the model in config.json, got: "
             f"{str(error).splitlines()[0]}; download it again"
         ) from error
-    missing = sorted(told["missing_keys"])
+    missing = sorted(report["missing_keys"])
     if missing:
         raise CheckpointError(
             f"{folder} must hold all weights of the model in config.json, got none for "
             f"{missing[0]} and {len(missing) - 1} more; download it again"
         )
     for weight in network.parameters():
-        # As they lie in the file they are not aligned, and then the last bit of a product differs
-        # from what the same weights give once they are saved and loaded.
+        # Memory-mapped weights are not aligned, and the last bit of a product then differs from
+        # that of the same weights once they are saved and loaded.
         weight.data = weight.data.clone()
     return network
 
 
-def saved_vlm(config: Mapping[str, Any], spaces: Spaces, folder: Path) -> VLM:
+def vlm_from_json(config: JsonObject, spaces: Spaces, folder: Path) -> VLM:
     """Return the model that a checkpoint's config.json describes, without its weights.
 
     Raises:
-        CheckpointError: its tokenizer is missing, or the memory is too small.
+        CheckpointError: its tokenizer is missing, or it does not fit into memory.
     """
-    check_room(folder)
-    settings = saved_settings(config)
-    described = network_config(config["network"])
-    family = family_of(described)
-    # Its config.json says what the hub's weights were kept in, not what ours are.
-    network = cast(Any, AutoModel).from_config(described, dtype=_kept(settings))
-    network = _adapted(network, settings)
-    preparing = [saved_preparing(one) for one in config["preparing"]]
+    check_checkpoint_fits(folder)
+    settings = vlm_config_from_json(config["settings"])
+    network_settings = network_config(config["network"])
+    family = family_of(network_settings)
+    # The config names the dtype of the hub's weights, which ours need not have.
+    network = cast(Any, AutoModel).from_config(network_settings, dtype=_storage_dtype(settings))
+    network = _with_adapters(network, settings)
+    preprocessing = [preprocessing_from_json(camera) for camera in config["preprocessing"]]
     prompts = _prompts(family, saved_tokenizer(folder))
-    model = VLM(settings, spaces, network, family, prompts, preparing)
-    place(model, settings)
+    model = VLM(settings, spaces, network, family, prompts, preprocessing)
+    move_to_device(model, settings)
     return model
 
 
-def saved_settings(config: Mapping[str, Any]) -> VLMConfig:
-    """Return a checkpoint's settings, for the machine it is loaded on: perhaps without a GPU."""
-    settings = VLMConfig(**config["settings"])
+def vlm_config_from_json(document: JsonObject) -> VLMConfig:
+    """Return a checkpoint's settings; cuda becomes auto, since this machine may have no GPU."""
+    settings = VLMConfig(**document)
     return replace(settings, device="auto") if settings.device == "cuda" else settings
 
 
-def place(model: nn.Module, settings: VLMConfig) -> None:
-    """Move a model to where it computes, unless it is on no machine: sizes without weights."""
+def move_to_device(model: nn.Module, settings: VLMConfig) -> None:
+    """Move a model to where it computes, unless it is on the meta device, without weights."""
     if not next(model.parameters()).is_meta:
         model.to(device_of(settings))
 
 
 def device_of(settings: VLMConfig) -> torch.device:
-    """Return where the model computes.
+    """Return the device that the model computes on.
 
     Raises:
         ConfigError: a GPU is asked for, and there is none.
@@ -214,12 +222,12 @@ def device_of(settings: VLMConfig) -> torch.device:
         raise ConfigError(
             "--vlm.device must be cpu or auto on a machine without a GPU, got cuda; leave it out"
         )
-    found = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if found else "cpu")
+    on_gpu = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if on_gpu else "cpu")
 
 
 def num_parameters(folder: Path) -> int:
-    """Count the weights of a folder, from the heads of its files alone.
+    """Return the number of weights in a folder, from the headers of its files alone.
 
     Raises:
         CheckpointError: a file is damaged.
@@ -237,14 +245,14 @@ def num_parameters(folder: Path) -> int:
     return total
 
 
-def _kept(settings: VLMConfig) -> torch.dtype:
-    """Return what pretrained weights are kept in: float32 where they learn."""
+def _storage_dtype(settings: VLMConfig) -> torch.dtype:
+    """Return the dtype of pretrained weights in memory: float32 where they are trained."""
     low = settings.adapt == "lora" and settings.precision == "bfloat16"
     return torch.bfloat16 if low else torch.float32
 
 
-def _adapted(network: Network, settings: VLMConfig) -> Network:
-    """Return the network; for lora with what learns beside it, in float32."""
+def _with_adapters(network: Network, settings: VLMConfig) -> Network:
+    """Return the network; for lora, frozen and with adapters in float32."""
     if settings.adapt == "lora":
         try:
             from peft import LoraConfig, inject_adapter_in_model
@@ -263,24 +271,24 @@ def _adapted(network: Network, settings: VLMConfig) -> Network:
     return network
 
 
-def _teach_answers(model: VLM, head: Float[Tensor, "vocabulary hidden"]) -> None:
-    """Let every added token start as the mean of the words that say it."""
+def _initialise_output_tokens(model: VLM, head: Float[Tensor, "vocabulary hidden"]) -> None:
+    """Set every added token to the mean of the words that say it."""
     embed = model.network.get_input_embeddings()
     levels = [str(level) for level in range(model.state_tokens.num_embeddings)]
     edges = cast(list[float], model.bins.edges().tolist())
     steps = [f"{edge:.0f}" for edge in edges]
     actions = action_words(model.tokens.levels)
-    answers = [
+    added = [
         (model.action_tokens.weight, actions, embed),
         (model.state_tokens.weight, levels, embed),
         (model.action_head.weight, actions, head.__getitem__),
         (model.steps_head.weight, steps, head.__getitem__),
     ]
     with torch.no_grad():
-        for weight, words, numbers in answers:
+        for weight, words, rows_of in added:
             for row, word in enumerate(words):
-                said = torch.tensor(model.prompts.tokens(word), device=head.device)
-                weight[row] = numbers(said).float().mean(dim=0)
+                tokens = torch.tensor(model.prompts.tokens(word), device=head.device)
+                weight[row] = rows_of(tokens).float().mean(dim=0)
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
@@ -312,35 +320,33 @@ def saved_tokenizer(folder: Path) -> Tokenizer:
     return read_tokenizer(folder)
 
 
-def saved_preparing(document: Mapping[str, Any]) -> Preparing:
-    """Return how a camera's pictures are prepared, as a checkpoint's config.json has it."""
-    values: dict[str, Any] = {
-        name: tuple(cast(Any, value)) if isinstance(value, list) else value
-        for name, value in document.items()
-    }
-    return Preparing(**values)
+def preprocessing_from_json(document: JsonObject) -> ImagePreprocessing:
+    """Return the preprocessing of a camera's images, from a checkpoint's config.json."""
+    values = {name: value for name, value in document.items() if name not in ("mean", "std")}
+    mean, std = tuple(document["mean"]), tuple(document["std"])  # lists in JSON
+    return ImagePreprocessing(**values, mean=mean, std=std)
 
 
-def _prompts(family: Family, tokenizer: Tokenizer) -> Prompts:
+def _prompts(family: VLMFamily, tokenizer: Tokenizer) -> Prompts:
     return Prompts(tokenizer, family.layout, family.config.image_token_id)
 
 
-def network_config(document: Mapping[str, Any]) -> Any:
-    """Return what a config.json says of a network, as transformers has it."""
+def network_config(document: JsonObject) -> Any:
+    """Return the configuration object of transformers for a config.json."""
     kind = document["model_type"]
     return CONFIG_MAPPING[kind].from_dict(dict(document))
 
 
-def _processor(folder: Path) -> Mapping[str, Any]:
-    """Return how the model's own processor prepares pictures."""
+def _processor_json(folder: Path) -> JsonObject:
+    """Return the settings of the model's own image processor."""
     for name in ("preprocessor_config.json", "processor_config.json"):
-        document = _json(folder / name)
+        document = _read_json(folder / name)
         if document is not None:
             return document.get("image_processor", document)
     return {}
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path) -> JsonObject | None:
     """Return a JSON object; None where there is no such file."""
     if not path.is_file():
         return None
@@ -350,30 +356,30 @@ def _json(path: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{path} must be JSON, got: {error}; download it again") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must hold a JSON object, got {type(document).__name__}")
-    return cast(dict[str, Any], document)
+    return cast(JsonObject, document)
 
 
 @contextmanager
 def _quietly() -> Generator[None, None, None]:
-    """Let transformers draw no progress bar of its own over ours."""
-    drawn = transformers.logging.is_progress_bar_enabled()
+    """Switch the progress bars of transformers off, which would break ours."""
+    enabled = transformers.logging.is_progress_bar_enabled()
     transformers.logging.disable_progress_bar()
     try:
         yield
     finally:
-        if drawn:
+        if enabled:
             transformers.logging.enable_progress_bar()
 
 
 def _download(name: str) -> Path:
-    """Return the folder of a hub's model, downloaded unless it has been before."""
-    found = split_hub_id(name)
-    if found is None:
+    """Return the folder of a hub's model, downloaded unless it is in the cache."""
+    hub_id = split_hub_id(name)
+    if hub_id is None:
         raise ConfigError(
             "--model must be small-vla, mlp, a folder, or a hub id such as user/name, got "
             f"{name!r}; check the spelling"
         )
-    model, revision = found
+    model, revision = hub_id
     try:
         return download(model, revision=revision, patterns=_FILES)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Instructions -> tokens of the two questions (paper, fig. 1)."""
+"""Instructions -> tokens of the action prompt and the steps-to-go prompt (paper, fig. 1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,26 +11,27 @@ from torch import Tensor
 
 from nearer.core.errors import ConfigError
 
-Question = Literal["action", "steps"]
+Task = Literal["action", "steps"]
+"""What a prompt asks the model to predict."""
 
-_QUESTIONS: dict[Question, str] = {
+_TEMPLATES: dict[Task, str] = {
     "action": "What robot action to {}?",
     "steps": "How many steps to {}?",
 }
-_MAX_WORDS_TOKENS = 256  # of a question; an instruction is a sentence, not a book
+_MAX_SUFFIX_TOKENS = 256  # bounds the memory of a batch that is padded to its longest prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """What stands around pictures and question in the prompts a family was trained on.
+class PromptLayout:
+    """The chat format that a family was trained on, around images and text.
 
     Attributes:
-        opening: tokens that everything may start with; the first that the tokenizer knows.
+        opening: tokens that a prompt may start with; the first that the tokenizer knows is used.
         start: before everything else.
-        before: before every picture.
-        after: after every picture.
-        close: after the last picture.
-        question: the question stands for {}.
+        before: before every image.
+        after: after every image.
+        close: after the last image.
+        suffix: format of the text after the images, with {} for the text.
         special: texts that must be one token each.
     """
 
@@ -39,7 +40,7 @@ class Layout:
     before: str = ""
     after: str = ""
     close: str = ""
-    question: str = "{}"
+    suffix: str = "{}"
     special: tuple[str, ...] = ()
 
 
@@ -50,48 +51,52 @@ class Prompts:
         ConfigError: the tokenizer does not know the family's special tokens.
     """
 
-    def __init__(self, tokenizer: Tokenizer, layout: Layout, image_token: int) -> None:
-        missing = [one for one in layout.special if tokenizer.token_to_id(one) is None]
-        opening = [one for one in layout.opening if tokenizer.token_to_id(one) is not None]
+    def __init__(self, tokenizer: Tokenizer, layout: PromptLayout, image_token: int) -> None:
+        missing = [text for text in layout.special if tokenizer.token_to_id(text) is None]
+        opening = [text for text in layout.opening if tokenizer.token_to_id(text) is not None]
         if missing or (layout.opening and not opening):
             wanted = [*layout.special, *([] if opening else [" or ".join(layout.opening)])]
+            texts = [text for text in wanted if text]
             raise ConfigError(
-                f"tokenizer.json must know the tokens {[one for one in wanted if one]}, got none "
+                f"tokenizer.json must know the tokens {texts}, got none "
                 f"for {missing or wanted[-1:]}; use the tokenizer that came with the model"
             )
-        tokenizer.no_truncation()  # a question that is cut would be another one
+        tokenizer.no_truncation()  # a truncated prompt would be another one
         tokenizer.no_padding()
         added = tokenizer.get_added_tokens_decoder()
-        self._steering = {image_token, *(number for number, one in added.items() if one.special)}
+        special = (number for number, token in added.items() if token.special)
+        self._special = {image_token, *special}
         self._opening = "".join(opening[:1])
         self.tokenizer = tokenizer
         self.layout = layout
         self._image_token = image_token
-        self._kept: dict[tuple[Question, str], list[int]] = {}
+        self._cache: dict[tuple[Task, str], list[int]] = {}
 
     def tokens(self, text: str) -> list[int]:
         """Return the tokens of a text, with nothing added around them."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
-    def prefix(self, pictures: Sequence[int]) -> list[int]:
-        """Return the tokens that both questions share: everything up to the last picture.
+    def prefix(self, images: Sequence[int]) -> list[int]:
+        """Return the tokens that both prompts share: everything up to the last image.
 
         Args:
-            pictures: tokens of each.
+            images: number of tokens of each.
         """
         before, after = self.tokens(self.layout.before), self.tokens(self.layout.after)
-        shown = [one for n in pictures for one in (*before, *[self._image_token] * n, *after)]
+        shown = [
+            token for count in images for token in (*before, *[self._image_token] * count, *after)
+        ]
         start = self._opening + self.layout.start
         return [*self.tokens(start), *shown, *self.tokens(self.layout.close)]
 
-    def ask(
-        self, question: Question, instructions: Sequence[str]
-    ) -> tuple[Int64[Tensor, "samples asked"], Bool[Tensor, "samples asked"]]:
-        """Return the tokens of a question, a row an instruction, and which of them are real.
+    def suffix(
+        self, task: Task, instructions: Sequence[str]
+    ) -> tuple[Int64[Tensor, "samples suffix"], Bool[Tensor, "samples suffix"]]:
+        """Return the tokens of a prompt after the prefix, and which of them are not padding.
 
-        Shorter ones are padded in front, so that the answer follows at once.
+        Shorter ones are padded on the left, so that the output follows the last token of each row.
         """
-        rows = [self._question(question, one) for one in instructions]
+        rows = [self._suffix(task, instruction) for instruction in instructions]
         longest = max(map(len, rows))
         tokens = torch.zeros((len(rows), longest), dtype=torch.int64)
         real = torch.zeros((len(rows), longest), dtype=torch.bool)
@@ -100,26 +105,24 @@ class Prompts:
             real[index, longest - len(row) :] = True
         return tokens, real
 
-    def _question(self, question: Question, instruction: str) -> list[int]:
-        key = (question, instruction)
-        if key not in self._kept:
-            text = self.layout.question.format(
-                _QUESTIONS[question].format(self._plain(instruction))
-            )
-            self._kept[key] = self.tokens(text)
-            if len(self._kept[key]) > _MAX_WORDS_TOKENS:
-                del self._kept[key]
+    def _suffix(self, task: Task, instruction: str) -> list[int]:
+        key = (task, instruction)
+        if key not in self._cache:
+            text = self.layout.suffix.format(_TEMPLATES[task].format(self._plain(instruction)))
+            self._cache[key] = self.tokens(text)
+            if len(self._cache[key]) > _MAX_SUFFIX_TOKENS:
+                del self._cache[key]
                 raise ConfigError(
-                    f"an instruction must be one of at most {_MAX_WORDS_TOKENS} tokens, got "
+                    f"an instruction must be one of at most {_MAX_SUFFIX_TOKENS} tokens, got "
                     f"{len(instruction)} characters; say it in a sentence"
                 )
-        return self._kept[key]
+        return self._cache[key]
 
     def _plain(self, instruction: str) -> str:
-        """Return the instruction; no token that steers the model may be written into it."""
-        steering = [one for one in self.tokens(instruction) if one in self._steering]
-        if steering:
-            text = self.tokenizer.id_to_token(steering[0])
+        """Return the instruction, if it holds no special token, which would change the prompt."""
+        injected = [token for token in self.tokens(instruction) if token in self._special]
+        if injected:
+            text = self.tokenizer.id_to_token(injected[0])
             raise ConfigError(
                 f"an instruction must be words, got one with the token {text}; leave it out"
             )

@@ -1,4 +1,4 @@
-"""What the models with a pretrained tower share: pictures in, features kept, state and actions."""
+"""Base class of models with a pretrained vision tower: images, cached features, state, actions."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,31 +17,31 @@ from nearer.core.vision import VisionEncoder
 from nearer.models.settings import VLMConfig
 from nearer.models.vlm.attention_masks import split_columns
 from nearer.models.vlm.families import Network
-from nearer.models.vlm.image_preprocessing import Preparing, check_prepared
+from nearer.models.vlm.image_preprocessing import ImagePreprocessing, check_same_preprocessing
 from nearer.models.vlm.state_scaling import state_range, unit_state
 from nearer.models.vlm.vision_encoders import PixelVisionEncoder, TowerVisionEncoder
 
 
-class Towered(FoundationModel):
-    """A model whose pictures go through a pretrained tower, frozen once Stage 1 is over.
+class TowerModel(FoundationModel):
+    """A model with a pretrained vision tower, which is frozen once Stage 1 is over.
 
     Args:
         settings: how it is fine-tuned.
-        spaces: of the robot; all its cameras are looked through.
+        spaces: of the robot; all its cameras are used.
         network: of transformers, with the tower.
-        preparing: how each camera's pictures are prepared.
-        learns: Stage 1 is to come: its tower may train then, and never after.
+        preprocessing: of each camera's images.
+        before_stage_one: the tower may train, if the settings say so; it never does afterwards.
 
     Attributes:
-        counts: tokens that each camera's picture becomes.
+        counts: tokens of an image of each camera.
         widths: numbers of these, all together.
-        steps_head: the last layer of the steps-to-go answer.
+        steps_head: the last layer of the steps-to-go head.
 
     Raises:
         ConfigError: there is no camera.
     """
 
-    normalisation = ("tokens.units", "state_low", "state_high", "prepared")
+    normalisation = ("tokens.units", "state_low", "state_high", "preprocessing_settings")
     counts: list[int]
     widths: list[int]
     steps_head: nn.Linear
@@ -51,26 +51,27 @@ class Towered(FoundationModel):
         settings: VLMConfig,
         spaces: Spaces,
         network: Network,
-        preparing: Sequence[Preparing],
+        preprocessing: Sequence[ImagePreprocessing],
         *,
-        learns: bool,
+        before_stage_one: bool,
     ) -> None:
         super().__init__()
         if not spaces.cameras:
             raise ConfigError(
-                "a pretrained model that sees must have pictures to look at, got a robot without "
-                "a camera; pass --model mlp for states"
+                "a pretrained vision model must have images to look at, got a robot without a "
+                "camera; pass --model mlp for states"
             )
         self.settings, self.spaces = settings, spaces
-        self.preparing = tuple(preparing)
+        self.preprocessing = tuple(preprocessing)
         self.bins = StepsToGoBins(count=settings.num_bins, width_steps=settings.steps_per_bin)
-        self.tower_learns = learns and settings.tower == "trained"
+        self.trains_tower = before_stage_one and settings.tower == "trained"
         self.network = network
         state = spaces.agent_pos + spaces.environment_state
         self.tokens = ActionTokens(torch.ones(spaces.action), settings.action_levels)
         self.state_low = nn.Buffer(-torch.ones(state))
         self.state_high = nn.Buffer(torch.ones(state))
-        self.prepared = nn.Buffer(torch.stack([one.numbers() for one in preparing]))
+        per_camera = [camera_settings.as_tensor() for camera_settings in preprocessing]
+        self.preprocessing_settings = nn.Buffer(torch.stack(per_camera))
 
     @property
     @abstractmethod
@@ -78,53 +79,55 @@ class Towered(FoundationModel):
         """Return the modules that turn pixels into tokens."""
 
     @abstractmethod
-    def see(self, pictures: Tensor, camera: int) -> Float[Tensor, "frames tokens numbers"]:
-        """Return the tokens that the tower makes of a camera's pictures, bytes or 0..255."""
+    def encode_images(self, images: Tensor, camera: int) -> Float[Tensor, "frames tokens numbers"]:
+        """Return the tower's tokens of a camera's images, bytes or floats in 0..255."""
 
     @property
     def vision_encoder(self) -> VisionEncoder:
-        """Return the frozen tower; the bare pictures while Stage 1 trains it."""
-        if self.tower_learns:
+        """Return the frozen tower; the raw pixels while Stage 1 trains it."""
+        if self.trains_tower:
             return PixelVisionEncoder(cameras=self.spaces.cameras, frames=self.settings.frames)
         return TowerVisionEncoder(self)
 
     @property
     def device(self) -> torch.device:
-        """Return where it computes; its answers come back to the processor."""
+        """Return where the network computes; outputs are moved back to the CPU."""
         return self.steps_head.weight.device
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Take weights, if pictures were prepared for them as they are here.
+        """Load weights that were trained on images preprocessed as they are here.
 
         Raises:
             RuntimeError: they were not, or the weights do not fit.
         """
-        check_prepared(state_dict, self.prepared)
+        check_same_preprocessing(state_dict, self.preprocessing_settings)
         return super().load_state_dict(state_dict, strict, assign)
 
     def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "acted action"]) -> None:
-        """Keep action units, and the range of all but 2 % of each number of the state."""
+        """Store action units, and the 1 % and 99 % quantiles of each component of the state."""
         self.tokens.units.copy_(action_units(actions, self.tokens.levels))
         low, high = state_range(inputs.state)
         self.state_low.copy_(low)
         self.state_high.copy_(high)
 
-    def pictures_of(self, inputs: Inputs) -> list[Float[Tensor, "samples _ numbers"]]:
-        """Return the tokens of each picture of a question, a tensor a picture, oldest first."""
+    def image_tokens(self, inputs: Inputs) -> list[Float[Tensor, "samples _ numbers"]]:
+        """Return the tokens of each image of the inputs, a tensor an image, oldest first."""
         features = inputs.features.to(self.device)
         cameras, frames = self.spaces.cameras, self.settings.frames
-        if not self.tower_learns:
+        if not self.trains_tower:
             tokens = zip(self.counts, self.widths, strict=True)
             shapes = [(count, width // count) for count, width in tokens] * frames
-            return [one.unflatten(1, shape) for one, shape in split_columns(features, shapes)]
-        sizes = [(one.height, one.width, 3) for one in cameras] * frames
+            return [
+                columns.unflatten(1, shape) for columns, shape in split_columns(features, shapes)
+            ]
+        sizes = [(camera.height, camera.width, 3) for camera in cameras] * frames
         return [
-            self.see(one.reshape(len(one), *size), index % len(cameras))
-            for index, (one, size) in enumerate(split_columns(features, sizes))
+            self.encode_images(pixels.reshape(len(pixels), *size), index % len(cameras))
+            for index, (pixels, size) in enumerate(split_columns(features, sizes))
         ]
 
     def unit_state(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
-        """Return the state, from -1 to 1 over what the demonstrations had."""
+        """Return the state, scaled to -1..1 over the demonstrations' quantiles."""
         return unit_state(inputs.state.to(self.device), self.state_low, self.state_high)

@@ -1,12 +1,12 @@
 """Image and text towers of dual encoders: CLIP, SigLIP and SigLIP 2.
 
-Each was pretrained so that a picture's vector and its sentence's lie close together in one space.
-Here every patch of a picture gets a vector of that space, too, by the tower's own way there:
+Each was pretrained so that the vectors of an image and of its caption lie close together in one
+shared space. Here every patch is mapped into that space, too, by the tower's own last layers:
 
-    CLIP    patch -> the tower's last norm -> its projection, as for the token of the whole picture
-    SigLIP  patch -> the tower's last norm -> its attention pool, which sees this one patch alone
+    CLIP    patch -> the tower's last norm -> its projection, as for the token of the whole image
+    SigLIP  patch -> the tower's last norm -> its attention pool, over this patch alone
 
-The whole picture's vector comes last. Neither way was trained on single patches.
+The whole image's vector comes last. Neither tower was pretrained to map single patches.
 """
 
 from abc import ABC, abstractmethod
@@ -24,26 +24,27 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import (
 
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera
+from nearer.models.saved_config import JsonObject
 from nearer.models.vlm.families import Network
-from nearer.models.vlm.text_tokens import Form
+from nearer.models.vlm.text_tokens import TextFormat
 
-_MAX_PATCHES = 256  # of a picture whose shape is kept, as SigLIP 2's own processor has it
+_MAX_PATCHES = 256  # of an image whose aspect ratio is kept, the default of SigLIP 2's processor
 
 
-class Towers(ABC):
-    """How one kind of dual encoder differs.
+class DualTowers(ABC):
+    """What differs between kinds of dual encoders.
 
     Args:
         config: of transformers.
 
     Raises:
-        ConfigError: it has no way into a shared space.
+        ConfigError: its image tower has no head into a shared space.
     """
 
     tower_parts: ClassVar[tuple[str, ...]] = ("vision_model",)
     """Names of the modules that turn pixels into vectors."""
-    pictures: ClassVar[Mapping[str, Any]]
-    """How pictures are prepared where preprocessor_config.json does not say."""
+    preprocessing: ClassVar[JsonObject]
+    """Defaults for what preprocessor_config.json leaves out."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -51,23 +52,23 @@ class Towers(ABC):
     @property
     @abstractmethod
     def width(self) -> int:
-        """Count the numbers of a vector in the shared space."""
+        """Return the width of a vector in the shared space."""
 
     @abstractmethod
-    def form(self, tokenizer: Tokenizer) -> Form:
-        """Return how the text tower takes a sentence."""
+    def text_format(self, tokenizer: Tokenizer) -> TextFormat:
+        """Return the format in which the text tower takes a sentence."""
 
     @abstractmethod
-    def see(
+    def encode(
         self, network: Network, pixels: Float[Tensor, "frames 3 h w"]
     ) -> Float[Tensor, "frames tokens numbers"]:
-        """Return the vector of every patch, row by row, and of the whole picture last."""
+        """Return the vector of every patch, row by row, and of the whole image last."""
 
-    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
-        """Return height and width of what the tower sees: its square, or a smaller one.
+    def size(self, image_px: int, processor: JsonObject, camera: Camera) -> tuple[int, int]:
+        """Return height and width of the tower's input: its square, or a smaller one.
 
         Raises:
-            ConfigError: its patches do not divide that.
+            ConfigError: the size is not a multiple of the patch size.
         """
         vision = self.config.vision_config
         largest, patch = vision.image_size, vision.patch_size
@@ -80,11 +81,13 @@ class Towers(ABC):
         return side, side
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns of a picture's patches."""
+        """Return rows and columns of an image's patches."""
         patch = self.config.vision_config.patch_size
         return height // patch, width // patch
 
-    def read(self, network: Network, tokens: Int64[Tensor, "1 read"]) -> Float[Tensor, "numbers"]:
+    def encode_text(
+        self, network: Network, tokens: Int64[Tensor, "1 read"]
+    ) -> Float[Tensor, "numbers"]:
         """Return the vector of a sentence."""
         return network.get_text_features(tokens, return_dict=True).pooler_output[0]
 
@@ -93,12 +96,12 @@ class Towers(ABC):
         return [getattr(network, name) for name in self.tower_parts]
 
 
-class Clip(Towers):
-    """CLIP. Its own processor cuts a square out of the picture; here the picture fills the square,
-    so that nothing beside it is lost."""
+class ClipTowers(DualTowers):
+    """CLIP. Its own processor crops a square from the image; here the image is stretched to the
+    square, so that nothing is cut off."""
 
     tower_parts = ("vision_model", "visual_projection")
-    pictures = MappingProxyType(
+    preprocessing = MappingProxyType(
         {
             "image_mean": (0.48145466, 0.4578275, 0.40821073),
             "image_std": (0.26862954, 0.26130258, 0.27577711),
@@ -107,39 +110,40 @@ class Clip(Towers):
 
     @property
     def width(self) -> int:
-        """Count the numbers of a vector in the shared space."""
+        """Return the width of a vector in the shared space."""
         return self.config.projection_dim
 
-    def form(self, tokenizer: Tokenizer) -> Form:
-        """Return a sentence between a start and an end; the end is where the tower reads it off.
+    def text_format(self, tokenizer: Tokenizer) -> TextFormat:
+        """Return a start and an end token; the tower's vector is that of the end token.
 
         Raises:
             ConfigError: the tokenizer's end is not the model's.
         """
         end, text = "<|endoftext|>", self.config.text_config
-        found = tokenizer.token_to_id(end)
-        # 2 stood in every config until 2023; transformers then reads at the largest token.
-        if text.eos_token_id not in (2, found):
+        token = tokenizer.token_to_id(end)
+        # 2 stood in every config until 2023; transformers then takes the largest token id.
+        if text.eos_token_id not in (2, token):
             raise ConfigError(
                 f"tokenizer.json must have {end} as token {text.eos_token_id}, as the model's "
-                f"config.json says, got {found}; use the tokenizer that came with the model"
+                f"config.json says, got {token}; use the tokenizer that came with the model"
             )
-        return Form(start="<|startoftext|>", end=end, longest=text.max_position_embeddings)
+        return TextFormat(start="<|startoftext|>", end=end, max_tokens=text.max_position_embeddings)
 
-    def see(
+    def encode(
         self, network: Network, pixels: Float[Tensor, "frames 3 h w"]
     ) -> Float[Tensor, "frames tokens numbers"]:
-        """Return what norm and projection make of every token."""
+        """Return the projection of every token after the last norm."""
         tower = network.vision_model
-        seen = tower(pixels, interpolate_pos_encoding=True).last_hidden_state
-        vectors = network.visual_projection(tower.post_layernorm(seen))
+        hidden = tower(pixels, interpolate_pos_encoding=True).last_hidden_state
+        vectors = network.visual_projection(tower.post_layernorm(hidden))
+        # The token of the whole image comes first in CLIP and last here.
         return torch.cat([vectors[:, 1:], vectors[:, :1]], dim=1)
 
 
-class Siglip(Towers):
-    """SigLIP, and SigLIP 2 of a fixed size."""
+class SiglipTowers(DualTowers):
+    """SigLIP, and SigLIP 2 with a fixed input size."""
 
-    pictures = MappingProxyType({"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)})
+    preprocessing = MappingProxyType({"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)})
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -151,38 +155,46 @@ class Siglip(Towers):
 
     @property
     def width(self) -> int:
-        """Count the numbers of a vector in the shared space."""
+        """Return the width of a vector in the shared space."""
         return self.config.vision_config.hidden_size
 
-    def form(self, tokenizer: Tokenizer) -> Form:
-        """Return a sentence of a fixed length: its end, then padding, without a mask."""
-        longest = self.config.text_config.max_position_embeddings
+    def text_format(self, tokenizer: Tokenizer) -> TextFormat:
+        """Return a fixed length: an end token, then padding without a mask."""
+        max_tokens = self.config.text_config.max_position_embeddings
         if tokenizer.token_to_id("<eos>") is None:
-            return Form(end="</s>", padding="</s>", longest=longest, lower=True, bare=True)
-        return Form(end="<eos>", padding="<pad>", longest=longest, lower=True)  # of Gemma: SigLIP 2
+            return TextFormat(
+                end="</s>",
+                padding="</s>",
+                max_tokens=max_tokens,
+                lowercase=True,
+                strip_punctuation=True,
+            )
+        # Gemma's tokenizer: SigLIP 2.
+        return TextFormat(end="<eos>", padding="<pad>", max_tokens=max_tokens, lowercase=True)
 
-    def see(
+    def encode(
         self, network: Network, pixels: Float[Tensor, "frames 3 h w"]
     ) -> Float[Tensor, "frames tokens numbers"]:
-        """Return what the attention pool makes of every patch, and of all of them."""
-        seen = network.vision_model(pixels, interpolate_pos_encoding=True)
-        return self._pooled(network, seen)
+        """Return the attention pool of every patch alone, and of all of them."""
+        outputs = network.vision_model(pixels, interpolate_pos_encoding=True)
+        return self._pooled(network, outputs)
 
-    def _pooled(self, network: Network, seen: Any) -> Float[Tensor, "frames tokens numbers"]:
-        patches: Tensor = seen.last_hidden_state
-        alone = network.vision_model.head(patches.flatten(0, 1)[:, None])
-        vectors = alone.unflatten(0, patches.shape[:2])
-        return torch.cat([vectors, seen.pooler_output[:, None]], dim=1)
+    def _pooled(self, network: Network, outputs: Any) -> Float[Tensor, "frames tokens numbers"]:
+        patches: Tensor = outputs.last_hidden_state
+        # Each patch as a sequence of one token.
+        singly = network.vision_model.head(patches.flatten(0, 1)[:, None])
+        vectors = singly.unflatten(0, patches.shape[:2])
+        return torch.cat([vectors, outputs.pooler_output[:, None]], dim=1)
 
 
-class SiglipAnySize(Siglip):
-    """SigLIP 2 "naflex": pictures keep their shape, as far as whole patches can."""
+class SiglipNaflexTowers(SiglipTowers):
+    """SigLIP 2 "naflex": images keep their aspect ratio, up to whole patches."""
 
-    def size(self, image_px: int, processor: Mapping[str, Any], camera: Camera) -> tuple[int, int]:
-        """Return the camera's shape in as many patches as the processor allows, or a square.
+    def size(self, image_px: int, processor: JsonObject, camera: Camera) -> tuple[int, int]:
+        """Return the camera's aspect ratio in as many patches as the processor allows, or a square.
 
         Raises:
-            ConfigError: patches do not divide the square, or are too many.
+            ConfigError: the square is not a multiple of the patch size, or has too many patches.
         """
         patch = self.config.vision_config.patch_size
         most = int(processor.get("max_num_patches") or _MAX_PATCHES)
@@ -195,24 +207,25 @@ class SiglipAnySize(Siglip):
             )
         return image_px, image_px
 
-    def see(
+    def encode(
         self, network: Network, pixels: Float[Tensor, "frames 3 h w"]
     ) -> Float[Tensor, "frames tokens numbers"]:
-        """Return what the attention pool makes of every patch, and of all of them."""
+        """Return the attention pool of every patch alone, and of all of them."""
         frames, channels, height, width = pixels.shape
         rows, columns = self.grid(height, width)
         patch: int = self.config.vision_config.patch_size
+        # This tower takes patches, flattened row by row with channels last, not an image.
         cut = pixels.reshape(frames, channels, rows, patch, columns, patch)
         flat = cut.permute(0, 2, 4, 3, 5, 1).reshape(frames, rows * columns, -1)
         shapes = torch.tensor([[rows, columns]] * frames, device=pixels.device)
         real = torch.ones(flat.shape[:2], dtype=torch.int64, device=pixels.device)
-        seen = network.vision_model(flat, pixel_attention_mask=real, spatial_shapes=shapes)
-        return self._pooled(network, seen)
+        outputs = network.vision_model(flat, pixel_attention_mask=real, spatial_shapes=shapes)
+        return self._pooled(network, outputs)
 
 
-DUAL_ENCODERS: Mapping[str, type[Towers]] = {
-    "clip": Clip,
-    "siglip": Siglip,
-    "siglip2": SiglipAnySize,
+DUAL_ENCODERS: Mapping[str, type[DualTowers]] = {
+    "clip": ClipTowers,
+    "siglip": SiglipTowers,
+    "siglip2": SiglipNaflexTowers,
 }
 """By the value of model_type in config.json."""

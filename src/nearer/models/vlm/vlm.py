@@ -1,14 +1,14 @@
-"""A vision-language model as policy and detector: answers are added tokens.
+"""A vision-language model as policy and reward model: its outputs are added tokens.
 
-    [pictures, proprioception] "What robot action to ...?" -> one token an action axis
-    [pictures, proprioception] "How many steps to ...?"    -> one token, a bin of steps-to-go
+    [images, proprioception] "What robot action to ...?" -> one token an action axis
+    [images, proprioception] "How many steps to ...?"    -> one token, a bin of steps-to-go
 
-The answers' tokens are added beside the vocabulary, each with a row of input and output numbers
-that starts as the mean of the words that say it ("+3", "42"). A softmax over these rows alone is
-the distribution: an answer that is no action cannot be sampled, and log-probabilities are exact.
+Output tokens are added beside the vocabulary. Each has a row of input and output embeddings, which
+starts as the mean of those of the words that say it ("+3", "42"). The distribution is a softmax
+over these rows alone: no other token can be sampled, and log-probabilities are exact.
 
-What stands in brackets comes first and is the same for both questions: `answers` reads it once,
-with both questions after it, neither of which sees the other.
+The part in brackets is a prefix that both prompts share: `answers` computes it once, followed by
+both suffixes, neither of which attends to the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,26 +26,32 @@ from nearer.algorithm.model import Inputs
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
 from nearer.models.settings import VLMConfig
-from nearer.models.vlm.attention_masks import Asked, Read, counted, in_parts, who_sees_whom
-from nearer.models.vlm.families import Family, Network
-from nearer.models.vlm.image_preprocessing import Preparing
-from nearer.models.vlm.prompts import Prompts, Question
-from nearer.models.vlm.tower_model import Towered
+from nearer.models.vlm.attention_masks import (
+    DecodingState,
+    PromptSuffix,
+    in_parts,
+    shared_prefix_mask,
+    suffix_positions,
+)
+from nearer.models.vlm.families import Network, VLMFamily
+from nearer.models.vlm.image_preprocessing import ImagePreprocessing
+from nearer.models.vlm.prompts import Prompts, Task
+from nearer.models.vlm.tower_model import TowerModel
 
-_STATE_LEVELS = 256  # of a number of proprioception, as in the paper (Aloha)
+_STATE_LEVELS = 256  # of a component of proprioception, as in the paper (Aloha)
 
 
-class VLM(Towered):
-    """A pretrained language model that sees, with answers of its own.
+class VLM(TowerModel):
+    """A pretrained vision-language model with added output tokens.
 
     Args:
         settings: how it is fine-tuned.
-        spaces: of the robot; all its cameras are looked through.
+        spaces: of the robot; all its cameras are used.
         network: the base model of transformers, without its language head.
         family: what its family does differently.
         prompts: its tokenizer.
-        preparing: how each camera's pictures are prepared.
-        learns: Stage 1 is to come: its tower may train then, and never after.
+        preprocessing: of each camera's images.
+        before_stage_one: the tower may train, if the settings say so; it never does afterwards.
 
     Raises:
         ConfigError: there is no camera.
@@ -56,23 +62,25 @@ class VLM(Towered):
         settings: VLMConfig,
         spaces: Spaces,
         network: Network,
-        family: Family,
+        family: VLMFamily,
         prompts: Prompts,
-        preparing: Sequence[Preparing],
+        preprocessing: Sequence[ImagePreprocessing],
         *,
-        learns: bool = False,
+        before_stage_one: bool = False,
     ) -> None:
-        super().__init__(settings, spaces, network, preparing, learns=learns)
+        super().__init__(
+            settings, spaces, network, preprocessing, before_stage_one=before_stage_one
+        )
         self.family, self.prompts = family, prompts
         hidden = family.config.get_text_config().hidden_size
         self.action_tokens = nn.Embedding(self.tokens.count, hidden)
         self.action_head = nn.Linear(hidden, self.tokens.count, bias=False)
         self.steps_head = nn.Linear(hidden, settings.num_bins, bias=False)
         self.state_tokens = nn.Embedding(_STATE_LEVELS, hidden)
-        self.counts = [family.tokens(one.height, one.width) for one in self.preparing]
+        self.counts = [family.tokens(camera.height, camera.width) for camera in self.preprocessing]
         self.widths = [count * family.streams * hidden for count in self.counts]
-        self._lay_out(self.state_low.numel())
-        self._choose_what_learns()
+        self._set_prefix(self.state_low.numel())
+        self._freeze()
 
     @property
     def tower(self) -> list[nn.Module]:
@@ -82,36 +90,36 @@ class VLM(Towered):
     @property
     def sharded_blocks(self) -> Sequence[nn.Module]:
         """Return the layers of the language model, and of a tower that trains."""
-        return self.family.layers(self.network, with_tower=self.tower_learns)
+        return self.family.layers(self.network, with_tower=self.trains_tower)
 
     def train(self, mode: bool = True) -> "VLM":
-        """Set the mode of what trains; a frozen tower always stays as it serves."""
+        """Set the mode of the trained part; a frozen tower stays in evaluation mode."""
         super().train(mode)
-        if not self.tower_learns:
+        if not self.trains_tower:
             for part in self.tower:
                 part.eval()
         return self
 
-    def config(self) -> dict[str, Any]:
-        """Return what rebuilds the module without its weights; its tokenizer is a file beside."""
+    def config(self) -> dict[str, object]:
+        """Return what rebuilds the module without its weights and its tokenizer."""
         return {
             "model": "vlm",
             "settings": asdict(self.settings),
             "spaces": asdict(self.spaces),
             "network": self.family.config.to_dict(),
-            "preparing": [asdict(one) for one in self.preparing],
+            "preprocessing": [asdict(camera) for camera in self.preprocessing],
         }
 
     def files(self) -> Mapping[str, str]:
         """Return the tokenizer."""
         return {"tokenizer.json": self.prompts.tokenizer.to_str()}
 
-    def see(self, pictures: Tensor, camera: int) -> Float[Tensor, "frames tokens numbers"]:
-        """Return the tokens that the tower makes of a camera's pictures, bytes or 0..255."""
-        pixels = self.preparing[camera](pictures.to(self.device))
+    def encode_images(self, images: Tensor, camera: int) -> Float[Tensor, "frames tokens numbers"]:
+        """Return the tower's tokens of a camera's images, bytes or floats in 0..255."""
+        pixels = self.preprocessing[camera](images.to(self.device))
         weight = next(self.tower[0].parameters())
-        with self._arithmetic(weight.dtype):
-            return self.family.see(self.network, pixels.to(weight.dtype))
+        with self._autocast(weight.dtype):
+            return self.family.encode(self.network, pixels.to(weight.dtype))
 
     def sample(
         self, inputs: Inputs, rngs: Rngs
@@ -125,7 +133,7 @@ class VLM(Towered):
     ) -> tuple[
         Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]
     ]:
-        """Return what `sample` and `steps_to_go_logits` say; both questions are read at once."""
+        """Return what `sample` and `steps_to_go_logits` return, with one pass for both prompts."""
         actions, log_prob, last = self._act(inputs, rngs, ("action", "steps"))
         return actions, log_prob, self.steps_head(last).cpu()
 
@@ -135,76 +143,87 @@ class VLM(Towered):
         """Return the log-probability of the tokens that the actions round to."""
         tokens = self.tokens.encode(actions.to(self.device))
 
-        def part(rows: slice) -> Tensor:
+        def log_prob_of(rows: slice) -> Tensor:
             hidden = self._hidden(inputs.rows(rows), "action", tokens[rows, :-1])
             log_prob = self.action_head(hidden).log_softmax(dim=-1)
             return log_prob.gather(2, tokens[rows, :, None]).sum(dim=(1, 2)).cpu()
 
-        return in_parts(part, len(inputs))
+        return in_parts(log_prob_of, len(inputs))
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
 
-        def part(rows: slice) -> Tensor:
-            none = torch.zeros((len(inputs.state[rows]), 0), dtype=torch.int64)
-            hidden = self._hidden(inputs.rows(rows), "steps", none.to(self.device))
-            return self.steps_head(hidden[:, 0]).cpu()
+        def logits_of(rows: slice) -> Tensor:
+            return self.steps_head(self.steps_hidden(inputs.rows(rows))).cpu()
 
-        return in_parts(part, len(inputs))
+        return in_parts(logits_of, len(inputs))
 
-    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples facts"]:
-        """Return the mean token of every picture and the state, each of about unit size."""
-        pictures = [one.mean(dim=1) for one in self.pictures_of(inputs)]
-        seen = [torch.nn.functional.layer_norm(one, one.shape[1:]) for one in pictures]
-        return torch.cat([*seen, self.unit_state(inputs)], dim=1).float().cpu()
+    def steps_hidden(self, inputs: Inputs) -> Float[Tensor, "samples hidden"]:
+        """Return the hidden state at the last token of the steps-to-go prompt."""
+        no_tokens = torch.zeros((len(inputs), 0), dtype=torch.int64, device=self.device)
+        return self._hidden(inputs, "steps", no_tokens)[:, 0]
 
-    def _lay_out(self, state: int) -> None:
-        """Place the tokens that all questions share: pictures, oldest first, then the state."""
-        shown = [*zip(self.preparing, self.counts, strict=True)] * self.settings.frames
-        prefix = self.prompts.prefix([count for _, count in shown]) + [0] * state
-        grids = [self.family.grid(one.height, one.width) for one, _ in shown]
-        places = self.family.positions(self.network, prefix, grids)
+    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples inputs"]:
+        """Return the mean token of every image and the state, each of about unit size."""
+        means = [tokens.mean(dim=1) for tokens in self.image_tokens(inputs)]
+        normed = [torch.nn.functional.layer_norm(mean, mean.shape[1:]) for mean in means]
+        return torch.cat([*normed, self.unit_state(inputs)], dim=1).float().cpu()
+
+    def _set_prefix(self, state: int) -> None:
+        """Set tokens and positions of the shared prefix: images, oldest first, then the state.
+
+        The state's tokens stand in the vocabulary as 0; their embeddings replace these.
+        """
+        cameras = [*zip(self.preprocessing, self.counts, strict=True)] * self.settings.frames
+        prefix = self.prompts.prefix([count for _, count in cameras]) + [0] * state
+        grids = [self.family.grid(camera.height, camera.width) for camera, _ in cameras]
+        positions = self.family.positions(self.network, prefix, grids)
         self.prefix = nn.Buffer(torch.tensor(prefix), persistent=False)
-        self.places = nn.Buffer(places, persistent=False)
+        self.prefix_positions = nn.Buffer(positions, persistent=False)
 
-    def _choose_what_learns(self) -> None:
+    def _freeze(self) -> None:
+        """Set which weights train."""
         if self.settings.adapt == "full":
             self.network.requires_grad_(True)
         for part in self.tower:
-            part.requires_grad_(self.tower_learns)
-        if not self.state_low.numel():  # several processes want every weight that learns to be used
+            part.requires_grad_(self.trains_tower)
+        # Distributed training requires that every trainable weight gets a gradient.
+        if not self.state_low.numel():
             self.state_tokens.requires_grad_(False)
         if self.settings.checkpointing:
             self.network.activation_checkpointing_enable({"use_reentrant": False})
 
     def _hidden(
-        self, inputs: Inputs, question: Question, answered: Int64[Tensor, "samples known"]
+        self, inputs: Inputs, task: Task, outputs: Int64[Tensor, "samples known"]
     ) -> Float[Tensor, "samples known+1 hidden"]:
-        """Return what each answer is read from, all in one pass: the way to learn."""
-        asked = self._asked(question, inputs.instructions)
-        known = torch.ones_like(answered, dtype=torch.bool)
-        words = torch.cat([asked.words, self.action_tokens(answered).to(asked.words.dtype)], dim=1)
-        asked = Asked(words, torch.cat([asked.real, known], dim=1))
-        return self._read(inputs, [asked], None)[:, -answered.shape[1] - 1 :]
+        """Return the hidden state before each output token, in one pass with teacher forcing."""
+        suffix = self._suffix(task, inputs.instructions)
+        real = torch.ones_like(outputs, dtype=torch.bool)
+        embedded = self.action_tokens(outputs).to(suffix.embeddings.dtype)
+        embeddings = torch.cat([suffix.embeddings, embedded], dim=1)
+        suffix = PromptSuffix(embeddings, torch.cat([suffix.real, real], dim=1))
+        return self._read_prompts(inputs, [suffix], None)[:, -outputs.shape[1] - 1 :]
 
     def _act(
-        self, inputs: Inputs, rngs: Rngs, questions: Sequence[Question]
+        self, inputs: Inputs, rngs: Rngs, tasks: Sequence[Task]
     ) -> tuple[Tensor, Tensor, Float[Tensor, "samples hidden"]]:
-        """Draw actions, asked first; return what the last question is answered from, too."""
-        asked = [self._asked(question, inputs.instructions) for question in questions]
+        """Draw actions by the first prompt; return the last hidden state of the last one, too."""
+        suffixes = [self._suffix(task, inputs.instructions) for task in tasks]
         cache = DynamicCache(config=self.family.config.get_text_config())
-        hidden = self._read(inputs, asked, cache)
-        first, *others = (one.real for one in asked)
-        shared = first.new_ones((len(first), len(self.prefix)))
-        visible = torch.cat([shared, first, *map(torch.zeros_like, others)], dim=1)
-        read = Read(cache, visible, self.places.max() + 1 + first.sum(dim=1))
-        start = hidden[:, shared.shape[1] + first.shape[1] - 1]
-        actions, log_prob = self._draw_axes(read, start, rngs)
+        hidden = self._read_prompts(inputs, suffixes, cache)
+        first, *others = (suffix.real for suffix in suffixes)
+        prefix = first.new_ones((len(first), len(self.prefix)))
+        # Action tokens attend to the prefix and the action prompt, not to the other prompt.
+        visible = torch.cat([prefix, first, *map(torch.zeros_like, others)], dim=1)
+        position = self.prefix_positions.max() + 1 + first.sum(dim=1)
+        start = hidden[:, prefix.shape[1] + first.shape[1] - 1]
+        actions, log_prob = self._decode(DecodingState(cache, visible, position), start, rngs)
         return actions, log_prob, hidden[:, -1]
 
-    def _draw_axes(
-        self, read: Read, hidden: Float[Tensor, "samples hidden"], rngs: Rngs
+    def _decode(
+        self, state: DecodingState, hidden: Float[Tensor, "samples hidden"], rngs: Rngs
     ) -> tuple[Tensor, Tensor]:
+        """Draw the tokens of an action axis by axis."""
         total = torch.zeros(len(hidden))
         drawn: list[Tensor] = []
         for axis in range(self.spaces.action):
@@ -213,86 +232,93 @@ class VLM(Towered):
             total = total + log_prob.gather(1, token[:, None]).squeeze(1)
             drawn.append(token.to(self.device))
             if axis + 1 < self.spaces.action:
-                hidden = self._read_on(read, self.action_tokens(drawn[-1][:, None]))
+                hidden = self._read_token(state, self.action_tokens(drawn[-1][:, None]))
         return self.tokens.decode(torch.stack(drawn, dim=1)).cpu(), total
 
-    def _read(
-        self, inputs: Inputs, asked: Sequence[Asked], cache: DynamicCache | None
+    def _read_prompts(
+        self, inputs: Inputs, suffixes: Sequence[PromptSuffix], cache: DynamicCache | None
     ) -> Float[Tensor, "samples read hidden"]:
-        """Read what all questions share, and each question as if it were alone."""
-        shared, seen = self._embed_prefix(inputs)
-        after = [self.places.max() + 1 + counted(one.real) for one in asked]
-        places = torch.cat(
-            [self.places[:, None].expand(-1, len(shared), -1)]
-            + [one.expand(len(self.places), -1, -1) for one in after],
+        """Return hidden states of the prefix and of each suffix, as if each stood alone."""
+        prefix, images = self._embed_prefix(inputs)
+        # Every suffix starts at the position after the prefix.
+        after = [
+            self.prefix_positions.max() + 1 + suffix_positions(suffix.real) for suffix in suffixes
+        ]
+        positions = torch.cat(
+            [self.prefix_positions[:, None].expand(-1, len(prefix), -1)]
+            + [position.expand(len(self.prefix_positions), -1, -1) for position in after],
             dim=2,
         )
-        allowed = who_sees_whom(
-            len(self.prefix), [one.real for one in asked], self.family.both_ways
+        allowed = shared_prefix_mask(
+            len(self.prefix), [suffix.real for suffix in suffixes], self.family.both_ways
         )
-        words = torch.cat([shared, *(one.words for one in asked)], dim=1)
-        return self._run(words, allowed, places, seen, cache)
+        embeddings = torch.cat([prefix, *(suffix.embeddings for suffix in suffixes)], dim=1)
+        return self._run(embeddings, allowed, positions, images, cache)
 
-    def _read_on(
-        self, read: Read, words: Float[Tensor, "samples 1 hidden"]
+    def _read_token(
+        self, state: DecodingState, embeddings: Float[Tensor, "samples 1 hidden"]
     ) -> Float[Tensor, "samples hidden"]:
-        """Read one more token and return what the next answer is read from."""
-        places = read.place[:, None].expand(len(self.places), -1, -1)
-        read.visible = torch.nn.functional.pad(read.visible, (0, 1), value=True)
-        read.place = read.place + 1
-        return self._run(words, read.visible[:, None], places, None, read.cache)[:, -1]
+        """Append one token to the cache and return its hidden state."""
+        positions = state.position[:, None].expand(len(self.prefix_positions), -1, -1)
+        state.visible = torch.nn.functional.pad(state.visible, (0, 1), value=True)
+        state.position = state.position + 1
+        return self._run(embeddings, state.visible[:, None], positions, None, state.cache)[:, -1]
 
     def _run(
         self,
-        words: Float[Tensor, "samples more hidden"],
+        embeddings: Float[Tensor, "samples more hidden"],
         allowed: Bool[Tensor, "samples more read"],
-        places: Int64[Tensor, "axes samples more"],
-        seen: Any,
+        positions: Int64[Tensor, "axes samples more"],
+        images: Any,
         cache: DynamicCache | None,
     ) -> Float[Tensor, "samples more hidden"]:
-        kept: torch.dtype = self.network.get_input_embeddings().weight.dtype
-        barred = torch.zeros_like(allowed, dtype=kept).masked_fill(~allowed, torch.finfo(kept).min)
-        self._recompute(cache is None and torch.is_grad_enabled())
-        with self._arithmetic(kept):
-            read = self.network(
-                inputs_embeds=words.to(kept),
-                attention_mask=barred[:, None],
-                position_ids=places if len(places) > 1 else places[0],
-                mm_encoder_outputs=None if seen is None else {"image": seen},
+        """Return the network's last hidden states."""
+        dtype: torch.dtype = self.network.get_input_embeddings().weight.dtype
+        # Additive mask; the smallest number instead of -inf, or a row of padding would be NaN.
+        mask = torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+        self._set_checkpointing(cache is None and torch.is_grad_enabled())
+        with self._autocast(dtype):
+            outputs = self.network(
+                inputs_embeds=embeddings.to(dtype),
+                attention_mask=mask[:, None],
+                position_ids=positions if len(positions) > 1 else positions[0],
+                mm_encoder_outputs=None if images is None else {"image": images},
                 cache=cache,
                 use_cache=cache is not None,
             )
-        return read.last_hidden_state.float()
+        return outputs.last_hidden_state.float()
 
     def _embed_prefix(self, inputs: Inputs) -> tuple[Float[Tensor, "samples prefix hidden"], Any]:
-        """Return the tokens that all questions share, and the pictures that go in between."""
-        words = self._embed(self.prefix.expand(len(inputs), -1))
+        """Return the embeddings of the prefix, and the images that replace its image tokens."""
+        embeddings = self._embed(self.prefix.expand(len(inputs), -1))
         count = inputs.state.shape[1]
         if count:
+            # -1..1 -> the nearest of 256 levels.
             levels = ((self.unit_state(inputs) + 1) / 2 * (_STATE_LEVELS - 1)).round().long()
-            state = self.state_tokens(levels).to(words.dtype)
-            words = torch.cat([words[:, :-count], state], dim=1)
-        slots = [one.to(words.dtype).unbind(0) for one in self.pictures_of(inputs)]
-        pictures = [one for row in zip(*slots, strict=True) for one in row]
-        return words, self.family.seen(pictures)
+            state = self.state_tokens(levels).to(embeddings.dtype)
+            embeddings = torch.cat([embeddings[:, :-count], state], dim=1)
+        # The network takes images sample by sample, where ours come slot by slot.
+        slots = [tokens.to(embeddings.dtype).unbind(0) for tokens in self.image_tokens(inputs)]
+        images = [tokens for sample in zip(*slots, strict=True) for tokens in sample]
+        return embeddings, self.family.encoder_outputs(images)
 
-    def _asked(self, question: Question, instructions: Sequence[str]) -> Asked:
-        tokens, real = self.prompts.ask(question, instructions)
-        return Asked(self._embed(tokens.to(self.device)), real.to(self.device))
+    def _suffix(self, task: Task, instructions: Sequence[str]) -> PromptSuffix:
+        tokens, real = self.prompts.suffix(task, instructions)
+        return PromptSuffix(self._embed(tokens.to(self.device)), real.to(self.device))
 
     def _embed(self, tokens: Int64[Tensor, "samples read"]) -> Float[Tensor, "samples read hidden"]:
         return self.network.get_input_embeddings()(tokens)
 
-    def _recompute(self, learning: bool) -> None:
-        """With checkpointing, let layers be computed twice while something is learned.
+    def _set_checkpointing(self, training: bool) -> None:
+        """With activation checkpointing, recompute layers wherever gradients are needed.
 
-        transformers asks whether a layer is in training, and in Stage 2 none is.
+        transformers does so only for layers in training mode, and in Stage 2 none is.
         """
         if self.settings.checkpointing:
-            for layer in self.family.layers(self.network, with_tower=self.tower_learns):
-                layer.training = learning
+            for layer in self.family.layers(self.network, with_tower=self.trains_tower):
+                layer.training = training
 
-    def _arithmetic(self, kept: torch.dtype) -> AbstractContextManager[object]:
-        """Compute in bfloat16, where that is wanted and the weights are kept in float32."""
-        wanted = self.settings.precision == "bfloat16" and kept == torch.float32
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
+    def _autocast(self, dtype: torch.dtype) -> AbstractContextManager[object]:
+        """Return autocast to bfloat16, if it is set and weights of this dtype are float32."""
+        enabled = self.settings.precision == "bfloat16" and dtype == torch.float32
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)

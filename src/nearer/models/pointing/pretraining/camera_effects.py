@@ -1,4 +1,4 @@
-"""From a drawn scene to the picture a camera would give: lens, sensor, codec."""
+"""Camera effects on a drawn scene: resampling, blur, exposure, white balance, noise, JPEG."""
 
 import io
 
@@ -10,12 +10,13 @@ from nearer.core.arrays import Array
 from nearer.models.pointing.pretraining.scene import HEIGHT_PX, WIDTH_PX
 
 
-def developed(image: Image.Image, rng: np.random.Generator) -> UInt8[Array, "h w 3"]:
-    """Return the picture at its size, with jagged or smooth edges, blur, cast, noise, blocks."""
+def with_camera_effects(image: Image.Image, rng: np.random.Generator) -> UInt8[Array, "h w 3"]:
+    """Return the image at its final size with random resampling, blur, colour cast and noise."""
     image = _reduced(image, rng)
     if rng.random() < 0.2:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.8)))
     pixels = np.asarray(image, np.float32) / 255
+    # Gamma, gain a channel (white balance and exposure), and a black level; values in 0..1.
     pixels = pixels ** np.float32(np.exp(rng.normal(0, 0.15)))
     gain = rng.normal(1, 0.06, 3) * rng.uniform(0.8, 1.15)
     pixels = pixels * gain.astype(np.float32) + np.float32(rng.normal(0, 0.02))
@@ -27,7 +28,7 @@ def developed(image: Image.Image, rng: np.random.Generator) -> UInt8[Array, "h w
 
 
 def _reduced(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Halve the size: by averaging (a camera), or by leaving out (a renderer without it)."""
+    """Halve the size: by averaging, as a camera, or by nearest neighbour, as a plain renderer."""
     if rng.random() < 0.5:
         return image.reduce(2)
     nearest = Image.Resampling.NEAREST

@@ -1,4 +1,4 @@
-"""Sentences about a scene, and which things they mention in which order."""
+"""Sentences about a scene, and which objects they mention in which order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from nearer.models.pointing.vocabulary import (
     Name,
 )
 
-PLACES = {
+REGIONS = {
     "top left": (0, 0),
     "top": (0, 1),
     "top right": (0, 2),
@@ -24,9 +24,9 @@ PLACES = {
     "bottom": (2, 1),
     "bottom right": (2, 2),
 }
-"""Row, from the far side, and column of nine places of a board."""
+"""Row, from the far side, and column of nine regions of a board."""
 
-_ONE = (
+_ONE_OBJECT = (
     "{0}",
     "{0}",
     "{0}",
@@ -48,7 +48,7 @@ _ONE = (
     "the robot should reach {0}",
     "there is {0} on the table",
 )
-_TWO = (
+_TWO_OBJECTS = (
     "{0} and {1}",
     "{0} is left of {1}",
     "{0} is right of {1}",
@@ -90,7 +90,7 @@ _TWO = (
     "move {0} away from {1}",
     "take {0} away from {1}",
 )
-_PLACE = (
+_REGION_TEMPLATES = (
     "push {0} to the {1} of the board",
     "move {0} to the {1} of the table",
     "slide {0} to the {1}",
@@ -100,7 +100,7 @@ _PLACE = (
     "move {0} to the {1} corner of the table",
     "bring {0} to the {1} edge of the table",
 )
-_PLACE_WORDS = {
+_REGION_WORDS = {
     "center": ("center", "middle"),
     "top left": ("top left", "upper left"),
     "top right": ("top right", "upper right"),
@@ -110,75 +110,75 @@ _PLACE_WORDS = {
     "right": ("right", "center right"),
 }
 _ARTICLES = ("the", "the", "the", "a", "")
-_CARD_ARTICLES = ("the", "a", "")
+_FLAT_IMAGE_ARTICLES = ("the", "a", "")
 
 POLE = -1
-"""Stands for the pole where the number of a thing is expected."""
+"""Stands for the pole where the number of an object is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence and what its two slots point to.
+    """A sentence and the targets of its two slots.
 
     Attributes:
-        first: numbers of the things that its first mention fits; POLE is the pole.
+        first: numbers of the objects that its first mention fits; POLE is the pole.
         second: those of its second mention; the same as the first where there is none.
-        place: row and column of the place that is mentioned second, or None.
+        region: row and column of the region that is mentioned second, or None.
     """
 
     text: str
     first: tuple[int, ...]
     second: tuple[int, ...]
-    place: tuple[int, int] | None = None
+    region: tuple[int, int] | None = None
 
 
 def words_of_the_corpus(extra: Sequence[str] = ()) -> tuple[str, ...]:
     """Return all words that sentences may have, sorted."""
-    frames = " ".join((*_ONE, *_TWO, *_PLACE, *_ARTICLES))
-    sources = (COLOUR_WORDS.values(), SHAPE_WORDS.values(), _PLACE_WORDS.values())
+    templates = " ".join((*_ONE_OBJECT, *_TWO_OBJECTS, *_REGION_TEMPLATES, *_ARTICLES))
+    sources = (COLOUR_WORDS.values(), SHAPE_WORDS.values(), _REGION_WORDS.values())
     named = [phrase for source in sources for phrases in source for phrase in phrases]
-    phrases = " ".join([frames.replace("{0}", "").replace("{1}", ""), *named, *PLACES])
+    phrases = " ".join([templates.replace("{0}", "").replace("{1}", ""), *named, *REGIONS])
     return tuple(sorted({*phrases.split(), *ANYTHING_WORDS, *POLE_WORDS, *extra}))
 
 
 def draw_sentence(
     rng: np.random.Generator, names: Sequence[Name], has_pole: bool, two: bool = False
 ) -> Sentence:
-    """Draw a sentence about things with these names.
+    """Draw a sentence about objects with these names.
 
     Args:
-        rng: where its randomness comes from.
-        names: colour and shape of each thing that may be mentioned; an empty colour marks a
-            card, whose name is then the shape.
+        rng: of every choice.
+        names: colour and shape of each object that may be mentioned; an empty colour marks a
+            flat image, whose name is then the shape.
         has_pole: whether the scene has a pole to be mentioned.
-        two: mention two things.
+        two: mention two objects.
     """
     kind = rng.random()
     first = _mention(rng, names, has_pole)
     if two or kind < 0.55:
         second = _mention(rng, names, has_pole)
-        text = str(_TWO[int(rng.integers(len(_TWO)))]).format(first[0], second[0])
+        text = str(_TWO_OBJECTS[int(rng.integers(len(_TWO_OBJECTS)))]).format(first[0], second[0])
         return Sentence(text, first[1], second[1])
     if kind < 0.75:
-        place = list(PLACES)[int(rng.integers(len(PLACES)))]
-        words = _PLACE_WORDS.get(place, (place,))
-        frame = _PLACE[int(rng.integers(len(_PLACE)))]
-        text = frame.format(first[0], words[int(rng.integers(len(words)))])
-        return Sentence(text, first[1], (), PLACES[place])
-    text = _ONE[int(rng.integers(len(_ONE)))].format(first[0])
+        region = list(REGIONS)[int(rng.integers(len(REGIONS)))]
+        words = _REGION_WORDS.get(region, (region,))
+        template = _REGION_TEMPLATES[int(rng.integers(len(_REGION_TEMPLATES)))]
+        text = template.format(first[0], words[int(rng.integers(len(words)))])
+        return Sentence(text, first[1], (), REGIONS[region])
+    text = _ONE_OBJECT[int(rng.integers(len(_ONE_OBJECT)))].format(first[0])
     return Sentence(text, first[1], first[1])
 
 
 def _mention(
     rng: np.random.Generator, names: Sequence[Name], has_pole: bool
 ) -> tuple[str, tuple[int, ...]]:
-    """Return a phrase and the numbers of the things that it fits."""
+    """Return a phrase and the numbers of the objects that it fits."""
     if not names or (has_pole and rng.random() < 0.08):
         word = POLE_WORDS[int(rng.integers(len(POLE_WORDS)))]
         return f"the {word}", (POLE,) if has_pole else ()
     colour, shape = names[int(rng.integers(len(names)))]
     if not colour:
-        article = _CARD_ARTICLES[int(rng.integers(len(_CARD_ARTICLES)))]
+        article = _FLAT_IMAGE_ARTICLES[int(rng.integers(len(_FLAT_IMAGE_ARTICLES)))]
         fitting = tuple(i for i, name in enumerate(names) if name == (colour, shape))
         return f"{article} {shape}".strip(), fitting
     article = _ARTICLES[int(rng.integers(len(_ARTICLES)))]
@@ -187,17 +187,17 @@ def _mention(
     colour_word = colours[int(rng.integers(len(colours)))]
     shape_word = shapes[0] if rng.random() < 0.6 else shapes[int(rng.integers(len(shapes)))]
     if kind < 0.7:
-        phrase, said = f"{colour_word} {shape_word}", (colour, shape)
+        phrase, constraint = f"{colour_word} {shape_word}", (colour, shape)
     elif kind < 0.85:
-        phrase, said = shape_word, (None, shape)
+        phrase, constraint = shape_word, (None, shape)
     else:
         anything = ANYTHING_WORDS[int(rng.integers(len(ANYTHING_WORDS)))]
-        phrase, said = f"{colour_word} {anything}", (colour, None)
-    return f"{article} {phrase}".strip(), _fitting(names, *said)
+        phrase, constraint = f"{colour_word} {anything}", (colour, None)
+    return f"{article} {phrase}".strip(), _fitting(names, *constraint)
 
 
 def _fitting(names: Sequence[Name], colour: str | None, shape: str | None) -> tuple[int, ...]:
-    """Return the numbers of the things, cards apart, that agree in all that is said of them."""
+    """Return the numbers of the objects, flat images apart, of this colour and shape if given."""
     return tuple(
         i
         for i, name in enumerate(names)

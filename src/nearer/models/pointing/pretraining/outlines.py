@@ -1,7 +1,7 @@
-"""The shapes of the pretraining's world, as polygons of about unit radius.
+"""Shapes of the pretraining's objects, as polygons of about unit radius.
 
-Every outline is drawn anew each time, with proportions of its own: what makes a star a star must
-not be one star's numbers.
+Every outline is drawn with random proportions, so that the encoder learns the shape and not one
+instance of it.
 """
 
 from collections.abc import Callable, Mapping
@@ -117,4 +117,5 @@ OUTLINES: Mapping[str, Callable[[np.random.Generator], Outline]] = {
     "diamond": _diamond,
     "banana": _banana,
 }
-"""A new outline of each shape, counter-clockwise."""
+"""A new outline of each shape, counter-clockwise; the heart's is clockwise, as the shipped weights
+were pretrained, so that its far faces are painted in place of its near ones."""

@@ -12,18 +12,18 @@ class PretrainConfig:
 
     Attributes:
         out: folder for the weights.
-        start: folder of weights to go on from; none: ImageNet's stem, the rest random.
-        emoji: the unpacked npm package emoji-datasource-google; none: no emoji lie about.
-        easy_vqa: let drawings of the package easy-vqa lie about.
-        imagenet: start from ImageNet's Lite0; else its weights are random, to see what it gives.
+        start: folder of weights to go on from; none: the ImageNet trunk, the rest random.
+        emoji: the unpacked npm package emoji-datasource-google; none: no emoji in the scenes.
+        easy_vqa: put drawings of the package easy-vqa into the scenes.
+        imagenet: start from ImageNet's Lite0; else from random weights, for comparison.
         images: scenes drawn.
         updates: optimiser steps.
         batch_size: images a step.
         learning_rate: of AdamW at its highest, after a warm-up; it ends at 0.
         weight_decay: of AdamW.
-        naming: weight of the loss that names things where they are.
+        naming: weight of the loss that classifies colour and shape at each object.
         matching: weight of the loss that matches captions and images.
-        measured: scenes of each kind that the result is measured on.
+        measured: scenes of each kind that the result is evaluated on.
         workers: processes that draw images; 1: this one does.
         seed: of everything.
     """

@@ -1,22 +1,22 @@
-"""The ground of the pretraining's world: a board of many materials on a floor of another."""
+"""The ground of a pretraining scene: a board and a floor of random procedural materials."""
 
 import numpy as np
 from jaxtyping import Float64
 from PIL import Image, ImageDraw
 
 from nearer.core.arrays import Array
-from nearer.models.pointing.pretraining.scene import HEIGHT_PX, WIDTH_PX, Camera
+from nearer.models.pointing.pretraining.scene import HEIGHT_PX, WIDTH_PX, SceneCamera
 
-_FINE = 2
+_SUPERSAMPLING = 2
 
 Uv = Float64[Array, "points 2"]
 Texture = Float64[Array, "points"]
 
 
 def draw_surface(
-    camera: Camera, board: Float64[Array, "4 2"], rng: np.random.Generator
+    camera: SceneCamera, board: Float64[Array, "4 2"], rng: np.random.Generator
 ) -> Image.Image:
-    """Return the empty ground as the camera sees it, at twice the picture's size."""
+    """Return the empty ground in the camera's view, at twice the final size."""
     across, down = np.meshgrid(
         (np.arange(WIDTH_PX) + 0.5) / WIDTH_PX, (np.arange(HEIGHT_PX) + 0.5) / HEIGHT_PX
     )
@@ -27,7 +27,9 @@ def draw_surface(
     mask = Image.new("L", floor.size, 0)
     draw = ImageDraw.Draw(mask)
     corners = np.concatenate([board, np.zeros((4, 1))], axis=1)
-    flat = (np.clip(camera.project(corners), -3, 4) * (WIDTH_PX, HEIGHT_PX) * _FINE).ravel()
+    flat = (
+        np.clip(camera.project(corners), -3, 4) * (WIDTH_PX, HEIGHT_PX) * _SUPERSAMPLING
+    ).ravel()
     draw.polygon(flat.tolist(), fill=255)
     floor.paste(top, mask=mask)
     if rng.random() < 0.4:
@@ -39,7 +41,7 @@ def draw_surface(
 
 def _as_image(rgb: Float64[Array, "pixels 3"]) -> Image.Image:
     pixels = np.clip(255 * rgb, 0, 255).astype(np.uint8).reshape(HEIGHT_PX, WIDTH_PX, 3)
-    size = (_FINE * WIDTH_PX, _FINE * HEIGHT_PX)
+    size = (_SUPERSAMPLING * WIDTH_PX, _SUPERSAMPLING * HEIGHT_PX)
     return Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
 
 
@@ -55,7 +57,7 @@ def _colour(rng: np.random.Generator) -> Float64[Array, "3"]:
 
 
 def _material(ground: Uv, uv: Uv, rng: np.random.Generator) -> Float64[Array, "pixels 3"]:
-    """Two colours, mixed by a texture that lies on the ground, and light that falls unevenly."""
+    """Return two colours mixed by a texture on the ground, with an illumination gradient."""
     first = _colour(rng)
     second = first * rng.uniform(0.75, 1.2) if rng.random() < 0.7 else _colour(rng)
     kind = rng.random()
@@ -76,14 +78,14 @@ def _material(ground: Uv, uv: Uv, rng: np.random.Generator) -> Float64[Array, "p
     return rgb
 
 
-def _turned(ground: Uv, rng: np.random.Generator) -> Uv:
+def _rotated(ground: Uv, rng: np.random.Generator) -> Uv:
     angle = rng.choice([0.0, np.pi / 2]) if rng.random() < 0.7 else rng.uniform(0, np.pi)
     cos, sin = np.cos(angle), np.sin(angle)
     return ground @ np.array([[cos, -sin], [sin, cos]])
 
 
 def _clouds(ground: Uv, rng: np.random.Generator) -> Texture:
-    """Smooth noise of several scales."""
+    """Return smooth noise: a sum of sine waves of several wavelengths, metres."""
     mix = np.full(len(ground), 0.5)
     for scale in (0.3, 0.12, 0.05, 0.02):
         waves = rng.normal(0, 2 * np.pi / scale, (3, 2))
@@ -93,10 +95,10 @@ def _clouds(ground: Uv, rng: np.random.Generator) -> Texture:
 
 
 def _wood(ground: Uv, rng: np.random.Generator) -> Texture:
-    """Long grain, in planks or not."""
-    turned = _turned(ground, rng)
-    bend = 0.01 * np.sin(turned[:, 0] * rng.uniform(4, 15) + rng.uniform(0, 6))
-    across = turned[:, 1] + bend
+    """Return long grain, with or without planks."""
+    rotated = _rotated(ground, rng)
+    bend = 0.01 * np.sin(rotated[:, 0] * rng.uniform(4, 15) + rng.uniform(0, 6))
+    across = rotated[:, 1] + bend
     grain = np.zeros(len(ground))
     for wavelength in rng.uniform(0.008, 0.08, 4):
         grain += np.sin(across * 2 * np.pi / wavelength + rng.uniform(0, 6))
@@ -108,11 +110,11 @@ def _wood(ground: Uv, rng: np.random.Generator) -> Texture:
 
 
 def _checker(ground: Uv, rng: np.random.Generator) -> Texture:
-    cells = np.floor(_turned(ground, rng) / rng.uniform(0.03, 0.2)).sum(axis=1)
+    cells = np.floor(_rotated(ground, rng) / rng.uniform(0.03, 0.2)).sum(axis=1)
     return np.mod(cells, 2)
 
 
 def _stripes(ground: Uv, rng: np.random.Generator) -> Texture:
-    """Thin lines on the ground: one way, or a grid."""
-    turned = np.mod(_turned(ground, rng) / rng.uniform(0.04, 0.25), 1.0) < rng.uniform(0.03, 0.3)
-    return (turned[:, 0] | (turned[:, 1] & bool(rng.random() < 0.6))).astype(np.float64)
+    """Return thin parallel lines, or a grid."""
+    rotated = np.mod(_rotated(ground, rng) / rng.uniform(0.04, 0.25), 1.0) < rng.uniform(0.03, 0.3)
+    return (rotated[:, 0] | (rotated[:, 1] & bool(rng.random() < 0.6))).astype(np.float64)

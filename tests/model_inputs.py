@@ -1,12 +1,12 @@
-"""What pretrained models are asked in tests: six robots with a camera, two joints and words."""
+"""Inputs for pretrained models in tests: six robots with a camera and two joints."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from nearer.algorithm.model import FoundationModel, Inputs
+from nearer.core.arrays import Array
 from nearer.core.spaces import Camera, Spaces
 
 SPACES = Spaces(
@@ -16,37 +16,37 @@ INSTRUCTIONS = ("move the red moon", "push the blue cube", "slide it") * 2
 ROBOTS = len(INSTRUCTIONS)
 
 
-def pictures(count: int = ROBOTS) -> dict[str, Any]:
-    """Return noise, as a camera sees it."""
-    draw = np.random.default_rng(0)
-    return {"top": draw.integers(0, 256, (count, 24, 40, 3), dtype=np.uint8)}
+def noise_images(count: int = ROBOTS) -> dict[str, Array]:
+    """Return uniform noise as the camera's images."""
+    rng = np.random.default_rng(0)
+    return {"top": rng.integers(0, 256, (count, 24, 40, 3), dtype=np.uint8)}
 
 
-def asked(model: FoundationModel, instructions: Sequence[str] = INSTRUCTIONS) -> Inputs:
-    """Return questions whose frames differ from the frames before."""
+def model_inputs(model: FoundationModel, instructions: Sequence[str] = INSTRUCTIONS) -> Inputs:
+    """Return inputs whose present frames differ from the frames before."""
     vision_encoder = model.vision_encoder
     assert vision_encoder is not None
-    encodings = vision_encoder.encode(pictures(), instructions)
+    encodings = vision_encoder.encode(noise_images(), instructions)
     features = vision_encoder.track(vision_encoder.track(None, encodings), encodings[::-1].copy())
     state = torch.linspace(-1, 1, 2 * ROBOTS).reshape(ROBOTS, 2)
     return Inputs(state=state, features=torch.from_numpy(features), instructions=instructions)
 
 
-def chance() -> list[np.random.Generator]:
-    """Return what each robot draws its actions with."""
+def robot_rngs() -> list[np.random.Generator]:
+    """Return a seeded generator for each robot's actions."""
     return [np.random.default_rng(robot) for robot in range(ROBOTS)]
 
 
-def learn(model: FoundationModel, inputs: Inputs, updates: int) -> list[float]:
-    """Fine-tune on arbitrary answers and return the losses."""
+def fine_tune(model: FoundationModel, inputs: Inputs, updates: int) -> list[float]:
+    """Fine-tune on arbitrary targets and return the losses."""
     actions = torch.randn(ROBOTS, 2, generator=torch.Generator().manual_seed(0))
     model.normalise_by(inputs, actions)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses: list[float] = []
     for _ in range(updates):
         logits = model.train().steps_to_go_logits(inputs)
-        right = torch.nn.functional.cross_entropy(logits, torch.arange(ROBOTS))
-        loss = right - model.log_prob(inputs, actions).mean()
+        steps_to_go_loss = torch.nn.functional.cross_entropy(logits, torch.arange(ROBOTS))
+        loss = steps_to_go_loss - model.log_prob(inputs, actions).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

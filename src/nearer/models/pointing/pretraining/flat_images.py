@@ -1,6 +1,6 @@
-"""Flat pictures that lie about in the pretraining's scenes: emoji and easy-VQA's drawings.
+"""Flat images that lie in the pretraining's scenes as distractors: emoji and easy-VQA's drawings.
 
-They are other people's pictures with other people's names for them, and things to look past.
+Their images and names come from other projects, so the vocabulary is wider than this package's own.
 """
 
 import json
@@ -25,18 +25,19 @@ _CATEGORIES = (
     "Activities",
     "Objects",
 )
-_EASY_VQA_PICTURES = 600
+_NUM_EASY_VQA = 600
+_SIDE_PX = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """A picture with transparency, and its name."""
+class FlatImage:
+    """An image with transparency, and its name."""
 
     words: str
     rgba: UInt8[Array, "side side 4"]
 
 
-def emoji_cards(folder: Path) -> list[Card]:
+def emoji_images(folder: Path) -> list[FlatImage]:
     """Return the emoji whose names are one plain word, from npm's emoji-datasource-google.
 
     Raises:
@@ -44,9 +45,9 @@ def emoji_cards(folder: Path) -> list[Card]:
     """
     taken = set(words_of_the_corpus())
     try:
-        rows: list[dict[str, Any]] = json.loads((folder / "emoji.json").read_text())
+        rows = json.loads((folder / "emoji.json").read_text())
         return [
-            Card(row["short_name"], _rgba(folder / "img/google/64" / row["image"]))
+            FlatImage(row["short_name"], _rgba(folder / "img/google/64" / row["image"]))
             for row in rows
             if row["category"] in _CATEGORIES
             and row["has_img_google"]
@@ -60,8 +61,8 @@ def emoji_cards(folder: Path) -> list[Card]:
         ) from error
 
 
-def easy_vqa_cards() -> list[Card]:
-    """Return drawings of coloured shapes, called "red triangle picture"; none of a held-out pair.
+def easy_vqa_images() -> list[FlatImage]:
+    """Return drawings of coloured shapes, named as in "red triangle picture"; no held-out pair.
 
     Raises:
         ConfigError: the package easy-vqa is not installed.
@@ -73,22 +74,22 @@ def easy_vqa_cards() -> list[Card]:
             "--easy-vqa must find the package easy-vqa, got none; "
             "pip install 'nearer[pretrain]', or leave it out with --no-easy-vqa"
         ) from error
-    easy: Any = easy_vqa
+    untyped: Any = easy_vqa
     shapes: dict[int, str] = {}
     colours: dict[int, str] = {}
-    for question, answer, number in zip(*easy.get_train_questions(), strict=True):
+    for question, answer, number in zip(*untyped.get_train_questions(), strict=True):
         if question.startswith("what shape"):
             shapes[number] = answer
         elif question.startswith("what color"):
             colours[number] = answer.replace("gray", "grey")
-    paths: dict[int, str] = easy.get_train_image_paths()
-    both = [i for i in sorted(paths) if i in shapes and i in colours]
-    both = [i for i in both if (colours[i], shapes[i]) not in HELD_OUT]
+    paths: dict[int, str] = untyped.get_train_image_paths()
+    named = [i for i in sorted(paths) if i in shapes and i in colours]
+    named = [i for i in named if (colours[i], shapes[i]) not in HELD_OUT]
     return [
-        Card(f"{colours[i]} {shapes[i]} picture", _rgba(Path(paths[i])))
-        for i in both[:_EASY_VQA_PICTURES]
+        FlatImage(f"{colours[i]} {shapes[i]} picture", _rgba(Path(paths[i])))
+        for i in named[:_NUM_EASY_VQA]
     ]
 
 
 def _rgba(path: Path) -> UInt8[Array, "side side 4"]:
-    return np.asarray(Image.open(path).convert("RGBA").resize((48, 48)))
+    return np.asarray(Image.open(path).convert("RGBA").resize((_SIDE_PX, _SIDE_PX)))
