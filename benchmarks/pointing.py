@@ -4,7 +4,7 @@
 
 Keys: those of models/pointing/pretraining/measure.py (scenes of the pretraining kind, not trained
 on, in pixels); ms_per_frame_8 and _32, all included, CPU time of one thread. And for tabletop
-frames, which no training saw, with the look's name in front: named_mm_median, named_mm_p90,
+frames, which no training saw, with the appearance in front: named_mm_median, named_mm_p90,
 wrong, near_mm_median and near_mm_p90 (the effector within 4 cm of the named block), near_n,
 effector_mm_median, effector_mm_p90, effector_near_mm_median, effector_near_mm_p90, n.
 Millimetres are on the board, through the simulator's camera, and that is all it is used for.
@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from nearer.core.arrays import Array
-from nearer.envs.tabletop.appearance import LOOKS, Look
-from nearer.envs.tabletop.camera import Camera
-from nearer.envs.tabletop.layout import BLOCK_X_M, BLOCK_Y_M, BLOCKS, Layout
+from nearer.envs.tabletop.appearance import APPEARANCES, Appearance
+from nearer.envs.tabletop.camera import PinholeCamera
+from nearer.envs.tabletop.layout import BLOCK_X_M, BLOCK_Y_M, BLOCKS, BlockLayout
 from nearer.envs.tabletop.simulation import Simulation
 from nearer.models.pointing.pretraining.measure import measure
 from nearer.models.pointing.tower import PointingTower
@@ -48,39 +48,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=SHIPPED)
     parser.add_argument("--scenes", type=int, default=500, help="of each kind")
-    parser.add_argument("--frames", type=int, default=400, help="of each look of the tabletop")
+    parser.add_argument("--frames", type=int, default=400, help="of each appearance")
     options = parser.parse_args()
     torch.set_num_threads(1)
     tower = load_pointing(options.weights)
     measured: dict[str, float] = {}
-    for look in LOOKS.values():
-        measured |= on_the_tabletop(tower, look, options.frames)
+    for appearance in APPEARANCES.values():
+        measured |= on_the_tabletop(tower, appearance, options.frames)
     measured |= measure(tower, options.scenes, seed=1)
     measured |= {f"ms_per_frame_{batch}": milliseconds(tower, batch) for batch in (8, 32)}
     print(json.dumps({name: round(value, 4) for name, value in measured.items()}))
 
 
-def on_the_tabletop(tower: PointingTower, look: Look, num_frames: int) -> dict[str, float]:
+def on_the_tabletop(
+    tower: PointingTower, appearance: Appearance, num_frames: int
+) -> dict[str, float]:
     rng = np.random.default_rng(4242)
-    simulation = Simulation(look=look)
+    simulation = Simulation(appearance=appearance)
     asked: list[Asked] = []
     for start in range(0, num_frames, BATCH):
         layouts = [a_layout(rng, start + i) for i in range(BATCH)]
         pictures: list[Array] = []
         for layout in layouts:
             simulation.reset(layout)
-            pictures.append(simulation.picture(HEIGHT_PX, WIDTH_PX))
+            pictures.append(simulation.camera_image(HEIGHT_PX, WIDTH_PX))
         pairs = [rng.choice(len(BLOCKS), 2, replace=False) for _ in layouts]
         sentences = [f"push the {BLOCKS[a]} to the {BLOCKS[b]}" for a, b in pairs]
         seen = tower.see(torch.from_numpy(np.stack(pictures)), sentences).numpy()
         uv = seen.reshape(-1, 3, 3)[..., :2]
-        on_board = [on_the_board(look.camera, row) for row in uv]
+        on_board = [on_the_board(appearance.camera, row) for row in uv]
         for layout, pair, points in zip(layouts, pairs, on_board, strict=True):
             asked += [compare(layout, int(pair[slot]), points[[slot, 2]]) for slot in (0, 1)]
-    return {f"{look.name}_{name}": value for name, value in summary(asked).items()}
+    return {f"{appearance.name}_{name}": value for name, value in summary(asked).items()}
 
 
-def a_layout(rng: np.random.Generator, number: int) -> Layout:
+def a_layout(rng: np.random.Generator, number: int) -> BlockLayout:
     """Lay eight blocks out at random; in every other layout the effector touches one of them."""
     low, high = np.array([BLOCK_X_M, BLOCK_Y_M], np.float64).T
     centres: list[Array] = []
@@ -98,10 +100,10 @@ def a_layout(rng: np.random.Generator, number: int) -> Layout:
             break
     yaws = rng.uniform(-np.pi, np.pi, (len(BLOCKS), 1))
     poses = np.concatenate([np.stack(centres), yaws], axis=1)
-    return Layout(blocks=BLOCKS, poses=poses, effector=effector)
+    return BlockLayout(blocks=BLOCKS, poses=poses, effector=effector)
 
 
-def on_the_board(camera: Camera, uv: Array) -> Array:
+def on_the_board(camera: PinholeCamera, uv: Array) -> Array:
     """Return x, y on the board, in metres, where a picture shows these u, v."""
     focal = 0.5 / np.tan(camera.field_of_view_rad / 2)  # in picture heights
     right = (uv[:, 0] - 0.5) * WIDTH_PX / HEIGHT_PX / focal
@@ -111,7 +113,7 @@ def on_the_board(camera: Camera, uv: Array) -> Array:
     return (position - rays * position[2] / rays[:, 2:])[:, :2]
 
 
-def compare(layout: Layout, block: int, points: Array) -> Asked:
+def compare(layout: BlockLayout, block: int, points: Array) -> Asked:
     centres = layout.poses[:, :2]
     errors = apart(centres, points[0])
     to_effector = apart(centres, layout.effector)

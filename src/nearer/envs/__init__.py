@@ -1,8 +1,13 @@
-"""Environments that come with nearer, under Gymnasium ids."""
+"""Environments that come with nearer. Importing this package registers their Gymnasium ids.
+
+Registration names modules and imports none: MuJoCo is loaded when a tabletop is made.
+"""
 
 import gymnasium
 
-_TABLETOPS: dict[str, dict[str, object]] = {
+_POINT_MASS = "nearer.envs.point_mass:PointMass"
+_TABLETOP = "nearer.envs.tabletop.env:Tabletop"
+_FAMILIES: dict[str, dict[str, object]] = {
     "Tabletop": {},
     "TabletopBlock2Block": {"families": ("block2block",)},
     "TabletopBlock2Place": {"families": ("block2place",)},
@@ -11,17 +16,15 @@ _TABLETOPS: dict[str, dict[str, object]] = {
     "TabletopSeparate": {"families": ("separate",)},
     "BananaTable": {"families": ("banana",)},
 }
+"""Keyword arguments by name; each name is also registered with the real appearance, as NAMEReal."""
 
 
 def register_envs() -> None:
-    """Make the ids `nearer/...` known to Gymnasium; doing it twice is harmless.
-
-    Names of modules only: MuJoCo is imported when a tabletop is made.
-    """
-    _register("PointMass", "nearer.envs.point_mass:PointMass", {})
-    for name, settings in _TABLETOPS.items():
-        _register(name, "nearer.envs.tabletop.env:Tabletop", settings)
-        _register(f"{name}Real", "nearer.envs.tabletop.env:Tabletop", settings | {"look": "real"})
+    """Register the ids `nearer/...` with Gymnasium; ids that are registered already stay."""
+    _register("PointMass", _POINT_MASS, {})
+    for name, settings in _FAMILIES.items():
+        _register(name, _TABLETOP, settings)
+        _register(f"{name}Real", _TABLETOP, settings | {"appearance": "real"})
 
 
 def _register(name: str, entry_point: str, settings: dict[str, object]) -> None:
