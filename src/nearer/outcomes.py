@@ -34,7 +34,7 @@ from nearer.studies.demo import run_demo
 from nearer.studies.headline import ReproduceConfig, headline_table, reproduce
 from nearer.studies.point_mass import point_mass
 from nearer.studies.pretraining_ablation import reproduce_pretraining
-from nearer.studies.pretraining_table import pretraining_table
+from nearer.studies.pretraining_results import pretraining_table
 from nearer.studies.tabletop import tabletop
 
 _RECIPES = {"tabletop": tabletop, "point-mass": point_mass}
