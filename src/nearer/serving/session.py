@@ -1,8 +1,8 @@
 """The models behind a server, and what it remembers of each robot between messages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,154 +14,168 @@ from nearer.core.errors import MessageError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera
 from nearer.fleets.encoded import StatefulEncoder, separate_reward_encoder
-from nearer.serving.request import PROMPT, Question, read_question
+from nearer.serving.request import PROMPT, ActRequest, read_request
+from nearer.serving.response import ActResponse, ServerMetadata
 
-_ONE = np.zeros(1, dtype=np.int64)  # every robot is slot 0 of a memory of its own
+_ROBOT = np.zeros(1, dtype=np.int64)  # every robot is slot 0 of encoders of its own
 _MAX_INSTRUCTIONS = 10_000
-"""Different instructions a server takes: models keep what they made of each."""
+"""Different instructions that a server accepts: models cache what they computed for each."""
 
 
 @dataclass(slots=True)
-class Robot:
-    """What is known of one robot.
+class RobotSession:
+    """State of one connected robot.
 
     Attributes:
         number: of its connection.
-        randomness: of its actions; nobody else draws from it.
-        followers: what each sight saw before, by the observation's field.
-        instruction: what it is asked to do; None before it was told.
-        started: it was seen since it was told so.
+        rng: of its actions, and of nothing else.
+        encoders: vision encoders with this robot's tracking state, by the observation's field.
+        instruction: None before the first one.
+        started: whether it has been observed under this instruction.
     """
 
     number: int
-    rngs: np.random.Generator
-    followers: dict[str, StatefulEncoder]
+    rng: np.random.Generator
+    encoders: dict[str, StatefulEncoder]
     instruction: str | None = None
     started: bool = False
 
 
 class ServedPolicy:
-    """A policy and its judge, ready to answer one robot at a time.
+    """A policy and its reward model, serving one robot at a time.
 
-    Not for several threads at once.
+    Not thread-safe.
 
     Args:
         policy: acts.
-        termination: tells steps-to-go; may be the policy itself.
-        threshold_steps: s of the judge, in its own steps; None: nothing is said about done.
-        seed: of the actions; each robot draws from a stream of its own.
+        reward_model: predicts steps-to-go; may be the policy itself.
+        threshold_steps: s, in the reward model's own steps; None: `done` is left out.
+        seed: of the actions; each robot has a random stream of its own.
     """
 
     def __init__(
         self,
         policy: FoundationModel,
-        termination: FoundationModel,
+        reward_model: FoundationModel,
         threshold_steps: float | None,
         seed: int,
     ) -> None:
-        self._policy, self._judge = policy, termination
+        self._policy, self._reward_model = policy, reward_model
         self._threshold_steps = threshold_steps
         self._seed = seed
-        other = separate_reward_encoder(policy.vision_encoder, termination.vision_encoder)
-        named = {"features": policy.vision_encoder, "reward_features": other}
-        self._sights = {
-            name: vision_encoder for name, vision_encoder in named.items() if vision_encoder
+        encoders = {
+            "features": policy.vision_encoder,
+            "reward_features": separate_reward_encoder(
+                policy.vision_encoder, reward_model.vision_encoder
+            ),
         }
-        self._cameras: tuple[Camera, ...] = policy.spaces.cameras if self._sights else ()
+        self._encoders = {name: encoder for name, encoder in encoders.items() if encoder}
+        self._cameras: tuple[Camera, ...] = policy.spaces.cameras if self._encoders else ()
         self._instructions: set[str] = set()
 
-    def robot(self, number: int) -> Robot:
-        """Return a robot of which nothing is known yet."""
-        return Robot(
+    def new_session(self, number: int) -> RobotSession:
+        """Return the session of a robot that has just connected."""
+        return RobotSession(
             number=number,
-            rngs=generator(Purpose.SERVING, self._seed, number),
-            followers={
-                name: StatefulEncoder(vision_encoder, 1)
-                for name, vision_encoder in self._sights.items()
+            rng=generator(Purpose.SERVING, self._seed, number),
+            encoders={
+                name: StatefulEncoder(encoder, 1) for name, encoder in self._encoders.items()
             },
         )
 
-    def metadata(self, robot: Robot) -> dict[str, Any]:
-        """Return what a client is told when it connects."""
+    def metadata(self, session: RobotSession) -> ServerMetadata:
+        """Return what a client is sent when it connects."""
         spaces = self._policy.spaces
-        return {
-            "server": "nearer",
-            "model": str(self._policy.config()["model"]),
-            "state": spaces.agent_pos,
-            "environment_state": spaces.environment_state,
-            "images": {one.name: [one.height, one.width, 3] for one in self._cameras},
-            "action": spaces.axes,
-            "chunk": spaces.chunking.chunk,
-            "control_hz": spaces.control_hz,
-            "threshold_steps": self._in_control_steps(self._threshold_steps),
-            "robot": robot.number,
-            "seed": self._seed,
-        }
+        return ServerMetadata(
+            model=str(self._policy.config()["model"]),
+            state=spaces.agent_pos,
+            environment_state=spaces.environment_state,
+            images={camera.name: (camera.height, camera.width, 3) for camera in self._cameras},
+            action=spaces.axes,
+            chunk=spaces.chunking.chunk,
+            control_hz=spaces.control_hz,
+            threshold_steps=None
+            if self._threshold_steps is None
+            else self._in_control_steps(self._threshold_steps),
+            robot=session.number,
+            seed=self._seed,
+        )
 
-    def answer(self, robot: Robot, message: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer to a robot's message, and remember what it showed.
+    def respond(self, session: RobotSession, message: Mapping[str, object]) -> ActResponse:
+        """Return the response to a robot's message, and update its session.
 
         Raises:
             MessageError: the message does not fit the checkpoint.
             ConfigError: the model does not know the instruction.
         """
-        question = read_question(message, self._policy.spaces, self._cameras)
-        started = perf_counter()
-        observation, instruction = self._seen(robot, question)
-        answer = self._answered(robot, observation, instruction, act=question.act)
-        self._instructions.add(instruction)  # once the model has taken it
-        return answer | {"policy_timing": {"infer_ms": 1000 * (perf_counter() - started)}}
+        request = read_request(message, self._policy.spaces, self._cameras)
+        started_s = perf_counter()
+        instruction = self._instruction(session, request)
+        observation = self._encoded(session, request, instruction)
+        response = self._infer(session, observation, instruction, act=request.act)
+        self._instructions.add(instruction)  # once the model has accepted it
+        return replace(response, infer_ms=1000 * (perf_counter() - started_s))
 
-    def _seen(self, robot: Robot, question: Question) -> tuple[EncodedObservation, str]:
-        """Return the observation with features of its pictures, and its instruction."""
-        instruction = robot.instruction if question.instruction is None else question.instruction
-        if instruction is None and self._sights:
+    def _instruction(self, session: RobotSession, request: ActRequest) -> str:
+        """Return the instruction that holds now: the request's, or else the last one."""
+        instruction = session.instruction if request.instruction is None else request.instruction
+        if instruction is None and self._encoders:
             raise MessageError(
                 f"an observation must come with {PROMPT}, the instruction, got none; send it at "
                 "least with the first one"
             )
-        asked = instruction or ""
-        if asked not in self._instructions and len(self._instructions) >= _MAX_INSTRUCTIONS:
+        instruction = instruction or ""
+        if instruction not in self._instructions and len(self._instructions) >= _MAX_INSTRUCTIONS:
             raise MessageError(
                 f"a server must not be asked for more than {_MAX_INSTRUCTIONS} different "
                 "instructions, got one more; start nearer serve again"
             )
-        at_start = question.reset or not robot.started or asked != robot.instruction
-        features = {
-            name: one.encode(_ONE, question.observation, [asked], at_start=at_start)
-            for name, one in robot.followers.items()
-        }
-        robot.instruction, robot.started = asked, True
-        seen = EncodedObservation.without_features(replace(question.observation, images={}))
-        return replace(seen, **features), asked
+        return instruction
 
-    def _answered(
-        self, robot: Robot, observation: EncodedObservation, instruction: str, *, act: bool
-    ) -> dict[str, Any]:
+    def _encoded(
+        self, session: RobotSession, request: ActRequest, instruction: str
+    ) -> EncodedObservation:
+        """Return the request's observation with features in place of its images."""
+        at_start = request.reset or not session.started or instruction != session.instruction
+        features = {
+            name: encoder.encode(_ROBOT, request.observation, [instruction], at_start=at_start)
+            for name, encoder in session.encoders.items()
+        }
+        session.instruction, session.started = instruction, True
+        encoded = EncodedObservation.without_features(replace(request.observation, images={}))
+        return replace(encoded, **features)
+
+    def _infer(
+        self, session: RobotSession, observation: EncodedObservation, instruction: str, *, act: bool
+    ) -> ActResponse:
+        """Return the policy's actions, if they are wanted, and the reward model's prediction."""
         inputs = inputs_of(observation, [instruction])
-        judged = reward_inputs_of(observation, [instruction])
-        answer: dict[str, Any] = {}
+        reward_inputs = reward_inputs_of(observation, [instruction])
+        actions = log_prob = None
         with torch.inference_mode():
-            if act and self._judge is self._policy:
-                decision, log_prob, logits = self._policy.answers(inputs, [robot.rngs])
+            if act and self._reward_model is self._policy:
+                decision, log_prob, logits = self._policy.answers(inputs, [session.rng])
             else:
-                logits = self._judge.steps_to_go_logits(judged)
-                decision = log_prob = None
+                logits = self._reward_model.steps_to_go_logits(reward_inputs)
+                decision = None
                 if act:
-                    decision, log_prob = self._policy.sample(inputs, [robot.rngs])
-            if decision is not None and log_prob is not None:
+                    decision, log_prob = self._policy.sample(inputs, [session.rng])
+            if decision is not None:
                 chunking = self._policy.spaces.chunking
                 actions = chunking.split(decision.numpy(), observation.agent_pos)[0]
-                answer |= {"actions": actions, "log_prob": float(log_prob[0])}
             probabilities = logits.softmax(dim=-1)
-            steps = expected_steps(probabilities, self._judge.bins)
-            spread = spread_steps(probabilities, self._judge.bins)
-        answer["steps_to_go"] = self._in_control_steps(float(steps[0]))
-        answer["steps_to_go_std"] = self._in_control_steps(float(spread[0]))
-        if self._threshold_steps is not None:
-            answer["done"] = bool(is_solved(steps, self._threshold_steps)[0])
-        return answer
+            steps = expected_steps(probabilities, self._reward_model.bins)
+            std = spread_steps(probabilities, self._reward_model.bins)
+        threshold = self._threshold_steps
+        return ActResponse(
+            actions=actions,
+            log_prob=None if log_prob is None else float(log_prob[0]),
+            steps_to_go=self._in_control_steps(float(steps[0])),
+            steps_to_go_std=self._in_control_steps(float(std[0])),
+            done=None if threshold is None else bool(is_solved(steps, threshold)[0]),
+            infer_ms=0.0,
+        )
 
-    def _in_control_steps(self, steps: float | None) -> float | None:
-        """Return the judge's steps, which are chunks where it was trained on such, as ours."""
-        return None if steps is None else steps * self._judge.spaces.chunking.chunk
+    def _in_control_steps(self, steps: float) -> float:
+        """Return the reward model's steps, which are chunks for some models, as control steps."""
+        return steps * self._reward_model.spaces.chunking.chunk
