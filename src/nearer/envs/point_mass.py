@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from nearer.core.arrays import Array
 from nearer.core.episode import EncodedObservation
 from nearer.core.interfaces import Decision, Policy, Rngs
+from nearer.envs.gymnasium_types import Info
 
 ENV_ID = "nearer/PointMass-v0"
 INSTRUCTION = "touch the goal"
@@ -81,14 +82,14 @@ class PointMass(gymnasium.Env[Any, Array]):
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, object] | None = None
-    ) -> tuple[dict[str, Array], dict[str, Any]]:
+    ) -> tuple[dict[str, Array], Info]:
         """Draw a start and a goal; the particle is at rest."""
         super().reset(seed=seed)
         self._position, self._goal = _draw_start(self.np_random)
         self._velocity = np.zeros(2)
         return self._observe(), self._info() | {"instruction": INSTRUCTION}
 
-    def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, Info]:
         """Accelerate for one control step. The env never ends by itself; its reward is success."""
         self._position, self._velocity = advance(self._position, self._velocity, action)
         info = self._info()
@@ -112,7 +113,7 @@ class PointMass(gymnasium.Env[Any, Array]):
     def _observe(self) -> dict[str, Array]:
         return _observation(self._position, self._velocity, self._goal)
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self) -> Info:
         return {"is_success": bool(touches(self._position, self._goal))}
 
 
@@ -138,7 +139,7 @@ class PointMassVector(VectorEnv[Any, Array, Array]):
         *,
         seed: int | Sequence[int | None] | None = None,
         options: Mapping[str, object] | None = None,
-    ) -> tuple[dict[str, Array], dict[str, Any]]:
+    ) -> tuple[dict[str, Array], Info]:
         """Reset the rows of `options["reset_mask"]`, or all; an int seeds row i with seed + i."""
         mask = np.ones(self.num_envs, dtype=bool)
         if options and "reset_mask" in options:
@@ -151,7 +152,7 @@ class PointMassVector(VectorEnv[Any, Array, Array]):
         instructions = np.array([INSTRUCTION] * self.num_envs, dtype=object)
         return self._observe(), self._info() | {"instruction": instructions}
 
-    def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, Info]:
         """Accelerate every particle for one control step."""
         self._position, self._velocity = advance(self._position, self._velocity, actions)
         info = self._info()

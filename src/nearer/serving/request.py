@@ -35,7 +35,7 @@ class ActRequest:
         observation: one row.
         instruction: None: as before.
         reset: whether an episode starts with this observation.
-        act: whether actions are wanted; else the vision encoder tracks, and steps-to-go are told.
+        act: whether actions are wanted, beside steps-to-go.
     """
 
     observation: Observation

@@ -30,7 +30,7 @@ class DemoResult:
     report: Path
 
     def lines(self) -> list[str]:
-        """Return the five lines that a person wants to know."""
+        """Return the results in five lines."""
         low, high = self.paired.steps_saved_ci95
         return [
             f"Stage 1   success {self.before.success}, {self.before.mean_length:.1f} steps",
@@ -75,9 +75,9 @@ def run_demo(recipe: Recipe, on_progress: ProgressCallback) -> DemoResult:
 
 
 def _renamed(on_progress: ProgressCallback, stage: str) -> ProgressCallback:
-    """Return a watch that sees every stage under this name."""
+    """Return a progress callback that reports every stage under this name."""
 
-    def watch_renamed(progress: Progress) -> None:
+    def report_renamed(progress: Progress) -> None:
         on_progress(replace(progress, stage=stage))
 
-    return watch_renamed
+    return report_renamed

@@ -20,6 +20,7 @@ from nearer.core.arrays import Array
 from nearer.core.cpu import num_cores
 from nearer.core.errors import EnvError
 from nearer.core.interfaces import Policy
+from nearer.envs.gymnasium_types import Info, RawObservation
 from nearer.envs.tabletop.appearance import REAL
 from nearer.envs.tabletop.demonstrator.noise import MOTION_NOISE_REAL, MOTION_NOISE_SIM
 from nearer.envs.tabletop.demonstrator.policy import TabletopDemonstrator, TabletopGroundTruth
@@ -35,8 +36,6 @@ from nearer.envs.tabletop.settings import (
 )
 from nearer.envs.tabletop.thread_pool import ThreadPool
 
-RawObservation = dict[str, Any]
-"""Gymnasium's form of an observation: an array by name; `pixels` is an image by camera."""
 _RENDER_HEIGHT, _RENDER_WIDTH = 360, 640
 
 
@@ -55,7 +54,7 @@ class Tabletop(gymnasium.Env[RawObservation, Array]):
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, object] | None = None
-    ) -> tuple[RawObservation, dict[str, Any]]:
+    ) -> tuple[RawObservation, Info]:
         """Draw a layout and an instruction.
 
         Args:
@@ -68,7 +67,7 @@ class Tabletop(gymnasium.Env[RawObservation, Array]):
         self._instance.reset(seed, instruction=parsed.instructions[0], keep_board=parsed.keep_board)
         return self._observe(), self._info() | {"instruction": self._instance.instruction}
 
-    def step(self, action: Array) -> tuple[RawObservation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array) -> tuple[RawObservation, float, bool, bool, Info]:
         """Move for one control step. The env never ends by itself; its reward is success."""
         self._instance.step(np.asarray(action))
         info = self._info()
@@ -107,7 +106,7 @@ class Tabletop(gymnasium.Env[RawObservation, Array]):
             observation["pixels"] = {CAMERA: self._instance.camera_image()}
         return observation
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self) -> Info:
         return {"is_success": self._instance.is_success, "clipped": self._instance.num_clipped}
 
 
@@ -151,7 +150,7 @@ class TabletopVector(VectorEnv[RawObservation, Array, Array]):
         *,
         seed: int | Sequence[int | None] | None = None,
         options: Mapping[str, object] | None = None,
-    ) -> tuple[RawObservation, dict[str, Any]]:
+    ) -> tuple[RawObservation, Info]:
         """Reset the rows of `options["reset_mask"]`, or all; an int seeds row i with seed + i.
 
         Args:
@@ -174,13 +173,13 @@ class TabletopVector(VectorEnv[RawObservation, Array, Array]):
         )
         return copy.deepcopy(self._observation), self._info() | {"instruction": instructions}
 
-    def step(self, actions: Array) -> tuple[RawObservation, Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[RawObservation, Array, Array, Array, Info]:
         """Move every effector for one control step."""
         return self.step_rows(np.arange(self.num_envs), np.asarray(actions))
 
     def step_rows(
         self, rows: Int64[Array, "rows"], actions: Array
-    ) -> tuple[RawObservation, Array, Array, Array, dict[str, Any]]:
+    ) -> tuple[RawObservation, Array, Array, Array, Info]:
         """Step these rows and return what they observe; the others are not simulated."""
         row_list = [int(row) for row in rows]
         action_of = dict(zip(row_list, actions, strict=True))

@@ -260,7 +260,7 @@ def _add_board(world: Element, assets: Element, appearance: Appearance) -> None:
     _add_visual(world, "plane", appearance.floor, size=floor, pos=(0, 0, _FLOOR_Z_M))
     slab = (*half, 0.009)
     _add_visual(world, "box", appearance.rim, size=slab, pos=(middle, 0, -0.01))
-    top: dict[str, Any] = {"size": (*half, 1), "pos": (middle, 0, 0)}
+    top: dict[str, tuple[float, ...]] = {"size": (*half, 1), "pos": (middle, 0, 0)}
     if appearance.wood:
         _add(assets, "texture", name="board", type="2d", file="board.png")
         _add(assets, "material", name="board", texture="board", texuniform="false")

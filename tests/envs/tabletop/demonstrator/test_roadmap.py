@@ -21,7 +21,7 @@ def test_roadmap_heading_leads_around_what_stands_between() -> None:
     else:
         pytest.fail("it never arrived")
     assert nearest_m > 0.9 * clearance_m
-    assert position[1] <= 0, "the shorter path is past the lone side"
+    assert position[1] <= 0, "the shorter path is past the side without a second disc"
 
 
 @pytest.mark.parametrize(("side_preference", "sign"), [(1.0, -1), (-1.0, 1)])
