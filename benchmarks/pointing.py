@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from nearer.core.arrays import Array
-from nearer.envs.tabletop.appearance import LOOKS, Look
-from nearer.envs.tabletop.camera import Camera
-from nearer.envs.tabletop.layout import BLOCK_X_M, BLOCK_Y_M, BLOCKS, Layout
+from nearer.envs.tabletop.appearance import APPEARANCES, Appearance
+from nearer.envs.tabletop.camera import PinholeCamera
+from nearer.envs.tabletop.layout import BLOCK_X_M, BLOCK_Y_M, BLOCKS, BlockLayout
 from nearer.envs.tabletop.simulation import Simulation
 from nearer.models.pointing.pretraining.measure import measure
 from nearer.models.pointing.tower import PointingTower
@@ -53,36 +53,38 @@ def main() -> None:
     torch.set_num_threads(1)
     tower = load_pointing(options.weights)
     measured: dict[str, float] = {}
-    for look in LOOKS.values():
-        measured |= tabletop_errors(tower, look, options.frames)
+    for appearance in APPEARANCES.values():
+        measured |= tabletop_errors(tower, appearance, options.frames)
     measured |= measure(tower, options.scenes, seed=1)
     measured |= {f"ms_per_frame_{batch}": milliseconds(tower, batch) for batch in (8, 32)}
     print(json.dumps({name: round(value, 4) for name, value in measured.items()}))
 
 
-def tabletop_errors(tower: PointingTower, look: Look, num_frames: int) -> dict[str, float]:
+def tabletop_errors(
+    tower: PointingTower, appearance: Appearance, num_frames: int
+) -> dict[str, float]:
     rng = np.random.default_rng(4242)
-    simulation = Simulation(look=look)
+    simulation = Simulation(appearance=appearance)
     errors: list[PointingError] = []
     for start in range(0, num_frames, BATCH):
         layouts = [random_layout(rng, start + i) for i in range(BATCH)]
         images: list[Array] = []
         for layout in layouts:
             simulation.reset(layout)
-            images.append(simulation.picture(HEIGHT_PX, WIDTH_PX))
+            images.append(simulation.camera_image(HEIGHT_PX, WIDTH_PX))
         pairs = [rng.choice(len(BLOCKS), 2, replace=False) for _ in layouts]
         sentences = [f"push the {BLOCKS[a]} to the {BLOCKS[b]}" for a, b in pairs]
         points = tower.locate(torch.from_numpy(np.stack(images)), sentences).numpy()
         uv = points.reshape(-1, 3, 3)[..., :2]
-        on_board = [to_board(look.camera, row) for row in uv]
+        on_board = [to_board(appearance.camera, row) for row in uv]
         for layout, pair, points in zip(layouts, pairs, on_board, strict=True):
             errors += [
                 pointing_error(layout, int(pair[slot]), points[[slot, 2]]) for slot in (0, 1)
             ]
-    return {f"{look.name}_{name}": value for name, value in summary(errors).items()}
+    return {f"{appearance.name}_{name}": value for name, value in summary(errors).items()}
 
 
-def random_layout(rng: np.random.Generator, number: int) -> Layout:
+def random_layout(rng: np.random.Generator, number: int) -> BlockLayout:
     """Return a random layout of eight blocks; in every other one the effector touches a block."""
     low, high = np.array([BLOCK_X_M, BLOCK_Y_M], np.float64).T
     centres: list[Array] = []
@@ -100,10 +102,10 @@ def random_layout(rng: np.random.Generator, number: int) -> Layout:
             break
     yaws = rng.uniform(-np.pi, np.pi, (len(BLOCKS), 1))
     poses = np.concatenate([np.stack(centres), yaws], axis=1)
-    return Layout(blocks=BLOCKS, poses=poses, effector=effector)
+    return BlockLayout(blocks=BLOCKS, poses=poses, effector=effector)
 
 
-def to_board(camera: Camera, uv: Array) -> Array:
+def to_board(camera: PinholeCamera, uv: Array) -> Array:
     """Return x, y on the board, in metres, of these image points u, v."""
     focal = 0.5 / np.tan(camera.field_of_view_rad / 2)  # in image heights
     right = (uv[:, 0] - 0.5) * WIDTH_PX / HEIGHT_PX / focal
@@ -113,7 +115,7 @@ def to_board(camera: Camera, uv: Array) -> Array:
     return (position - rays * position[2] / rays[:, 2:])[:, :2]
 
 
-def pointing_error(layout: Layout, block: int, points: Array) -> PointingError:
+def pointing_error(layout: BlockLayout, block: int, points: Array) -> PointingError:
     centres = layout.poses[:, :2]
     errors = apart(centres, points[0])
     to_effector = apart(centres, layout.effector)

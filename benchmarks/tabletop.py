@@ -2,14 +2,14 @@
 
     python benchmarks/tabletop.py [--seconds 3] [--repeats 5]
 
-One core: a single env and the software renderer without threads of its own. All cores: 32 boards
+One core: a single env and the software renderer without threads of its own. All cores: 32 envs
 with the threads that `TabletopVector` takes by default. Eight blocks that are pushed about, 5 Hz,
 the whole env step: physics, checks, success, observation.
 
-Keys: env_steps_per_s_96px (a 96 x 96 picture each step), env_steps_per_s (none); the same of the
-real look with the suffix _real, and of all cores with the prefix vector_; each the median of the
-repeats, with _min and _max; per_cpu_s instead of per_s counts the process's own seconds, which a
-busy machine does not stretch; num_threads, cores, load (of the machine, before), mujoco.
+Keys: env_steps_per_s_96px (a 96 x 96 image each step), env_steps_per_s (none); the same of the
+real appearance with the suffix _real, and of all cores with the prefix vector_; each the median of
+the repeats, with _min and _max; per_cpu_s instead of per_s counts the process's own seconds, which
+a busy machine does not stretch; num_threads, cores, load (of the machine, before), mujoco.
 """
 
 import argparse
@@ -28,17 +28,17 @@ from nearer.core.cpu import num_cores
 from nearer.envs.tabletop.env import Tabletop, TabletopVector
 from nearer.envs.tabletop.gl import mujoco
 
-NUM_BOARDS = 32
+NUM_ENVS = 32
 STEPS_AN_EPISODE = 100
-CASES: dict[str, dict[str, Any]] = {
-    "env_steps_per_s": {"pictures": False},
+SETTINGS: dict[str, dict[str, Any]] = {
+    "env_steps_per_s": {"images": False},
     "env_steps_per_s_96px": {"height": 96, "width": 96},
-    "env_steps_per_s_96px_real": {"height": 96, "width": 96, "look": "real"},
+    "env_steps_per_s_96px_real": {"height": 96, "width": 96, "appearance": "real"},
 }
 
 
 def pushes(rows: int) -> np.ndarray[Any, Any]:
-    """Return smooth wanderings of up to 30 mm a step: a tour of the board that meets blocks."""
+    """Return smooth actions of up to 30 mm a step: a tour of the board that meets blocks."""
     phase = np.arange(STEPS_AN_EPISODE)[:, None] / 9 + np.arange(rows)
     return 0.03 * np.stack([np.cos(phase), np.sin(1.3 * phase)], axis=-1).astype(np.float32)
 
@@ -46,7 +46,7 @@ def pushes(rows: int) -> np.ndarray[Any, Any]:
 def steps_per_s(
     reset: Callable[[int], Any], step: Callable[[int], Any], seconds: float
 ) -> np.ndarray[Any, Any]:
-    """Return rounds a second and a second of this process, resets apart."""
+    """Return steps a second of wall-clock and of CPU time, without resets."""
     spent_s, steps, episode = np.zeros(2), 0, 0
     while spent_s[0] < seconds:
         reset(episode)
@@ -65,27 +65,27 @@ def single(seconds: float, **settings: Any) -> np.ndarray[Any, Any]:
     return rates
 
 
-def many(seconds: float, **settings: Any) -> np.ndarray[Any, Any]:
-    envs, actions = TabletopVector(NUM_BOARDS, **settings), pushes(NUM_BOARDS)
+def vectorised(seconds: float, **settings: Any) -> np.ndarray[Any, Any]:
+    envs, actions = TabletopVector(NUM_ENVS, **settings), pushes(NUM_ENVS)
     rates = steps_per_s(lambda e: envs.reset(seed=e), lambda t: envs.step(actions[t]), seconds)
     envs.close()
-    return rates * NUM_BOARDS
+    return rates * NUM_ENVS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--repeats", type=int, default=5, help="of each measurement")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     measured: dict[str, Any] = {
-        "num_threads": min(num_cores(), NUM_BOARDS),
+        "num_threads": min(num_cores(), NUM_ENVS),
         "cores": num_cores(),
         "load": round(os.getloadavg()[0], 2),
         "mujoco": mujoco.__version__,
     }
-    for name, settings in CASES.items():
-        for prefix, measure in (("", single), ("vector_", many)):
-            pairs = [measure(asked.seconds, **settings) for _ in range(asked.repeats)]
+    for name, settings in SETTINGS.items():
+        for prefix, measure in (("", single), ("vector_", vectorised)):
+            pairs = [measure(options.seconds, **settings) for _ in range(options.repeats)]
             for unit, rates in zip(("per_s", "per_cpu_s"), np.transpose(pairs), strict=True):
                 key = prefix + name.replace("per_s", unit)
                 measured[key] = round(statistics.median(rates))

@@ -233,7 +233,7 @@ def test_pictures_of_others_are_labelled_as_a_served_robot_is_told(pictured: Lab
     told: list[float] = []
     starts, camera = dataset.episode_starts[:2], "observation.images.top"
     for start, length in zip(starts, dataset.episode_lengths[:2], strict=True):
-        robot = policy.robot(0)
+        session = policy.new_session(0)
         task = dataset.tasks[dataset.columns["task_index"][start]]
         for row in range(start, start + length):
             message = {
@@ -242,7 +242,7 @@ def test_pictures_of_others_are_labelled_as_a_served_robot_is_told(pictured: Lab
                 "prompt": task,
                 "act": False,
             }
-            told.append(policy.answer(robot, message)["steps_to_go"])
+            told.append(policy.respond(session, message).steps_to_go)
     # A picture in company and alone differ in their last bits.
     apart = np.abs(labels["steps_to_go"][: len(told)] - told)
     assert apart.max() < 0.05 * np.ptp(told)

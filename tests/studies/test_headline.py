@@ -1,4 +1,4 @@
-"""The headline: its table, its figure, and that nothing done is done again."""
+"""The headline: its table, its figure, and that what is on disk is not run again."""
 
 import json
 import re
@@ -6,19 +6,18 @@ from pathlib import Path
 
 import pytest
 
-import nearer.studies.headline as room
-from nearer.configs.reproduce import ReproduceConfig
+import nearer.studies.headline as headline
 from nearer.core.callbacks import ignore_progress
 from nearer.evaluation.success import EpisodeResult, Evaluation
 from nearer.studies.headline import Measurement, headline_table, write_results
 
 
-def measured(share: int, stage: int, seed: int, n_success: int) -> Measurement:
+def measurement(percent: int, stage: int, seed: int, n_success: int) -> Measurement:
     return Measurement(
-        share=share,
+        percent=percent,
         stage=stage,
         seed=seed,
-        demonstrations=20 * share,
+        demonstrations=20 * percent,
         practice_episodes=1000 * (stage - 1),
         n_success=n_success,
         n_episodes=100,
@@ -33,24 +32,28 @@ def evaluation(won: int, lost: int) -> Evaluation:
     return Evaluation(results=tuple(results), seed=0, max_steps=60, seconds=1.0)
 
 
-FOUND = [
-    measured(10, 1, 0, 50), measured(10, 2, 0, 70), measured(10, 1, 1, 60), measured(10, 2, 1, 90),
-    measured(30, 1, 0, 80), measured(30, 2, 0, 85),
-]  # fmt: skip
+MEASUREMENTS = [
+    measurement(10, 1, 0, 50),
+    measurement(10, 2, 0, 70),
+    measurement(10, 1, 1, 60),
+    measurement(10, 2, 1, 90),
+    measurement(30, 1, 0, 80),
+    measurement(30, 2, 0, 85),
+]
 
 
-def test_the_table_pools_seeds_and_says_what_the_paper_has() -> None:
-    ten, thirty = headline_table(FOUND).splitlines()[2:]
+def test_headline_table_pools_seeds_beside_the_papers() -> None:
+    ten, thirty = headline_table(MEASUREMENTS).splitlines()[2:]
     assert "| 0.550 [0.481, 0.617] (n = 200) | 0.800 [0.739, 0.850] (n = 200) |" in ten
     assert "0.500 -> 0.700, 0.600 -> 0.900 | +0.250 [-0.386, +0.886] | 0.452 -> 0.745 |" in ten
     assert thirty.endswith("0.800 -> 0.850 | +0.050 | - |")
 
 
-def test_results_are_numbers_a_table_and_a_figure(tmp_path: Path) -> None:
-    write_results(tmp_path, FOUND)
+def test_write_results_writes_numbers_and_a_figure(tmp_path: Path) -> None:
+    write_results(tmp_path, MEASUREMENTS)
     records = json.loads((tmp_path / "headline.json").read_text())
     assert records[1] == {
-        "share": 10,
+        "percent": 10,
         "stage": 2,
         "seed": 0,
         "demonstrations": 200,
@@ -59,14 +62,16 @@ def test_results_are_numbers_a_table_and_a_figure(tmp_path: Path) -> None:
         "n_episodes": 100,
     }
     figure = (tmp_path / "headline.svg").read_text()
-    seen = set(re.findall(r">([^<>]+)</text>", figure))
-    assert {"10 %", "600 demonstrations", "Stage 1", "after practice"} <= seen
+    texts = set(re.findall(r">([^<>]+)</text>", figure))
+    assert {"10 %", "600 demonstrations", "Stage 1", "after practice"} <= texts
 
 
-def test_only_what_is_missing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measure_stages_runs_only_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[str] = []
-    config = ReproduceConfig(out=tmp_path, fractions=(10,), seeds=(3,))
-    recipe = room.recipe_of(config, seed=3, share=10)
+    config = ReproduceConfig(out=tmp_path, shares=(10,), seeds=(3,))
+    recipe = headline.recipe_for(config, seed=3, percent=10)
     for run in (recipe.sft.out, recipe.improve.out):
         run.mkdir(parents=True)
     (recipe.sft.out / "FINISHED").touch()
@@ -82,9 +87,9 @@ def test_only_what_is_missing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ran.append("eval")
         return evaluation(won=7, lost=3)
 
-    monkeypatch.setattr(room, "run_improve", improve)
-    monkeypatch.setattr(room, "run_eval", evaluate)
-    found = list(room.measure(recipe, 3, 10, 200, ignore_progress))
+    monkeypatch.setattr(headline, "run_improve", improve)
+    monkeypatch.setattr(headline, "run_eval", evaluate)
+    measurements = list(headline.measure_stages(recipe, 3, 10, 200, ignore_progress))
     assert ran == ["eval", "improve", "eval"]
-    assert [one.practice_episodes for one in found] == [0, 12]
-    assert {(one.n_success, one.n_episodes) for one in found} == {(7, 10)}
+    assert [m.practice_episodes for m in measurements] == [0, 12]
+    assert {(m.n_success, m.n_episodes) for m in measurements} == {(7, 10)}

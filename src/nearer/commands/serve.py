@@ -54,7 +54,7 @@ def server_of(config: ServeConfig, tell: Callable[[str], None] = print) -> "Poli
     with _needs_websockets():
         from nearer.serving.server import Limits, PolicyServer
         from nearer.serving.session import ServedPolicy
-    token = _token(config.token_file, tell)
+    token = server_token(config.token_file, tell)
     policy, judging = load_served(config)
     served = ServedPolicy(policy, judging.model, judging.threshold_steps, config.seed)
     limits = Limits(
@@ -79,7 +79,7 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _token(path: Path | None, tell: Callable[[str], None]) -> str | None:
+def server_token(path: Path | None, tell: Callable[[str], None]) -> str | None:
     """Return the token of a file; a new one in a file of its owner's if there is none yet."""
     if path is None:
         return None

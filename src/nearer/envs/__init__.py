@@ -1,4 +1,7 @@
-"""Environments under Gymnasium ids: those that come with nearer, and those of one's own."""
+"""Environments that come with nearer. Importing this package registers their Gymnasium ids.
+
+Registration names modules and imports none: MuJoCo is loaded when a tabletop is made.
+"""
 
 import re
 from collections.abc import Callable
@@ -8,7 +11,9 @@ import gymnasium
 
 from nearer.core.errors import EnvError
 
-_TABLETOPS: dict[str, dict[str, object]] = {
+_POINT_MASS = "nearer.envs.point_mass:PointMass"
+_TABLETOP = "nearer.envs.tabletop.env:Tabletop"
+_FAMILIES: dict[str, dict[str, object]] = {
     "Tabletop": {},
     "TabletopBlock2Block": {"families": ("block2block",)},
     "TabletopBlock2Place": {"families": ("block2place",)},
@@ -17,17 +22,15 @@ _TABLETOPS: dict[str, dict[str, object]] = {
     "TabletopSeparate": {"families": ("separate",)},
     "BananaTable": {"families": ("banana",)},
 }
+"""Keyword arguments by name; each name is also registered with the real appearance, as NAMEReal."""
 
 
 def register_envs() -> None:
-    """Make the ids `nearer/...` known to Gymnasium; doing it twice is harmless.
-
-    Names of modules only: MuJoCo is imported when a tabletop is made.
-    """
-    _register("PointMass", "nearer.envs.point_mass:PointMass", {})
-    for name, settings in _TABLETOPS.items():
-        _register(name, "nearer.envs.tabletop.env:Tabletop", settings)
-        _register(f"{name}Real", "nearer.envs.tabletop.env:Tabletop", settings | {"look": "real"})
+    """Register the ids `nearer/...` with Gymnasium; ids that are registered already stay."""
+    _register("PointMass", _POINT_MASS, {})
+    for name, settings in _FAMILIES.items():
+        _register(name, _TABLETOP, settings)
+        _register(f"{name}Real", _TABLETOP, settings | {"appearance": "real"})
 
 
 def register_env(make: Callable[..., gymnasium.Env[Any, Any]], env_id: str | None = None) -> str:

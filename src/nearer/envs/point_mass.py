@@ -2,10 +2,10 @@
 
 State position p and velocity v in R^2, in metres and metres per substep; ten substeps a control
 step: v += a, p += v. No walls, no action limits, no time limit inside. Source: the authors'
-point-mass notebook to arXiv:2509.15155 (docs/method.md, section 7 of the facts).
+point-mass notebook to arXiv:2509.15155.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from nearer.core.arrays import Array
 from nearer.core.episode import EncodedObservation
 from nearer.core.interfaces import Decision, Policy, Rngs
+from nearer.envs.gymnasium_types import Info
 
 ENV_ID = "nearer/PointMass-v0"
 INSTRUCTION = "touch the goal"
@@ -51,16 +52,16 @@ def advance(
 def touches(
     position: Float[Array, "*batch 2"], target: Float[Array, "*batch 2"]
 ) -> Bool[Array, "*batch"]:
-    """Tell whether the particle is within 0.15 m of the target."""
+    """Return whether the particle is within 0.15 m of the target."""
     return np.asarray(np.hypot(*np.moveaxis(position - target, -1, 0)) < GOAL_RADIUS_M)
 
 
-def _draw_start(rngs: np.random.Generator) -> tuple[Array, Array]:
+def _draw_start(rng: np.random.Generator) -> tuple[Array, Array]:
     """Draw a position in [-1, 1]^2 and a goal in [-0.9, 0.9]^2."""
-    return rngs.uniform(-1, 1, 2), rngs.uniform(-0.9, 0.9, 2)
+    return rng.uniform(-1, 1, 2), rng.uniform(-0.9, 0.9, 2)
 
 
-def _raw(position: Array, velocity: Array, goal: Array) -> dict[str, Array]:
+def _observation(position: Array, velocity: Array, goal: Array) -> dict[str, Array]:
     agent_pos = np.concatenate([position, velocity], axis=-1)
     return {
         "agent_pos": agent_pos.astype(np.float32),
@@ -80,39 +81,39 @@ class PointMass(gymnasium.Env[Any, Array]):
         self._position = self._velocity = self._goal = np.zeros(2)
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Array], dict[str, Any]]:
+        self, *, seed: int | None = None, options: Mapping[str, object] | None = None
+    ) -> tuple[dict[str, Array], Info]:
         """Draw a start and a goal; the particle is at rest."""
-        super().reset(seed=seed, options=options)
+        super().reset(seed=seed)
         self._position, self._goal = _draw_start(self.np_random)
         self._velocity = np.zeros(2)
         return self._observe(), self._info() | {"instruction": INSTRUCTION}
 
-    def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, Info]:
         """Accelerate for one control step. The env never ends by itself; its reward is success."""
         self._position, self._velocity = advance(self._position, self._velocity, action)
         info = self._info()
         return self._observe(), float(info["is_success"]), False, False, info
 
     def render(self) -> Array | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a 128 x 128 RGB picture of [-1.2, 1.2]^2: goal green, particle black."""
+        """Return a 128 x 128 RGB image of [-1.2, 1.2]^2: goal green, particle black."""
         if self.render_mode != "rgb_array":
             return None
         y, x = np.mgrid[1.2:-1.2:128j, -1.2:1.2:128j]
         pixels = np.stack([x, y], axis=-1)
-        picture = np.full((128, 128, 3), 255, dtype=np.uint8)
-        picture[touches(pixels, np.broadcast_to(self._goal, pixels.shape))] = (120, 200, 120)
-        picture[np.hypot(*np.moveaxis(pixels - self._position, -1, 0)) < 0.04] = (20, 20, 20)
-        return picture
+        image = np.full((128, 128, 3), 255, dtype=np.uint8)
+        image[touches(pixels, np.broadcast_to(self._goal, pixels.shape))] = (120, 200, 120)
+        image[np.hypot(*np.moveaxis(pixels - self._position, -1, 0)) < 0.04] = (20, 20, 20)
+        return image
 
     def demonstrator(self, num_robots: int) -> Policy:
         """Return the PD controller of the notebook."""
         return PDDemonstrator(num_robots)
 
     def _observe(self) -> dict[str, Array]:
-        return _raw(self._position, self._velocity, self._goal)
+        return _observation(self._position, self._velocity, self._goal)
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self) -> Info:
         return {"is_success": bool(touches(self._position, self._goal))}
 
 
@@ -137,21 +138,21 @@ class PointMassVector(VectorEnv[Any, Array, Array]):
         self,
         *,
         seed: int | Sequence[int | None] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[dict[str, Array], dict[str, Any]]:
+        options: Mapping[str, object] | None = None,
+    ) -> tuple[dict[str, Array], Info]:
         """Reset the rows of `options["reset_mask"]`, or all; an int seeds row i with seed + i."""
         mask = np.ones(self.num_envs, dtype=bool)
         if options and "reset_mask" in options:
             mask = np.asarray(options["reset_mask"], dtype=bool)
         for row in map(int, np.flatnonzero(mask)):
             row_seed = seed + row if isinstance(seed, int) else seed[row] if seed else None
-            rngs, _ = np_random(row_seed)
-            self._position[row], self._goal[row] = _draw_start(rngs)
+            rng, _ = np_random(row_seed)
+            self._position[row], self._goal[row] = _draw_start(rng)
         self._velocity[mask] = 0
         instructions = np.array([INSTRUCTION] * self.num_envs, dtype=object)
         return self._observe(), self._info() | {"instruction": instructions}
 
-    def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, Info]:
         """Accelerate every particle for one control step."""
         self._position, self._velocity = advance(self._position, self._velocity, actions)
         info = self._info()
@@ -163,9 +164,9 @@ class PointMassVector(VectorEnv[Any, Array, Array]):
         return PDDemonstrator(num_robots)
 
     def _observe(self) -> dict[str, Array]:
-        return _raw(self._position, self._velocity, self._goal)
+        return _observation(self._position, self._velocity, self._goal)
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self) -> dict[str, Array]:
         return {"is_success": touches(self._position, self._goal)}
 
 
@@ -174,7 +175,8 @@ class PDDemonstrator:
 
         a = 0.0002 (target - p) - 0.0125 v
 
-    A waypoint counts as reached within 0.15 m. Far from optimal on purpose. Source: the notebook.
+    Targets are positions p, in metres; v is in metres per substep. A waypoint counts as reached
+    within 0.15 m. Far from optimal on purpose. Source: the notebook.
     """
 
     def __init__(self, num_robots: int) -> None:
@@ -183,8 +185,8 @@ class PDDemonstrator:
 
     def begin(self, robots: Int64[Array, "robots"], rngs: Rngs) -> None:
         """Draw new waypoints in [-0.9, 0.9]^2 for these robots."""
-        for robot, generator in zip(robots, rngs, strict=True):
-            self._waypoints[robot] = generator.uniform(-0.9, 0.9, (_NUM_WAYPOINTS, 2))
+        for robot, rng in zip(robots, rngs, strict=True):
+            self._waypoints[robot] = rng.uniform(-0.9, 0.9, (_NUM_WAYPOINTS, 2))
         self._reached[robots] = 0
 
     def act(
@@ -194,7 +196,7 @@ class PDDemonstrator:
         robots: Int64[Array, "robots"],
         rngs: Rngs,
     ) -> Decision:
-        """Return the controller's acceleration; it leaves nothing to chance, so log_prob is 0."""
+        """Return the controller's acceleration; it is deterministic, so log_prob is 0."""
         position, velocity = np.split(observation.agent_pos.astype(np.float64), 2, axis=-1)
         goal = observation.environment_state.astype(np.float64)
         self._reached[robots] += touches(position, self._target(robots, goal)) & (

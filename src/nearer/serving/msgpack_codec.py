@@ -1,10 +1,10 @@
-"""msgpack with numpy arrays, as openpi's client packs them; nothing else is let in.
+"""msgpack with numpy arrays, as openpi's client packs them; nothing else is accepted.
 
     array   {b"__ndarray__": True, b"data": bytes, b"dtype": "<f4", b"shape": [2]}
     number  {b"__npgeneric__": True, b"data": 0.5, b"dtype": "<f4"}
 
-What arrives is a stranger's: sizes, depth and the number of values are bounded before anything is
-built, types are those of a fixed list, and no byte is ever run or looked up.
+Clients are not trusted: sizes, depth and the number of values are bounded before anything is built,
+types are those of a fixed list, and no byte is ever executed or used as a name.
 """
 
 import math
@@ -19,7 +19,7 @@ from nearer.core.errors import MessageError
 DTYPES = frozenset(
     {"|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8"}
 )
-"""Kinds of numbers that are let in: no text, no objects, no foreign byte order."""
+"""Types of numbers that are accepted: no text, no objects, no big-endian numbers."""
 
 _MAX_AXES = 4
 _MAX_TEXT = 4096  # bytes of a key or a text
@@ -30,7 +30,7 @@ _NUMBER = {b"__npgeneric__", b"data", b"dtype"}
 _ADVICE = "pack observations with openpi_client.msgpack_numpy"
 
 
-def pack(message: Mapping[str, Any]) -> bytes:
+def pack(message: Mapping[str, object]) -> bytes:
     """Return a message as bytes: text, numbers, truth values, lists, dictionaries and arrays."""
     return cast(bytes, msgpack.packb(message, default=_packed))
 
@@ -39,7 +39,7 @@ def _packed(value: object) -> object:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"a message must hold text, numbers and arrays, got {type(value).__name__}")
     array = cast("np.ndarray[Any, np.dtype[Any]]", value)
-    assert array.dtype.str in DTYPES, f"{array.dtype} is none that the other side may take"
+    assert array.dtype.str in DTYPES, f"{array.dtype} is not a type of the protocol"
     return {
         b"__ndarray__": True,
         b"data": array.tobytes(),
@@ -48,17 +48,17 @@ def _packed(value: object) -> object:
     }
 
 
-def unpack(data: bytes) -> dict[str, Any]:
+def unpack(data: bytes) -> dict[str, object]:
     """Return a message: by name, values that are text, numbers, lists, dictionaries or arrays.
 
-    Arrays share the bytes' memory and cannot be written to.
+    Arrays share the bytes' memory and are read-only.
 
     Raises:
-        MessageError: it is no msgpack map, or holds what is not let in.
+        MessageError: it is no msgpack map, or holds what is not accepted.
     """
     reader = _Reader()
     try:
-        read = cast(Any, msgpack).unpackb(
+        message: object = cast(Any, msgpack).unpackb(
             data,
             object_pairs_hook=reader.take_map,
             list_hook=reader.take_list,
@@ -75,16 +75,15 @@ def unpack(data: bytes) -> dict[str, Any]:
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         reason = str(error).split("\n")[0][:200] or type(error).__name__
         raise MessageError(f"a message must be msgpack, got: {reason}; {_ADVICE}") from error
-    message = cast(object, read)
     if not isinstance(message, dict):
         raise MessageError(
             f"a message must be a map of observations by name, got {type(message).__name__}; "
             f"{_ADVICE}"
         )
-    named = cast(dict[str | bytes, Any], message)
+    named = cast(dict[str | bytes, object], message)
     if not all(isinstance(name, str) for name in named):
         raise MessageError(f"the names in a message must be text, got bytes; {_ADVICE}")
-    return cast(dict[str, Any], named)
+    return cast(dict[str, object], named)
 
 
 def _refuse_extension(code: int, data: bytes) -> object:
@@ -92,16 +91,16 @@ def _refuse_extension(code: int, data: bytes) -> object:
 
 
 class _Reader:
-    """Builds the values of one message and counts them."""
+    """Builds the values of one message, and bounds their number."""
 
     def __init__(self) -> None:
         self._values = 0
 
-    def take_list(self, values: list[Any]) -> list[Any]:
+    def take_list(self, values: list[object]) -> list[object]:
         self._count(len(values))
         return values
 
-    def take_map(self, pairs: list[tuple[str | bytes, Any]]) -> object:
+    def take_map(self, pairs: list[tuple[str | bytes, object]]) -> object:
         self._count(len(pairs))
         values = dict(pairs)
         if values.keys() == _ARRAY:
@@ -122,20 +121,20 @@ class _Reader:
 def _array(data: object, dtype: object, shape: object) -> object:
     kind = _dtype(dtype)
     sizes = cast(list[object], shape) if isinstance(shape, list) else [shape]
-    known = [size for size in sizes if type(size) is int and 0 <= size < 1 << 31]
-    if not isinstance(shape, list) or len(known) != len(sizes) or len(known) > _MAX_AXES:
+    axes = [size for size in sizes if type(size) is int and 0 <= size < 1 << 31]
+    if not isinstance(shape, list) or len(axes) != len(sizes) or len(axes) > _MAX_AXES:
         raise MessageError(
             f"the shape of an array must be a list of up to {_MAX_AXES} sizes, got "
             f"{str(sizes)[:80]}; {_ADVICE}"
         )
-    needed = math.prod(known) * kind.itemsize
-    if not isinstance(data, bytes) or len(data) != needed:
-        found = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
+    num_bytes = math.prod(axes) * kind.itemsize
+    if not isinstance(data, bytes) or len(data) != num_bytes:
+        got = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
         raise MessageError(
-            f"an array of {kind.name} and shape {known} must come with {needed} bytes, got "
-            f"{found}; {_ADVICE}"
+            f"an array of {kind.name} and shape {axes} must come with {num_bytes} bytes, got "
+            f"{got}; {_ADVICE}"
         )
-    return np.frombuffer(data, dtype=kind).reshape(known)
+    return np.frombuffer(data, dtype=kind).reshape(axes)
 
 
 def _number(data: object, dtype: object) -> object:

@@ -1,16 +1,16 @@
-"""A robot's message as one observation that fits the checkpoint, or a sentence that says why not.
+"""A robot's message as a request whose observation fits the checkpoint, or a sentence why not.
 
 observation.state               or observation/state               numbers
 observation.environment_state   or observation/environment_state   numbers
 observation.images.CAMERA       or observation/images/CAMERA       uint8, h x w x 3, RGB
 prompt                          the instruction
 reset                           true: a new episode starts here
-act                             false: only look; nothing is chosen (between chunks)
+act                             false: no actions are wanted, between two chunks
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -24,18 +24,18 @@ from nearer.datasets.lerobot.cameras import IMAGES, ONLY_CAMERA, ONLY_IMAGE
 
 PROMPT, RESET, ACT = "prompt", "reset", "act"
 _MAX_PROMPT = 1000  # characters; an instruction is a sentence
-_SHOWN_NAMES, _SHOWN_CHARACTERS = 12, 60  # of a message, in a sentence about it
+_SHOWN_NAMES, _SHOWN_CHARACTERS = 12, 60  # of a message, quoted in an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a robot asks.
+class ActRequest:
+    """An observation of a robot.
 
     Attributes:
         observation: one row.
-        instruction: what the robot is asked to do; None: nothing new.
-        reset: it starts an episode.
-        act: it wants actions; else it is only looked at.
+        instruction: None: as before.
+        reset: whether an episode starts with this observation.
+        act: whether actions are wanted, beside steps-to-go.
     """
 
     observation: Observation
@@ -44,21 +44,21 @@ class Question:
     act: bool
 
 
-def read_question(
-    message: Mapping[str, Any], spaces: Spaces, cameras: tuple[Camera, ...]
-) -> Question:
-    """Return what a message asks.
+def read_request(
+    message: Mapping[str, object], spaces: Spaces, cameras: tuple[Camera, ...]
+) -> ActRequest:
+    """Return the request of a message.
 
     Args:
-        message: by name, as `wire.unpack` returns it.
+        message: by name, as `msgpack_codec.unpack` returns it.
         spaces: of the checkpoint.
-        cameras: whose pictures the checkpoint looks at.
+        cameras: whose images the checkpoint reads.
 
     Raises:
         MessageError: something is missing, or has another size or kind than the checkpoint's.
     """
-    images = {one.name: _picture(message, one)[None] for one in cameras}
-    return Question(
+    images = {camera.name: _image(message, camera)[None] for camera in cameras}
+    return ActRequest(
         observation=Observation(
             agent_pos=_numbers(message, AGENT_POS, spaces.agent_pos)[None],
             environment_state=_numbers(message, ENVIRONMENT_STATE, spaces.environment_state)[None],
@@ -70,7 +70,7 @@ def read_question(
     )
 
 
-def _numbers(message: Mapping[str, Any], name: str, width: int) -> Float32[Array, "numbers"]:
+def _numbers(message: Mapping[str, object], name: str, width: int) -> Float32[Array, "numbers"]:
     value = _value(message, name)
     if value is None and not width:
         return np.zeros(0, dtype=np.float32)
@@ -86,13 +86,13 @@ def _numbers(message: Mapping[str, Any], name: str, width: int) -> Float32[Array
             f"{_described(value)}; send what the demonstrations had"
         )
     with np.errstate(over="ignore"):
-        found = values.astype(np.float32)
-    if not np.isfinite(found).all():
-        number = int(np.flatnonzero(~np.isfinite(found))[0])
+        numbers = values.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        number = int(np.flatnonzero(~np.isfinite(numbers))[0])
         raise MessageError(
             f"{name} must be finite, got {values[number]} as number {number}; check the sensor"
         )
-    return found
+    return numbers
 
 
 def _array(value: object) -> Array | None:
@@ -100,32 +100,32 @@ def _array(value: object) -> Array | None:
     if isinstance(value, np.ndarray):
         return cast(Array, value)
     items = cast(list[object], value) if isinstance(value, list) else None
-    if items is not None and all(type(one) in (int, float) for one in items):
-        return np.array([float(cast(float, one)) for one in items])
+    if items is not None and all(type(item) in (int, float) for item in items):
+        return np.array([float(cast(float, item)) for item in items])
     return None
 
 
-def _picture(message: Mapping[str, Any], camera: Camera) -> UInt8[Array, "h w 3"]:
+def _image(message: Mapping[str, object], camera: Camera) -> UInt8[Array, "h w 3"]:
     name = IMAGES + camera.name
     value = _value(message, name)
     if value is None and camera.name == ONLY_CAMERA:
         value = _value(message, ONLY_IMAGE)
     if value is None:
         raise MessageError(
-            f"an observation must have the picture {name} (or {_slashed(name)}), got "
+            f"an observation must have the image {name} (or {_slashed(name)}), got "
             f"{_names(message)}; send it under one of these names"
         )
-    wanted = (camera.height, camera.width, 3)
-    picture = _array(value)
-    if picture is None or picture.dtype != np.uint8 or picture.shape != wanted:
+    image = _array(value)
+    size = (camera.height, camera.width, 3)
+    if image is None or image.dtype != np.uint8 or image.shape != size:
         raise MessageError(
             f"{name} must be uint8 RGB of {camera.height} x {camera.width} x 3, as the checkpoint "
             f"was trained with, got {_described(value)}; resize and convert it on the robot's side"
         )
-    return picture.copy()  # torch wants memory that can be written to
+    return image.copy()  # torch wants memory that can be written to
 
 
-def _prompt(message: Mapping[str, Any]) -> str | None:
+def _prompt(message: Mapping[str, object]) -> str | None:
     value = message.get(PROMPT)
     if value is not None and (not isinstance(value, str) or len(value) > _MAX_PROMPT):
         raise MessageError(
@@ -135,7 +135,7 @@ def _prompt(message: Mapping[str, Any]) -> str | None:
     return value
 
 
-def _flag(message: Mapping[str, Any], name: str, *, default: bool) -> bool:
+def _flag(message: Mapping[str, object], name: str, *, default: bool) -> bool:
     value = message.get(name, default)
     if not isinstance(value, bool):
         raise MessageError(
@@ -144,16 +144,16 @@ def _flag(message: Mapping[str, Any], name: str, *, default: bool) -> bool:
     return value
 
 
-def _value(message: Mapping[str, Any], name: str) -> Any:
+def _value(message: Mapping[str, object], name: str) -> object:
     return message.get(name, message.get(_slashed(name)))
 
 
 def _slashed(name: str) -> str:
-    """Return a name as users of openpi write it."""
+    """Return a name with openpi's separator."""
     return name.replace(".", "/", 2 if name.startswith(IMAGES) else 1)
 
 
-def _names(message: Mapping[str, Any]) -> str:
+def _names(message: Mapping[str, object]) -> str:
     shown = [name[:_SHOWN_CHARACTERS] for name in list(message)[:_SHOWN_NAMES]]
     more = len(message) - len(shown)
     return f"{shown} and {more} more" if more else f"{shown}"

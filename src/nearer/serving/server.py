@@ -1,10 +1,10 @@
 """Connections: each is one robot, and all take turns at one model.
 
-    client --msgpack--> connection (event loop) --turn--> one thread: unpack, look, answer, pack
+    client --msgpack--> connection (event loop) --turn--> one thread: unpack, infer, pack
            <--msgpack--                          <-------
 
-One thread does the model's work, one message after the other in the order they came; requests are
-not batched, so that an answer has the same bits whoever else is connected. A connection has one
+One thread runs the models, one message after the other in the order they came; requests are not
+batched, so that a response has the same bits whoever else is connected. A connection has one
 message at work and at most one waiting; the rest stays in the network until there is room.
 """
 
@@ -26,7 +26,7 @@ from websockets.http11 import Request, Response
 
 from nearer.core.errors import ConfigError, MessageError
 from nearer.serving.msgpack_codec import pack, unpack
-from nearer.serving.session import Robot, ServedPolicy
+from nearer.serving.session import RobotSession, ServedPolicy
 
 _HEALTH = "/healthz"
 _OPEN_TIMEOUT_S = 10
@@ -36,7 +36,7 @@ _LOG = logging.getLogger("nearer.serving")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a server takes of strangers, and of robots that run wild.
+    """Bounds on what untrusted or faulty clients can ask for.
 
     Attributes:
         message_bytes: of one message.
@@ -52,10 +52,10 @@ class Limits:
 
 
 class PolicyServer:
-    """A policy that answers robots over websockets until it is told to stop.
+    """A policy that serves robots over websockets until it is stopped.
 
     Args:
-        policy: answers.
+        policy: responds to requests.
         limits: of connections and messages.
         token: what every client must send; None: nothing.
     """
@@ -68,7 +68,7 @@ class PolicyServer:
         self._connected = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
-        self._turns = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     def run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
         """Serve until `stop`, or until Ctrl-C in the main thread.
@@ -76,7 +76,7 @@ class PolicyServer:
         Args:
             host: address to listen on.
             port: TCP port; 0: any free one.
-            ready: told the port, once clients can connect.
+            ready: called with the port, once clients can connect.
 
         Raises:
             ConfigError: the address cannot be listened on.
@@ -84,10 +84,10 @@ class PolicyServer:
         try:
             asyncio.run(self._run(host, port, ready))
         finally:
-            self._turns.shutdown(cancel_futures=True)
+            self._model_thread.shutdown(cancel_futures=True)
 
     def stop(self) -> None:
-        """Let `run` return, from any thread; robots are told that the server goes away."""
+        """Let `run` return, from any thread; connections are closed with code 1001, going away."""
         if self._loop is not None and self._stopped is not None:
             self._loop.call_soon_threadsafe(self._stopped.set)
 
@@ -95,7 +95,7 @@ class PolicyServer:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) != signal.SIG_IGN:  # a shell may have told us so
+                if signal.getsignal(number) != signal.SIG_IGN:  # as a shell's background jobs do
                     self._loop.add_signal_handler(number, self._stopped.set)
         try:
             server = await serve(
@@ -120,14 +120,14 @@ class PolicyServer:
             await self._stopped.wait()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Return what is answered in place of a connection; None lets it be made."""
+        """Return the HTTP response to a request that gets no connection; None accepts it."""
         if request.path == _HEALTH:
             return connection.respond(HTTPStatus.OK, "OK\n")
         if self._token is None:
             return None
         given = request.headers.get_all("Authorization")
-        wanted = f"Api-Key {self._token}".encode()
-        if len(given) == 1 and hmac.compare_digest(given[0].encode(errors="replace"), wanted):
+        expected = f"Api-Key {self._token}".encode()
+        if len(given) == 1 and hmac.compare_digest(given[0].encode(errors="replace"), expected):
             return None
         return connection.respond(
             HTTPStatus.UNAUTHORIZED,
@@ -142,18 +142,18 @@ class PolicyServer:
             return
         self._connected += 1
         try:
-            robot = self._policy.robot(next(self._numbers))
-            await connection.send(pack(self._policy.metadata(robot)))
-            await self._converse(connection, robot)
+            session = self._policy.new_session(next(self._numbers))
+            await connection.send(pack(self._policy.metadata(session).to_message()))
+            await self._serve_requests(connection, session)
         except ConnectionClosed:
             pass  # a robot may leave at any time
         except Exception:
-            _LOG.exception("a robot could not be answered")
+            _LOG.exception("a request could not be served")
             await connection.close(_INTERNAL, "the server failed; its log says why")
         finally:
             self._connected -= 1
 
-    async def _converse(self, connection: ServerConnection, robot: Robot) -> None:
+    async def _serve_requests(self, connection: ServerConnection, session: RobotSession) -> None:
         loop = asyncio.get_running_loop()
         next_turn = loop.time()
         previous_ms: float | None = None
@@ -164,33 +164,37 @@ class PolicyServer:
             except TimeoutError:
                 await connection.close(_NORMAL, f"no message for {self._limits.idle_s:g} s")
                 return
-            came = perf_counter()
+            received_s = perf_counter()
             await asyncio.sleep(max(0.0, next_turn - loop.time()))
             next_turn = max(next_turn, loop.time()) + 1 / self._limits.rate_hz
-            turn = loop.run_in_executor(
-                self._turns, self._answer, robot, message, came, previous_ms
+            response = loop.run_in_executor(
+                self._model_thread, self._respond, session, message, received_s, previous_ms
             )
-            await connection.send(await turn)
-            previous_ms = 1000 * (perf_counter() - came)
+            await connection.send(await response)
+            previous_ms = 1000 * (perf_counter() - received_s)
 
-    def _answer(
-        self, robot: Robot, message: str | bytes, came: float, previous_ms: float | None
+    def _respond(
+        self,
+        session: RobotSession,
+        message: str | bytes,
+        received_s: float,
+        previous_ms: float | None,
     ) -> str | bytes:
-        """Return the answer as bytes, or a sentence as text; runs in the model's thread."""
-        started = perf_counter()
+        """Return a response as bytes, or an error as text; runs in the model's thread."""
+        started_s = perf_counter()
         try:
             if isinstance(message, str):
                 raise MessageError(
                     "a message must be msgpack in a binary frame, got text; use openpi_client's "
                     "WebsocketClientPolicy"
                 )
-            answer = self._policy.answer(robot, unpack(message))
+            response = self._policy.respond(session, unpack(message))
         except (MessageError, ConfigError) as error:
             return str(error)
         timing = {
-            "infer_ms": 1000 * (perf_counter() - started),
-            "wait_ms": 1000 * (started - came),
+            "infer_ms": 1000 * (perf_counter() - started_s),
+            "wait_ms": 1000 * (started_s - received_s),
         }
         if previous_ms is not None:
             timing["prev_total_ms"] = previous_ms
-        return pack(answer | {"server_timing": timing})
+        return pack(response.to_message() | {"server_timing": timing})

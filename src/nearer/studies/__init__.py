@@ -1,1 +1,1 @@
-"""Recipes: functions that return a whole config."""
+"""Recipes (functions that return the configs of a whole run), and studies made of them."""

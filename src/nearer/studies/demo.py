@@ -41,7 +41,7 @@ class DemoResult:
     report: Path
 
     def lines(self) -> list[str]:
-        """Return the five lines that a person wants to know."""
+        """Return the results in five lines."""
         low, high = self.paired.steps_saved_ci95
         return [
             f"Stage 1   success {self.before.success}, {self.before.mean_length:.1f} steps",

@@ -1,4 +1,4 @@
-"""The point mass, whole: what `nearer demo point-mass` runs.
+"""The point-mass recipe: what `nearer demo point-mass` runs.
 
 Differs from the authors' notebook (docs/log.md has the trials): bins of one step, since the
 detector needs to tell 0 steps from 1; an eighth of the Stage-1 updates, at a larger and falling
@@ -28,7 +28,7 @@ def point_mass(
         out: folder for data set, runs and report.
         seed: of everything that is trained or practised; the test starts stay the same.
         episodes: demonstrations; 10,000 unless given.
-        quick: a few seconds' worth of everything, to see that the parts fit; learns little.
+        quick: a few seconds' worth of everything, as a smoke test; learns little.
     """
     data, sft_run, practice_run = out / "demonstrations", out / "sft", out / "practice"
     return Recipe(

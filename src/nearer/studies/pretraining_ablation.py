@@ -1,9 +1,9 @@
-"""The paper's ablation of pretraining at our size: whose reward, and whose policy, learns what.
+"""The paper's ablation of pretraining at our size.
 
-The built-in model three ways (`models/pointing/rungs.py`): multimodal, unimodal, scratch. As the
-paper does, the reward comes from each while the policy is always the multimodal one; and apart from
-that, the policy comes from each. Steps and order of the data are the same for all three. The
-multimodal runs are those of the headline, in the same folder.
+Three variants of the built-in model (`models/pointing/variants.py`): multimodal, unimodal, scratch.
+As in the paper, each variant gives the reward while the policy is always the multimodal one; and
+besides, each variant practises with its own reward. Steps and order of the data are the same for
+all three. The multimodal runs are those of the headline, in the same folder.
 """
 
 import json
@@ -26,54 +26,55 @@ from nearer.models.settings import VARIANTS
 from nearer.runs.hub import CALIBRATION
 from nearer.runs.run import read_json, read_metrics
 from nearer.studies.headline import (
-    evaluated,
-    finished_practice,
-    finished_sft,
-    recipe_of,
-    whole_data,
+    ensure_demonstrations,
+    ensure_practice,
+    ensure_sft,
+    load_or_run_eval,
+    recipe_for,
     write_files,
 )
-from nearer.studies.pretraining_table import (
-    LadderJudge,
-    LadderPoint,
+from nearer.studies.pretraining_results import (
+    AblationPoint,
+    AblationReward,
+    Condition,
     Role,
     pretraining_figure,
     pretraining_table,
 )
 from nearer.studies.recipe import Recipe
 
-_AGAIN = "run nearer reproduce pretraining again"
-OTHER_LOOK = "nearer/TabletopBlock2BlockReal-v0"
+_RERUN_ADVICE = "run nearer reproduce pretraining again"
+REAL_ENV_ID = "nearer/TabletopBlock2BlockReal-v0"
 LEFT_OUT = tuple(
     name
     for block in BLOCKS
     if (block.colour, block.shape) in HELD_OUT
     for name in names(block, BLOCKS)
 )
-"""Names of the blocks that joint pretraining has never seen, and that demonstrations can go without
-as well: of each, colour and shape are known apart."""
+"""Names of the blocks that multimodal pretraining has never seen, and that can be left out of the
+demonstrations as well: pretraining has seen the colour and the shape of each, but not together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """One rung at one seed and share.
+class VariantRun:
+    """One variant at one seed and fraction of the demonstrations.
 
     Attributes:
-        share: percent.
+        percent: of the data set.
         variant: multimodal, unimodal or scratch.
-        own: what this rung's model goes through.
-        multimodal: what the multimodal model goes through; the same as `own` on the highest rung.
-        demonstrations: that Stage 1 learns from.
-        measure: trained, or few where they are fewer than any share.
+        recipe: of this variant's model.
+        multimodal_recipe: of the multimodal model; the same object for the multimodal variant.
+        demonstrations: number that Stage 1 is trained on.
+        condition: trained, or few where they are fewer than any fraction.
     """
 
-    share: int
+    percent: int
     seed: int
     variant: str
-    own: Recipe
-    multimodal: Recipe
+    recipe: Recipe
+    multimodal_recipe: Recipe
     demonstrations: int
-    measure: str = "trained"
+    condition: Condition = "trained"
 
     def point(
         self,
@@ -81,89 +82,103 @@ class Place:
         *,
         stage: int = 1,
         role: Role = "policy",
-        measure: str = "",
+        condition: Condition | None = None,
         demonstrations: int | None = None,
-        practised: Path | None = None,
+        practice_run: Path | None = None,
         practice_episodes: int = 0,
-    ) -> LadderPoint:
-        """Return what was measured here."""
-        kept = practised and (practised / "checkpoints" / "policy").resolve().name
-        return LadderPoint(
-            share=self.share, stage=stage, seed=self.seed, variant=self.variant, role=role,
-            measure=measure or self.measure, demonstrations=demonstrations or self.demonstrations,
-            practice_episodes=practice_episodes, kept_iteration=int(kept or 0),
-            n_success=success.successes, n_episodes=success.total,
-        )  # fmt: skip
+    ) -> AblationPoint:
+        """Return the record of a success rate that was measured on this run."""
+        kept = practice_run and (practice_run / "checkpoints" / "policy").resolve().name
+        return AblationPoint(
+            percent=self.percent,
+            stage=stage,
+            seed=self.seed,
+            variant=self.variant,
+            role=role,
+            condition=condition or self.condition,
+            demonstrations=demonstrations or self.demonstrations,
+            practice_episodes=practice_episodes,
+            kept_iteration=int(kept or 0),
+            n_success=success.successes,
+            n_episodes=success.total,
+        )
 
 
 def reproduce_pretraining(
     config: ReproduceConfig, on_progress: ProgressCallback = ignore_progress
-) -> list[LadderPoint]:
-    """Run what is missing, write table and numbers as results come, and return them all.
+) -> list[AblationPoint]:
+    """Run what is missing and return all results; files are written as results come.
 
-    Stage 1 comes first, of all rungs: it takes minutes, and practice takes hours.
+    Stage 1 of all variants comes first: it takes minutes, and practice takes hours.
     """
-    total = whole_data(config, on_progress)
-    found: list[LadderPoint] = []
-    judges: list[LadderJudge] = []
+    total = ensure_demonstrations(config, on_progress)
+    points: list[AblationPoint] = []
+    rewards: list[AblationReward] = []
 
-    def note(points: Iterable[LadderPoint]) -> None:
-        for point in points:
-            found.append(point)
-            write_results(config.out, found, judges)
+    def record(new_points: Iterable[AblationPoint]) -> None:
+        for point in new_points:
+            points.append(point)
+            write_results(config.out, points, rewards)
 
     for seed in config.seeds:
-        places = [
-            place for share in config.fractions for place in places_of(config, seed, share, total)
+        runs = [
+            run
+            for percent in config.fractions
+            for run in variant_runs(config, seed, percent, total)
         ]
-        for place in places:
-            note(stage_1(place, on_progress))
-            judges.append(judge_of(place, on_progress))
+        for run in runs:
+            record(measure_stage_1(run, on_progress))
+            rewards.append(measure_reward(run, on_progress))
         if config.few:
-            for place in _few(config, seed, total):
-                note(trained(place, on_progress))
-                judges.append(judge_of(place, on_progress))
-        for place in places:
-            note(unseen_pairs(config, place, on_progress))
-        for place in places:
-            note(stage_2(place, on_progress))
-    return found
+            for run in _few_demonstration_runs(config, seed, total):
+                record(measure_trained(run, on_progress))
+                rewards.append(measure_reward(run, on_progress))
+        for run in runs:
+            record(measure_unseen_pairs(run, on_progress))
+        for run in runs:
+            record(measure_stage_2(run, on_progress))
+    return points
 
 
-def places_of(config: ReproduceConfig, seed: int, share: int, total: int) -> list[Place]:
-    """Return the three rungs at one seed and share; the multimodal one is the headline's.
+def variant_runs(config: ReproduceConfig, seed: int, percent: int, total: int) -> list[VariantRun]:
+    """Return the three variants at one seed and fraction; the multimodal one is the headline's.
 
     Args:
         config: of the whole reproduction.
         seed: of everything.
-        share: percent of the data set.
+        percent: of the data set.
         total: demonstrations of the data set.
     """
-    recipe = recipe_of(config, seed, share)
+    recipe = recipe_for(config, seed, percent)
     root = recipe.sft.out.parent
-    return _rungs(recipe, root, seed, share, round(total * share / 100))
+    return _runs_of_variants(recipe, root, seed, percent, round(total * percent / 100))
 
 
-def _few(config: ReproduceConfig, seed: int, total: int) -> list[Place]:
-    """Return the three rungs with so few demonstrations that seeing must come from elsewhere."""
+def _few_demonstration_runs(config: ReproduceConfig, seed: int, total: int) -> list[VariantRun]:
+    """Return the three variants with too few demonstrations to learn to see from them."""
     few = min(config.few, total)
-    recipe = recipe_of(config, seed, 100)
+    recipe = recipe_for(config, seed, 100)
     recipe = replace(recipe, sft=replace(recipe.sft, fraction=few / total))
     root = config.out / f"seed{seed}_few{few}"
-    places = _rungs(recipe, root, seed, round(100 * few / total), few)
-    return [replace(one, measure="few") for one in places]
+    runs = _runs_of_variants(recipe, root, seed, round(100 * few / total), few)
+    return [replace(run, condition="few") for run in runs]
 
 
-def _rungs(recipe: Recipe, root: Path, seed: int, share: int, demonstrations: int) -> list[Place]:
+def _runs_of_variants(
+    recipe: Recipe, root: Path, seed: int, percent: int, demonstrations: int
+) -> list[VariantRun]:
     multimodal = _moved(recipe, root)
     return [
-        Place(
-            share=share, seed=seed, variant=variant, demonstrations=demonstrations,
-            own=multimodal if variant == "multimodal" else _moved(recipe, root / variant, model),
-            multimodal=multimodal,
+        VariantRun(
+            percent=percent,
+            seed=seed,
+            variant=variant,
+            demonstrations=demonstrations,
+            recipe=multimodal if variant == "multimodal" else _moved(recipe, root / variant, model),
+            multimodal_recipe=multimodal,
         )
         for model, variant in VARIANTS.items()
-    ]  # fmt: skip
+    ]
 
 
 def _moved(recipe: Recipe, root: Path, model: str = "small-vla") -> Recipe:
@@ -178,152 +193,162 @@ def _moved(recipe: Recipe, root: Path, model: str = "small-vla") -> Recipe:
     )
 
 
-def trained(place: Place, on_progress: ProgressCallback) -> Iterator[LadderPoint]:
-    """Yield Stage 1 on what the demonstrations showed."""
-    finished_sft(place.own, on_progress)
-    yield place.point(evaluated(place.own.eval_sft, on_progress).success)
+def measure_trained(run: VariantRun, on_progress: ProgressCallback) -> Iterator[AblationPoint]:
+    """Yield Stage 1 under the conditions of the demonstrations."""
+    ensure_sft(run.recipe, on_progress)
+    yield run.point(load_or_run_eval(run.recipe.eval_sft, on_progress).success)
 
 
-def stage_1(place: Place, on_progress: ProgressCallback) -> Iterator[LadderPoint]:
-    """Yield Stage 1 on what the demonstrations showed, and on the other look."""
-    yield from trained(place, on_progress)
-    own = place.own
-    elsewhere = replace(own.eval_sft, env=OTHER_LOOK, out=own.sft.out / "eval-other-look")
-    yield place.point(evaluated(elsewhere, on_progress).success, measure="other-look")
+def measure_stage_1(run: VariantRun, on_progress: ProgressCallback) -> Iterator[AblationPoint]:
+    """Yield Stage 1 under the conditions of the demonstrations, and with the other appearance."""
+    yield from measure_trained(run, on_progress)
+    recipe = run.recipe
+    out = recipe.sft.out / "eval-other-appearance"
+    real = replace(recipe.eval_sft, env=REAL_ENV_ID, out=out)
+    success = load_or_run_eval(real, on_progress).success
+    yield run.point(success, condition="other-appearance")
 
 
-def unseen_pairs(
-    config: ReproduceConfig, place: Place, on_progress: ProgressCallback
-) -> Iterator[LadderPoint]:
+def measure_unseen_pairs(run: VariantRun, on_progress: ProgressCallback) -> Iterator[AblationPoint]:
     """Yield Stage 1 from demonstrations that never name some colour-shape pairs.
 
-    The test starts are the same; those that name one of the pairs count apart.
+    The test starts are the same; those whose instruction names such a pair are counted apart.
     """
-    own = place.own
-    out = own.sft.out.with_name("sft-without-pairs")
-    training = replace(own.sft.training, leave_out=LEFT_OUT)
+    recipe = run.recipe
+    out = recipe.sft.out.with_name("sft-without-pairs")
+    training = replace(recipe.sft.training, leave_out=LEFT_OUT)
     without = replace(
-        own,
-        sft=replace(own.sft, training=training, out=out),
-        eval_sft=replace(own.eval_sft, checkpoint=out),
+        recipe,
+        sft=replace(recipe.sft, training=training, out=out),
+        eval_sft=replace(recipe.eval_sft, checkpoint=out),
     )
-    finished_sft(without, on_progress)
-    tested = evaluated(without.eval_sft, on_progress).results
-    kept = _kept(without.sft)
-    for measure, names_one in (("unseen-pairs", True), ("seen-pairs", False)):
-        rows = [one.success for one in tested if names_left_out(one.instruction) is names_one]
-        success = Rate(successes=sum(rows), total=len(rows))
-        yield place.point(success, measure=measure, demonstrations=kept)
+    ensure_sft(without, on_progress)
+    results = load_or_run_eval(without.eval_sft, on_progress).results
+    demonstrations = count_demonstrations(without.sft)
+    conditions: tuple[tuple[Condition, bool], ...] = (("unseen-pairs", True), ("seen-pairs", False))
+    for condition, names_pair in conditions:
+        outcomes = [
+            result.success for result in results if names_left_out(result.instruction) is names_pair
+        ]
+        success = Rate(successes=sum(outcomes), total=len(outcomes))
+        yield run.point(success, condition=condition, demonstrations=demonstrations)
 
 
 def names_left_out(instruction: str) -> bool:
-    """Tell whether an instruction names a pair that demonstrations were left out for."""
+    """Return whether an instruction names a pair that was left out of the demonstrations."""
     return any(f" {phrase} " in f" {instruction} " for phrase in LEFT_OUT)
 
 
-def _kept(config: SFTConfig) -> int:
-    """Return how many demonstrations a run learned from."""
+def count_demonstrations(config: SFTConfig) -> int:
+    """Return the number of demonstrations that a run is trained on."""
     return len(read_split(config.out).episodes)
 
 
-def stage_2(place: Place, on_progress: ProgressCallback) -> Iterator[LadderPoint]:
-    """Yield the multimodal policy practised with the rung's reward, and the rung's own policy."""
-    own = place.own
-    if own is place.multimodal:
-        yield from practised(place, own, ("reward", "policy"), on_progress)
-    else:
-        yield from practised(place, _judged_by(place, on_progress), ("reward",), on_progress)
-        yield from practised(place, own, ("policy",), on_progress)
+def measure_stage_2(run: VariantRun, on_progress: ProgressCallback) -> Iterator[AblationPoint]:
+    """Yield practice of the multimodal policy with the variant's reward, and of its own policy."""
+    if run.recipe is run.multimodal_recipe:
+        yield from _measure_practice(run, run.recipe, ("reward", "policy"), on_progress)
+        return
+    with_reward = _multimodal_practice_with_reward(run, on_progress)
+    yield from _measure_practice(run, with_reward, ("reward",), on_progress)
+    yield from _measure_practice(run, run.recipe, ("policy",), on_progress)
 
 
-def practised(
-    place: Place, recipe: Recipe, roles: Sequence[Role], on_progress: ProgressCallback
-) -> Iterator[LadderPoint]:
-    """Yield what the practice of a recipe gave, in each of its roles."""
-    episodes = finished_practice(recipe, on_progress)
-    success = evaluated(recipe.eval_improve, on_progress).success
-    run = recipe.improve.out
+def _measure_practice(
+    run: VariantRun, recipe: Recipe, roles: Sequence[Role], on_progress: ProgressCallback
+) -> Iterator[AblationPoint]:
+    """Yield the result of a recipe's practice, once in each of its roles."""
+    episodes = ensure_practice(recipe, on_progress)
+    success = load_or_run_eval(recipe.eval_improve, on_progress).success
     for role in roles:
-        yield place.point(success, stage=2, role=role, practised=run, practice_episodes=episodes)
+        yield run.point(
+            success,
+            stage=2,
+            role=role,
+            practice_run=recipe.improve.out,
+            practice_episodes=episodes,
+        )
 
 
-def judge_of(place: Place, on_progress: ProgressCallback) -> LadderJudge:
-    """Return how a rung answers on held-out demonstrations, and detects the multimodal's success.
+def measure_reward(run: VariantRun, on_progress: ProgressCallback) -> AblationReward:
+    """Return losses and errors on validation episodes, and detection on multimodal rollouts.
 
-    On rollouts of one policy for all rungs: a policy that never succeeds says nothing of a
-    detector, which then has no threshold either.
+    All variants detect success in rollouts of the multimodal policy: in rollouts of a policy that
+    never succeeds there is nothing to detect, and no threshold to choose.
     """
-    run = place.own.sft.out
-    losses = read_metrics(run)[-1]
-    answers = read_json(run / CALIBRATION, _AGAIN)["steps_to_go"]
-    if place.own is place.multimodal:
-        document, rollouts = read_json(run / CALIBRATION, _AGAIN), "labelled rollouts"
+    sft = run.recipe.sft.out
+    losses = read_metrics(sft)[-1]
+    predictions = read_json(sft / CALIBRATION, _RERUN_ADVICE)["steps_to_go"]
+    if run.recipe is run.multimodal_recipe:
+        document, rollouts = read_json(sft / CALIBRATION, _RERUN_ADVICE), "labelled rollouts"
     else:
-        document, rollouts = _calibrated_for_multimodal(place, on_progress), "rollouts"
+        document, rollouts = _calibration_for_multimodal(run, on_progress), "rollouts"
     detector = document["chosen"][rollouts]
-    return LadderJudge(
-        share=place.share,
-        seed=place.seed,
-        variant=place.variant,
-        demonstrations=place.demonstrations,
+    return AblationReward(
+        percent=run.percent,
+        seed=run.seed,
+        variant=run.variant,
+        demonstrations=run.demonstrations,
         loss_bc=losses["sft/val_loss_bc"],
         loss_steps_to_go=losses["sft/val_loss_steps_to_go"],
-        error_steps=answers["mean_absolute_error_steps"],
-        rank_correlation=answers.get("rank_correlation"),
+        error_steps=predictions["mean_absolute_error_steps"],
+        rank_correlation=predictions.get("rank_correlation"),
         threshold_steps=document["threshold_steps"],
         precision=detector["precision"],
         recall=detector["recall"],
-        fired=detector["fired"],
+        num_detections=detector["fired"],
     )
 
 
-def _judged_by(place: Place, on_progress: ProgressCallback) -> Recipe:
-    """Return the multimodal policy's practice with the rung's model as its reward.
+def _multimodal_practice_with_reward(run: VariantRun, on_progress: ProgressCallback) -> Recipe:
+    """Return the practice of the multimodal policy with the variant's model as its reward.
 
-    The threshold is chosen on that policy's rollouts, not on those of the rung's own policy.
+    The threshold is chosen on that policy's rollouts, not on those of the variant's own policy.
     """
-    own, multimodal = place.own, place.multimodal
-    out = own.improve.out.with_name("reward")
-    threshold = _calibrated_for_multimodal(place, on_progress)["threshold_steps"]
+    multimodal = run.multimodal_recipe
+    out = run.recipe.improve.out.with_name("reward")
+    threshold = float(_calibration_for_multimodal(run, on_progress)["threshold_steps"])
     return replace(
         multimodal,
         improve=replace(
-            multimodal.improve, reward=own.sft.out, threshold=float(threshold), out=out
+            multimodal.improve, reward=run.recipe.sft.out, threshold=threshold, out=out
         ),
         eval_improve=replace(multimodal.eval_improve, checkpoint=out),
     )
 
 
-def _calibrated_for_multimodal(place: Place, on_progress: ProgressCallback) -> Mapping[str, Any]:
-    """Return how the rung detects what the multimodal policy does, measured unless it has been."""
-    own, calibration = place.own.sft, place.multimodal.sft.calibration
-    folder = own.out.with_name("calibration-for-multimodal")
+def _calibration_for_multimodal(
+    run: VariantRun, on_progress: ProgressCallback
+) -> Mapping[str, Any]:
+    """Return the variant's calibration on rollouts of the multimodal policy."""
+    sft, calibration = run.recipe.sft, run.multimodal_recipe.sft.calibration
+    folder = sft.out.with_name("calibration-for-multimodal")
     if not (folder / CALIBRATION).is_file():
         config = EvalRewardConfig(
-            checkpoint=own.out,
+            checkpoint=sft.out,
             env=calibration.env,
-            policy=place.multimodal.sft.out,
+            policy=run.multimodal_recipe.sft.out,
             rollouts=calibration.rollouts,
             rollout_steps=calibration.rollout_steps,
             min_precision=calibration.min_precision,
             baseline_updates=0,
-            seed=own.training.seed,
+            seed=sft.training.seed,
             out=folder,
         )
         run_eval_reward(config, on_progress)
-    return read_json(folder / CALIBRATION, _AGAIN)
+    return read_json(folder / CALIBRATION, _RERUN_ADVICE)
 
 
 def write_results(
-    folder: Path, found: Sequence[LadderPoint], judges: Sequence[LadderJudge]
+    folder: Path, points: Sequence[AblationPoint], rewards: Sequence[AblationReward]
 ) -> None:
     """Write numbers, table and figure, each whole or not at all."""
     write_files(
         folder,
         {
-            "pretraining.json": json.dumps([asdict(one) for one in found], indent=1) + "\n",
-            "pretraining-judges.json": json.dumps([asdict(one) for one in judges], indent=1) + "\n",
-            "pretraining.md": pretraining_table(found),
-            "pretraining.svg": pretraining_figure(found),
+            "pretraining.json": json.dumps([asdict(point) for point in points], indent=1) + "\n",
+            "pretraining-rewards.json": json.dumps([asdict(r) for r in rewards], indent=1) + "\n",
+            "pretraining.md": pretraining_table(points),
+            "pretraining.svg": pretraining_figure(points),
         },
     )

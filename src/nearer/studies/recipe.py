@@ -1,4 +1,4 @@
-"""What a recipe is: the configs of a whole run."""
+"""A recipe: the configs of a whole run."""
 
 from dataclasses import dataclass
 

@@ -6,7 +6,7 @@ from nearer.commands.progress_bars import live
 from nearer.configs.reproduce import ReproduceConfig
 from nearer.studies.headline import headline_table, reproduce
 from nearer.studies.pretraining_ablation import reproduce_pretraining
-from nearer.studies.pretraining_table import pretraining_table
+from nearer.studies.pretraining_results import pretraining_table
 
 
 def main(config: ReproduceConfig, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""The tabletop, whole: what `nearer demo` runs. From pixels and language.
+"""The tabletop recipe from images and language: what `nearer demo` runs.
 
 Block2Block with eight blocks: "move the blue moon to the red pentagon". The constants are the
 paper's where they can be; what differs, and what was tried, is in docs/log.md.
@@ -16,7 +16,9 @@ from nearer.configs.sft import Calibration, SFTConfig
 from nearer.studies.recipe import Recipe
 
 ENV_ID = "nearer/TabletopBlock2Block-v0"
-TIME_LIMIT_STEPS = 60  # 12 s; the scripted person takes 27 steps on average, 0.993 within 60
+TIME_LIMIT_STEPS = (
+    60  # 12 s; the scripted demonstrator: 27 steps on average, success 0.993 within 60
+)
 _EVALUATION_SEED = 0  # the test starts; nothing was ever tuned on them
 _NUM_ENVS = 16
 
@@ -28,7 +30,7 @@ def tabletop(out: Path, seed: int = 0, episodes: int | None = None, quick: bool 
         out: folder for data set, runs and report.
         seed: of everything that is trained or practised; the test starts stay the same.
         episodes: demonstrations; 250 unless given.
-        quick: a minute's worth of everything, to see that the parts fit; learns little.
+        quick: a minute's worth of everything, as a smoke test; learns little.
     """
     data, sft_run, practice_run = out / "demonstrations", out / "sft", out / "practice"
     return Recipe(

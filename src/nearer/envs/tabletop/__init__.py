@@ -1,1 +1,1 @@
-"""The tabletop: blocks on a board, a pusher, instructions in words, on MuJoCo."""
+"""The tabletop on MuJoCo: blocks on a board, a pusher, instructions in natural language."""

@@ -1,7 +1,7 @@
-"""The two looks of the tabletop: the plain simulator, and the stand-in for a real robot.
+"""The two appearances of the tabletop: the plain simulator, and a stand-in for a real robot.
 
-They differ in what a policy sees (colours, textures, lights, camera, lens) and in what its actions
-do (friction, mass, delay), so that what was learned in one can be carried over to the other.
+They differ in what a policy sees (colours, textures, lights, camera) and in what its actions do
+(friction, mass, delay), so that transfer from one to the other can be studied.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nearer.core.errors import EnvError
-from nearer.envs.tabletop.camera import Camera
+from nearer.envs.tabletop.camera import PinholeCamera
 
 Colour = tuple[float, float, float]
 """Red, green and blue, each in [0, 1]."""
@@ -18,12 +18,12 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Light:
-    """A lamp far away.
+    """A directional light.
 
     Attributes:
-        direction: where its light goes.
+        direction: in which the light travels.
         brightness: of a white surface that faces it, in [0, 1].
-        casts_shadow: in pictures for people; the learner's have no shadows.
+        casts_shadow: in images of `PRESENTATION_QUALITY`; observations have no shadows.
     """
 
     direction: tuple[float, float, float]
@@ -32,20 +32,22 @@ class Light:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Look:
-    """How a tabletop looks and feels.
+class Appearance:
+    """Colours, lights, camera and contact dynamics of a tabletop.
 
     Attributes:
-        wood: whether the board has a grain; else it is plain.
+        ambient: brightness of a white surface that no light reaches, in [0, 1].
+        colours: of the blocks, by the word that names it.
+        wood: whether the board has a wood grain; else it is plain.
         block_mass_kg: of each block; below 0.1 kg blocks jam when they are squeezed.
-        drag_per_s: how fast a block on the board slows down, relative to its speed. The board
-            brakes as a film of oil does: force and torque are proportional to the velocity.
-        friction: Coulomb's, between a block and what pushes it.
+        drag_per_s: deceleration of a block on the board relative to its speed. Drag is viscous:
+            force and torque are proportional to the velocity.
+        friction: Coulomb's coefficient, between a block and what pushes it.
         delay_steps: control steps between an action and its effect.
     """
 
     name: str
-    camera: Camera
+    camera: PinholeCamera
     lights: tuple[Light, ...]
     ambient: float
     colours: Mapping[str, Colour]
@@ -60,9 +62,9 @@ class Look:
     delay_steps: int
 
 
-SIM = Look(
+SIM = Appearance(
     name="sim",
-    camera=Camera(
+    camera=PinholeCamera(
         position_m=(0.83, 0.0, 0.684),
         target_m=(0.435, 0.0, 0.0),
         roll_rad=0.0,
@@ -90,9 +92,9 @@ SIM = Look(
     delay_steps=0,
 )
 
-REAL = Look(
+REAL = Appearance(
     name="real",
-    camera=Camera(
+    camera=PinholeCamera(
         position_m=(0.85, 0.058, 0.628),
         target_m=(0.46, 0.01, 0.0),
         roll_rad=np.deg2rad(2.0),
@@ -120,15 +122,15 @@ REAL = Look(
     delay_steps=1,
 )
 
-LOOKS: Mapping[str, Look] = {look.name: look for look in (SIM, REAL)}
+APPEARANCES: Mapping[str, Appearance] = {appearance.name: appearance for appearance in (SIM, REAL)}
 
 
-def look_named(name: str) -> Look:
-    """Return a look by its name.
+def appearance_named(name: str) -> Appearance:
+    """Return an appearance by its name.
 
     Raises:
         EnvError: there is none of that name.
     """
-    if name not in LOOKS:
-        raise EnvError(f"look must be sim or real, got {name!r}; leave it out for sim")
-    return LOOKS[name]
+    if name not in APPEARANCES:
+        raise EnvError(f"appearance must be sim or real, got {name!r}; leave it out for sim")
+    return APPEARANCES[name]

@@ -1,7 +1,7 @@
-"""The one door to MuJoCo and to its OpenGL: pictures without a screen, with or without a GPU.
+"""MuJoCo and its OpenGL context, for images without a screen, with or without a GPU.
 
 MuJoCo reads MUJOCO_GL when it is imported, and without it looks for a screen. So every module here
-takes `mujoco` from this one, which sets it first, unless the user did.
+imports `mujoco` from this one, which sets the variable first, unless the user did.
 """
 
 import ctypes
@@ -9,19 +9,22 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from nearer.core.errors import EnvError
 
-_LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
+LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
+"""What each backend of MuJoCo loads."""
 _PACKAGES = "libegl1 libgl1-mesa-dri"
 # what a missing library raises depends on the way in which it is missing
-_FAULTS = (ImportError, RuntimeError, AttributeError, OSError, TypeError)
+_LOADING_ERRORS = (ImportError, RuntimeError, AttributeError, OSError, TypeError)
 
 
-def _installed(backend: str) -> bool:
+def is_installed(backend: str) -> bool:
+    """Return whether the library of a backend can be loaded."""
     try:
-        ctypes.CDLL(_LIBRARIES[backend])
+        ctypes.CDLL(LIBRARIES[backend])
     except OSError:
         return False
     return True
@@ -30,35 +33,48 @@ def _installed(backend: str) -> bool:
 def _choose_backend() -> None:
     """Set MUJOCO_GL to what is installed: EGL, else OSMesa, which is 10 % slower."""
     if sys.platform == "linux" and "MUJOCO_GL" not in os.environ:
-        for backend in filter(_installed, _LIBRARIES):
+        for backend in filter(is_installed, LIBRARIES):
             os.environ["MUJOCO_GL"] = backend
             return
 
 
-_asked_for = os.environ.get("MUJOCO_GL", "")  # by the user, before we choose
+_user_backend = os.environ.get("MUJOCO_GL", "")  # before `_choose_backend` sets it
 
 
-def _without_gl(fault: object) -> EnvError:
-    chosen = os.environ.get("MUJOCO_GL", "")
-    wanted = [chosen] if chosen in _LIBRARIES else [] if chosen else [*_LIBRARIES]
-    lacking = [_LIBRARIES[backend] for backend in wanted if not _installed(backend)]
-    got = f"no {' and no '.join(lacking)}" if lacking else f"{fault}"
-    others = [backend for backend in _LIBRARIES if backend != chosen and _installed(backend)]
-    advice = "unset MUJOCO_GL" if _asked_for and others else f"run: apt-get install {_PACKAGES}"
+def missing_gl_error(
+    cause: object, backend: str, user_backend: str, installed: Callable[[str], bool] = is_installed
+) -> EnvError:
+    """Return the error that says which library is missing, and what to do.
+
+    Args:
+        cause: what loading it raised or warned.
+        backend: value of MUJOCO_GL when it was loaded; may be empty.
+        user_backend: the same, before nearer chose one.
+        installed: whether a backend's library can be loaded.
+    """
+    wanted = [backend] if backend in LIBRARIES else [] if backend else [*LIBRARIES]
+    lacking = [LIBRARIES[name] for name in wanted if not installed(name)]
+    got = f"no {' and no '.join(lacking)}" if lacking else f"{cause}"
+    others = [name for name in LIBRARIES if name != backend and installed(name)]
+    advice = "unset MUJOCO_GL" if user_backend and others else f"run: apt-get install {_PACKAGES}"
     return EnvError(
-        f"pictures must have EGL or OSMesa, got {got} (MUJOCO_GL={chosen!r}); {advice}, or make "
-        "the env with pictures=False"
+        f"images must have EGL or OSMesa, got {got} (MUJOCO_GL={backend!r}); {advice}, or make "
+        "the env with images=False"
     )
+
+
+def _without_gl(cause: object) -> EnvError:
+    return missing_gl_error(cause, os.environ.get("MUJOCO_GL", ""), _user_backend)
 
 
 def _import_mujoco() -> Any:
     _choose_backend()
-    # the software renderer's own threads cost small pictures more than they give
+    # the software renderer's own threads cost small images more than they give
     os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
         return importlib.import_module("mujoco")
-    except _FAULTS as fault:
-        raise _without_gl(fault) from fault
+    except _LOADING_ERRORS as error:
+        raise _without_gl(error) from error
 
 
 mujoco: Any = _import_mujoco()
@@ -69,14 +85,14 @@ Model = Any
 
 @runtime_checkable
 class GLContext(Protocol):
-    """What MuJoCo draws with. Belongs to the thread that opened it."""
+    """An OpenGL context of MuJoCo. Belongs to the thread that opened it."""
 
     def make_current(self) -> None:
-        """Draw with this one from now on."""
+        """Render with this context from now on."""
         ...
 
     def free(self) -> None:
-        """Give it back."""
+        """Free it."""
         ...
 
 
@@ -88,12 +104,12 @@ def open_context(model: Model, height: int, width: int) -> tuple[GLContext, Any]
     """
     backend = os.environ.get("MUJOCO_GL", "egl" if sys.platform == "linux" else "")
     # MuJoCo may have been imported before MUJOCO_GL was set; so its own choice is not asked
-    chosen = f"mujoco.{backend}" if backend in _LIBRARIES else "mujoco"
-    with warnings.catch_warnings(record=True) as said:  # GLFW only warns where it has no screen
+    module = f"mujoco.{backend}" if backend in LIBRARIES else "mujoco"
+    with warnings.catch_warnings(record=True) as warned:  # GLFW only warns where it has no screen
         try:
-            context = importlib.import_module(chosen).GLContext(width, height)
+            context = importlib.import_module(module).GLContext(width, height)
             context.make_current()
             font = int(mujoco.mjtFontScale.mjFONTSCALE_50)
             return context, mujoco.MjrContext(model, font)
-        except (*_FAULTS, mujoco.FatalError) as fault:
-            raise _without_gl(said[0].message if said else fault) from fault
+        except (*_LOADING_ERRORS, mujoco.FatalError) as error:
+            raise _without_gl(warned[0].message if warned else error) from error

@@ -1,10 +1,10 @@
-"""What a person may ask for on the tabletop: families of instructions, and their wordings.
+"""The grammar of the tabletop's instructions: their families, and their wordings.
 
-A wording is a frame whose gaps hold names: "push the {} next to the {}", "red moon", "star". The
-frames are LanguageTable's (its public simulator, language_table/environments/rewards: verbs,
-prepositions, nine places, eight sides, pointing and separating). Ours are the second words for
-moon and cube, "near", and the frames of the banana (Ghasemipour et al. 2025, arXiv:2509.15155).
-A colour alone ("red block") or a shape alone ("star") is a name where it fits one block only.
+A wording is a template whose slots hold names: "push the {} next to the {}", "red moon", "star".
+The templates are LanguageTable's (its public simulator, language_table/environments/rewards: verbs,
+prepositions, nine places, eight sides, pointing and separating). Ours are the synonyms for moon and
+cube, "near", and the templates of the banana (Ghasemipour et al. 2025, arXiv:2509.15155). A colour
+alone ("red block") or a shape alone ("star") is a name where it fits one block only.
 
 The camera faces the robot: the top of the board is at the robot's base, left is negative y.
 """
@@ -20,11 +20,11 @@ import numpy as np
 from nearer.core.errors import EnvError
 from nearer.envs.tabletop.layout import BANANA, BLOCKS, Block
 
-SYNONYM_SHARE = 0.2
-"""How often a shape with a second word is called by it."""
+SYNONYM_PROBABILITY = 0.2
+"""Probability that a shape with a synonym is named by it."""
 
 
-class Family(StrEnum):
+class InstructionFamily(StrEnum):
     """The kinds of instruction."""
 
     BLOCK_TO_BLOCK = "block2block"
@@ -36,15 +36,15 @@ class Family(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What an instruction means.
+class TabletopTask:
+    """The meaning of an instruction.
 
     Attributes:
         blocks: the block to move (or to point to), then the one it is brought to or away from.
         place: one of PLACES (BLOCK_TO_PLACE, BANANA), one of SIDES (BLOCK_TO_RELATIVE), or None.
     """
 
-    family: Family
+    family: InstructionFamily
     blocks: tuple[Block, ...]
     place: str | None = None
 
@@ -85,7 +85,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
         "to the bottom right corner",
     ),
 }
-"""Nine places of the board, and how they are called."""
+"""Nine places of the board, and their phrases."""
 
 SIDES: Mapping[str, tuple[str, ...]] = {
     "above": ("above the", "to the top side of the", "to the top of the"),
@@ -118,7 +118,7 @@ SIDES: Mapping[str, tuple[str, ...]] = {
         "diagonally down and to the right of the",
     ),
 }
-"""Eight sides of a block, and how they are called."""
+"""Eight sides of a block, and their phrases."""
 
 _VERBS = ("push", "move", "slide", "put")
 _TABLE_SUFFIXES = {"center": ("",), "top": ("", " side"), "bottom": ("", " side")} | {
@@ -138,38 +138,43 @@ _COLOURS = tuple(dict.fromkeys(block.colour for block in BLOCKS))
 _NAME = re.compile(rf"\b(?:({'|'.join(_COLOURS)}) )?({'|'.join([*_SHAPES, _ANY_SHAPE])})\b")
 
 
-def _block_frames() -> Iterator[tuple[Family, str | None, str]]:
+def _block_templates() -> Iterator[tuple[InstructionFamily, str | None, str]]:
     for verb in _VERBS:
         for preposition in ("to", "towards", "close to", "next to"):
-            yield Family.BLOCK_TO_BLOCK, None, f"{verb} the {{}} {preposition} the {{}}"
+            yield InstructionFamily.BLOCK_TO_BLOCK, None, f"{verb} the {{}} {preposition} the {{}}"
         for place, phrases in PLACES.items():
             for phrase in phrases:
-                yield Family.BLOCK_TO_PLACE, place, f"{verb} the {{}} {phrase}"
+                yield InstructionFamily.BLOCK_TO_PLACE, place, f"{verb} the {{}} {phrase}"
         for side, phrases in SIDES.items():
             for phrase in phrases:
-                yield Family.BLOCK_TO_RELATIVE, side, f"{verb} the {{}} {phrase} {{}}"
-    for frame in ("pull the {} apart from the {}", "separate the {} from the {}"):
-        yield Family.SEPARATE, None, frame
-    yield Family.SEPARATE, None, "move the {} away from the {}"
+                yield InstructionFamily.BLOCK_TO_RELATIVE, side, f"{verb} the {{}} {phrase} {{}}"
+    for template in ("pull the {} apart from the {}", "separate the {} from the {}"):
+        yield InstructionFamily.SEPARATE, None, template
+    yield InstructionFamily.SEPARATE, None, "move the {} away from the {}"
 
 
-def _other_frames() -> Iterator[tuple[Family, str | None, str]]:
-    yield Family.POINT, None, "point at the {}"
+def _other_templates() -> Iterator[tuple[InstructionFamily, str | None, str]]:
+    yield InstructionFamily.POINT, None, "point at the {}"
     for start in ("point", "move the arm", "move your arm", "move"):
         for preposition in ("to", "close to", "next to", "near"):
-            yield Family.POINT, None, f"{start} {preposition} the {{}}"
+            yield InstructionFamily.POINT, None, f"{start} {preposition} the {{}}"
     for verb, place in itertools.product(_VERBS, PLACES):
         for suffix in _TABLE_SUFFIXES.get(place, ("", " corner")):
-            yield Family.BANANA, place, f"{verb} the {{}} to the {place}{suffix} of the table"
+            yield (
+                InstructionFamily.BANANA,
+                place,
+                f"{verb} the {{}} to the {place}{suffix} of the table",
+            )
         if place == "center":
-            yield Family.BANANA, place, f"{verb} the {{}} to the middle of the table"
+            yield InstructionFamily.BANANA, place, f"{verb} the {{}} to the middle of the table"
 
 
 _MEANINGS = {
-    frame: (family, place) for family, place, frame in (*_block_frames(), *_other_frames())
+    template: (family, place)
+    for family, place, template in (*_block_templates(), *_other_templates())
 }
-_FRAMES: dict[tuple[Family, str | None], tuple[str, ...]] = {
-    meaning: tuple(frame for frame, m in _MEANINGS.items() if m == meaning)
+_TEMPLATES: dict[tuple[InstructionFamily, str | None], tuple[str, ...]] = {
+    meaning: tuple(template for template, m in _MEANINGS.items() if m == meaning)
     for meaning in dict.fromkeys(_MEANINGS.values())
 }
 
@@ -193,15 +198,15 @@ def names(block: Block, on_board: Sequence[Block]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for word in words for name in _names(block, word, on_board)))
 
 
-def wordings(task: Task, on_board: Sequence[Block]) -> Iterator[str]:
-    """Go through all wordings of a task."""
-    for frame in _FRAMES[task.family, task.place]:
-        for called in itertools.product(*(names(block, on_board) for block in task.blocks)):
-            yield frame.format(*called)
+def wordings(task: TabletopTask, on_board: Sequence[Block]) -> Iterator[str]:
+    """Yield all wordings of a task."""
+    for template in _TEMPLATES[task.family, task.place]:
+        for block_names in itertools.product(*(names(block, on_board) for block in task.blocks)):
+            yield template.format(*block_names)
 
 
-def compose(task: Task, on_board: Sequence[Block], rng: np.random.Generator) -> str:
-    """Draw one wording of a task. Second words for a shape come with SYNONYM_SHARE.
+def compose(task: TabletopTask, on_board: Sequence[Block], rng: np.random.Generator) -> str:
+    """Draw one wording of a task; a shape is named by its synonym with SYNONYM_PROBABILITY.
 
     Raises:
         EnvError: the task names a block that is not on the board.
@@ -209,40 +214,40 @@ def compose(task: Task, on_board: Sequence[Block], rng: np.random.Generator) -> 
     for block in task.blocks:
         if block not in on_board:
             raise EnvError(
-                f"the blocks of a task must lie on the board, got {block}; {_lying(on_board)}"
+                f"the blocks of a task must lie on the board, got {block}; {_list_blocks(on_board)}"
             )
-    called = [_draw_name(block, on_board, rng) for block in task.blocks]
-    frames = _FRAMES[task.family, task.place]
-    return frames[rng.integers(len(frames))].format(*called)
+    block_names = [_draw_name(block, on_board, rng) for block in task.blocks]
+    templates = _TEMPLATES[task.family, task.place]
+    return templates[rng.integers(len(templates))].format(*block_names)
 
 
 def _draw_name(block: Block, on_board: Sequence[Block], rng: np.random.Generator) -> str:
     words = _SHAPE_WORDS[block.shape]
-    word = words[-1] if rng.random() < SYNONYM_SHARE else words[0]
+    word = words[-1] if rng.random() < SYNONYM_PROBABILITY else words[0]
     fitting = _names(block, word, on_board)
     return fitting[rng.integers(len(fitting))]
 
 
-def parse(instruction: str, on_board: Sequence[Block]) -> Task:
-    """Return what an instruction means on this board: the inverse of `compose`.
+def parse(instruction: str, on_board: Sequence[Block]) -> TabletopTask:
+    """Return the task of an instruction on this board: the inverse of `compose`.
 
     Raises:
-        EnvError: no wording of the grammar, or a name that fits no block, or several.
+        EnvError: the instruction is outside the grammar, or a name fits no block, or several.
     """
     sentence = " ".join(instruction.lower().split()).rstrip(".!")
-    frame = _NAME.sub("{}", sentence)
-    if frame not in _MEANINGS:
-        raise EnvError(_outside(instruction, on_board))
-    family, place = _MEANINGS[frame]
+    template = _NAME.sub("{}", sentence)
+    if template not in _MEANINGS:
+        raise EnvError(_grammar_sentence(instruction, on_board))
+    family, place = _MEANINGS[template]
     blocks = tuple(_resolve(match, instruction, on_board) for match in _NAME.finditer(sentence))
     if len(set(blocks)) < len(blocks):
         raise EnvError(
             f"an instruction must name two different blocks, got {instruction!r}, "
-            f"which names the {blocks[0]} twice; {_lying(on_board)}"
+            f"which names the {blocks[0]} twice; {_list_blocks(on_board)}"
         )
-    if (family is Family.BANANA) != (BANANA in blocks):
-        raise EnvError(_outside(instruction, on_board))
-    return Task(family, blocks, place)
+    if (family is InstructionFamily.BANANA) != (BANANA in blocks):
+        raise EnvError(_grammar_sentence(instruction, on_board))
+    return TabletopTask(family, blocks, place)
 
 
 def _resolve(name: re.Match[str], instruction: str, on_board: Sequence[Block]) -> Block:
@@ -258,18 +263,18 @@ def _resolve(name: re.Match[str], instruction: str, on_board: Sequence[Block]) -
     ]
     if len(fitting) == 1:
         return fitting[0]
-    fault = "fits several" if fitting else "is not on the board"
+    problem = "fits several" if fitting else "is not on the board"
     raise EnvError(
         f"each name in an instruction must fit one block on the board, got {instruction!r}, "
-        f"where {name.group()!r} {fault}; {_lying(on_board)}"
+        f"where {name.group()!r} {problem}; {_list_blocks(on_board)}"
     )
 
 
-def _lying(on_board: Sequence[Block]) -> str:
+def _list_blocks(on_board: Sequence[Block]) -> str:
     return "on the board: " + ", ".join(map(str, on_board))
 
 
-def _outside(instruction: str, on_board: Sequence[Block]) -> str:
+def _grammar_sentence(instruction: str, on_board: Sequence[Block]) -> str:
     if BANANA in on_board:
         allowed, example = (
             "push, move, slide or put the banana to a place of the table",
@@ -289,5 +294,5 @@ def _outside(instruction: str, on_board: Sequence[Block]) -> str:
 
 def vocabulary() -> tuple[str, ...]:
     """Return all words of all wordings, sorted."""
-    frames = {word for frame in _MEANINGS for word in frame.split() if word != "{}"}
-    return tuple(sorted(frames | {*_COLOURS, *_SHAPES, _ANY_SHAPE}))
+    templates = {word for template in _MEANINGS for word in template.split() if word != "{}"}
+    return tuple(sorted(templates | {*_COLOURS, *_SHAPES, _ANY_SHAPE}))

@@ -1,4 +1,4 @@
-"""The board, its blocks and where they are: the values that the whole tabletop shares.
+"""The board's geometry, its blocks and their layout: values that the whole tabletop shares.
 
 Metres and radians, in the robot's frame: x points away from the robot, y to its left. Sizes and
 names are LanguageTable's (Lynch et al. 2022, arXiv:2210.06407, and its public simulator).
@@ -16,21 +16,21 @@ BLOCK_HEIGHT_M = 0.025
 EFFECTOR_RADIUS_M = 0.0127
 """Half an inch."""
 ACTION_LIMIT_M = 0.1
-"""The farthest that one action moves the effector's target, along x or y (LanguageTable's)."""
+"""Bound of an action, which moves the effector's target along x and y (LanguageTable's)."""
 
 # Ours: a low rim around the workspace keeps the blocks in it. The effector passes over the rim, so
-# that it gets behind every block from every side, and a board can be practised on without a reset.
+# that it gets behind every block from every side, and a robot can practise without resets.
 BLOCK_X_M = (WORKSPACE_X_M[0] + 0.023, WORKSPACE_X_M[1] - 0.023)
 BLOCK_Y_M = (WORKSPACE_Y_M[0] + 0.023, WORKSPACE_Y_M[1] - 0.023)
-"""Where the rim lets a block's centre be."""
+"""Bounds of a block's centre, set by the rim."""
 EFFECTOR_X_M = (WORKSPACE_X_M[0] - 0.022, WORKSPACE_X_M[1] + 0.022)
 EFFECTOR_Y_M = (WORKSPACE_Y_M[0] - 0.022, WORKSPACE_Y_M[1] + 0.022)
-"""Where the effector's axis can be."""
+"""Bounds of the effector's axis."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Block:
-    """A thing on the board, by the two words that name it."""
+    """An object on the board, by the two words that name it."""
 
     colour: str
     shape: str
@@ -58,11 +58,11 @@ BANANA = Block("yellow", "banana")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Where everything on a board is.
+class BlockLayout:
+    """Poses of all blocks and of the effector; metres and radians.
 
     Attributes:
-        blocks: what lies on the board, in the order of `poses`.
+        blocks: on the board, in the order of `poses`.
         poses: x, y of each block's centre, and its yaw.
         effector: x, y of the pusher's axis.
     """

@@ -1,4 +1,4 @@
-"""Shapes of the blocks as polygons, as convex pieces to collide with, as meshes to look at.
+"""Shapes of the blocks: polygons, their convex pieces for collisions, meshes for rendering.
 
 MuJoCo collides convex hulls only, so a star is five kites and a moon eight wedges; their sizes are
 LanguageTable's. Metres; every shape has its centre of area at the origin.
@@ -77,25 +77,25 @@ def radius_of_gyration_m(name: str) -> float:
 
 
 def prism_corners(polygon: Float64[Array, "corners 2"], height_m: float) -> Float64[Array, "n 3"]:
-    """Return the corners of an upright prism that stands on the board."""
+    """Return the corners of a prism that stands on the board."""
     return np.concatenate([_at(polygon, 0.0), _at(polygon, height_m)])
 
 
 def block_mesh(name: str, chamfer_m: float = 0.0) -> Mesh:
-    """Return what is seen of a block: its top, its sides, and a chamfer between when there is one.
+    """Return the visible surface of a block: its top, its sides, and a chamfer if there is one.
 
-    The bottom is never seen, and left out: faces are what a software renderer spends its time on.
+    The bottom is never visible, and left out: a software renderer spends its time on faces.
     """
     if name == "banana":
         return _banana_mesh(16 if chamfer_m else 8)
-    form = shape(name)
-    inner = form.points.copy()
-    inner[: form.num_outline] = _inset(form.outline, chamfer_m)
-    tops = [_at(inner[list(piece)], BLOCK_HEIGHT_M) for piece in form.pieces]
+    block_shape = shape(name)
+    inner = block_shape.points.copy()
+    inner[: block_shape.num_outline] = _inset(block_shape.outline, chamfer_m)
+    tops = [_at(inner[list(piece)], BLOCK_HEIGHT_M) for piece in block_shape.pieces]
     shoulder_m = BLOCK_HEIGHT_M - chamfer_m
-    rings = [_at(form.outline, 0.0), _at(form.outline, shoulder_m)]
+    rings = [_at(block_shape.outline, 0.0), _at(block_shape.outline, shoulder_m)]
     if chamfer_m:
-        rings.append(_at(inner[: form.num_outline], BLOCK_HEIGHT_M))
+        rings.append(_at(inner[: block_shape.num_outline], BLOCK_HEIGHT_M))
     sides = [side for low, high in pairwise(rings) for side in _band(low, high)]
     return _flat_mesh([*tops, *sides])
 
@@ -124,14 +124,14 @@ def _moon() -> Shape:
     horn_y = np.sqrt(radius**2 - horn_x**2)
     back = np.arctan2(horn_y, horn_x)
     hollow = np.arctan2(horn_y, horn_x - offset)
-    share = np.linspace(0, 1, _MOON_WEDGES + 1)
-    outer = radius * _on_circle(back + share * (2 * np.pi - 2 * back))
-    inner = bite * _on_circle(hollow + share * (2 * np.pi - 2 * hollow)) + [offset, 0]
+    fraction = np.linspace(0, 1, _MOON_WEDGES + 1)
+    outer = radius * _on_circle(back + fraction * (2 * np.pi - 2 * back))
+    inner = bite * _on_circle(hollow + fraction * (2 * np.pi - 2 * hollow)) + [offset, 0]
     return _strip(outer, inner[1:-1])
 
 
 def _banana() -> Shape:
-    """Return a bent strip that grows thin towards its ends."""
+    """Return an arc that tapers towards its ends."""
     angles = np.linspace(-1, 1, _BANANA_WEDGES + 1) * _BANANA_HALF_ANGLE_RAD
     half_width = _banana_half_width_m(angles)[:, None]
     outer = (_BANANA_BEND_M + half_width) * _on_circle(angles)
@@ -160,17 +160,19 @@ def _strip(outer: Float64[Array, "n 2"], inner: Float64[Array, "m 2"]) -> Shape:
     return _centred(Shape(points=corners, num_outline=total, pieces=wedges))
 
 
-def _centred(form: Shape) -> Shape:
+def _centred(uncentred: Shape) -> Shape:
     """Move a shape's centre of area to the origin."""
-    p = form.outline
+    p = uncentred.outline
     q = np.roll(p, -1, axis=0)
     areas = _cross(p, q)
     centre = ((p + q) * areas[:, None]).sum(0) / (3 * areas.sum())
-    return Shape(points=form.points - centre, num_outline=form.num_outline, pieces=form.pieces)
+    return Shape(
+        points=uncentred.points - centre, num_outline=uncentred.num_outline, pieces=uncentred.pieces
+    )
 
 
 def banana_tips() -> Float64[Array, "2 2"]:
-    """Return where a banana ends: its stem first."""
+    """Return the two ends of a banana: its stem first."""
     outline = shape("banana").outline
     last = len(outline) - 1
     middle = _BANANA_WEDGES
@@ -178,11 +180,11 @@ def banana_tips() -> Float64[Array, "2 2"]:
 
 
 def _banana_mesh(sides: int) -> Mesh:
-    """Return a bent tube whose cross-section has so many sides, with round shading."""
+    """Return a bent tube of smooth shading, whose cross-section has `sides` corners."""
     angles = np.linspace(-1, 1, sides + 1) * _BANANA_HALF_ANGLE_RAD
     half_width = _banana_half_width_m(angles)[:, None]
     around = np.arange(sides) * 2 * np.pi / sides + np.pi / sides
-    # shapes are centred on their area; the tube must lie where the pieces are
+    # shapes are centred on their area: move the tube to where the colliders are
     first = (_BANANA_BEND_M + half_width[0]) * _on_circle(angles[:1])[0]
     shift = shape("banana").points[0] - first
     outwards, upwards = np.cos(around), np.sin(around)
@@ -203,11 +205,12 @@ def _banana_mesh(sides: int) -> Mesh:
 
 
 def _inset(outline: Float64[Array, "n 2"], distance_m: float) -> Float64[Array, "n 2"]:
-    """Move every edge of a polygon inwards; corners go where their moved edges meet."""
+    """Move every edge of a polygon inwards; its corners are where the moved edges meet."""
     before = _unit(outline - np.roll(outline, 1, axis=0))
     after = _unit(np.roll(outline, -1, axis=0) - outline)
     # the inward normal of a counter-clockwise edge is its direction turned left
     normals = _left(before) + _left(after)
+    # along the bisector a corner moves by distance / cos(half the turn); bounded at sharp corners
     stretch = 2 / (normals * normals).sum(-1, keepdims=True)
     return outline + distance_m * normals * np.minimum(stretch, 2.0)
 

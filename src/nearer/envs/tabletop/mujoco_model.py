@@ -1,8 +1,8 @@
-"""The tabletop as MuJoCo models: one to step, one to take pictures of.
+"""The tabletop as MuJoCo models: one for physics, one for rendering.
 
-Blocks slide in x and y and turn about z; nothing falls or tips, which is five times as fast as
-blocks that could. The model of the physics has nothing to look at, the model of the pictures
-nothing to collide: both have the same coordinates, so a picture needs no more than `qpos`.
+Blocks slide in x and y and turn about z; nothing falls or tips, which is five times as fast as free
+bodies. The physics model has no visual geometry, the render model no colliders; both have the same
+coordinates, so an image is a function of `qpos`.
 """
 
 import io
@@ -12,9 +12,11 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
-from nearer.envs.tabletop.appearance import Look
+from nearer.core.arrays import Array
+from nearer.envs.tabletop.appearance import Appearance
 from nearer.envs.tabletop.gl import Model, mujoco
 from nearer.envs.tabletop.layout import (
     BANANA,
@@ -37,12 +39,13 @@ from nearer.envs.tabletop.meshes import (
 from nearer.envs.tabletop.textures import wood
 
 TIMESTEP_S = 1 / 150
-"""Pushed about by 30 mm a step, 99 % of overlaps are below 1.4 mm; at 10 ms, below 2.4."""
+"""When blocks are pushed by 30 mm a step, 99 % of overlaps are below 1.4 mm; with a timestep of
+10 ms, below 2.4 mm."""
 _CONTACT_S = 2 * TIMESTEP_S
-"""Time constant of a contact; MuJoCo has none that are stiffer."""
+"""Time constant of a contact: the stiffest that MuJoCo allows is two timesteps."""
 _EFFECTOR_MASS_KG = 0.2
 _EFFECTOR_FORCE_N = 3.0
-# critically damped: the effector is within 3 % of its way after 0.2 s
+# critically damped (d = 2 sqrt(k m)): after 0.2 s the effector has gone 97 % of its way
 _EFFECTOR_STIFFNESS_N_M, _EFFECTOR_DAMPING_NS_M = 150.0, 11.0
 # blocks touch everything; the effector passes over the rim
 _BLOCK_TOUCHES = {"contype": 1, "conaffinity": 3}
@@ -57,15 +60,15 @@ _FLOOR_Z_M, _FLOOR_HALF_M = -0.02, 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How much work a picture is.
+    """Rendering quality of an image.
 
     A software renderer spends its time on faces, shadow maps and samples, hardly on pixels.
 
     Attributes:
         chamfer_m: of the blocks' edges; none when zero.
-        round_sides: of the effector's cylinder.
-        samples: a pixel; 0 for one without smoothing.
-        shadow_map: pixels along its edge; 0 for no shadows.
+        round_sides: number of sides of the effector's cylinder.
+        samples: a pixel; 0 for no anti-aliasing.
+        shadow_map: its edge in pixels; 0 for no shadows.
     """
 
     chamfer_m: float
@@ -74,26 +77,32 @@ class Quality:
     shadow_map: int
 
 
-LEARNERS = Quality(chamfer_m=0.0, round_sides=12, samples=4, shadow_map=0)
-PEOPLES = Quality(chamfer_m=0.0015, round_sides=32, samples=4, shadow_map=1024)
+OBSERVATION_QUALITY = Quality(chamfer_m=0.0, round_sides=12, samples=4, shadow_map=0)
+PRESENTATION_QUALITY = Quality(chamfer_m=0.0015, round_sides=32, samples=4, shadow_map=1024)
 
 
-def physics_model(blocks: Sequence[Block], look: Look) -> Model:
+def physics_model(blocks: Sequence[Block], appearance: Appearance) -> Model:
     """Return the model that is stepped; qpos is x, y, yaw of each block, then the effector's x, y.
 
-    Elliptic cones and few iterations of Newton's solver: contacts are few and close to the last.
+    Elliptic friction cones, and few iterations of Newton's solver: contacts are few, and
+    warm-started from the step before.
     """
     root = _root(TIMESTEP_S)
-    _add(_section(root, "default"), "geom", friction=(look.friction, 0, 0), solref=(_CONTACT_S, 1))
+    _add(
+        _section(root, "default"),
+        "geom",
+        friction=(appearance.friction, 0, 0),
+        solref=(_CONTACT_S, 1),
+    )
     world = _section(root, "worldbody")
     for block in blocks:
-        _add_colliders(_add_block_body(world, block, look), _section(root, "asset"), block)
+        _add_colliders(_add_block_body(world, block, appearance), _section(root, "asset"), block)
     if BANANA in blocks:
         _add_rim_colliders(world)
     effector = _add_effector_body(world)
-    # a capsule is to the side what a cylinder is, and collides faster
-    form = {"type": "capsule", "size": (EFFECTOR_RADIUS_M, 0.04)}
-    _add(effector, "geom", pos=(0, 0, BLOCK_HEIGHT_M / 2), **form, **_EFFECTOR_TOUCHES)
+    # seen from the side a capsule is a cylinder, and it collides faster
+    capsule = {"type": "capsule", "size": (EFFECTOR_RADIUS_M, 0.04)}
+    _add(effector, "geom", pos=(0, 0, BLOCK_HEIGHT_M / 2), **capsule, **_EFFECTOR_TOUCHES)
     for axis in "xy":
         _add(
             _section(root, "actuator"),
@@ -106,32 +115,32 @@ def physics_model(blocks: Sequence[Block], look: Look) -> Model:
     return _compiled(root, {})
 
 
-def picture_model(
-    blocks: Sequence[Block], look: Look, quality: Quality, height: int, width: int
+def render_model(
+    blocks: Sequence[Block], appearance: Appearance, quality: Quality, height: int, width: int
 ) -> Model:
-    """Return the model that pictures are taken of; it is never stepped."""
+    """Return the model that is rendered; it is never stepped."""
     root = _root(TIMESTEP_S)
     _add(root, "statistic", center=(0.375, 0, 0), extent=1)
-    _set_quality(_section(root, "visual"), look, quality, height, width)
+    _set_quality(_section(root, "visual"), appearance, quality, height, width)
     world = _section(root, "worldbody")
-    _add_camera_and_lights(world, look, height / width)
-    _add_board(world, _section(root, "asset"), look)
+    _add_camera_and_lights(world, appearance, height / width)
+    _add_board(world, _section(root, "asset"), appearance)
     for word in sorted({block.shape for block in blocks}):
         _add_mesh(_section(root, "asset"), word, block_mesh(word, quality.chamfer_m))
     for block in blocks:
-        body = _add_block_body(world, block, look)
-        _add_seen(body, "mesh", look.colours[block.colour], mesh=block.shape)
+        body = _add_block_body(world, block, appearance)
+        _add_visual(body, "mesh", appearance.colours[block.colour], mesh=block.shape)
         if block == BANANA:
-            _add_banana_tips(body, look)
+            _add_banana_tips(body, appearance)
     half = (_EFFECTOR_TOP_M - _EFFECTOR_TIP_M) / 2
-    _add_seen(
+    _add_visual(
         _add_effector_body(world),
         "cylinder",
-        look.effector,
+        appearance.effector,
         size=(EFFECTOR_RADIUS_M, half),
         pos=(0, 0, _EFFECTOR_TIP_M + half),
     )
-    return _compiled(root, {"board.png": _png(wood(look.board))} if look.wood else {})
+    return _compiled(root, {"board.png": _png(wood(appearance.board))} if appearance.wood else {})
 
 
 def _root(timestep_s: float) -> Element:
@@ -149,19 +158,19 @@ def _root(timestep_s: float) -> Element:
     return root
 
 
-def _add_block_body(world: Element, block: Block, look: Look) -> Element:
-    """Add a body that slides and turns on the board, braked evenly over its area."""
+def _add_block_body(world: Element, block: Block, appearance: Appearance) -> Element:
+    """Add a body that slides and turns on the board, with viscous drag spread over its area."""
     body = _add(world, "body", name=str(block))
-    yaw_inertia = look.block_mass_kg * radius_of_gyration_m(block.shape) ** 2
+    yaw_inertia = appearance.block_mass_kg * radius_of_gyration_m(block.shape) ** 2
     centre = (0, 0, BLOCK_HEIGHT_M / 2)
     inertia = (yaw_inertia,) * 3
-    _add(body, "inertial", pos=centre, mass=look.block_mass_kg, diaginertia=inertia)
-    braking = look.block_mass_kg * look.drag_per_s
+    _add(body, "inertial", pos=centre, mass=appearance.block_mass_kg, diaginertia=inertia)
+    braking = appearance.block_mass_kg * appearance.drag_per_s
     for axis, limits in (((1, 0, 0), BLOCK_X_M), ((0, 1, 0), BLOCK_Y_M)):
-        # the rim: of the banana, which is long, it is made of walls
+        # the rim limits the joints; a banana is long and yaws, so its rim is made of walls
         rim = {"limited": "true", "range": limits} if block != BANANA else {}
         _add(body, "joint", type="slide", axis=axis, damping=braking, **rim)
-    _add(body, "joint", type="hinge", axis=(0, 0, 1), damping=yaw_inertia * look.drag_per_s)
+    _add(body, "joint", type="hinge", axis=(0, 0, 1), damping=yaw_inertia * appearance.drag_per_s)
     return body
 
 
@@ -174,11 +183,11 @@ def _add_effector_body(world: Element) -> Element:
 
 
 def _add_colliders(body: Element, assets: Element, block: Block) -> None:
-    form = shape(block.shape)
-    for number, piece in enumerate(form.pieces):
+    outline = shape(block.shape)
+    for number, piece in enumerate(outline.pieces):
         name = f"{block.shape} {number}"
         if assets.find(f"mesh[@name='{name}']") is None:
-            corners = prism_corners(form.points[list(piece)], BLOCK_HEIGHT_M)
+            corners = prism_corners(outline.points[list(piece)], BLOCK_HEIGHT_M)
             _add(assets, "mesh", name=name, vertex=corners)
         _add(body, "geom", type="mesh", mesh=name, **_BLOCK_TOUCHES)
 
@@ -202,9 +211,11 @@ def _rim_boxes(width_m: float) -> list[tuple[tuple[float, float], tuple[float, f
     ]
 
 
-def _set_quality(visual: Element, look: Look, quality: Quality, height: int, width: int) -> None:
+def _set_quality(
+    visual: Element, appearance: Appearance, quality: Quality, height: int, width: int
+) -> None:
     dark = (0, 0, 0)
-    ambient = (look.ambient,) * 3
+    ambient = (appearance.ambient,) * 3
     _add(visual, "global", offheight=height, offwidth=width)
     _add(visual, "headlight", ambient=ambient, diffuse=dark, specular=dark)
     _add(
@@ -219,16 +230,16 @@ def _set_quality(visual: Element, look: Look, quality: Quality, height: int, wid
     _add(visual, "map", znear=0.1, zfar=10, shadowclip=1.3)
 
 
-def _add_camera_and_lights(world: Element, look: Look, height_to_width: float) -> None:
-    right, up, _ = look.camera.axes()
+def _add_camera_and_lights(world: Element, appearance: Appearance, height_to_width: float) -> None:
+    right, up, _ = appearance.camera.axes()
     _add(
         world,
         "camera",
-        pos=look.camera.position_m,
+        pos=appearance.camera.position_m,
         xyaxes=(*right, *up),
-        fovy=np.rad2deg(look.camera.upright_view_rad(height_to_width)),
+        fovy=np.rad2deg(appearance.camera.vertical_view_rad(height_to_width)),
     )
-    for light in look.lights:
+    for light in appearance.lights:
         _add(
             world,
             "light",
@@ -241,38 +252,38 @@ def _add_camera_and_lights(world: Element, look: Look, height_to_width: float) -
         )
 
 
-def _add_board(world: Element, assets: Element, look: Look) -> None:
+def _add_board(world: Element, assets: Element, appearance: Appearance) -> None:
     (near, far), (_, left) = WORKSPACE_X_M, WORKSPACE_Y_M
     middle = (near + far) / 2
     half = (far - middle + _BOARD_MARGIN_M, left + _BOARD_MARGIN_M)
     floor = (_FLOOR_HALF_M, _FLOOR_HALF_M, 1)
-    _add_seen(world, "plane", look.floor, size=floor, pos=(0, 0, _FLOOR_Z_M))
+    _add_visual(world, "plane", appearance.floor, size=floor, pos=(0, 0, _FLOOR_Z_M))
     slab = (*half, 0.009)
-    _add_seen(world, "box", look.rim, size=slab, pos=(middle, 0, -0.01))
-    top: dict[str, Any] = {"size": (*half, 1), "pos": (middle, 0, 0)}
-    if look.wood:
+    _add_visual(world, "box", appearance.rim, size=slab, pos=(middle, 0, -0.01))
+    top: dict[str, tuple[float, ...]] = {"size": (*half, 1), "pos": (middle, 0, 0)}
+    if appearance.wood:
         _add(assets, "texture", name="board", type="2d", file="board.png")
         _add(assets, "material", name="board", texture="board", texuniform="false")
-        _add_seen(world, "plane", (1, 1, 1), material="board", **top)
+        _add_visual(world, "plane", (1, 1, 1), material="board", **top)
     else:
-        _add_seen(world, "plane", look.board, **top)
+        _add_visual(world, "plane", appearance.board, **top)
     for centre, (half_x, half_y) in _rim_boxes(_RIM_WIDTH_M):
         size = (half_x, half_y, _RIM_HEIGHT_M / 2)
-        _add_seen(world, "box", look.rim, size=size, pos=(*centre, _RIM_HEIGHT_M / 2))
+        _add_visual(world, "box", appearance.rim, size=size, pos=(*centre, _RIM_HEIGHT_M / 2))
 
 
-def _add_banana_tips(body: Element, look: Look) -> None:
+def _add_banana_tips(body: Element, appearance: Appearance) -> None:
     for (x, y), half in zip(banana_tips(), (0.010, 0.004), strict=True):
         place = {"pos": (x, y, _BANANA_AXIS_M), "euler": (np.pi / 2, 0, np.pi)}
-        _add_seen(body, "cylinder", look.rim, size=(0.005, half), **place)
+        _add_visual(body, "cylinder", appearance.rim, size=(0.005, half), **place)
 
 
-def _add_seen(parent: Element, kind: str, colour: tuple[float, ...], **attributes: Any) -> None:
+def _add_visual(parent: Element, kind: str, colour: tuple[float, ...], **attributes: Any) -> None:
     _add(parent, "geom", type=kind, rgba=(*colour, 1), contype=0, conaffinity=0, **attributes)
 
 
 def _add_mesh(assets: Element, name: str, mesh: Mesh) -> None:
-    """Add a mesh to look at; it has no bottom, so its inertia is that of a shell."""
+    """Add a visual mesh; it has no bottom, so its inertia must be computed as that of a shell."""
     _add(
         assets,
         "mesh",
@@ -286,8 +297,8 @@ def _add_mesh(assets: Element, name: str, mesh: Mesh) -> None:
 
 def _section(root: Element, tag: str) -> Element:
     """Return a section of the model, adding it when it is not there."""
-    found = root.find(tag)
-    return SubElement(root, tag) if found is None else found
+    section = root.find(tag)
+    return SubElement(root, tag) if section is None else section
 
 
 def _add(parent: Element, tag: str, **attributes: Any) -> Element:
@@ -301,9 +312,9 @@ def _text(value: Any) -> str:
     return " ".join(f"{number:.9g}" for number in np.ravel(value))
 
 
-def _png(picture: Any) -> bytes:
+def _png(image: UInt8[Array, "h w c"]) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="png")
+    Image.fromarray(image).save(file, format="png")
     return file.getvalue()
 
 

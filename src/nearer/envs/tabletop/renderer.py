@@ -1,4 +1,4 @@
-"""Pictures of the tabletop, by MuJoCo's renderer without a screen."""
+"""Images of the tabletop, by MuJoCo's offscreen renderer."""
 
 import atexit
 import os
@@ -11,14 +11,14 @@ from jaxtyping import Float64, UInt8
 
 from nearer.core.arrays import Array
 from nearer.core.errors import EnvError
-from nearer.envs.tabletop.appearance import Look
+from nearer.envs.tabletop.appearance import Appearance
 from nearer.envs.tabletop.gl import Model, mujoco, open_context
 from nearer.envs.tabletop.layout import Block
-from nearer.envs.tabletop.mujoco_model import Quality, picture_model
+from nearer.envs.tabletop.mujoco_model import Quality, render_model
 
-_one_draws = threading.Lock()
-"""Mesa's contexts share lists that it does not guard: two threads that drew at once for minutes
-ended in a segmentation fault in its renderer (docs/log.md)."""
+_render_lock = threading.Lock()
+"""Mesa's contexts share lists without a lock of their own: two threads that rendered at once for
+minutes ended in a segmentation fault (docs/log.md)."""
 _UNUSED_EFFECTS = (
     mujoco.mjtRndFlag.mjRND_REFLECTION,
     mujoco.mjtRndFlag.mjRND_SKYBOX,
@@ -26,75 +26,80 @@ _UNUSED_EFFECTS = (
 )
 
 
-class Pictures:
-    """Takes pictures of boards with the same blocks and look.
+class Renderer:
+    """Renders tabletops with the same blocks and appearance.
 
-    Every thread draws with a GL context of its own, opened at its first picture.
+    Every thread renders with a GL context of its own, opened at its first image.
     """
 
     def __init__(
-        self, blocks: tuple[Block, ...], look: Look, quality: Quality, height: int, width: int
+        self,
+        blocks: tuple[Block, ...],
+        appearance: Appearance,
+        quality: Quality,
+        height: int,
+        width: int,
     ) -> None:
-        self._model = picture_model(blocks, look, quality, height, width)
+        self._model = render_model(blocks, appearance, quality, height, width)
         self._shadows = quality.shadow_map > 0
         self._size = (height, width)
-        self._of_thread = threading.local()
+        self._thread_local = threading.local()
 
-    def take(self, qpos: Float64[Array, "coordinates"]) -> UInt8[Array, "h w 3"]:
-        """Return a picture of the board with these coordinates.
+    def render(self, qpos: Float64[Array, "coordinates"]) -> UInt8[Array, "h w 3"]:
+        """Return an image of the tabletop at these coordinates.
 
         Raises:
             EnvError: there is no OpenGL, or it was opened before this process was forked.
         """
-        _refuse_fork()
-        canvas: _Canvas | None = getattr(self._of_thread, "canvas", None)
-        with _one_draws:
-            if canvas is None:
-                canvas = _Canvas(self._model, *self._size, self._shadows)
-                self._of_thread.canvas = canvas
-                _opened.add(self)
-            return canvas.draw(qpos)
+        _check_not_forked()
+        thread_renderer: _ThreadRenderer | None = getattr(self._thread_local, "renderer", None)
+        with _render_lock:
+            if thread_renderer is None:
+                thread_renderer = _ThreadRenderer(self._model, *self._size, self._shadows)
+                self._thread_local.renderer = thread_renderer
+                _open_renderers.add(self)
+            return thread_renderer.render(qpos)
 
     def close(self) -> None:
-        """Give back what this thread draws with; the next picture opens it anew."""
-        canvas: _Canvas | None = getattr(self._of_thread, "canvas", None)
-        if canvas is not None:
-            with _one_draws:
-                canvas.close()
-            del self._of_thread.canvas
+        """Free this thread's GL context; its next image opens a new one."""
+        thread_renderer: _ThreadRenderer | None = getattr(self._thread_local, "renderer", None)
+        if thread_renderer is not None:
+            with _render_lock:
+                thread_renderer.close()
+            del self._thread_local.renderer
 
 
 @cache
-def pictures_of(
-    blocks: tuple[Block, ...], look: Look, quality: Quality, height: int, width: int
-) -> Pictures:
-    """Return what takes such pictures, shared by all simulations."""
-    return Pictures(blocks, look, quality, height, width)
+def shared_renderer(
+    blocks: tuple[Block, ...], appearance: Appearance, quality: Quality, height: int, width: int
+) -> Renderer:
+    """Return the renderer of such images, shared by all simulations."""
+    return Renderer(blocks, appearance, quality, height, width)
 
 
-_opened: weakref.WeakSet[Pictures] = weakref.WeakSet()
-_pid_of_first: list[int] = []
+_open_renderers: weakref.WeakSet[Renderer] = weakref.WeakSet()
+_first_pid: list[int] = []
 
 
-def _refuse_fork() -> None:
-    """Raise instead of hanging: OpenGL that was opened before a fork never answers after it."""
-    if not _pid_of_first:
-        _pid_of_first.append(os.getpid())
-    if _pid_of_first[0] != os.getpid():
+def _check_not_forked() -> None:
+    """Raise instead of hanging: OpenGL that was opened before a fork never returns after it."""
+    if not _first_pid:
+        _first_pid.append(os.getpid())
+    if _first_pid[0] != os.getpid():
         raise EnvError(
-            "pictures must not be taken in a process that was forked after the first picture, got "
-            f"process {os.getpid()} of {_pid_of_first[0]}; start workers with "
+            "images must not be rendered in a process that was forked after the first image, got "
+            f"process {os.getpid()} of {_first_pid[0]}; start workers with "
             'multiprocessing.get_context("forkserver")'
         )
 
 
 def _close_at_exit() -> None:
-    for pictures in list(_opened):
-        pictures.close()
+    for renderer in list(_open_renderers):
+        renderer.close()
 
 
-class _Canvas:
-    """What one thread draws with."""
+class _ThreadRenderer:
+    """The GL context, scene and camera with which one thread renders."""
 
     def __init__(self, model: Model, height: int, width: int, shadows: bool) -> None:
         self._model, self._size = model, (height, width)
@@ -112,8 +117,8 @@ class _Canvas:
         self._camera = mujoco.MjvCamera()
         self._camera.type, self._camera.fixedcamid = int(mujoco.mjtCamera.mjCAMERA_FIXED), 0
 
-    def draw(self, qpos: Float64[Array, "coordinates"]) -> UInt8[Array, "h w 3"]:
-        """Return the picture."""
+    def render(self, qpos: Float64[Array, "coordinates"]) -> UInt8[Array, "h w 3"]:
+        """Return the image."""
         self._data.qpos[:] = qpos
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
@@ -126,7 +131,7 @@ class _Canvas:
             int(mujoco.mjtCatBit.mjCAT_ALL),
             self._scene,
         )
-        # other canvases of this thread, and other people's, may have drawn since
+        # other contexts may have been made current in this thread since
         self._gl.make_current()
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         upside_down = np.empty((*self._size, 3), np.uint8)
@@ -134,7 +139,7 @@ class _Canvas:
         return np.ascontiguousarray(upside_down[::-1])
 
     def close(self) -> None:
-        """Give it back."""
+        """Free the GL context."""
         self._gl.make_current()
         self._context.free()
         self._gl.free()

@@ -1,4 +1,4 @@
-"""When an instruction is fulfilled, which ones are possible now, and how a board is laid out.
+"""Success of a task, tasks that are feasible in a layout, and the drawing of layouts.
 
 The conditions are those of LanguageTable's public simulator (language_table/environments/rewards):
 
@@ -9,9 +9,10 @@ The conditions are those of LanguageTable's public simulator (language_table/env
     separate        ours: centres further apart than 0.1 m
     banana          ours: as block2place
 
-Ours need nothing but the present layout. So they leave out that separating ends within 0.025 m of
-a point fixed at the start, 0.1 m from the others' centre; that a side counts only while the other
-block has moved by less than 0.05 m; that pointing is measured from the pusher's target.
+Ours depend on the present layout alone. They leave out three conditions of LanguageTable's: that
+separating ends within 0.025 m of a point fixed at the start, 0.1 m from the other's centre; that a
+side counts only while the other block has moved by less than 0.05 m; that pointing is measured from
+the pusher's target.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from jaxtyping import Bool, Float64
 
 from nearer.core.arrays import Array
 from nearer.core.errors import EnvError
-from nearer.envs.tabletop.language import PLACES, SIDES, Family, Task
+from nearer.envs.tabletop.language import PLACES, SIDES, InstructionFamily, TabletopTask
 from nearer.envs.tabletop.layout import (
     BANANA,
     BLOCK_X_M,
@@ -34,7 +35,7 @@ from nearer.envs.tabletop.layout import (
     WORKSPACE_X_M,
     WORKSPACE_Y_M,
     Block,
-    Layout,
+    BlockLayout,
 )
 
 TOUCHING_M = 0.05
@@ -42,10 +43,11 @@ PLACE_RADIUS_M = 0.115
 CENTER_RADIUS_M = 0.1
 BESIDE_RADIUS_M = 0.04
 SEPARATE_M = 0.1
+"""The distances of the table above."""
 JOINED_M = 0.08
 """Blocks closer than this may be asked to be separated (published)."""
 START_MARGIN_M = 0.01
-"""How far from fulfilled block2block and point start (published)."""
+"""How far from success block2block and point start (published)."""
 RIM_M = 0.08
 """Blocks start, and sides are asked for, this far inside the workspace (published)."""
 BEHIND_M = 0.042
@@ -54,21 +56,25 @@ the pusher's radius, 13 mm, and 3 mm. The banana needs more along its length; th
 starts from its side.
 """
 FREE_M = 0.037
-"""Where the pusher stands, no block's centre may be closer."""
-CROWD = 2
+"""No block's centre may be closer to a standing pusher."""
+MAX_BLOCKS_AT_PLACE = 2
 """A place with so many other blocks is full."""
 APART_M = 0.07
 """Between the centres of blocks at the start: the pusher (25 mm) nearly fits between two."""
 BANANA_APART_M = 0.13
+"""Between the centres of a banana and the pusher at the start."""
 PUSHER_FREE_M = 0.06
 """Between the pusher and a block's centre at the start (published)."""
 PUSHER_RIM_M = 0.03
+"""The pusher starts this far inside the workspace."""
 JOINED_START_M = (0.056, 0.075)
 """Between the centres of two blocks that are to be separated."""
-_PUSH_APART_M = 0.08
+_SEPARATION_PUSH_M = 0.08
+"""Length of the push that separates two blocks; it must end on the board."""
 _ANGLES = np.deg2rad([0, 35, -35, 65, -65, 90, -90])
 _TURNS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=-1)
-_MOST_DRAWS = 2000
+_MAX_DRAWS = 2000
+"""Attempts at rejection sampling of a start, or of a free point."""
 
 
 _TOP, _MIDDLE, _BOTTOM = WORKSPACE_X_M[0] - 0.025, 0.35, WORKSPACE_X_M[1] - 0.025
@@ -97,58 +103,58 @@ _SIDE_OFFSETS = {
 }
 
 
-def target(task: Task, layout: Layout) -> Float64[Array, "2"]:
-    """Return the point that the first block (pointing: the pusher) has to come near, in metres.
+def target(task: TabletopTask, layout: BlockLayout) -> Float64[Array, "2"]:
+    """Return the goal of the first block (POINT: of the pusher), in metres.
 
     For SEPARATE it lies straight away from the other block.
     """
     match task.family:
-        case Family.BLOCK_TO_PLACE | Family.BANANA:
+        case InstructionFamily.BLOCK_TO_PLACE | InstructionFamily.BANANA:
             assert task.place is not None
             return np.array(_PLACE_CENTRES[task.place])
-        case Family.BLOCK_TO_RELATIVE:
+        case InstructionFamily.BLOCK_TO_RELATIVE:
             assert task.place is not None
             return layout.position(task.blocks[1]) + _SIDE_OFFSETS[task.place]
-        case Family.SEPARATE:
+        case InstructionFamily.SEPARATE:
             moved, other = map(layout.position, task.blocks)
             return other + (moved - other) / math.dist(moved, other) * (SEPARATE_M + 0.02)
-        case Family.BLOCK_TO_BLOCK | Family.POINT:
+        case InstructionFamily.BLOCK_TO_BLOCK | InstructionFamily.POINT:
             return layout.position(task.blocks[-1])
 
 
-def solved(task: Task, layout: Layout) -> bool:
-    """Tell whether a task is fulfilled on this layout; the conditions stand at the file's top."""
+def is_successful(task: TabletopTask, layout: BlockLayout) -> bool:
+    """Return whether a task is solved in this layout; the module's docstring has the conditions."""
     goal = target(task, layout)
     match task.family:
-        case Family.POINT:
+        case InstructionFamily.POINT:
             return math.dist(layout.effector, goal) < TOUCHING_M
-        case Family.BLOCK_TO_BLOCK:
+        case InstructionFamily.BLOCK_TO_BLOCK:
             return math.dist(layout.position(task.blocks[0]), goal) < TOUCHING_M
-        case Family.SEPARATE:
+        case InstructionFamily.SEPARATE:
             moved, other = map(layout.position, task.blocks)
             return math.dist(moved, other) > SEPARATE_M
-        case Family.BLOCK_TO_PLACE | Family.BANANA:
+        case InstructionFamily.BLOCK_TO_PLACE | InstructionFamily.BANANA:
             radius = CENTER_RADIUS_M if task.place == "center" else PLACE_RADIUS_M
             return math.dist(layout.position(task.blocks[0]), goal) < radius
-        case Family.BLOCK_TO_RELATIVE:
+        case InstructionFamily.BLOCK_TO_RELATIVE:
             return _lies_beside(
                 layout.position(task.blocks[0]), layout.position(task.blocks[1]), goal
             )
 
 
 def _lies_beside(moved: Array, other: Array, goal: Array) -> bool:
-    """Tell whether a block is near the line that runs from 0.5 to 1.1 of the way to the goal."""
-    way = goal - other
-    share = float(np.clip((moved - other) @ way / (way @ way), 0.5, 1.1))
-    return math.dist(moved, other + share * way) < BESIDE_RADIUS_M
+    """Return whether a block is near the line from 0.5 to 1.1 of the offset to the goal."""
+    offset = goal - other
+    fraction = float(np.clip((moved - other) @ offset / (offset @ offset), 0.5, 1.1))
+    return math.dist(moved, other + fraction * offset) < BESIDE_RADIUS_M
 
 
-def room_behind(
-    block: Block, ways: Float64[Array, "ways 2"], layout: Layout
-) -> Bool[Array, "ways"]:
-    """Tell for directions of length 1 whether the pusher can stand behind a block to push there."""
+def has_room_behind(
+    block: Block, directions: Float64[Array, "directions 2"], layout: BlockLayout
+) -> Bool[Array, "directions"]:
+    """Return for each unit direction whether the pusher fits behind a block to push it there."""
     row = layout.blocks.index(block)
-    spots = layout.poses[row, :2] - BEHIND_M * ways
+    spots = layout.poses[row, :2] - BEHIND_M * directions
     offsets = layout.poses[:, None, :2] - spots
     clear = (offsets * offsets).sum(axis=-1) > FREE_M**2
     clear[row] = True
@@ -161,89 +167,106 @@ def _within(
     y_m: tuple[float, float],
     margin_m: float = 0.0,
 ) -> Bool[Array, "*points"]:
-    """Tell whether points lie in a rectangle, at least `margin_m` from its edges."""
+    """Return whether points lie in a rectangle, at least `margin_m` from its edges."""
     x, y = points[..., 0], points[..., 1]
     in_x = (x > x_m[0] + margin_m) & (x < x_m[1] - margin_m)
     return np.asarray(in_x & (y > y_m[0] + margin_m) & (y < y_m[1] - margin_m))
 
 
-def ways_apart(task: Task, layout: Layout) -> Float64[Array, "ways 2"]:
+def separation_directions(
+    task: TabletopTask, layout: BlockLayout
+) -> Float64[Array, "directions 2"]:
     """Return the directions in which the first block can be pushed away from the second.
 
-    Straight away comes first; then up to 90 degrees off, where the pusher does not fit between.
+    Straight away comes first; then directions up to 90 degrees off it, for when the pusher does not
+    fit between the two.
     """
     moved, other = map(layout.position, task.blocks)
     x, y = (moved - other) / math.dist(moved, other)
-    ways = _TURNS @ np.array([[x, y], [-y, x]])
-    ends = moved + _PUSH_APART_M * ways
-    return ways[room_behind(task.blocks[0], ways, layout) & _within(ends, BLOCK_X_M, BLOCK_Y_M)]
+    directions = _TURNS @ np.array([[x, y], [-y, x]])
+    ends = moved + _SEPARATION_PUSH_M * directions
+    return directions[
+        has_room_behind(task.blocks[0], directions, layout) & _within(ends, BLOCK_X_M, BLOCK_Y_M)
+    ]
 
 
-def possible(task: Task, layout: Layout) -> bool:
-    """Tell whether a task makes sense now: not fulfilled, and the pusher can get at the block."""
-    if solved(task, layout):
+def is_feasible(task: TabletopTask, layout: BlockLayout) -> bool:
+    """Return whether a task can be given in this layout.
+
+    It is not solved yet, its goal is free, and the pusher fits behind the block.
+    """
+    if is_successful(task, layout):
         return False
     goal = target(task, layout)
-    if task.family is Family.POINT:
+    if task.family is InstructionFamily.POINT:
         return math.dist(layout.effector, goal) > TOUCHING_M + START_MARGIN_M
     start = layout.position(task.blocks[0])
-    if task.family is Family.SEPARATE:
+    if task.family is InstructionFamily.SEPARATE:
         near = math.dist(start, layout.position(task.blocks[1])) < JOINED_M
-        return near and len(ways_apart(task, layout)) > 0
-    way = (goal - start) / math.dist(goal, start)
-    if not room_behind(task.blocks[0], way[None], layout)[0]:
+        return near and len(separation_directions(task, layout)) > 0
+    direction = (goal - start) / math.dist(goal, start)
+    if not has_room_behind(task.blocks[0], direction[None], layout)[0]:
         return False
-    if task.family is Family.BLOCK_TO_BLOCK:
+    if task.family is InstructionFamily.BLOCK_TO_BLOCK:
         return math.dist(start, goal) > TOUCHING_M + START_MARGIN_M
-    taken = np.hypot(*(_bystanders(task, layout) - goal).T)
-    if task.family is Family.BLOCK_TO_RELATIVE:
+    distances_m = np.hypot(*(_bystanders(task, layout) - goal).T)
+    if task.family is InstructionFamily.BLOCK_TO_RELATIVE:
         return bool(_within(goal, WORKSPACE_X_M, WORKSPACE_Y_M, RIM_M)) and bool(
-            (taken > TOUCHING_M).all()
+            (distances_m > TOUCHING_M).all()
         )
-    return int((taken < PLACE_RADIUS_M).sum()) < CROWD
+    return int((distances_m < PLACE_RADIUS_M).sum()) < MAX_BLOCKS_AT_PLACE
 
 
-def _bystanders(task: Task, layout: Layout) -> Float64[Array, "others 2"]:
-    """Return where the blocks lie that a task does not name."""
+def _bystanders(task: TabletopTask, layout: BlockLayout) -> Float64[Array, "others 2"]:
+    """Return the positions of the blocks that a task does not name."""
     return layout.poses[[block not in task.blocks for block in layout.blocks], :2]
 
 
-def _tasks(family: Family, on_board: Sequence[Block]) -> list[Task]:
-    """Return all tasks of a family for the blocks on a board, possible or not."""
+def _all_tasks(family: InstructionFamily, on_board: Sequence[Block]) -> list[TabletopTask]:
+    """Return all tasks of a family for the blocks on a board, feasible or not."""
     blocks = [block for block in on_board if block != BANANA]
     match family:
-        case Family.BANANA:
-            return [Task(family, (BANANA,), place) for place in PLACES if BANANA in on_board]
-        case Family.POINT:
-            return [Task(family, (block,)) for block in blocks]
-        case Family.BLOCK_TO_PLACE:
-            return [Task(family, (b,), place) for b, place in itertools.product(blocks, PLACES)]
-        case Family.BLOCK_TO_RELATIVE:
+        case InstructionFamily.BANANA:
+            return [
+                TabletopTask(family, (BANANA,), place) for place in PLACES if BANANA in on_board
+            ]
+        case InstructionFamily.POINT:
+            return [TabletopTask(family, (block,)) for block in blocks]
+        case InstructionFamily.BLOCK_TO_PLACE:
+            return [
+                TabletopTask(family, (b,), place) for b, place in itertools.product(blocks, PLACES)
+            ]
+        case InstructionFamily.BLOCK_TO_RELATIVE:
             pairs = itertools.permutations(blocks, 2)
-            return [Task(family, pair, side) for pair, side in itertools.product(pairs, SIDES)]
-        case Family.BLOCK_TO_BLOCK | Family.SEPARATE:
-            return [Task(family, pair) for pair in itertools.permutations(blocks, 2)]
+            return [
+                TabletopTask(family, pair, side) for pair, side in itertools.product(pairs, SIDES)
+            ]
+        case InstructionFamily.BLOCK_TO_BLOCK | InstructionFamily.SEPARATE:
+            return [TabletopTask(family, pair) for pair in itertools.permutations(blocks, 2)]
 
 
-def propose(layout: Layout, families: Sequence[Family], rng: np.random.Generator) -> Task:
-    """Draw a task that is possible in the present state: a family first, then one of its tasks.
+def draw_task(
+    layout: BlockLayout, families: Sequence[InstructionFamily], rng: np.random.Generator
+) -> TabletopTask:
+    """Draw a task that is feasible in a layout: a family first, then one of its tasks.
 
     Raises:
-        EnvError: no task of these families is possible.
+        EnvError: no task of these families is feasible.
     """
-    for drawn in rng.permutation(len(families)):
-        candidates = _tasks(families[int(drawn)], layout.blocks)
+    for family in rng.permutation(len(families)):
+        candidates = _all_tasks(families[int(family)], layout.blocks)
         for row in rng.permutation(len(candidates)):
-            if possible(candidates[int(row)], layout):
+            if is_feasible(candidates[int(row)], layout):
                 return candidates[int(row)]
     raise EnvError(
-        f"families must hold an instruction that is possible now, got {', '.join(families)} with "
+        f"families must hold an instruction that is feasible now, got {', '.join(families)} with "
         f"{', '.join(map(str, layout.blocks))} on the board; reset it, or allow more families"
     )
 
 
-def draw_layout(blocks: Sequence[Block], rng: np.random.Generator) -> Layout:
-    """Draw a start: blocks apart from each other and from the rim, the pusher free of them.
+def draw_layout(blocks: Sequence[Block], rng: np.random.Generator) -> BlockLayout:
+    """Draw an initial layout: blocks apart from each other and from the rim, the pusher clear of
+    them.
 
     Raises:
         EnvError: the blocks do not fit on the board.
@@ -254,36 +277,38 @@ def draw_layout(blocks: Sequence[Block], rng: np.random.Generator) -> Layout:
         positions.append(_draw_free(RIM_M, positions, room, rng))
     effector = _draw_free(PUSHER_RIM_M, positions, [_room(block, None) for block in blocks], rng)
     yaws = rng.uniform(-math.pi, math.pi, len(blocks))
-    return Layout(blocks=tuple(blocks), poses=np.column_stack([positions, yaws]), effector=effector)
+    return BlockLayout(
+        blocks=tuple(blocks), poses=np.column_stack([positions, yaws]), effector=effector
+    )
 
 
 def draw_start(
-    blocks: Sequence[Block], families: Sequence[Family], rng: np.random.Generator
-) -> tuple[Layout, Task]:
-    """Draw a start on which one of the families is possible, and its task.
+    blocks: Sequence[Block], families: Sequence[InstructionFamily], rng: np.random.Generator
+) -> tuple[BlockLayout, TabletopTask]:
+    """Draw an initial layout and a feasible task of one of the families.
 
     For SEPARATE two blocks are put together first.
 
     Raises:
-        EnvError: no start was found on which the family that was drawn is possible.
+        EnvError: no layout was found in which the drawn family is feasible.
     """
     family = families[int(rng.integers(len(families)))]
-    for _ in range(_MOST_DRAWS):
+    for _ in range(_MAX_DRAWS):
         layout = draw_layout(blocks, rng)
-        if family is Family.SEPARATE and len(blocks) > 1:
+        if family is InstructionFamily.SEPARATE and len(blocks) > 1:
             layout = _join_two(layout, rng)
         try:
-            return layout, propose(layout, [family], rng)
+            return layout, draw_task(layout, [family], rng)
         except EnvError:
             continue
     raise EnvError(
-        f"families must be possible with the blocks on the board, got {family} with "
+        f"families must be feasible with the blocks on the board, got {family} with "
         f"{', '.join(map(str, blocks))}; put other blocks on it, or ask for other families"
     )
 
 
-def _join_two(layout: Layout, rng: np.random.Generator) -> Layout:
-    """Put a block next to another: the centres JOINED_START_M apart, in any direction."""
+def _join_two(layout: BlockLayout, rng: np.random.Generator) -> BlockLayout:
+    """Put one block next to another, in any direction; no change where there is no space."""
     moved, other = rng.choice(len(layout.blocks), 2, replace=False)
     angle, distance = rng.uniform(-math.pi, math.pi), rng.uniform(*JOINED_START_M)
     poses = layout.poses.copy()
@@ -296,7 +321,7 @@ def _join_two(layout: Layout, rng: np.random.Generator) -> Layout:
 
 
 def _room(block: Block, other: Block | None) -> float:
-    """Return the least distance of a block's centre to another's, or to the pusher's."""
+    """Return the least distance of a block's centre to another's, or (None) to the pusher's."""
     if BANANA in (block, other):
         return BANANA_APART_M
     return PUSHER_FREE_M if other is None else APART_M
@@ -305,10 +330,10 @@ def _room(block: Block, other: Block | None) -> float:
 def _draw_free(
     rim_m: float, taken: Sequence[Array], room: Sequence[float], rng: np.random.Generator
 ) -> Float64[Array, "2"]:
-    """Draw a point in the workspace that keeps its room to all points taken."""
+    """Draw a point in the workspace that keeps its distance `room` to each point that is taken."""
     (low_x, high_x), (low_y, high_y) = WORKSPACE_X_M, WORKSPACE_Y_M
     low, high = np.array([low_x, low_y]) + rim_m, np.array([high_x, high_y]) - rim_m
-    for _ in range(_MOST_DRAWS):
+    for _ in range(_MAX_DRAWS):
         point = low + rng.random(2) * (high - low)
         if all(math.dist(point, p) > r for p, r in zip(taken, room, strict=True)):
             return point

@@ -1,4 +1,4 @@
-"""Surfaces made by formula: the grain of the real look's board."""
+"""Procedural textures: the wood grain of the real appearance's board."""
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -11,8 +11,8 @@ _NUM_PLANKS = 5
 
 
 def wood(colour: Colour) -> UInt8[Array, "h w c"]:
-    """Return planks side by side: each of its own shade, with rings drawn out along the grain."""
-    rng = np.random.default_rng(7)
+    """Return an image of planks, each with its own shade and stretched growth rings."""
+    rng = np.random.default_rng(7)  # one fixed board
     across, along = np.mgrid[0 : 1 : _ROWS * 1j, 0 : 1 : _COLUMNS * 1j]
     plank = np.minimum((across * _NUM_PLANKS).astype(int), _NUM_PLANKS - 1)
     shade = rng.uniform(-0.07, 0.07, _NUM_PLANKS)[plank]
@@ -28,7 +28,7 @@ def wood(colour: Colour) -> UInt8[Array, "h w c"]:
 
 
 def _smooth_noise(rng: np.random.Generator, knots: tuple[int, int]) -> Float64[Array, "h w"]:
-    """Return noise in [-1, 1] that is drawn at few knots and runs straight between them."""
+    """Return noise in [-1, 1], drawn at few knots and interpolated linearly between them."""
     noise = rng.uniform(-1, 1, knots)
     rows, columns = np.linspace(0, knots[0] - 1, _ROWS), np.linspace(0, knots[1] - 1, _COLUMNS)
     down, right = np.arange(knots[0]), np.arange(knots[1])

@@ -1,38 +1,38 @@
-"""Threads that share the physics of a vectorised env.
+"""A thread pool for the physics of a vectorised env.
 
-MuJoCo's steps release Python's lock, so two threads do nearly twice the work of one. Pictures are
-no work for them: software OpenGL may not be used by two threads at once (`pictures.py`). No result
-depends on how many threads there are.
+MuJoCo's steps release Python's lock, so two threads do nearly twice the work of one. Images are not
+rendered by them: software OpenGL may not be used by two threads at once (renderer.py). No result
+depends on the number of threads.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 
-class Crew:
-    """A few threads, started when they first have something to do."""
+class ThreadPool:
+    """Threads that are started when they first get work; none when one is enough."""
 
     def __init__(self, num_threads: int) -> None:
         self._num_threads = num_threads
-        self._pool = ThreadPoolExecutor(num_threads, "tabletop") if num_threads > 1 else None
+        self._executor = ThreadPoolExecutor(num_threads, "tabletop") if num_threads > 1 else None
 
-    def each(self, rows: Sequence[int], work: Callable[[int], None]) -> None:
-        """Do the work for each row, side by side; the first fault is raised when all are done."""
-        if self._pool is None:
-            _do(rows, work)
+    def for_each(self, rows: Sequence[int], work: Callable[[int], None]) -> None:
+        """Call `work` with each row, in parallel; the first error is raised when all are done."""
+        if self._executor is None:
+            _work_through(rows, work)
             return
         parts = [rows[first :: self._num_threads] for first in range(self._num_threads)]
-        futures = [self._pool.submit(_do, part, work) for part in parts]
+        futures = [self._executor.submit(_work_through, part, work) for part in parts]
         wait(futures)
         for future in futures:
             future.result()
 
     def close(self) -> None:
         """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        if self._executor is not None:
+            self._executor.shutdown()
 
 
-def _do(rows: Sequence[int], work: Callable[[int], None]) -> None:
+def _work_through(rows: Sequence[int], work: Callable[[int], None]) -> None:
     for row in rows:
         work(row)

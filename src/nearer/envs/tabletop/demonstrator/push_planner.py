@@ -1,7 +1,7 @@
-"""Which way to push a block: round the others, and so that the pusher fits behind it.
+"""Plan the direction of a push: around the other blocks, with room for the pusher behind.
 
-Blocks are discs here. The direction is the one of least cost out of 48; that looks ahead a few
-steps only, and where nothing better is to be had the others are pushed along.
+Blocks are modelled as discs. The direction is the cheapest of 48; it looks ahead a few steps only,
+and where no direction is free, other blocks are pushed along.
 """
 
 import math
@@ -12,17 +12,20 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from nearer.core.arrays import Array
-from nearer.envs.tabletop.layout import BANANA, EFFECTOR_X_M, EFFECTOR_Y_M, Layout
+from nearer.envs.tabletop.layout import BANANA, EFFECTOR_X_M, EFFECTOR_Y_M, BlockLayout
 from nearer.envs.tabletop.tasks import BEHIND_M, FREE_M
 
 _AHEAD_M = 0.12
-_NUM_WAYS = 48
-_TURNS = np.arange(_NUM_WAYS) * 2 * math.pi / _NUM_WAYS
+"""How far ahead of the block its path is checked for other blocks."""
+_NUM_DIRECTIONS = 48
+_TURNS = np.arange(_NUM_DIRECTIONS) * 2 * math.pi / _NUM_DIRECTIONS
 _TURNS_XY = np.stack([np.cos(_TURNS), np.sin(_TURNS)], axis=-1)
-_KEEP_ON = 0.15
+_PERSISTENCE = 0.15
+"""Weight of going on in the last direction: keeps the plan from switching between two sides."""
+# the discs lie along the banana's axis, an arc of 75 mm radius (meshes.py), within 3 mm
 _BANANA_ANGLES = np.linspace(-0.85, 0.85, 7)
 _BANANA_DISCS = 0.075 * np.stack([np.cos(_BANANA_ANGLES), np.sin(_BANANA_ANGLES)], -1) - [0.062, 0]
-"""A bent row of discs, about its centre of mass."""
+"""Centres of a bent row of discs, relative to the banana's pose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class Discs:
 
     Attributes:
         centres: in metres.
-        owners: the row of each one's block in the layout.
+        owners: the row of each disc's block in the layout.
     """
 
     centres: Float64[Array, "discs 2"]
@@ -46,7 +49,7 @@ class Discs:
         return self.centres[np.logical_and.reduce([self.owners != row for row in rows])]
 
 
-def discs(layout: Layout) -> Discs:
+def discs(layout: BlockLayout) -> Discs:
     """Return the discs that stand for the blocks."""
     owners = np.arange(len(layout.blocks))
     if BANANA not in layout.blocks:
@@ -66,7 +69,11 @@ def reach_behind_m(
     heading: Float64[Array, "2"],
     clearance_m: float,
 ) -> float:
-    """Return how far behind a block's centre the pusher is free of all of the block's discs."""
+    """Return how far behind a block's centre the pusher is free of all of the block's discs.
+
+    The pusher comes along the line of the push. It leaves the clearance of a disc that lies
+    `beside` this line at sqrt(clearance^2 - beside^2) behind that disc.
+    """
     relative = own - centre
     behind, beside = -relative @ heading, relative @ left(heading)
     in_the_way = np.abs(beside) < clearance_m
@@ -74,35 +81,38 @@ def reach_behind_m(
     return float(exits.max(initial=clearance_m))
 
 
-def steer_block(
+def plan_push_direction(
     start: Float64[Array, "2"],
     goal: Float64[Array, "2"],
     avoided: Float64[Array, "discs 2"],
     clearance_m: float,
     last: Float64[Array, "2"],
 ) -> Float64[Array, "2"]:
-    """Return the direction to push a block in.
+    """Return the direction in which to push a block.
 
-        cost = (1 - cos turn) + trespass + crowding + 0.15 (1 - way . last)
+        cost = (1 - cos turn) + collision + crowding - 0.15 direction . last
 
-    turn: away from the goal; crowding: how little room there is for the pusher behind the block.
-    Ours; the weights were chosen on the demonstrator's success.
+    turn: angle away from the goal; collision: how deep the block's path leads into the clearance of
+    others; crowding: how little room there is for the pusher behind the block. Ours; the weights
+    were chosen on the demonstrator's success.
 
     Args:
         start: the block's centre.
-        goal: where it shall go.
+        goal: where to push it.
         avoided: discs of the other blocks.
         clearance_m: between the block's centre and theirs.
-        last: the direction before; going on in it is a little cheaper.
+        last: the direction of the step before; going on in it is a little cheaper.
     """
     x, y = (goal - start) / max(math.dist(goal, start), 1e-9)
-    ways = _TURNS_XY @ np.array([[x, y], [-y, x]])
-    spots = start - BEHIND_M * ways
+    directions = _TURNS_XY @ np.array([[x, y], [-y, x]])
+    spots = start - BEHIND_M * directions
     crowd_m = np.hypot(*(spots[:, None] - avoided).transpose(2, 0, 1))
-    cost = (1 - _TURNS_XY[:, 0]) - _KEEP_ON * (ways @ last)
-    cost += _trespass(start, ways, min(_AHEAD_M, math.dist(start, goal)), avoided, clearance_m)
+    cost = (1 - _TURNS_XY[:, 0]) - _PERSISTENCE * (directions @ last)
+    cost += _collision(
+        start, directions, min(_AHEAD_M, math.dist(start, goal)), avoided, clearance_m
+    )
     cost += np.maximum(1 - crowd_m / FREE_M, 0.0).sum(axis=1) + _outside(spots)
-    return ways[int(cost.argmin())]
+    return directions[int(cost.argmin())]
 
 
 def left(direction: Float64[Array, "2"]) -> Float64[Array, "2"]:
@@ -110,26 +120,27 @@ def left(direction: Float64[Array, "2"]) -> Float64[Array, "2"]:
     return np.array([-direction[1], direction[0]])
 
 
-def _trespass(
+def _collision(
     start: Float64[Array, "2"],
-    ways: Float64[Array, "ways 2"],
+    directions: Float64[Array, "directions 2"],
     length_m: float,
     avoided: Float64[Array, "discs 2"],
     clearance_m: float,
-) -> Float64[Array, "ways"]:
-    """Return how deep a straight way in each direction leads into the clearance, summed.
+) -> Float64[Array, "directions"]:
+    """Return how deep a straight path in each direction leads into the clearances, summed.
 
-    A disc counts 0 when it stays clear and 1 when the way leads over its centre.
+    A disc counts 0 when the path stays clear of it and 1 when the path leads over its centre.
     """
     relative = avoided - start
-    along = np.clip(ways @ relative.T, 0.0, length_m)
-    x = relative[:, 0] - along * ways[:, :1]
-    y = relative[:, 1] - along * ways[:, 1:]
+    along = np.clip(directions @ relative.T, 0.0, length_m)
+    x = relative[:, 0] - along * directions[:, :1]
+    y = relative[:, 1] - along * directions[:, 1:]
     return np.maximum(1 - np.sqrt(x * x + y * y) / clearance_m, 0.0).sum(axis=1)
 
 
-def _outside(points: Float64[Array, "ways 2"]) -> Float64[Array, "ways"]:
-    """Return 1 for points that the pusher cannot get to."""
+def _outside(points: Float64[Array, "directions 2"]) -> Float64[Array, "directions"]:
+    """Return 1 for points that the pusher cannot reach, else 0."""
+
     x, y = points.T
     beyond_x = (x < EFFECTOR_X_M[0]) | (x > EFFECTOR_X_M[1])
     return (beyond_x | (y < EFFECTOR_Y_M[0]) | (y > EFFECTOR_Y_M[1])).astype(np.float64)

@@ -53,7 +53,9 @@ def evaluations(recipe: Recipe) -> tuple[Evaluation, Evaluation]:
     return run_eval(recipe.eval_sft), run_eval(recipe.eval_improve)
 
 
-def test_practice_beats_cloning(evaluations: tuple[Evaluation, Evaluation]) -> None:
+def test_improve_succeeds_more_often_and_faster_than_sft(
+    evaluations: tuple[Evaluation, Evaluation],
+) -> None:
     before, after = evaluations
     paired = compare(before, after)
     assert paired.wins > paired.losses
@@ -61,7 +63,7 @@ def test_practice_beats_cloning(evaluations: tuple[Evaluation, Evaluation]) -> N
     assert paired.steps_saved_ci95[0] > 0
 
 
-def test_stage_one_learns_both_objectives(recipe: Recipe) -> None:
+def test_sft_both_validation_losses_fall(recipe: Recipe) -> None:
     records = read_metrics(recipe.sft.out)
     for name in ("sft/val_loss_bc", "sft/val_loss_steps_to_go"):
         assert records[-1][name] < records[0][name]
@@ -71,7 +73,7 @@ def test_stage_one_learns_both_objectives(recipe: Recipe) -> None:
     assert validate(Objectives(reward), data)["sft/val_loss_steps_to_go"] < 4.4
 
 
-def test_the_checkpoint_rules_pick_the_best_held_out_losses(recipe: Recipe) -> None:
+def test_sft_checkpoints_are_those_of_the_best_validation_losses(recipe: Recipe) -> None:
     records = read_metrics(recipe.sft.out)
     for link, name in (
         ("policy", "sft/val_loss_bc"),
@@ -81,12 +83,12 @@ def test_the_checkpoint_rules_pick_the_best_held_out_losses(recipe: Recipe) -> N
         assert int((recipe.sft.out / "checkpoints" / link).resolve().name) == best["step"]
 
 
-def test_the_frozen_model_never_changes(recipe: Recipe) -> None:
+def test_improve_reward_model_stays_frozen(recipe: Recipe) -> None:
     reward = load_model(recipe.sft.out, build_model, "reward")
     assert read_header(recipe.improve.out)["frozen_sha256"] == weights_hash(reward)
 
 
-def test_a_policy_of_practice_differs_from_its_start(recipe: Recipe) -> None:
+def test_improve_changes_the_action_network_alone(recipe: Recipe) -> None:
     before = load_model(recipe.sft.out, build_model, "policy")
     after = load_model(recipe.improve.out, build_model, "policy")
     assert isinstance(before, FoundationModel)
@@ -98,12 +100,12 @@ def test_a_policy_of_practice_differs_from_its_start(recipe: Recipe) -> None:
     assert changed == {"action_net"}  # REINFORCE trains the action answer alone
 
 
-def test_models_keep_the_contract(recipe: Recipe) -> None:
+def test_sft_policy_keeps_the_model_contract(recipe: Recipe) -> None:
     data = load_demonstrations(open_dataset(recipe.collect.out))
     check_model(load_model(recipe.sft.out, build_model, "policy"), data.inputs(slice(0, 20)))
 
 
-def test_practice_is_kept_with_its_scores(recipe: Recipe) -> None:
+def test_improve_stores_episodes_with_steps_to_go_and_rewards(recipe: Recipe) -> None:
     dataset = open_dataset(recipe.improve.out / "practice")
     progress = read_progress(dataset)
     assert progress is not None
@@ -116,7 +118,7 @@ def test_practice_is_kept_with_its_scores(recipe: Recipe) -> None:
     assert progress["reward"][start : start + length - 1] == pytest.approx(d[:-1] - d[1:], abs=1e-4)
 
 
-def test_runs_say_what_made_them(recipe: Recipe) -> None:
+def test_runs_record_command_versions_and_config(recipe: Recipe) -> None:
     header = read_header(recipe.improve.out)
     assert header["command"] == "improve"
     assert header["versions"]["torch"] == torch.__version__
@@ -134,34 +136,38 @@ def test_runs_say_what_made_them(recipe: Recipe) -> None:
         Deviations(end_on_ground_truth=True),
     ],
 )
-def test_deviations_run_and_differ(recipe: Recipe, deviations: Deviations, tmp_path: Path) -> None:
+def test_improve_deviations_change_the_weights(
+    recipe: Recipe, deviations: Deviations, tmp_path: Path
+) -> None:
     practice = replace(recipe.improve.practice, max_env_steps=6_000)
     plain = replace(recipe.improve, practice=practice, out=tmp_path / "plain")
     deviating = replace(plain, deviate=deviations, out=tmp_path / "deviating")
     run_improve(plain)
     run_improve(deviating)
-    hashes = {weights_hash(load_model(one.out, build_model, "last")) for one in (plain, deviating)}
+    hashes = {weights_hash(load_model(run.out, build_model, "last")) for run in (plain, deviating)}
     assert len(hashes) == 2
 
 
-def test_the_same_seed_gives_the_same_weights(recipe: Recipe, tmp_path: Path) -> None:
+def test_improve_equal_seeds_give_equal_weights(recipe: Recipe, tmp_path: Path) -> None:
     practice = replace(recipe.improve.practice, max_env_steps=6_000)
     runs = [replace(recipe.improve, practice=practice, out=tmp_path / name) for name in "ab"]
     hashes = {weights_hash(load_model(run_improve(run), build_model, "last")) for run in runs}
     assert len(hashes) == 1
 
 
-def test_evaluation_does_not_depend_on_the_number_of_robots(recipe: Recipe) -> None:
+def test_run_eval_any_number_of_envs_gives_equal_results(recipe: Recipe) -> None:
     config = EvalConfig(checkpoint=recipe.sft.out, env=ENV_ID, episodes=40)
-    one = run_eval(replace(config, num_envs=1, out=recipe.sft.out / "one"))
-    many = run_eval(replace(config, num_envs=40, out=recipe.sft.out / "many"))
+    single = run_eval(replace(config, robots=1, out=recipe.sft.out / "single"))
+    parallel = run_eval(replace(config, robots=40, out=recipe.sft.out / "parallel"))
     # batches of another size round differently in the last bit, which chaos may amplify
-    agree = sum(a.success == b.success for a, b in zip(one.results, many.results, strict=True))
-    assert agree >= 38
+    num_equal = sum(
+        a.success == b.success for a, b in zip(single.results, parallel.results, strict=True)
+    )
+    assert num_equal >= 38
 
 
-def test_configs_survive_the_run_directory(recipe: Recipe) -> None:
-    from nearer.configs.saved import from_json, to_json
+def test_config_read_from_the_run_equals_the_one_written(recipe: Recipe) -> None:
+    from nearer.configs import from_json, to_json
 
     saved = read_header(recipe.improve.out)["config"]
     assert from_json(ImproveConfig, saved) == recipe.improve

@@ -1,4 +1,4 @@
-"""From pixels and language, small: both questions are learned from a few dozen demonstrations."""
+"""A small tabletop run: Stage 1 learns both predictions from a few dozen demonstrations."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from nearer.studies.tabletop import tabletop
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    """Stage 1 on 32 demonstrations, its sight trained for 4 updates."""
+    """Stage 1 on 32 demonstrations, its vision encoder trained for 4 updates."""
     whole = tabletop(tmp_path_factory.mktemp("tabletop"), seed=7, episodes=32)
     training = replace(whole.sft.training, updates=300, validate_every=100, val_fraction=0.25)
     small = replace(
@@ -36,24 +36,26 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     return small
 
 
-def test_both_losses_fall_far_below_knowing_nothing(recipe: Recipe) -> None:
+def test_sft_both_losses_fall_far_below_uniform_guessing(recipe: Recipe) -> None:
     first, *_, last = read_metrics(recipe.sft.out)
     assert last["sft/loss_bc"] < first["sft/loss_bc"] < 2 * np.log(21)
     assert last["sft/loss_steps_to_go"] < first["sft/loss_steps_to_go"] < np.log(80)
 
 
-def test_steps_to_go_falls_along_demonstrations_that_were_held_out(recipe: Recipe) -> None:
+def test_sft_steps_to_go_correlates_on_validation_episodes(recipe: Recipe) -> None:
     reward = load_model(recipe.sft.out, build_model, "reward")
     data = load_demonstrations(open_dataset(recipe.collect.out), reward.vision_encoder)
     _, held_out = split_by_episode(data, 0.25, recipe.sft.training.seed)
     probabilities = steps_to_go_probabilities(reward, held_out.inputs(slice(None)))
     predicted = (probabilities @ reward.bins.edges()).numpy()
     true = held_out.steps_to_go.numpy()
-    by_rank = np.corrcoef(np.argsort(np.argsort(predicted)), np.argsort(np.argsort(true)))[0, 1]
-    assert by_rank > 0.5  # 0.8 with 300 demonstrations; knowing nothing would give 0
+    rank_correlation = np.corrcoef(np.argsort(np.argsort(predicted)), np.argsort(np.argsort(true)))[
+        0, 1
+    ]
+    assert rank_correlation > 0.5  # 0.8 with 300 demonstrations; guessing gives 0
 
 
-def test_what_the_sight_learned_is_in_the_checkpoint(recipe: Recipe) -> None:
+def test_sft_checkpoints_hold_the_self_trained_vision_encoder(recipe: Recipe) -> None:
     policy = load_model(recipe.sft.out, build_model, "policy")
     reward = load_model(recipe.sft.out, build_model, "reward")
     towers = [model.get_submodule("tower") for model in (policy, reward)]
