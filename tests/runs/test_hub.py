@@ -300,7 +300,9 @@ def test_the_card_of_a_practised_policy_tells_its_own_training(
 ) -> None:
     termination, practised = tmp_path / "judge", tmp_path / "practised"
     shutil.copytree(run, termination, symlinks=True)
-    edit(termination / "run.json", lambda one: one["config"].update(data="judge_data", share=0.5))
+    edit(
+        termination / "run.json", lambda one: one["config"].update(data="judge_data", fraction=0.5)
+    )
     edit(run / "run.json", lambda one: one["config"]["training"].update(leave_out=["far left"]))
     more = ["--reward", str(termination), "--out", str(practised)]
     main(["improve", "--run", str(run), *TINY_IMPROVE, *more])

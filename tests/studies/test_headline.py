@@ -70,7 +70,7 @@ def test_measure_stages_runs_only_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
-    config = ReproduceConfig(out=tmp_path, shares=(10,), seeds=(3,))
+    config = ReproduceConfig(out=tmp_path, fractions=(10,), seeds=(3,))
     recipe = headline.recipe_for(config, seed=3, percent=10)
     for run in (recipe.sft.out, recipe.improve.out):
         run.mkdir(parents=True)

@@ -22,7 +22,6 @@ from nearer.envs.tabletop.layout import BLOCKS
 from nearer.evaluation.success import EpisodeResult, Evaluation
 from nearer.models.pointing.vocabulary import HELD_OUT
 from nearer.models.settings import VARIANTS
-from nearer.studies.headline import ReproduceConfig
 from nearer.studies.pretraining_ablation import LEFT_OUT, names_left_out, reproduce_pretraining
 
 
@@ -89,7 +88,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> FakeCommands:
     for name in ("run_sft", "run_improve", "run_eval"):
         monkeypatch.setattr(headline, name, getattr(fake, name))
     monkeypatch.setattr(ablation, "ensure_demonstrations", lambda config, on_progress: 200)
-    monkeypatch.setattr(ablation, "run_calibrate", fake.run_calibrate)
+    monkeypatch.setattr(ablation, "run_eval_reward", fake.run_eval_reward)
     monkeypatch.setattr(ablation, "count_demonstrations", lambda config: 11)
     return fake
 
@@ -160,7 +159,7 @@ def test_reproduce_pretraining_few_demonstrations_are_a_condition_of_stage_1(
 ) -> None:
     points = reproduce_pretraining(config_of(tmp_path, few=30))
     few = [config for config in commands.sft if "seed0_few30" in str(config.out)]
-    assert [config.share * 200 for config in few] == pytest.approx([30] * 3)
+    assert [config.fraction * 200 for config in few] == pytest.approx([30] * 3)
     assert [(p.percent, p.condition) for p in points if p.demonstrations == 30] == [(15, "few")] * 3
     rewards = json.loads((tmp_path / "pretraining-rewards.json").read_text())
     assert [(reward["variant"], reward["demonstrations"]) for reward in rewards[-2:]] == [
@@ -180,7 +179,7 @@ def test_reproduce_pretraining_second_time_runs_nothing(
 
 
 def config_of(out: Path, few: int) -> ReproduceConfig:
-    return ReproduceConfig(which="pretraining", out=out, shares=(10,), seeds=(0,), few=few)
+    return ReproduceConfig(which="pretraining", out=out, fractions=(10,), seeds=(0,), few=few)
 
 
 def test_names_left_out_exactly_the_pairs_that_pretraining_has_not_seen() -> None:
