@@ -33,7 +33,8 @@ from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.fleets.gym import VectorFleet
 from nearer.models.factory import new_model
-from nearer.runs.run import Run, read_metrics
+from nearer.runs.metrics import read_metrics
+from nearer.runs.run import Run
 from nearer.studies.point_mass import Recipe, point_mass
 
 UPDATES = 512

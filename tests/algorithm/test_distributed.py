@@ -44,7 +44,8 @@ from nearer.models.mlp import MLP
 from nearer.models.settings import MLPConfig, SmallVLAConfig
 from nearer.models.vlm.vlm import VLM
 from nearer.runs.checkpoint import load_model
-from nearer.runs.run import Run, SilentRun, read_metrics
+from nearer.runs.metrics import read_metrics
+from nearer.runs.run import Run, SilentRun
 from tiny_vlms import make_vlm
 
 SUMMED = 2e-6

@@ -17,7 +17,7 @@ from nearer.configs.improve import ImproveConfig
 from nearer.configs.sft import SFTConfig
 from nearer.envs.point_mass import ENV_ID
 from nearer.models.settings import MLPConfig
-from nearer.runs.run import read_metrics
+from nearer.runs.metrics import read_metrics
 
 HELD_OUT_BC = [2.99042, 2.97408, 2.96101, 2.95463, 2.9532]
 HELD_OUT_STEPS_TO_GO = [4.95961, 4.95806, 4.95696, 4.95643, 4.95631]

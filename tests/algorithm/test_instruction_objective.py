@@ -25,7 +25,8 @@ from nearer.models.factory import build_model, new_model
 from nearer.models.settings import MLPConfig, SmallVLAConfig
 from nearer.models.small_vla import SmallVLA
 from nearer.runs.checkpoint import load_model
-from nearer.runs.run import Run, read_metrics
+from nearer.runs.metrics import read_metrics
+from nearer.runs.run import Run
 
 SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 96, 128),))
 COLOURS = ("red", "blue", "green", "yellow", "cyan", "pink")

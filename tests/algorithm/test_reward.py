@@ -28,7 +28,8 @@ from nearer.evaluation.reward_model import calibration_of
 from nearer.models.factory import build_model, new_model
 from nearer.models.settings import MLPConfig, SmallVLAConfig
 from nearer.runs.checkpoint import load_model, save_checkpoint, weights_hash
-from nearer.runs.run import read_header, read_metrics
+from nearer.runs.documents import read_header
+from nearer.runs.metrics import read_metrics
 
 POINT_MASS = "nearer/PointMass-v0"
 PICTURED = "test/Pictured-v0"
@@ -121,10 +122,10 @@ def test_another_reward_judges_with_its_own_threshold_and_resumes(
     run_improve(config)
     header = read_header(config.out)
     reward = load_model(other, build_model, "reward")
-    assert header["frozen_sha256"] == weights_hash(reward)
-    assert header["config"]["reward"] == str(other)
+    assert header.inputs.frozen_sha256 == weights_hash(reward)
+    assert header.config["reward"] == str(other)
     calibrated = json.loads((other / "calibration.json").read_text())["threshold_steps"]
-    assert header["threshold_steps"] == str(calibrated)
+    assert header.inputs.threshold_steps == calibrated
 
     def press_ctrl_c(progress: Progress) -> None:
         if progress.done >= 200:

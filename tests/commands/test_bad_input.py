@@ -28,7 +28,7 @@ from nearer.datasets.lerobot.reader import open_dataset
 from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
 from nearer.envs.point_mass import PDDemonstrator, PointMassVector
-from nearer.runs.run import read_metrics
+from nearer.runs.metrics import read_metrics
 from refusals import refused
 
 ENV_ID = "nearer/PointMass-v0"
@@ -428,7 +428,12 @@ def test_an_output_folder_that_cannot_be_used_is_refused(work: Path, capsys: Cap
             [],
             "must hold a JSON object, got 3; name the",
         ),
-        (lambda r: edit_json(r / "run.json", config=[]), [], "must be one this version .* wrote"),
+        (lambda r: edit_json(r / "run.json", config=[]), [], r"with config an object, got \[\]"),
+        (
+            lambda r: drop_json(r / "run.json", "format"),
+            [],
+            "made by nearer [0-9.]+, with format None; start a new run, or use that version",
+        ),
         (
             lambda r: edit_json(r / "run.json", config={"x": 1}),
             [],
@@ -558,7 +563,9 @@ def test_a_comparison_that_would_mislead_is_refused_at_once(work: Path, capsys: 
         capsys, *against
     )
     edit_json(first, env=ENV_ID, episodes=[{"seed": 1}])
-    assert "must be one that nearer eval wrote" in refused(capsys, *against)
+    assert "as this version of nearer writes it, with episodes[0].instruction" in refused(
+        capsys, *against
+    )
     cut(first)
     assert "must be a JSON file of a run, got" in refused(capsys, *against)
 

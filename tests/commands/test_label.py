@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from document_values import header
 from nearer.algorithm.score import steps_to_go_probabilities
 from nearer.algorithm.steps_to_go import expected_steps
 from nearer.cli import main
@@ -31,6 +32,7 @@ from nearer.models.factory import build_model, new_model
 from nearer.models.settings import SmallVLAConfig
 from nearer.models.small_vla import CameraVisionEncoder
 from nearer.runs.checkpoint import load_model, pretrained_folder, save_checkpoint
+from nearer.runs.documents import write_header
 from nearer.serving.session import ServedPolicy
 
 SAMPLES = Path(__file__).parents[1] / "data" / "lerobot_v3"
@@ -296,14 +298,13 @@ def test_a_practised_policy_is_judged_by_what_it_practised_with(
 ) -> None:
     run = Path(shutil.copytree(stage_one / "sft", tmp_path / "practised", symlinks=True))
     (run / "calibration.json").unlink()
-    header = {"command": "improve", "config": {"run": str(stage_one / "sft"), "reward": None}}
-    (run / "run.json").write_text(json.dumps(header))
+    config = {"run": str(stage_one / "sft"), "reward": None}
+    write_header(run, header("improve", config))
     for checkpoint in (run, run / "checkpoints/policy"):
         judging = load_reward_model(checkpoint, None, None)
         assert judging.weights == pretrained_folder(stage_one / "sft", "reward")
         assert judging.threshold_steps is not None
-    header["config"]["run"] = str(tmp_path / "gone")  # type: ignore[index]
-    (run / "run.json").write_text(json.dumps(header))
+    write_header(run, header("improve", config | {"run": str(tmp_path / "gone")}))
     with pytest.raises(ConfigError, match=r"practised with must be there, got .*--reward RUN"):
         load_reward_model(run, None, None)
     assert load_reward_model(run, stage_one / "sft", 2.0).threshold_steps == 2.0

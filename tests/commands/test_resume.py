@@ -32,7 +32,8 @@ from job_server import job_server
 from nearer.algorithm.early_stopping import PlateauRule
 from nearer.cli import main
 from nearer.datasets.lerobot.reader import open_dataset, read_progress
-from nearer.runs.run import read_lines, read_metrics
+from nearer.runs.json_files import read_lines
+from nearer.runs.metrics import read_metrics
 
 ENV_ID = "nearer/PointMass-v0"
 DISK_CHANGES = ("replace", "rename", "fsync", "symlink", "unlink", "rmdir", "mkdir")

@@ -31,12 +31,13 @@ from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.datasets.practice_store import PracticeStore
 from nearer.evaluation.ground_truth import NoTermination
+from nearer.evaluation.reward_report import REWARD_REPORT, read_reward_report
 from nearer.evaluation.success import evaluate
 from nearer.fleets.chunked import ChunkedFleet, in_chunks
 from nearer.fleets.encoded import encoded
 from nearer.fleets.gym import SingleEnvFleet, make_fleet
 from nearer.reporting.videos import rendering_env, replay
-from nearer.runs.run import read_metrics
+from nearer.runs.metrics import read_metrics
 from nearer.testing import CountingFleet, check_fleet
 
 POINT_MASS = "nearer/PointMass-v0"
@@ -430,18 +431,19 @@ def test_both_stages_in_chunks_from_the_command_line(
     rolled = ["--rollouts", "6", "--rollout-steps", "33", "--baseline-updates", "5"]
     out = ["--out", str(tmp_path / "trust"), "--cache", str(tmp_path / "cache")]
     main(["eval-reward", "--checkpoint", str(run), *labelled, *rolled, *out])
-    trusted = document(tmp_path / "trust/calibration.json")
-    assert trusted["unit"] == "chunks of 5 steps"
-    by_source = trusted["sources"]
-    shown, practised, rollouts = (by_source[name]["frames"] for name in by_source)
-    longest = next(iter(by_source.values()))["by_distance"][-1]["to_steps"]
+    report = read_reward_report(tmp_path / "trust" / REWARD_REPORT, "")
+    assert report.unit == "chunks of 5 steps"
+    metrics = [source.reward for source in report.sources.values()]
+    shown, practised, rollouts = (source.num_frames for source in metrics)
+    longest = metrics[0].by_distance[-1].to_steps
     lengths = open_dataset(stage_one / "data").episode_lengths
     assert 0 < longest <= (lengths.max() - 1) // 5
     assert practised == decisions + len(read)
     assert rollouts == 6 * (33 // 5 + 1)
     assert shown < int(lengths.sum()) / 4
     assert (
-        "All steps below are chunks of 5 steps." in (tmp_path / "trust/calibration.md").read_text()
+        "All steps below are chunks of 5 steps."
+        in (tmp_path / "trust/reward_report.md").read_text()
     )
     with pytest.raises(SystemExit):
         main(["eval-reward", "--checkpoint", str(stage_one / "sft"), "--data",

@@ -17,12 +17,13 @@ from nearer.configs.eval import EvalConfig
 from nearer.configs.improve import ImproveConfig
 from nearer.configs.sft import Calibration, SFTConfig
 from nearer.core.callbacks import Progress
+from nearer.evaluation.calibration import read_calibration
 from nearer.models.factory import build_model
 from nearer.models.settings import VLMConfig
 from nearer.models.vlm.dual_encoder import DualEncoder
 from nearer.models.vlm.vlm import VLM
 from nearer.runs.checkpoint import load_model, weights_hash
-from nearer.runs.run import read_json, read_metrics
+from nearer.runs.metrics import read_metrics
 from tiny_duals import make_dual
 from tiny_vlms import make_vlm
 
@@ -82,7 +83,7 @@ def test_both_stages_of_a_pretrained_model_resume_to_the_same_bits(
         run_sft(stopped, stop_after_first_checkpoint)
     run_sft(replace(stopped, resume=True))
     assert final_state(stopped.out) == final_state(whole.out)
-    assert isinstance(read_json(whole.out / "calibration.json", "")["threshold_steps"], float)
+    assert isinstance(read_calibration(whole.out / "calibration.json", "").threshold_steps, float)
 
     practice = Practice(
         max_env_steps=60, updates_per_iteration=2, batch_size=6, max_steps=STEPS, learning_rate=1e-3

@@ -4,15 +4,28 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from document_values import AUDIT, calibration, drawn, evaluation, header, info_of
 from nearer.core.errors import ConfigError
+from nearer.evaluation.audit import AUDITS
+from nearer.evaluation.calibration import write_calibration
+from nearer.evaluation.eval_info import write_eval_info
 from nearer.reporting.html.page import write_report
-from nearer.runs.run import read_lines
+from nearer.runs.documents import (
+    Demonstrations,
+    Rollouts,
+    write_demonstrations,
+    write_header,
+    write_rollouts,
+)
+from nearer.runs.hub import EVALUATION
+from nearer.runs.json_files import read_lines, write_documents
 
 EVIL = "<script>alert('pwned')</script> & <b>bold</b>"
 ALARM = "the detector's precision fell to 0.500"
@@ -20,23 +33,9 @@ ENV = "nearer/PointMass-v0"
 PICTURED = "other/Arm-v1"
 
 
-def write(path: Path, document: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document))
-
-
 def write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
-def rollout(num_steps: int, ended: str = "success_true") -> dict[str, Any]:
-    positions = [[0.1 * step, -0.05 * step, 0.0, 0.0] for step in range(num_steps + 1)]
-    return {
-        "agent_pos": positions,
-        "environment_state": [[0.5, 0.5]] * (num_steps + 1),
-        "ended": ended,
-    }
 
 
 def write_evaluation(
@@ -49,64 +48,21 @@ def write_evaluation(
     instruction: str = "touch the goal",
     env: str = ENV,
 ) -> None:
-    results = [
-        {
-            "seed": 100 * seed + i,
-            "instruction": instruction,
-            "success": i < successes,
-            "num_steps": num_steps if i < successes else 140,
-        }
-        for i in range(episodes)
-    ]
-    info = {"env": env, "overall": {"eval_s": 2.0}, "seed": seed, "max_steps": 140}
-    write(run / "eval/eval_info.json", {**info, "episodes": results})
-    shown = [rollout(3), rollout(8, "time_limit")]
-    write(run / "eval/rollouts.json", {"env": env, "episodes": shown})
+    made = evaluation(successes, episodes, num_steps=num_steps, seed=seed)
+    results = tuple(replace(result, instruction=instruction) for result in made.results)
+    info = info_of(replace(made, results=results), env)
+    write_eval_info(run / "eval" / EVALUATION, info)
+    shown = (drawn(3), drawn(8, "time_limit"))
+    write_rollouts(run / "eval", Rollouts(env=env, episodes=shown))
 
 
-def curve(episodes: int) -> dict[str, Any]:
-    return {
-        "thresholds_steps": [0.1, 1.0, 10.0],
-        "precision": [1.0, 0.9, 0.5],
-        "recall": [0.0, 0.45, 0.5],
-        "fired": [0, 20, 40],
-        "delay_steps": [0.0, 1.5, 1.0],
-        "episodes": episodes,
-        "fulfilled": 40,
-    }
-
-
-def write_calibration(run: Path) -> None:
-    example = {
-        "edges": [0.0, 2.0, 4.0],
-        "probabilities": [[0.2, 0.3, 0.5], [0.9, 0.1, 0.0]],
-        "steps_to_go": [2.6, 0.2],
-    }
-    group = {"predicted_mean": 2.0, "predicted_p10": 1.0, "predicted_p90": 3.0, "frames": 20}
-    measured = {
-        "frames": 1234,
-        "mean_absolute_error_steps": 3.5,
-        "by_true_steps": [{"true_steps": 1.0, **group}, {"true_steps": 4.0, **group}],
-        "coverage": {"nominal": [0.05, 0.5, 0.95], "observed": [0.1, 0.5, 0.9]},
-    }
-    document = {
-        "threshold_steps": 1.0,
-        "rule": "the best recall",
-        "curves": {"held-out demonstrations": curve(50), "labelled rollouts": curve(60)},
-        "steps_to_go": measured,
-        "examples": {"good": example, "bad": example},
-    }
-    write(run / "calibration.json", document)
-    write(run / "demonstrations.json", {"episodes": [rollout(5), rollout(1)]})
-
-
-def write_header(run: Path, command: str, config: Mapping[str, Any]) -> None:
-    header = {"command": command, "config": config, "git_revision": "abc", "versions": {"a": "1"}}
-    write(run / "run.json", {**header, "created": "2026-01-02T03:04:05+00:00"})
+def write_stage_one_files(run: Path) -> None:
+    write_calibration(run, calibration())
+    write_demonstrations(run, Demonstrations(episodes=(drawn(5), drawn(1))))
 
 
 def write_stage_one(run: Path, config: Mapping[str, Any] | None = None) -> Path:
-    write_header(run, "sft", config or {"data": "here", "calibration": {"env": ENV}})
+    write_header(run, header("sft", config or {"data": "here", "calibration": {"env": ENV}}))
     write_lines(
         run / "metrics.jsonl",
         [
@@ -141,7 +97,7 @@ def write_third_objective(run: Path) -> Path:
 
 
 def write_stage_two(run: Path, alarm: str | None = None) -> Path:
-    write_header(run, "improve", {"run": str(run.parent / "one"), "env": ENV})
+    write_header(run, header("improve", {"run": str(run.parent / "one"), "env": ENV}))
     records: list[dict[str, Any]] = [
         {
             "step": step,
@@ -160,17 +116,14 @@ def write_stage_two(run: Path, alarm: str | None = None) -> Path:
     if alarm:
         records[2]["alarm"] = alarm
     write_lines(run / "metrics.jsonl", records)
-    audit = {"audited": 10, "detected": 8, "right": 8, "fulfilled": 9}
-    moments = {"progress_steps": 30.0, "progress_variance": 4.0}
-    audits = [{"iteration": i, **audit, **moments} for i in range(5)]
-    write_lines(run / "audits.jsonl", audits)
+    write_documents(run / AUDITS, [replace(AUDIT, iteration=i) for i in range(5)])
     return run
 
 
 def finish_stage_one(run: Path) -> Path:
     """Write a Stage-1 run that solves 80 of 100 starts."""
     write_stage_one(run)
-    write_calibration(run)
+    write_stage_one_files(run)
     write_evaluation(run, 80, 100, num_steps=60)
     return run
 
@@ -297,15 +250,15 @@ def test_any_subset_of_runs_makes_a_page(one: Path, two: Path, given: tuple[str,
 
 def test_missing_and_nan_numbers_are_dashes(tmp_path: Path):
     run = tmp_path / "two"
-    write_header(run, "improve", {})
+    write_header(run, header("improve", {}))
     records = [{"step": 1, "practice/episodes": None, "practice/return": float("nan")}, {"step": 2}]
     write_lines(run / "metrics.jsonl", records)
     assert "Episodes practised –" in words(page(run))
 
 
 def test_a_run_that_has_just_begun_makes_a_page(tmp_path: Path):
-    write_header(tmp_path / "one", "sft", {})
-    write_header(tmp_path / "two", "improve", {})
+    write_header(tmp_path / "one", header("sft", {}))
+    write_header(tmp_path / "two", header("improve", {}))
     seen = words(page(tmp_path / "one", tmp_path / "two"))
     assert "No validation yet" in seen
     assert "No Stage-2 run with a finished iteration" in seen
@@ -389,13 +342,12 @@ def test_without_films_the_command_is_named_and_nothing_is_drawn(tmp_path: Path)
 
 def asking(run: Path, asked: Sequence[tuple[str, bool]]) -> None:
     """Rewrite an evaluation: what was asked, and whether it was done."""
-    path = run / "eval/eval_info.json"
-    info = json.loads(path.read_text())
-    info["episodes"] = [
-        {"seed": seed, "instruction": instruction, "success": done, "num_steps": 5}
-        for seed, (instruction, done) in enumerate(asked)
-    ]
-    write(path, info)
+    made = evaluation(len(asked), len(asked), num_steps=5)
+    results = tuple(
+        replace(result, instruction=instruction, success=done)
+        for result, (instruction, done) in zip(made.results, asked, strict=True)
+    )
+    write_eval_info(run / "eval" / EVALUATION, info_of(replace(made, results=results), ENV))
 
 
 def labels(html: str) -> list[str]:
@@ -461,8 +413,8 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, one: Path):
         page(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="one or more run folders"):
         write_report([], tmp_path / "report.html")
-    write(one / "calibration.json", {"threshold_steps": 1.0})
-    with pytest.raises(ConfigError, match=r"calibration\.json must be one nearer sft wrote"):
+    (one / "calibration.json").write_text('{"threshold_steps": 1.0}')
+    with pytest.raises(ConfigError, match=r"calibration\.json must be as this version of nearer"):
         page(one)
 
 

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,17 @@ from hypothesis import strategies as st
 
 from nearer.cli import main
 from nearer.core.errors import CheckpointError, ConfigError
+from nearer.evaluation.calibration import read_calibration, write_calibration
 from nearer.evaluation.reward_model import calibrated_threshold
+from nearer.evaluation.reward_report import FOLDER, REWARD_REPORT, read_reward_report
+from nearer.evaluation.threshold import DetectorAtThreshold
 from nearer.models.factory import build_model
 from nearer.models.pretrained import from_pretrained, push_to_hub, save_pretrained
 from nearer.reporting.model_card import model_card, plain
-from nearer.reporting.model_facts import read_published
-from nearer.runs.checkpoint import load_model, point, save_checkpoint, weights_hash
-from nearer.runs.hub import local_run
+from nearer.reporting.model_facts import read_model_facts
+from nearer.runs.checkpoint import load_model, save_checkpoint, weights_hash
+from nearer.runs.files import replace_link
+from nearer.runs.hub import CALIBRATION, local_run
 from refusals import refused
 
 ENV_ID = "nearer/PointMass-v0"
@@ -118,7 +123,7 @@ def run(stage_one: Path, tmp_path: Path) -> Path:
         for weights in reward.parameters():
             weights.add_(0.01)
     save_checkpoint(root / "checkpoints/000007", reward, None)
-    point(root / "checkpoints/reward", root / "checkpoints/000007")
+    replace_link(root / "checkpoints/reward", root / "checkpoints/000007")
     return root
 
 
@@ -223,7 +228,7 @@ def test_another_reward_than_practised_with_is_refused(
 ) -> None:
     practised = tmp_path / "practised"
     main(["improve", "--run", str(run), *TINY_IMPROVE, "--out", str(practised)])
-    point(run / "checkpoints/reward", (run / "checkpoints/policy").readlink())
+    replace_link(run / "checkpoints/reward", (run / "checkpoints/policy").readlink())
     assert "must hold the reward that" in refused(capsys, "push", practised, NAME)
     assert not hub.root.exists()
 
@@ -240,18 +245,25 @@ def test_a_model_is_saved_and_pushed_from_python(run: Path, hub: FakeHub, tmp_pa
 
 def test_the_card_says_what_was_measured(run: Path, capsys: Capture) -> None:
     main(["eval", "--checkpoint", str(run), "--env", ENV_ID, "--episodes", "20"])
-    measured = {"precision": 0.75, "recall": 0.3, "fired": 8, "episodes": 20}
-    never = measured | {"fired": 0}
-    chosen = {"labelled rollouts": measured, "held-out demonstrations": never}
-    edit(run / "calibration.json", lambda one: one.update(chosen=chosen))
+    measured = DetectorAtThreshold(
+        precision=0.75,
+        recall=0.3,
+        num_detections=8,
+        delay_steps=0.0,
+        num_episodes=20,
+        num_success=20,
+    )
+    never = replace(measured, num_detections=0)
+    at_threshold = {"labelled rollouts": measured, "held-out demonstrations": never}
+    calibration = replace(read_calibration(run / CALIBRATION, ""), at_threshold=at_threshold)
+    write_calibration(run, calibration)
     capsys.readouterr()
     main(["card", str(run), "--name", NAME])
     card = capsys.readouterr().out
     overall = json.loads((run / "eval/eval_info.json").read_text())["overall"]
     wins, (low, high) = overall["n_success"], overall["pc_success_ci95"]
     assert f"{wins / 20:.3f} [{low / 100:.3f}, {high / 100:.3f}] (n = 20)" in card
-    calibration = json.loads((run / "calibration.json").read_text())
-    assert f"done at {calibration['threshold_steps']:g} steps to go" in card
+    assert f"done at {calibration.threshold_steps:g} steps to go" in card
     assert "| labelled rollouts | 0.750 [0.409, 0.929] (n = 8) | 0.300 | 20 |" in card
     assert "| held-out demonstrations | never fired | 0.300 | 20 |" in card
     data = ModelCard(card).data
@@ -272,26 +284,25 @@ def test_the_card_says_how_far_the_reward_can_be_trusted(
 ) -> None:
     command = ["--checkpoint", str(run), "--data", str(stage_one / "data"), "--rollouts", "0"]
     main(["eval-reward", *command, "--baseline-updates", "0"])
-    measured = json.loads((run / "eval_reward/calibration.json").read_text())
-    (source,) = measured["sources"].values()
+    (source,) = read_reward_report(run / FOLDER / REWARD_REPORT, "").sources.values()
     capsys.readouterr()
     main(["card", str(run), "--name", NAME])
     card = capsys.readouterr().out
-    assert "## Trust in the reward" in card
+    assert "## Reward metrics of the reward" in card
     assert str(run) not in card, "a path of this machine"
-    assert f"{source['slices']['all']['mean_absolute_error_steps']:.1f}" in card
+    assert f"{source.slices['all'].mean_absolute_error_steps:.1f}" in card
     assert "precision at s" in card
 
 
 def test_what_an_older_version_measured_is_measured_again(run: Path, capsys: Capture) -> None:
-    (run / "eval_reward").mkdir()
-    (run / "eval_reward/calibration.json").write_text('{"sources": {}}')
+    (run / FOLDER).mkdir()
+    (run / FOLDER / REWARD_REPORT).write_text('{"sources": {}}')
     assert "run nearer eval-reward again" in refused(capsys, "card", run)
 
 
 def test_an_evaluation_of_other_weights_is_refused(run: Path, capsys: Capture) -> None:
     main(["eval", "--checkpoint", str(run), "--env", ENV_ID, "--episodes", "5"])
-    point(run / "checkpoints/policy", run / "checkpoints/000007")
+    replace_link(run / "checkpoints/policy", run / "checkpoints/000007")
     assert "of other weights; run nearer eval again" in refused(capsys, "card", run)
 
 
@@ -306,7 +317,7 @@ def test_the_card_of_a_practised_policy_tells_its_own_training(
     edit(run / "run.json", lambda one: one["config"]["training"].update(leave_out=["far left"]))
     more = ["--reward", str(termination), "--out", str(practised)]
     main(["improve", "--run", str(run), *TINY_IMPROVE, *more])
-    point(practised / "checkpoints/policy", practised / "checkpoints/last")
+    replace_link(practised / "checkpoints/policy", practised / "checkpoints/last")
     capsys.readouterr()
     main(["card", str(practised)])
     card = capsys.readouterr().out
@@ -318,7 +329,7 @@ def test_the_card_of_a_practised_policy_tells_its_own_training(
     step_zero = practised / "checkpoints/000000"
     if first != step_zero:
         shutil.copytree(first, step_zero)
-    point(practised / "checkpoints/policy", step_zero)
+    replace_link(practised / "checkpoints/policy", step_zero)
     main(["card", str(practised)])
     assert "No policy was better than the one practice started with" in capsys.readouterr().out
 
@@ -341,7 +352,7 @@ def test_data_of_the_hub_and_a_base_model_are_named(run: Path) -> None:
         header["config"] |= {"data": "lab/push-blocks", "revision": "v2", "model": "lab/base-vlm"}
 
     edit(run / "run.json", change)
-    data = ModelCard(model_card(read_published(run), NAME)).data
+    data = ModelCard(model_card(read_model_facts(run), NAME)).data
     assert data.datasets == ["lab/push-blocks"]
     assert data.base_model == "lab/base-vlm"
 
@@ -352,12 +363,12 @@ def test_a_model_of_others_weights_in_chunks_says_so(run: Path) -> None:
         described["spaces"]["chunking"] = {"chunk": 5, "relative": False}
 
     edit(run / "checkpoints/policy/pretrained_model/config.json", change)
-    card = model_card(read_published(run), NAME)
+    card = model_card(read_model_facts(run), NAME)
     assert ModelCard(card).data.license is None
     assert "Licence: that of the pretrained model" in card
     assert "pip install 'nearer[vlm]'" in card
     assert "chunks of 5 steps to go or fewer" in card
-    assert ModelCard(model_card(read_published(run), NAME, "gemma")).data.license == "gemma"
+    assert ModelCard(model_card(read_model_facts(run), NAME, "gemma")).data.license == "gemma"
 
 
 def test_nothing_from_outside_becomes_markup(run: Path) -> None:
@@ -371,7 +382,7 @@ def test_nothing_from_outside_becomes_markup(run: Path) -> None:
             episode["instruction"] = f"{HOSTILE} {number}"
 
     edit(run / "eval/eval_info.json", change)
-    card = model_card(read_published(run), NAME)
+    card = model_card(read_model_facts(run), NAME)
     header, body = re.fullmatch(r"---\n(.*?)\n---\n(.*)", card, flags=re.S).groups()  # type: ignore[union-attr]
     assert ModelCard(card).data.library_name == "nearer"
     assert "library_name: nearer" in header
@@ -396,7 +407,7 @@ def test_a_plain_text_is_one_bounded_line_without_marks(words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("calibration.json", lambda one: one.update(chosen=3)),
+        ("calibration.json", lambda one: one.update(at_threshold=3)),
         ("calibration.json", lambda one: one.pop("threshold_steps")),
         ("calibration.json", lambda one: one.update(threshold_steps=float("nan"))),
         ("run.json", lambda one: one.pop("config")),
@@ -412,22 +423,19 @@ def test_a_plain_text_is_one_bounded_line_without_marks(words: str) -> None:
 def test_damaged_files_are_a_sentence(
     name: str, change: Callable[[Any], object], run: Path, capsys: Capture
 ) -> None:
-    (run / "eval").mkdir()
-    episode = {"seed": 1, "instruction": "go", "success": True, "num_steps": 3}
-    info: dict[str, Any] = {"env": ENV_ID, "seed": 0, "max_steps": 9, "overall": {"eval_s": 1.0}}
-    info["episodes"] = [episode]
-    (run / "eval/eval_info.json").write_text(json.dumps(info))
+    main(["eval", "--checkpoint", str(run), "--env", ENV_ID, "--episodes", "2"])
     main(["card", str(run)])
+    capsys.readouterr()
     edit(run / name, change)
     refused(capsys, "card", run)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"run\.json must be"):
-        read_published(tmp_path)
+        read_model_facts(tmp_path)
 
 
 def test_a_run_without_a_policy_is_refused(run: Path) -> None:
     (run / "checkpoints/policy").unlink()
     with pytest.raises(CheckpointError, match="checkpoints/policy"):
-        read_published(run)
+        read_model_facts(run)

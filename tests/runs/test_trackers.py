@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from nearer.algorithm.run_writer import Record
 from nearer.cli import main
 from nearer.core.errors import ConfigError
 from nearer.runs import trackers
-from nearer.runs.run import Run, read_metrics
-from nearer.runs.trackers import AsideTracker, Record, check_trackers
+from nearer.runs.documents import read_tracker_ids
+from nearer.runs.metrics import read_metrics
+from nearer.runs.run import Run
+from nearer.runs.trackers import AsideTracker, check_trackers
 
 SOME = [
     {"step": step, "sft/loss_bc": 1 / (1 + step), "note": "text", "a/none": None}
@@ -189,9 +192,9 @@ def test_a_run_is_shown_in_all_trackers_and_goes_on_there(
     root = tmp_path / "one"
     config = {"track": ["tensorboard", "wandb", "trackio"], "seed": 3}
     log_all(Run.create(root, "sft", config), SOME[:2])
-    ids = json.loads((root / "trackers.json").read_text())
+    ids = read_tracker_ids(root).ids
     log_all(Run.resume(root), SOME)  # no checkpoint: everything is done again
-    assert json.loads((root / "trackers.json").read_text()) == ids
+    assert read_tracker_ids(root).ids == ids
     assert ids.keys() == {"wandb", "trackio"}
     losses = [record["sft/loss_bc"] for record in SOME]
     assert [line["sft/loss_bc"] for line in read_metrics(root)] == losses

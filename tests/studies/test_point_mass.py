@@ -24,7 +24,8 @@ from nearer.evaluation.success import Evaluation, compare
 from nearer.models.factory import build_model
 from nearer.models.settings import MLPConfig
 from nearer.runs.checkpoint import load_model, weights_hash
-from nearer.runs.run import read_header, read_metrics
+from nearer.runs.documents import read_header
+from nearer.runs.metrics import read_metrics
 from nearer.studies.point_mass import Recipe, point_mass
 from nearer.testing import check_model
 
@@ -85,7 +86,7 @@ def test_sft_checkpoints_are_those_of_the_best_validation_losses(recipe: Recipe)
 
 def test_improve_reward_model_stays_frozen(recipe: Recipe) -> None:
     reward = load_model(recipe.sft.out, build_model, "reward")
-    assert read_header(recipe.improve.out)["frozen_sha256"] == weights_hash(reward)
+    assert read_header(recipe.improve.out).inputs.frozen_sha256 == weights_hash(reward)
 
 
 def test_improve_changes_the_action_network_alone(recipe: Recipe) -> None:
@@ -120,9 +121,9 @@ def test_improve_stores_episodes_with_steps_to_go_and_rewards(recipe: Recipe) ->
 
 def test_runs_record_command_versions_and_config(recipe: Recipe) -> None:
     header = read_header(recipe.improve.out)
-    assert header["command"] == "improve"
-    assert header["versions"]["torch"] == torch.__version__
-    assert header["config"]["practice"]["discount"] == 0.9
+    assert header.command == "improve"
+    assert header.versions["torch"] == torch.__version__
+    assert header.config["practice"]["discount"] == 0.9
     assert json.loads((recipe.sft.out / "calibration.json").read_text())["threshold_steps"] > 0
     assert list((recipe.improve.out / "tensorboard").iterdir())
 
@@ -169,6 +170,6 @@ def test_run_eval_any_number_of_envs_gives_equal_results(recipe: Recipe) -> None
 def test_config_read_from_the_run_equals_the_one_written(recipe: Recipe) -> None:
     from nearer.configs import from_json, to_json
 
-    saved = read_header(recipe.improve.out)["config"]
+    saved = read_header(recipe.improve.out).config
     assert from_json(ImproveConfig, saved) == recipe.improve
     assert to_json(recipe.improve) == saved

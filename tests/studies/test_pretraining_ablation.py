@@ -9,6 +9,7 @@ import pytest
 
 import nearer.studies.headline as headline
 import nearer.studies.pretraining_ablation as ablation
+from document_values import calibration, choice, reward_report
 from nearer.algorithm.demonstrations import leave_out
 from nearer.algorithm.sft_settings import SFTTraining
 from nearer.configs.eval import EvalConfig
@@ -19,6 +20,8 @@ from nearer.configs.sft import SFTConfig
 from nearer.core.errors import ConfigError
 from nearer.envs.tabletop.language import names
 from nearer.envs.tabletop.layout import BLOCKS
+from nearer.evaluation.calibration import write_calibration
+from nearer.evaluation.reward_report import write_reward_report
 from nearer.evaluation.success import EpisodeResult, Evaluation
 from nearer.models.pointing.vocabulary import HELD_OUT
 from nearer.models.settings import VARIANTS
@@ -40,9 +43,12 @@ class FakeCommands:
         self.order.append("eval_reward")
         assert config.out is not None
         config.out.mkdir(parents=True)
-        chosen = {"rollouts": {"precision": 0.8, "recall": 0.2, "fired": 5}}
-        document = {"threshold_steps": 0.75, "chosen": chosen}
-        (config.out / "calibration.json").write_text(json.dumps(document))
+        chosen = choice("rollouts", threshold_steps=0.75)
+        detector = replace(
+            chosen.at_threshold["rollouts"], precision=0.8, recall=0.2, num_detections=5
+        )
+        chosen = replace(chosen, at_threshold={"rollouts": detector})
+        write_reward_report(config.out, replace(reward_report(), recommended=chosen))
 
     def run_sft(self, config: SFTConfig, on_progress: object) -> None:
         self.sft.append(config)
@@ -63,7 +69,9 @@ class FakeCommands:
         named = ["push the blue moon to the red moon", "slide the green star to the yellow star"]
         instructions = [*named * 2, *["push the red moon to the blue cube"] * 6]
         results = [
-            EpisodeResult(seed=i, instruction=instruction, success=i < 3, num_steps=5)
+            EpisodeResult(
+                seed=i, instruction=instruction, success=i < 3, num_steps=5, actions_outside=0
+            )
             for i, instruction in enumerate(instructions)
         ]
         return Evaluation(results=tuple(results), seed=0, max_steps=60, seconds=1.0)
@@ -74,12 +82,17 @@ def _finish(run: Path) -> None:
     (run / "FINISHED").touch()
     losses = {"sft/val_loss_bc": 4.5, "sft/val_loss_steps_to_go": 3.0}
     (run / "metrics.jsonl").write_text(json.dumps({"practice/episodes": 12, **losses}) + "\n")
-    document = {
-        "threshold_steps": 0.5,
-        "steps_to_go": {"mean_absolute_error_steps": 5.0, "rank_correlation": 0.5},
-        "chosen": {"labelled rollouts": {"precision": 0.9, "recall": 0.7, "fired": 40}},
-    }
-    (run / "calibration.json").write_text(json.dumps(document))
+    made = calibration(threshold_steps=0.5)
+    detector = replace(
+        made.at_threshold["labelled rollouts"], precision=0.9, recall=0.7, num_detections=40
+    )
+    made = replace(
+        made,
+        at_threshold={"labelled rollouts": detector},
+        rank_correlation=0.5,
+        reliability=replace(made.reliability, mean_absolute_error_steps=5.0),
+    )
+    write_calibration(run, made)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from nearer.datasets.lerobot.reader import open_dataset
 from nearer.models.factory import build_model
 from nearer.models.pointing.weights import load_pointing
 from nearer.runs.checkpoint import load_model, weights_hash
-from nearer.runs.run import read_metrics
+from nearer.runs.metrics import read_metrics
 from nearer.studies.recipe import Recipe
 from nearer.studies.tabletop import tabletop
 

@@ -7,29 +7,23 @@ from rich.console import Console
 
 from nearer.algorithm.model import ModelPolicy
 from nearer.commands.progress_bars import live
-from nearer.commands.runs import SHOWN_EPISODES, shown
+from nearer.commands.runs import SHOWN_EPISODES, drawn
 from nearer.configs.eval import EvalConfig
 from nearer.configs.folders import beside
 from nearer.core.action_chunks import Chunking
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Episode
 from nearer.core.errors import ConfigError
-from nearer.evaluation.success import (
-    Evaluation,
-    check_paired,
-    compare,
-    eval_info,
-    evaluate,
-    evaluation_of,
-)
+from nearer.evaluation.eval_info import eval_info, read_eval_info, write_eval_info
+from nearer.evaluation.success import Evaluation, check_paired, compare, evaluate
 from nearer.fleets.for_model import fitting_fleet
 from nearer.models.factory import build_model
 from nearer.reporting.html import DRAWN_ENV
 from nearer.reporting.videos import films, remove_films, write_film
 from nearer.runs.checkpoint import file_hash, load_model, pretrained_folder
-from nearer.runs.files import disk_errors_as_sentences, write_json
-from nearer.runs.hub import WEIGHTS
-from nearer.runs.run import read_json
+from nearer.runs.documents import Rollouts, write_rollouts
+from nearer.runs.files import disk_errors_as_sentences
+from nearer.runs.hub import EVALUATION
 
 
 def main(config: EvalConfig, console: Console) -> None:
@@ -76,12 +70,12 @@ def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress
     fleet.close()
     remove_films(out / "videos")  # first: they must never stand beside another evaluation's numbers
     weights = file_hash(pretrained_folder(config.checkpoint, "policy") / "model.safetensors")
-    about = {"env": config.env, "checkpoint": str(config.checkpoint), WEIGHTS: weights}
-    info = {**about, **eval_info(evaluation)}
-    write_json(out / "eval_info.json", info)
+    checkpoint = str(config.checkpoint)
+    info = eval_info(evaluation, env=config.env, checkpoint=checkpoint, policy_sha256=weights)
+    write_eval_info(out / EVALUATION, info)
     chunking = policy.spaces.chunking
-    rollouts = [shown(episode, chunking.chunk) for episode in episodes[:SHOWN_EPISODES]]
-    write_json(out / "rollouts.json", {"env": config.env, "episodes": rollouts})
+    shown = tuple(drawn(episode, chunking.chunk) for episode in episodes[:SHOWN_EPISODES])
+    write_rollouts(out, Rollouts(env=config.env, episodes=shown))
     if config.env != DRAWN_ENV:
         _film(config.env, episodes[: config.videos], chunking, out / "videos", on_progress)
     return evaluation
@@ -106,12 +100,12 @@ def read_evaluation(path: Path, env: str) -> Evaluation:
     Raises:
         ConfigError: there is none, or it is of another env.
     """
-    candidates = [path, path / "eval_info.json", path / "eval/eval_info.json"]
-    file = next((path for path in candidates if path.is_file()), candidates[-1])
-    document = read_json(file, f"make it with nearer eval --checkpoint RUN --env {env}")
-    if document.get("env") != env:
+    candidates = [path, path / EVALUATION, path / "eval" / EVALUATION]
+    file = next((candidate for candidate in candidates if candidate.is_file()), candidates[-1])
+    info = read_eval_info(file, f"make it with nearer eval --checkpoint RUN --env {env}")
+    if info.env != env:
         raise ConfigError(
-            f"{file} must be an evaluation in {env}, got one in {document.get('env')}; "
+            f"{file} must be an evaluation in {env}, got one in {info.env}; "
             f"evaluate both policies with --env {env}"
         )
-    return evaluation_of(document)
+    return info.evaluation

@@ -1,10 +1,10 @@
 """nearer eval-reward: a checkpoint and labelled episodes -> metrics of its reward model."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 from rich.console import Console
 from torch import Tensor
 
@@ -18,32 +18,45 @@ from nearer.core.seeds import Purpose, generator
 from nearer.datasets.caching.results import cached_columns, digest_of
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.evaluation.baselines import (
-    RIVALS,
+    BASELINES,
     STEPS_TO_GO,
-    Lessons,
-    Reader,
+    BaselineTrainingSet,
+    InputEncoder,
+    baseline_training_set,
     distances,
-    lessons_of,
     train_baseline,
 )
-from nearer.evaluation.detector_metrics import judged, precision_gap
+from nearer.evaluation.detector_metrics import PrecisionGap, detector_metrics, precision_gap
 from nearer.evaluation.label_sources import (
     Labelling,
     Source,
-    Taught,
+    TrainingData,
     check_data_fits,
-    taught_of,
     things_of,
+    training_data_of,
 )
-from nearer.evaluation.predictions import FRAMES_AT_ONCE, facts_of
-from nearer.evaluation.reward_metrics import Evidence, labelled, measured, summary
+from nearer.evaluation.predictions import FRAMES_AT_ONCE, normalised_inputs_of
+from nearer.evaluation.reward_metrics import (
+    Evidence,
+    SliceMetrics,
+    labelled_episodes,
+    reward_metrics,
+    slice_metrics,
+)
 from nearer.evaluation.reward_model import calibrated_threshold
-from nearer.evaluation.threshold import calibration_document, detector_curve
+from nearer.evaluation.reward_report import (
+    BaselineComparison,
+    BaselineReport,
+    RewardReport,
+    SourceReport,
+    write_reward_report,
+)
+from nearer.evaluation.threshold import ThresholdChoice, detector_curve, threshold_choice
 from nearer.models.factory import build_model
-from nearer.reporting.reward_table import trust_table
+from nearer.reporting.reward_table import reward_table
 from nearer.runs.checkpoint import load_model, weights_hash
-from nearer.runs.files import disk_errors_as_sentences, write_json, write_text
-from nearer.runs.hub import CALIBRATION, local_run
+from nearer.runs.files import disk_errors_as_sentences, write_text
+from nearer.runs.hub import local_run
 
 _OWN = "the checkpoint's own"
 
@@ -51,20 +64,20 @@ _OWN = "the checkpoint's own"
 def main(config: EvalRewardConfig, console: Console) -> None:
     """Measure with progress bars, and print the table and where the rest is."""
     with live(console) as on_progress:
-        document = run_eval_reward(config, on_progress)
-    console.print(trust_table(document), soft_wrap=True, highlight=False, markup=False)
+        report = run_eval_reward(config, on_progress)
+    console.print(reward_table(report), soft_wrap=True, highlight=False, markup=False)
     console.print(f"all of it: {config.folder}", soft_wrap=True)
 
 
 def run_eval_reward(
     config: EvalRewardConfig, on_progress: ProgressCallback = ignore_progress
-) -> dict[str, Any]:
-    """Measure, write calibration.json and calibration.md, and return the former's document."""
+) -> RewardReport:
+    """Measure, write reward_report.json and .md, and return the former."""
     reward = load_model(config.checkpoint, build_model, "reward").requires_grad_(False)
-    taught = taught_of(local_run(config.checkpoint), config.demonstrations)
+    training_data = training_data_of(local_run(config.checkpoint), config.demonstrations)
     labelling = Labelling(
         reward=reward,
-        taught=taught,
+        training_data=training_data,
         episodes=config.episodes,
         seed=config.seed,
         cache=config.cache,
@@ -72,181 +85,219 @@ def run_eval_reward(
     )
     with disk_errors_as_sentences(config.folder):
         config.folder.mkdir(parents=True, exist_ok=True)
-    sources = [labelling.data(one, config.env) for one in config.data]
+    sources = [labelling.data(named, config.env) for named in config.data]
     if config.env and config.rollouts:
         policy = config.policy or config.checkpoint
         size = config.rollouts, config.rollout_steps
         sources.append(labelling.rollouts(config.env, policy, *size))
-    document = _document(config, reward, sources, taught)
-    document["comparisons"] = _comparisons(config, reward, sources, taught, on_progress)
-    write_json(config.folder / CALIBRATION, document)
-    write_text(config.folder / "calibration.md", trust_table(document))
-    return document
+    report = _report(config, reward, _named(sources), training_data, on_progress)
+    write_reward_report(config.folder, report)
+    write_text(config.folder / "reward_report.md", reward_table(report))
+    return report
 
 
-def _document(
+def _report(
     config: EvalRewardConfig,
     reward: FoundationModel,
-    sources: Sequence[Source],
-    taught: Taught | str,
-) -> dict[str, Any]:
-    """Return everything but the comparisons, as JSON values."""
-    names = _names(sources)
-    trusted = [names[i] for i, one in enumerate(sources) if one.is_truth]
-    # Rollouts are what a detector meets. Demonstrations end when just fulfilled, and practice where
-    # its own detector fired, so that lower thresholds cannot be judged on it.
-    met = [name for name in trusted if name.startswith("rollouts")] or trusted
+    sources: Mapping[str, Source],
+    training_data: TrainingData | str,
+    on_progress: ProgressCallback,
+) -> RewardReport:
+    recommended = _recommended(sources, config.min_precision)
+    threshold = recommended.threshold_steps if recommended else 0.0
+    compared = _comparison(config, reward, sources, training_data, on_progress)
+    is_known = isinstance(training_data, TrainingData)
+    return RewardReport(
+        checkpoint=str(config.checkpoint),
+        weights_sha256=weights_hash(reward),
+        seed=config.seed,
+        unit=reward.spaces.chunking.unit,
+        trained_on=f"{len(training_data.train)} demonstrations" if is_known else training_data,
+        run_threshold_steps=calibrated_threshold(local_run(config.checkpoint)),
+        recommended=recommended,
+        sources={
+            name: SourceReport(
+                labels=source.evidence.labels,
+                is_ground_truth=source.is_ground_truth,
+                remarks=source.remarks,
+                reward=reward_metrics(source.evidence, reward.bins.width_steps),
+                detector=detector_metrics(
+                    source.evidence.steps_to_go, source.evidence, config.min_precision
+                ),
+                slices=_slices(source.evidence, threshold, training_data),
+            )
+            for name, source in sources.items()
+        },
+        baselines=compared if isinstance(compared, BaselineComparison) else None,
+        why_no_baselines=compared if isinstance(compared, str) else "",
+    )
+
+
+def _recommended(sources: Mapping[str, Source], min_precision: float) -> ThresholdChoice | None:
+    """Return the threshold that labels by ground truth choose; None without such labels.
+
+    Rollouts are what a detector meets. Demonstrations end when just fulfilled, and practice where
+    its own detector fired, so that lower thresholds cannot be measured on it.
+    """
+    by_ground_truth = [name for name, source in sources.items() if source.is_ground_truth]
+    rollouts = [name for name in by_ground_truth if name.startswith("rollouts")]
+    decisive = rollouts or by_ground_truth
     curves = {
-        name: detector_curve(labelled(one.evidence.steps_to_go, one.evidence))
-        for name, one in zip(names, sources, strict=True)
+        name: detector_curve(labelled_episodes(source.evidence.steps_to_go, source.evidence))
+        for name, source in sources.items()
     }
-    width = reward.bins.width_steps
-    found = {n: measured(one.evidence, width) for n, one in zip(names, sources, strict=True)}
-    document: dict[str, Any] = {
-        "checkpoint": str(config.checkpoint),
-        "weights_sha256": weights_hash(reward),
-        "seed": config.seed,
-        "unit": reward.spaces.chunking.unit,
-        "run_threshold_steps": calibrated_threshold(local_run(config.checkpoint)),
-        "threshold_steps": None,
-        "taught": taught if isinstance(taught, str) else f"{len(taught.train)} demonstrations",
-    }
-    if met:
-        precision = config.min_precision
-        document |= calibration_document(curves, precision, found[met[0]]["steps_to_go"], met)
-    threshold = document["threshold_steps"]
-    for name, one in zip(names, sources, strict=True):
-        found[name] |= {
-            "remarks": one.remarks,
-            "is_truth": one.is_truth,
-            "halves": judged(one.evidence.steps_to_go, one.evidence, config.min_precision),
-            "slices": _slices(one.evidence, threshold or 0.0, taught),
-        }
-    return document | {"sources": found}
+    return threshold_choice(curves, min_precision, decisive) if decisive else None
 
 
-def _names(sources: Sequence[Source]) -> list[str]:
-    """Return a name a source; of two alike the second gets a number."""
-    names: list[str] = []
-    for one in sources:
-        alike = sum(name.startswith(one.evidence.name) for name in names)
-        names.append(f"{one.evidence.name} {alike + 1}" if alike else one.evidence.name)
-    return names
+def _named(sources: Sequence[Source]) -> dict[str, Source]:
+    """Return sources by name; of two alike the second gets a number."""
+    named: dict[str, Source] = {}
+    for source in sources:
+        name = source.evidence.name
+        alike = sum(other.startswith(name) for other in named)
+        named[f"{name} {alike + 1}" if alike else name] = source
+    return named
 
 
 def familiarity(
-    asked: Sequence[str], taught: Collection[str]
+    instructions: Sequence[str], trained_on: Collection[str]
 ) -> dict[str, Bool[Array, "episodes"]]:
     """Return which episodes ask for something that training had, in several senses, and which not.
 
     Args:
-        asked: instructions, one an episode.
-        taught: instructions that were trained on.
+        instructions: one an episode.
+        trained_on: instructions that were trained on.
     """
-    new = np.array([one not in taught for one in asked])
-    found = {"instructions seen": ~new, "instructions never seen": new}
-    things, known = [things_of(one) for one in asked], {things_of(one) for one in taught}
-    if None in known or not any(things):
-        return found
-    new = np.array([one not in known for one in things])
-    found |= {"things seen together": ~new, "things never seen together": new}
-    named = {thing for together in known for thing in together or ()}
-    new = np.array([not named.issuperset(one or ()) for one in things])
-    return found | {"things named in training": ~new, "a thing never named": new}
+    new = np.array([instruction not in trained_on for instruction in instructions])
+    episodes = {"instructions seen": ~new, "instructions never seen": new}
+    things = [things_of(instruction) for instruction in instructions]
+    seen_together = {things_of(instruction) for instruction in trained_on}
+    if None in seen_together or not any(things):
+        return episodes
+    new = np.array([together not in seen_together for together in things])
+    episodes |= {"things seen together": ~new, "things never seen together": new}
+    named = {thing for together in seen_together for thing in together or ()}
+    new = np.array([not named.issuperset(together or ()) for together in things])
+    return episodes | {"things named in training": ~new, "a thing never named": new}
 
 
-def _slices(evidence: Evidence, threshold: float, taught: Taught | str) -> dict[str, Any]:
-    """Return the summary of all episodes, and of those that training had nothing like."""
+def _slices(
+    evidence: Evidence, threshold: float, training_data: TrainingData | str
+) -> dict[str, SliceMetrics]:
+    """Return the metrics of all episodes, and of those that training had nothing like."""
     failed = ~evidence.succeeded
-    chosen = {"all": np.ones(len(failed), dtype=bool), "successes": ~failed, "failures": failed}
-    if isinstance(taught, Taught):
-        chosen |= familiarity(evidence.instructions, taught.instructions)
+    slices = {"all": np.ones(len(failed), dtype=bool), "successes": ~failed, "failures": failed}
+    if isinstance(training_data, TrainingData):
+        slices |= familiarity(evidence.instructions, training_data.instructions)
     return {
-        name: summary(evidence.chosen(rows), threshold)
-        for name, rows in chosen.items()
+        name: slice_metrics(evidence.select(rows), threshold)
+        for name, rows in slices.items()
         if rows.any() and (name == "all" or not rows.all())  # what is no part says nothing new
     }
 
 
-def _comparisons(
+def _comparison(
     config: EvalRewardConfig,
     reward: FoundationModel,
-    sources: Sequence[Source],
-    taught: Taught | str,
+    sources: Mapping[str, Source],
+    training_data: TrainingData | str,
     on_progress: ProgressCallback,
-) -> dict[str, Any]:
-    """Return how other rewards do on the same episodes, trained on what the checkpoint was."""
-    names = _names(sources)
-    judged_on = {n: one for n, one in zip(names, sources, strict=True) if one.is_truth}
-    if not config.baseline_updates or not judged_on:
-        return {
-            "none": "no source with true labels" if config.baseline_updates else "not asked for"
-        }
-    if isinstance(taught, str):
-        return {"none": taught}
-    check_data_fits(taught.dataset, reward)
+) -> BaselineComparison | str:
+    """Return how baselines do, trained on the same demonstrations, or why there are none."""
+    measured_on = {name: source for name, source in sources.items() if source.is_ground_truth}
+    if not config.baseline_updates:
+        return "not asked for"
+    if not measured_on:
+        return "no source with labels by ground truth"
+    if isinstance(training_data, str):
+        return training_data
+    check_data_fits(training_data.dataset, reward)
     data = load_demonstrations(
-        taught.dataset, reward.vision_encoder, taught.train, config.cache, on_progress
+        training_data.dataset,
+        reward.vision_encoder,
+        training_data.train,
+        config.cache,
+        on_progress,
     )
     data = chunked(data, reward.spaces.chunking)
-    reader = Reader(data.instructions)
-    facts = facts_of(reward, map(data.inputs, data.parts(FRAMES_AT_ONCE)))
-    lessons = lessons_of(data, facts, reader, reward.bins)
-    asked = {name: reader.read(one.facts, one.asked) for name, one in judged_on.items()}
-    said: dict[str, dict[str, list[Any]]] = {name: {} for name in judged_on}
-    total = len(RIVALS) * config.baseline_seeds
-    for number in range(total):
-        baseline, seed = RIVALS[number % len(RIVALS)], number // len(RIVALS)
-        on_progress(Progress(stage="comparisons", done=number, total=total))
-        for name, found in _said(config, baseline, seed, lessons, len(reader.words), asked).items():
-            said[name].setdefault(baseline, []).append(found)
-    on_progress(Progress(stage="comparisons", done=total, total=total))
-    return {
-        "demonstrations": len(taught.train),
-        "updates": config.baseline_updates,
-        "seeds": config.baseline_seeds,
-        "sources": {
-            name: _compared(said[name], one.evidence, config) for name, one in judged_on.items()
-        },
+    encoder = InputEncoder(data.instructions)
+    normalised = normalised_inputs_of(reward, map(data.inputs, data.parts(FRAMES_AT_ONCE)))
+    training_set = baseline_training_set(data, normalised, encoder, reward.bins)
+    inputs = {
+        name: encoder.encode(source.normalised_inputs, source.frame_instructions)
+        for name, source in measured_on.items()
     }
+    predicted: dict[str, dict[str, list[Array]]] = {name: {} for name in measured_on}
+    total = len(BASELINES) * config.baseline_seeds
+    for number in range(total):
+        baseline, seed = BASELINES[number % len(BASELINES)], number // len(BASELINES)
+        on_progress(Progress(stage="comparisons", done=number, total=total))
+        columns = _predicted(config, baseline, seed, training_set, len(encoder.words), inputs)
+        for name, distance in columns.items():
+            predicted[name].setdefault(baseline, []).append(distance)
+    on_progress(Progress(stage="comparisons", done=total, total=total))
+    return BaselineComparison(
+        num_demonstrations=len(training_data.train),
+        updates=config.baseline_updates,
+        num_seeds=config.baseline_seeds,
+        settings=config.baselines,
+        sources={
+            name: _compared(predicted[name], source.evidence, config)
+            for name, source in measured_on.items()
+        },
+    )
 
 
-def _said(
+def _predicted(
     config: EvalRewardConfig,
     baseline: str,
     seed: int,
-    lessons: Lessons,
+    training_set: BaselineTrainingSet,
     words: int,
-    asked: Mapping[str, Tensor],
+    inputs: Mapping[str, Tensor],
 ) -> dict[str, Array]:
-    """Return what a rival says of every source's frames, trained unless it has been before."""
+    """Return what a baseline predicts of every source's frames, trained unless it has been."""
 
     def train() -> dict[str, Array]:
-        network = train_baseline(baseline, lessons, words, config.baseline_updates, seed)
-        return {name: distances(baseline, network, lessons, one) for name, one in asked.items()}
+        network = train_baseline(
+            baseline, training_set, words, config.baseline_updates, seed, config.baselines
+        )
+        return {
+            name: distances(baseline, network, training_set, rows) for name, rows in inputs.items()
+        }
 
-    learned = [lessons.questions, lessons.left, lessons.ends, lessons.progress]
+    tensors = [
+        training_set.inputs,
+        training_set.steps_to_go,
+        training_set.ends,
+        training_set.progress,
+        *inputs.values(),
+    ]
     made_of = {
-        "rival": [baseline, seed, config.baseline_updates, words, str(lessons.bins)],
-        "frames": digest_of(one.numpy() for one in (*learned, *asked.values())),
-        "sources": list(asked),
+        "baseline": [baseline, seed, config.baseline_updates, words, str(training_set.bins)],
+        "settings": asdict(config.baselines),
+        "frames": digest_of(tensor.numpy() for tensor in tensors),
+        "sources": list(inputs),
     }
-    return cached_columns("rivals", made_of, config.cache, train)
+    return cached_columns("baselines", made_of, config.cache, train)
 
 
 def _compared(
-    said: dict[str, list[Any]], evidence: Evidence, config: EvalRewardConfig
-) -> dict[str, Any]:
-    """Return each rival's numbers, a list of one a seed, and its gap to steps-to-go."""
-    rows: dict[str, Any] = {
-        _OWN: {"seeds": [judged(evidence.steps_to_go, evidence, config.min_precision)]}
-    }
-    for baseline, per_seed in said.items():
-        rows[baseline] = {
-            "seeds": [judged(one, evidence, config.min_precision) for one in per_seed]
-        }
+    predicted: Mapping[str, Sequence[Float32[Array, "frames"]]],
+    evidence: Evidence,
+    config: EvalRewardConfig,
+) -> dict[str, BaselineReport]:
+    """Return the metrics of the checkpoint's own reward, and of each baseline with its gap."""
+
+    def report(distances: Sequence[Array], gap: PrecisionGap | None) -> BaselineReport:
+        seeds = [detector_metrics(d, evidence, config.min_precision) for d in distances]
+        return BaselineReport(seeds=tuple(seeds), gap=gap)
+
+    reports = {_OWN: report([evidence.steps_to_go], None)}
+    for baseline, per_seed in predicted.items():
+        gap = None
         if baseline != STEPS_TO_GO:
-            draw = generator(Purpose.BASELINES, config.seed)
-            gap = precision_gap(said[STEPS_TO_GO], per_seed, evidence, draw)
-            rows[baseline] |= {"gap": gap} if gap else {}
-    return rows
+            rng = generator(Purpose.BASELINES, config.seed)
+            gap = precision_gap(predicted[STEPS_TO_GO], per_seed, evidence, rng)
+        reports[baseline] = report(per_seed, gap)
+    return reports

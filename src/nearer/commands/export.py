@@ -22,8 +22,8 @@ from nearer.reporting.rerun_export import (
     write_recording,
 )
 from nearer.runs.checkpoint import load_model
+from nearer.runs.documents import read_header
 from nearer.runs.hub import local_run
-from nearer.runs.run import read_header
 
 _SHOWN_UNASKED = 10  # a data set may have thousands of episodes
 
@@ -54,6 +54,14 @@ def main(config: ExportConfig, console: Console) -> None:
         console.print("nothing says how many steps were left; pass --model RUN for that")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LearnedFrom:
+    """The settings of a Stage-1 run that name its demonstrations."""
+
+    data: str
+    revision: str | None
+
+
 def run_export(config: ExportConfig, on_progress: ProgressCallback = ignore_progress) -> Exported:
     """Write the recording and return what is in it."""
     check_rerun()
@@ -74,14 +82,13 @@ def _source(source: Path) -> tuple[Path, str | None, Path | None]:
     if (source / INFO_PATH).exists() or not (source / "run.json").exists():
         return source, None, None
     header = read_header(source)
-    config = header.get("config")
-    if header.get("command") != "sft" or not isinstance(config, dict):
+    if header.command != "sft":
         raise ConfigError(
             f"{source} must be a run of nearer sft, or have episodes in {practice}, got neither; "
             "name a data set, or let it practise first"
         )
-    revision = header["config"].get("revision")
-    return Path(str(header["config"].get("data"))), revision and str(revision), source
+    learned_from = header.part(_LearnedFrom, source)
+    return Path(learned_from.data), learned_from.revision, source
 
 
 def _episodes(config: ExportConfig, dataset: Dataset) -> list[int]:

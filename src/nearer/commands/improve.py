@@ -16,13 +16,14 @@ from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
 from nearer.core.interfaces import TerminationRule
 from nearer.datasets.practice_store import PracticeStore
-from nearer.evaluation.audit import Auditor
+from nearer.evaluation.audit import AUDITS, Auditor
 from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
 from nearer.fleets.encoded import feature_widths
 from nearer.fleets.for_model import check_same_chunks, fitting_fleet
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model, weights_hash
+from nearer.runs.documents import RunInputs
 from nearer.runs.hub import local_run
 from nearer.runs.run import is_finished
 from nearer.runs.trackers import check_trackers
@@ -60,11 +61,12 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
     )
     frozen = weights_hash(reward)
     robot_type = config.env.rpartition("/")[2]
-    with open_run(config, "improve", frozen_sha256=frozen, threshold_steps=str(threshold)) as run:
+    inputs = RunInputs(frozen_sha256=frozen, threshold_steps=threshold)
+    with open_run(config, "improve", inputs) as run:
         widths = feature_widths(policy.vision_encoder, reward.vision_encoder)
         fps = chunking.decision_rate(policy.spaces.control_hz or DEFAULT_HZ)
         store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, *widths)
-        log = run.root / "audits.jsonl"
+        log = run.root / AUDITS
         setup = Setup(
             source=LockstepSource(
                 fleet=recorder,

@@ -24,7 +24,7 @@ from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_datase
 from nearer.evaluation.reward_metrics import spearman
 from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.runs.checkpoint import weights_hash
-from nearer.runs.run import git_revision
+from nearer.runs.provenance import git_revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,25 +88,25 @@ def run_label(config: LabelConfig, on_progress: ProgressCallback = ignore_progre
     offered = dataset_spaces(dataset)
     path = config.out or sidecar_place(dataset)
     check_free(dataset, path, overwrite=config.overwrite)
-    judging = load_reward_model(config.model, None, config.threshold)
-    threshold = judging.threshold_steps
+    reward = load_reward_model(config.model, None, config.threshold)
+    threshold = reward.threshold_steps
     if threshold is None:
         raise ConfigError(
             f"--threshold must be given where Stage 1 calibrated none, got none for {config.model};"
             " pass --threshold STEPS, or name a finished run of nearer sft"
         )
-    check_fits(dataset, offered, judging.model)
+    check_fits(dataset, offered, reward.model)
     data = load_demonstrations(
-        dataset, judging.model.vision_encoder, cache=config.cache, on_progress=on_progress
+        dataset, reward.model.vision_encoder, cache=config.cache, on_progress=on_progress
     )
     labels = label_frames(
-        judging.model,
+        reward.model,
         data,
         threshold_steps=threshold,
         discount=config.discount,
         on_progress=on_progress,
     )
-    made_by = _made_by(judging, threshold, config.discount)
+    made_by = _made_by(reward, threshold, config.discount)
     write_sidecar(dataset, path, _columns(labels), made_by, overwrite=config.overwrite)
     return _summary(path, labels, data)
 
@@ -119,7 +119,7 @@ def check_fits(dataset: Dataset, offered: Spaces, model: FoundationModel) -> Non
         ConfigError: an instruction that the model does not know.
     """
     needed = model.spaces
-    sizes = [(one.agent_pos, one.environment_state) for one in (offered, needed)]
+    sizes = [(each.agent_pos, each.environment_state) for each in (offered, needed)]
     if sizes[0] != sizes[1]:
         raise DatasetError(
             f"{dataset.root} must have the observations of the checkpoint, {needed}, got {offered};"
@@ -132,7 +132,7 @@ def check_fits(dataset: Dataset, offered: Spaces, model: FoundationModel) -> Non
             "checkpoint that was trained on such data"
         )
     missing = (
-        [one for one in needed.cameras if one not in offered.cameras]
+        [camera for camera in needed.cameras if camera not in offered.cameras]
         if model.vision_encoder
         else []
     )
@@ -142,19 +142,19 @@ def check_fits(dataset: Dataset, offered: Spaces, model: FoundationModel) -> Non
             f"{', '.join(map(str, offered.cameras)) or 'none'}; use a checkpoint that was trained "
             "on such data"
         )
-    _ask_blindly(model, dataset.tasks)
+    _check_instructions(model, dataset.tasks)
 
 
-def _ask_blindly(model: FoundationModel, tasks: tuple[str, ...]) -> None:
-    """Ask with every instruction once, so that unknown words are told before hours of looking."""
+def _check_instructions(model: FoundationModel, tasks: tuple[str, ...]) -> None:
+    """Predict with every instruction once: unknown words are reported before hours of encoding."""
     width = model.vision_encoder.width if model.vision_encoder else 0
     state = model.spaces.agent_pos + model.spaces.environment_state
     with torch.inference_mode():
         for task in tasks:
-            blind = Inputs(
+            empty = Inputs(
                 state=torch.zeros(1, state), features=torch.zeros(1, width), instructions=[task]
             )
-            model.steps_to_go_logits(blind)
+            model.steps_to_go_logits(empty)
 
 
 def _columns(labels: FrameLabels) -> dict[str, Array]:
@@ -169,10 +169,10 @@ def _columns(labels: FrameLabels) -> dict[str, Array]:
     }
 
 
-def _made_by(judging: RewardModel, threshold: float, discount: float) -> dict[str, object]:
+def _made_by(reward: RewardModel, threshold: float, discount: float) -> dict[str, object]:
     return {
-        "weights_sha256": weights_hash(judging.model),
-        "threshold_steps": threshold * judging.model.spaces.chunking.chunk,
+        "weights_sha256": weights_hash(reward.model),
+        "threshold_steps": threshold * reward.model.spaces.chunking.chunk,
         "discount": discount,
         "git_revision": git_revision(),
     }
@@ -182,12 +182,14 @@ def _summary(path: Path, labels: FrameLabels, data: Demonstrations) -> Labelled:
     lengths = data.episode_lengths
     ends = np.cumsum(lengths)
     left = np.split(data.steps_to_go.numpy(), ends[:-1])
-    told = np.split(labels.steps_to_go, ends[:-1])
-    known = [spearman(d, steps) for d, steps in zip(told, left, strict=True) if np.ptp(d)]
+    predicted = np.split(labels.steps_to_go, ends[:-1])
+    correlations = [
+        spearman(d, steps) for d, steps in zip(predicted, left, strict=True) if np.ptp(d)
+    ]
     return Labelled(
         path=path,
         frames=len(labels.steps_to_go),
         start_steps=float(labels.steps_to_go[ends - lengths].mean()),
         detected=Rate(successes=int(labels.solved[ends - 1].sum()), total=len(lengths)),
-        rank_correlation=float(np.mean(known)) if known else None,
+        rank_correlation=float(np.mean(correlations)) if correlations else None,
     )

@@ -2,19 +2,21 @@
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from nearer.configs.push import CardConfig, PushConfig
 from nearer.core.errors import ConfigError
+from nearer.evaluation.eval_info import read_eval_info, write_eval_info
 from nearer.models.factory import build_model
 from nearer.reporting.model_card import model_card
-from nearer.reporting.model_facts import Published, read_published
+from nearer.reporting.model_facts import ModelFacts, read_model_facts
 from nearer.runs.checkpoint import load_model, weights_hash
-from nearer.runs.files import write_json, write_text
+from nearer.runs.documents import read_header
+from nearer.runs.files import write_text
 from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, upload
-from nearer.runs.run import read_header, read_json
 
 
 def main_card(config: CardConfig, console: Console) -> None:
@@ -30,7 +32,7 @@ def main_push(config: PushConfig, console: Console) -> None:
 
 def run_card(config: CardConfig) -> str:
     """Return a run's model card; it is written too if the config names a file."""
-    card = model_card(read_published(config.run, config.evaluation), config.name, config.license)
+    card = model_card(read_model_facts(config.run, config.evaluation), config.name, config.license)
     if config.out is not None:
         write_text(config.out, card)
     return card
@@ -38,26 +40,26 @@ def run_card(config: CardConfig) -> str:
 
 def run_push(config: PushConfig) -> str:
     """Upload a run's model and return its address on the hub."""
-    published = read_published(config.run, config.evaluation)
-    _check_whole(config.run, published)
+    facts = read_model_facts(config.run, config.evaluation)
+    _check_whole(config.run, facts)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        stage(published, folder)
-        write_text(folder / "README.md", model_card(published, config.name, config.license))
+        stage(facts, folder)
+        write_text(folder / "README.md", model_card(facts, config.name, config.license))
         return upload(folder, config.name, private=config.private)
 
 
-def stage(published: Published, folder: Path) -> None:
+def stage(facts: ModelFacts, folder: Path) -> None:
     """Lay a model out as it is on the hub: policy at the root, reward in a folder of its own."""
-    _copy(published.policy, folder)
-    if published.reward is not None:
-        _copy(published.reward, folder / REWARD)
-    if published.calibration is not None:
-        shutil.copyfile(published.calibration, folder / CALIBRATION)
-    if published.evaluation is not None:
-        info = read_json(published.evaluation, "evaluate again")
-        # Where it lay on this machine is nobody's business.
-        write_json(folder / EVALUATION, {**info, "checkpoint": "."})
+    _copy(facts.policy, folder)
+    if facts.reward is not None:
+        _copy(facts.reward, folder / REWARD)
+    if facts.calibration_file is not None:
+        shutil.copyfile(facts.calibration_file, folder / CALIBRATION)
+    if facts.evaluation_file is not None:
+        # Paths of this machine stay here.
+        info = replace(read_eval_info(facts.evaluation_file), checkpoint=".")
+        write_eval_info(folder / EVALUATION, info)
 
 
 def _copy(model: Path, folder: Path) -> None:
@@ -67,15 +69,15 @@ def _copy(model: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def _check_whole(run: Path, published: Published) -> None:
+def _check_whole(run: Path, facts: ModelFacts) -> None:
     """Raise unless both models load, and the reward is the one that the run practised with."""
-    load_model(published.policy, build_model)
-    if published.reward is None:
+    load_model(facts.policy, build_model)
+    if facts.reward is None:
         return
-    reward = load_model(published.reward, build_model, REWARD)
-    frozen = read_header(run).get("frozen_sha256")
+    reward = load_model(facts.reward, build_model, REWARD)
+    frozen = read_header(run).inputs.frozen_sha256
     if frozen is not None and weights_hash(reward) != frozen:
         raise ConfigError(
-            f"{published.reward} must hold the reward that {run} practised with, got another; "
+            f"{facts.reward} must hold the reward that {run} practised with, got another; "
             "restore its Stage-1 run"
         )

@@ -1,14 +1,16 @@
 """What the commands share: runs opened or continued, and episodes shown in the report."""
 
-from typing import Any
+from jaxtyping import Float
 
 from nearer.algorithm.torchrun import started_as
 from nearer.configs.improve import ImproveConfig
 from nearer.configs.saved import Config, from_json, resumed, to_json
 from nearer.configs.sft import SFTConfig
+from nearer.core.arrays import Array
 from nearer.core.episode import Episode
 from nearer.core.errors import ConfigError
-from nearer.runs.run import Run, read_header
+from nearer.runs.documents import NO_INPUTS, DrawnEpisode, RunInputs, read_header
+from nearer.runs.run import Run
 
 SHOWN_EPISODES = 10  # rollouts a row of the report
 
@@ -21,12 +23,12 @@ def saved_config(config: Config) -> Config:
     """
     header = read_header(config.out)
     command = "sft" if isinstance(config, SFTConfig) else "improve"
-    if header.get("command") != command:
+    if header.command != command:
         raise ConfigError(
             f"{config.out} must be a run of nearer {command}, got one of nearer "
-            f"{header.get('command')}; continue it with that command"
+            f"{header.command}; continue it with that command"
         )
-    return from_json(type(config), header.get("config"))
+    return from_json(type(config), header.config)
 
 
 def as_saved(config: Config) -> Config:
@@ -34,23 +36,28 @@ def as_saved(config: Config) -> Config:
     return resumed(config, saved_config(config))
 
 
-def open_run(config: SFTConfig | ImproveConfig, command: str, **facts: str) -> Run:
+def open_run(config: SFTConfig | ImproveConfig, command: str, inputs: RunInputs = NO_INPUTS) -> Run:
     """Start a run with these settings, or continue it."""
     sft = isinstance(config, SFTConfig)
     resume_command = started_as(config.training.processes) if sft else f"nearer {command}"
     if config.resume:
-        return Run.resume(config.out, resume_command, **facts)
-    return Run.create(config.out, command, to_json(config), resume_command, **facts)
+        return Run.resume(config.out, resume_command, inputs)
+    return Run.create(config.out, command, to_json(config), resume_command, inputs)
 
 
-def shown(episode: Episode, chunk: int) -> dict[str, Any]:
+def drawn(episode: Episode, chunk: int) -> DrawnEpisode:
     """Return an episode as the report draws or replays it, a row a chunk of control steps."""
-    return {
-        "seed": episode.seed,
-        "chunk": chunk,
-        "instruction": episode.instruction,
-        "agent_pos": episode.observations.agent_pos.tolist(),
-        "environment_state": episode.observations.environment_state.tolist(),
-        "actions": episode.actions.tolist(),
-        "ended": episode.ended.value,
-    }
+    return DrawnEpisode(
+        seed=episode.seed,
+        chunk=chunk,
+        instruction=episode.instruction,
+        agent_pos=rows_of(episode.observations.agent_pos),
+        environment_state=rows_of(episode.observations.environment_state),
+        actions=rows_of(episode.actions),
+        ended=episode.ended.value,
+    )
+
+
+def rows_of(values: Float[Array, "rows columns"]) -> tuple[tuple[float, ...], ...]:
+    """Return a matrix as a document keeps it."""
+    return tuple(map(tuple, values.tolist()))

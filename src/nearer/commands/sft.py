@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from nearer.algorithm.sft import sft
 from nearer.algorithm.sft_settings import SFTTraining
 from nearer.algorithm.torchrun import started_as
 from nearer.commands.progress_bars import live
-from nearer.commands.runs import SHOWN_EPISODES, as_saved, open_run
+from nearer.commands.runs import SHOWN_EPISODES, as_saved, open_run, rows_of
 from nearer.configs.sft import SFTConfig
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
@@ -39,25 +38,30 @@ from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
 from nearer.datasets.split import SPLIT, TrainingSplit, draw_split, read_split, write_split
+from nearer.evaluation.calibration import Calibration, PredictionExample, write_calibration
+from nearer.evaluation.reliability import reliability
 from nearer.evaluation.reward_metrics import spearman
 from nearer.evaluation.success import LabelledRollout, labelled_rollouts
-from nearer.evaluation.threshold import (
-    LabelledEpisode,
-    calibration_document,
-    detector_curve,
-    reliability,
-)
+from nearer.evaluation.threshold import LabelledEpisode, detector_curve, threshold_choice
 from nearer.fleets.for_model import fitting_fleet, robots_with_room
 from nearer.models.factory import build_model, new_model
 from nearer.runs.checkpoint import load_model
-from nearer.runs.run import SEEING, Run, SilentRun, check_facts, is_finished, read_header, read_json
+from nearer.runs.documents import Demonstrations as DrawnDemonstrations
+from nearer.runs.documents import (
+    DrawnEpisode,
+    EncodingTime,
+    RunInputs,
+    read_encoding_time,
+    read_header,
+    write_demonstrations,
+    write_encoding_time,
+)
+from nearer.runs.run import Run, SilentRun, is_finished
 from nearer.runs.trackers import check_trackers
 
 _ROBOTS = 100  # of a calibration
 _EXAMPLE_STEPS = 20
 _HELD_OUT, _ROLLOUTS = "held-out demonstrations", "labelled rollouts"
-_SIGHT_EPISODES = 200
-"""The sight learns from at most so many, as measured (docs/log.md): more cost time, not tried."""
 
 
 def main(config: SFTConfig, console: Console) -> None:
@@ -82,7 +86,7 @@ def run_sft(config: SFTConfig, on_progress: ProgressCallback = ignore_progress) 
 def _run_together(config: SFTConfig, processes: Processes, on_progress: ProgressCallback) -> Path:
     """Do what each of the processes does; only the first one writes the run and calibrates."""
     with processes.in_turn():
-        model, data, split, seeing_s = _ready(config, processes.sharded, on_progress)
+        model, data, split, encoding_s = _ready(config, processes.sharded, on_progress)
     training = config.training
     if not processes.first:
         sft(
@@ -96,16 +100,17 @@ def _run_together(config: SFTConfig, processes: Processes, on_progress: Progress
         return config.out
     held_out = data.episodes(split.validation_positions)
     seen_by = _identity(model)
-    with open_run(config, "sft", data_sha256=split.data_sha256) as run:
+    inputs = RunInputs(data_sha256=split.data_sha256)
+    with open_run(config, "sft", inputs) as run:
         write_split(config.out, split)
         if model.vision_encoder:
-            _note_seeing(run, seeing_s)
+            _add_encoding_time(run, encoding_s)
         sft(training, data, model, run, on_progress, processes)
-        run.write_json("demonstrations.json", {"episodes": _shown_demonstrations(held_out)})
+        write_demonstrations(run.root, _drawn_demonstrations(held_out))
         reward = load_model(config.out, build_model, "reward")
         if _identity(reward) != seen_by:
             held_out = _seen_anew(config, reward, split, on_progress)
-        run.write_json("calibration.json", _calibrate(config, reward, held_out, on_progress))
+        write_calibration(run.root, _calibrate(config, reward, held_out, on_progress))
         run.finish()
     return config.out
 
@@ -121,17 +126,17 @@ def _ready(
     training = config.training
     dataset = open_dataset(resolve_dataset(config.data, config.revision))
     if config.resume:  # checked before anything is encoded
-        facts = {"data_sha256": contents_hash(dataset)}
-        check_facts(config.out, read_header(config.out), facts)
+        inputs = RunInputs(data_sha256=contents_hash(dataset))
+        read_header(config.out).inputs.check_same(config.out, inputs)
     spaces = dataset_spaces(dataset).in_chunks(config.chunking)
     model = new_model(config.model, config.sizes, spaces, dataset.tasks, training.seed, sharded)
     if config.calibration.env is not None:
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
     split = _split(config, dataset)
-    data, seeing_s = _seen(config, dataset, model, split, on_progress)
+    data, encoding_s = _seen(config, dataset, model, split, on_progress)
     model.normalise_by(data.statistics(), data.actions[data.acted_frames()])
-    return model, data, split, seeing_s
+    return model, data, split, encoding_s
 
 
 def _split(config: SFTConfig, dataset: Dataset) -> TrainingSplit:
@@ -169,11 +174,11 @@ def _seen(
     return data, perf_counter() - started
 
 
-def _note_seeing(run: Run, seconds: float) -> None:
-    """Add to the time that looking and learning to see took, which ends before the run begins."""
-    path = run.root / SEEING
-    before = read_json(path, "delete it")["seconds"] if path.exists() else 0.0
-    run.write_json(SEEING, {"seconds": before + seconds})
+def _add_encoding_time(run: Run, seconds: float) -> None:
+    """Add to the time that encoding and self-training took, which ends before the run begins."""
+    before = read_encoding_time(run.root)
+    total = seconds + (before.seconds if before else 0.0)
+    write_encoding_time(run.root, EncodingTime(seconds=total))
 
 
 def _train_vision_encoder(
@@ -190,7 +195,7 @@ def _train_vision_encoder(
     train_vision_encoder(
         dataset,
         vision_encoder,
-        split.train[:_SIGHT_EPISODES],
+        split.train[: config.vision_encoder_episodes],
         config.vision_encoder_updates,
         config.training.seed,
         config.cache,
@@ -258,7 +263,7 @@ def _calibrate(
     reward: FoundationModel,
     held_out: Demonstrations,
     on_progress: ProgressCallback,
-) -> dict[str, Any]:
+) -> Calibration:
     """Choose s on held-out demonstrations, and on labelled rollouts where an env is given."""
     on_progress(Progress(stage="calibration", done=0, total=1))
     probabilities = frame_probabilities(reward, held_out).numpy()
@@ -267,30 +272,35 @@ def _calibrate(
     cuts = np.cumsum(held_out.episode_lengths)[:-1]
     sources: dict[str, Sequence[LabelledEpisode]] = {
         _HELD_OUT: [
-            LabelledEpisode(steps_to_go=d, fulfilled=left == 0)
+            LabelledEpisode(steps_to_go=d, success=left == 0)
             for d, left in zip(
                 np.split(probabilities @ edges, cuts), np.split(true_steps, cuts), strict=True
             )
         ]
     }
-    examples: dict[str, Any] = {}
+    examples: dict[str, PredictionExample] = {}
     if config.calibration.env is not None:
         rollouts = _rollouts(config, config.calibration.env, reward)
-        sources[_ROLLOUTS] = [one.label for one in rollouts]
+        sources[_ROLLOUTS] = [rollout.label for rollout in rollouts]
         examples = _examples(reward, rollouts)
     on_progress(Progress(stage="calibration", done=1, total=1))
     curves = {name: detector_curve(episodes) for name, episodes in sources.items()}
-    measured = reliability(probabilities, edges, true_steps, reward.bins.width_steps)
-    measured["rank_correlation"] = spearman(probabilities @ edges, true_steps)
-    # Rollouts are what practice sees; demonstrations end where the instruction is just fulfilled.
+    # Rollouts are what practice meets; demonstrations end where the instruction is just fulfilled.
     decisive = [_ROLLOUTS if _ROLLOUTS in curves else _HELD_OUT]
-    precision = config.calibration.min_precision
-    document = calibration_document(curves, precision, measured, decisive)
-    return document | {"examples": examples}
+    choice = threshold_choice(curves, config.calibration.min_precision, decisive)
+    return Calibration(
+        threshold_steps=choice.threshold_steps,
+        rule=choice.rule,
+        at_threshold=choice.at_threshold,
+        curves=choice.curves,
+        reliability=reliability(probabilities, edges, true_steps, reward.bins.width_steps),
+        rank_correlation=spearman(probabilities @ edges, true_steps),
+        examples=examples,
+    )
 
 
 def _rollouts(config: SFTConfig, env: str, reward: FoundationModel) -> list[LabelledRollout]:
-    """Run the new policy in an env, its episodes labelled by the simulator's truth."""
+    """Run the new policy in an env, its episodes labelled by the simulator's ground truth."""
     settings = config.calibration
     policy = load_model(config.out, build_model, "policy")
     robots = robots_with_room(policy, settings.rollout_steps, min(settings.rollouts, _ROBOTS))
@@ -307,39 +317,46 @@ def _rollouts(config: SFTConfig, env: str, reward: FoundationModel) -> list[Labe
     return rollouts
 
 
-def _examples(reward: FoundationModel, rollouts: Sequence[LabelledRollout]) -> dict[str, Any]:
+def _examples(
+    reward: FoundationModel, rollouts: Sequence[LabelledRollout]
+) -> dict[str, PredictionExample]:
     """Return p(k | o_t, g) along the first good and the first bad rollout, for the report.
 
     A good one must take some steps: an episode that is done at once shows nothing.
     """
-    wanted: dict[str, int] = {}
-    for index, one in enumerate(rollout.label for rollout in rollouts):
-        if not one.fulfilled.any():
-            wanted.setdefault("bad", index)
-        elif one.fulfilled.argmax() * reward.spaces.chunking.chunk >= _EXAMPLE_STEPS:
-            wanted.setdefault("good", index)
-    examples: dict[str, Any] = {}
-    for name, index in wanted.items():
-        label = rollouts[index].label
-        end = int(label.fulfilled.argmax()) + 1 if label.fulfilled.any() else len(label.fulfilled)
-        examples[name] = {
-            "edges": reward.bins.edges().tolist(),
-            "probabilities": rollouts[index].probabilities[:end].round(4).tolist(),
-            "steps_to_go": label.steps_to_go[:end].tolist(),
-        }
-    return examples
+    rows: dict[str, int] = {}
+    for index, label in enumerate(rollout.label for rollout in rollouts):
+        if not label.success.any():
+            rows.setdefault("bad", index)
+        elif label.success.argmax() * reward.spaces.chunking.chunk >= _EXAMPLE_STEPS:
+            rows.setdefault("good", index)
+    return {name: _example(reward, rollouts[index]) for name, index in rows.items()}
 
 
-def _shown_demonstrations(held_out: Demonstrations) -> list[dict[str, Any]]:
-    """Return the first held-out demonstrations in the form of `shown`."""
+def _example(reward: FoundationModel, rollout: LabelledRollout) -> PredictionExample:
+    """Return what the model predicts along a rollout, up to its success."""
+    success = rollout.label.success
+    end = int(success.argmax()) + 1 if success.any() else len(success)
+    return PredictionExample(
+        edges=tuple(reward.bins.edges().numpy().tolist()),
+        probabilities=rows_of(rollout.probabilities[:end].round(4)),
+        steps_to_go=tuple(rollout.label.steps_to_go[:end].tolist()),
+    )
+
+
+def _drawn_demonstrations(held_out: Demonstrations) -> DrawnDemonstrations:
+    """Return the first held-out demonstrations as the report draws them."""
     split = held_out.spaces.agent_pos
     cuts = np.cumsum(held_out.episode_lengths)[:-1]
     states = np.split(held_out.state.numpy(), cuts)[:SHOWN_EPISODES]
-    return [
-        {
-            "agent_pos": state[:, :split].tolist(),
-            "environment_state": state[:, split:].tolist(),
-            "ended": Ended.SUCCESS_TRUE.value,
-        }
-        for state in states
-    ]
+    return DrawnDemonstrations(
+        episodes=tuple(
+            DrawnEpisode(
+                agent_pos=rows_of(state[:, :split]),
+                environment_state=rows_of(state[:, split:]),
+                ended=Ended.SUCCESS_TRUE.value,
+                instruction=instruction,
+            )
+            for state, instruction in zip(states, held_out.instructions, strict=False)
+        )
+    )

@@ -1,11 +1,12 @@
 """Settings of `nearer eval-reward`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nearer.configs.folders import beside
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
+from nearer.evaluation.baseline_settings import BaselineSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +23,13 @@ class EvalRewardConfig:
         episodes: of each data set, at most, drawn at random.
         min_precision: fraction of detections to be right.
         demonstrations: data set that the checkpoint was trained on; none: where its run says.
-        baseline_updates: gradient updates of each comparison; 0 for no comparisons.
-        baseline_seeds: comparisons are trained so many times.
+        baseline_updates: gradient updates of each baseline; 0 for no baselines.
+        baseline_seeds: each baseline is trained so many times.
+        baselines: size and optimiser of the baselines.
         seed: of starts and draws; another one than training used, or starts are not new.
-        out: folder for calibration.json and calibration.md; none: eval_reward/ in the checkpoint,
-            or in outputs/ if that is on the hub.
-        cache: folder of decoded frames, features, rollouts and scores; none: ~/.cache/nearer.
+        out: folder for reward_report.json and .md; none: eval_reward/ in the checkpoint, or in
+            outputs/ if that is on the hub.
+        cache: folder of decoded frames, features, rollouts and predictions; none: ~/.cache/nearer.
     """
 
     checkpoint: Path
@@ -41,6 +43,7 @@ class EvalRewardConfig:
     demonstrations: str | None = None
     baseline_updates: int = 1500
     baseline_seeds: int = 3
+    baselines: BaselineSettings = field(default_factory=BaselineSettings)
     seed: int = 1000
     out: Path | None = None
     cache: Path | None = None

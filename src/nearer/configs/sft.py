@@ -67,6 +67,7 @@ class SFTConfig:
             settings: --model NAME --help.
         vision_encoder_updates: gradient updates of small-vla's vision encoder, first, on the
             frames.
+        vision_encoder_episodes: demonstrations that these updates see, at most.
         cache: folder of decoded frames and features; none: ~/.cache/nearer.
         out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
         track: shows metrics in tensorboard, wandb, trackio.
@@ -79,6 +80,7 @@ class SFTConfig:
     fraction: float = 1.0
     model: str = "small-vla"
     vision_encoder_updates: int = 300
+    vision_encoder_episodes: int = 200
     cache: Path | None = None
     track: Track = ("tensorboard",)
     resume: bool = False
@@ -90,7 +92,12 @@ class SFTConfig:
     training: Annotated[SFTTraining, Flat] = field(default_factory=SFTTraining)
 
     def __post_init__(self) -> None:
-        check_settings(self, fraction="(0, 1]", vision_encoder_updates="[0, inf)")
+        check_settings(
+            self,
+            fraction="(0, 1]",
+            vision_encoder_updates="[0, inf)",
+            vision_encoder_episodes="[1, inf)",
+        )
         if self.training.learning_rate is None:
             rate = PRETRAINED_RATE if settings_of(self.model) == "vlm" else LEARNING_RATE
             object.__setattr__(self, "training", replace(self.training, learning_rate=rate))

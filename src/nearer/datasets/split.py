@@ -18,7 +18,7 @@ from nearer.core.errors import ConfigError
 from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset
 from nearer.runs.files import write_text
-from nearer.runs.run import read_json
+from nearer.runs.json_files import read_json_object
 
 SPLIT = "split.json"
 """The file of a run that holds its split."""
@@ -157,7 +157,7 @@ def read_split(run: Path) -> TrainingSplit:
     """
     path = run / SPLIT
     advice = "name a run of nearer sft of this version, or restore the file"
-    return TrainingSplit.from_json(read_json(path, advice), path)
+    return TrainingSplit.from_json(read_json_object(path, advice), path)
 
 
 def _count(value: object) -> int:

@@ -1,1 +1,1 @@
-"""How good a policy, a reward and a detector really are; the readers of ground truth."""
+"""How good a policy, a reward model and a success detector are; the readers of ground truth."""

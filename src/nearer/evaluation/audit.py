@@ -1,7 +1,7 @@
-"""Is the detector still right? The truth of a sample of practised episodes, and an alarm.
+"""Is the detector still right? The ground truth of a sample of practised episodes, and an alarm.
 
-With evaluate.py this is the only reader of a simulator's truth (on robots: of a person's labels).
-What an audit finds is recorded and shown; practice does not learn from it.
+With success.py this is the only reader of a simulator's ground truth (on robots: of a person's
+labels). What an audit measures is recorded and shown; practice does not learn from it.
 """
 
 from collections.abc import Sequence
@@ -17,53 +17,57 @@ from nearer.core.intervals import Rate
 from nearer.core.seeds import Purpose, generator
 from nearer.evaluation.audit_settings import AuditPlan
 from nearer.evaluation.ground_truth import GroundTruthRecorder
-from nearer.runs.files import append_line, write_lines
-from nearer.runs.run import read_lines
+from nearer.runs.files import append_line
+from nearer.runs.json_files import read_documents, write_documents
+
+AUDITS = "audits.jsonl"
+"""Of a run: its audits, one a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """One comparison of the detector's verdicts with the truth.
+    """One comparison of the detector's verdicts with ground truth.
 
     Attributes:
         iteration: of Stage 2, counted from 0.
-        audited: episodes compared.
-        detected: of these, ended by the detector.
-        right: of these, fulfilled in truth where the detector ended them.
-        fulfilled: episodes fulfilled in truth at any observation.
+        num_episodes: episodes compared.
+        num_detections: of these, ended by the detector.
+        num_correct_detections: of these, successful where the detector ended them.
+        num_success: episodes that were successful at any observation.
+        num_ended_by_ground_truth: episodes that ground truth ended, which say nothing of the
+            detector (`--deviate.end-on-ground-truth`).
         progress_steps: mean predicted progress d(o_0) - d(o_T) of the audited episodes.
         progress_variance: of that progress over episodes.
-        ended_on_truth: episodes that ended because the truth said so, which say nothing of the
-            detector (`--deviate.end-on-ground-truth`).
     """
 
     iteration: int
-    audited: int
-    detected: int
-    right: int
-    fulfilled: int
+    num_episodes: int
+    num_detections: int
+    num_correct_detections: int
+    num_success: int
+    num_ended_by_ground_truth: int
     progress_steps: float
     progress_variance: float
-    ended_on_truth: int = 0
 
     @property
     def precision(self) -> Rate:
-        """Return the share of detections that were right."""
-        return Rate(successes=self.right, total=self.detected)
+        """Return the fraction of detections that were right."""
+        return Rate(successes=self.num_correct_detections, total=self.num_detections)
 
     @property
     def recall(self) -> Rate:
-        """Return the share of fulfilled episodes, left to the detector, that it rightly ended."""
-        return Rate(successes=self.right, total=self.fulfilled - self.ended_on_truth)
+        """Return the fraction of successes, left to the detector, that it rightly ended."""
+        left_to_detector = self.num_success - self.num_ended_by_ground_truth
+        return Rate(successes=self.num_correct_detections, total=left_to_detector)
 
     @property
     def success(self) -> Rate:
-        """Return the share of episodes that were fulfilled in truth."""
-        return Rate(successes=self.fulfilled, total=self.audited)
+        """Return the fraction of episodes that were successful."""
+        return Rate(successes=self.num_success, total=self.num_episodes)
 
 
 class Auditor:
-    """Compares verdicts with the truth every few iterations, and keeps what it found.
+    """Compares verdicts with ground truth every few iterations, and keeps the audits.
 
     An audit is on disk before its episodes are, so a resumed run has the audits of all the
     iterations it reads back.
@@ -77,56 +81,65 @@ class Auditor:
         audits = read_audits(log)
         if log.exists():
             # Otherwise the next line would be written into one that a kill cut short.
-            write_lines(log, [asdict(one) for one in audits])
-        self._audits = {one.iteration: one for one in audits}
+            write_documents(log, audits)
+        self._audits = {audit.iteration: audit for audit in audits}
 
     def check(self, iteration: int, scored: Sequence[ScoredEpisode]) -> AuditReport:
         """Audit this iteration if it is due, and say whether to be alarmed."""
         every = self._plan.audit_every
         due = every > 0 and iteration % every == 0 and len(scored) > 0
         if due and iteration not in self._audits:
-            found = self._compare(iteration, scored)
-            self._audits[iteration] = found
-            append_line(self._log, asdict(found))
+            audit = self._compare(iteration, scored)
+            self._audits[iteration] = audit
+            append_line(self._log, asdict(audit))
         self._fleet.forget()
         if not due:
             return AuditReport()
-        so_far = [one for one in self._audits.values() if one.iteration <= iteration]
+        so_far = [audit for audit in self._audits.values() if audit.iteration <= iteration]
         return AuditReport(
             metrics=audit_metrics(self._audits[iteration]), alarm=alarm(so_far, self._plan)
         )
 
     def _compare(self, iteration: int, scored: Sequence[ScoredEpisode]) -> Audit:
-        draw = generator(Purpose.AUDIT, self._seed, iteration)
-        order = draw.permutation(len(scored))[: self._plan.audit_episodes]
+        rng = generator(Purpose.AUDIT, self._seed, iteration)
+        order = rng.permutation(len(scored))[: self._plan.audit_episodes]
         sample = [scored[int(i)] for i in order]
-        truths = [self._fleet.fulfilled(one.episode) for one in sample]
-        detected = [one.episode.ended is Ended.SUCCESS_DETECTED for one in sample]
+        successes = [self._fleet.success(row.episode) for row in sample]
+        detected = [row.episode.ended is Ended.SUCCESS_DETECTED for row in sample]
         progress = progress_of(sample)
         return Audit(
             iteration=iteration,
-            audited=len(sample),
-            detected=sum(detected),
-            right=sum(d and bool(truth[-1]) for d, truth in zip(detected, truths, strict=True)),
-            fulfilled=sum(bool(truth.any()) for truth in truths),
+            num_episodes=len(sample),
+            num_detections=sum(detected),
+            num_correct_detections=sum(
+                fired and bool(success[-1])
+                for fired, success in zip(detected, successes, strict=True)
+            ),
+            num_success=sum(bool(success.any()) for success in successes),
+            num_ended_by_ground_truth=sum(
+                row.episode.ended is Ended.SUCCESS_TRUE for row in sample
+            ),
             progress_steps=float(progress.mean()),
             progress_variance=float(progress.var()),
-            ended_on_truth=sum(one.episode.ended is Ended.SUCCESS_TRUE for one in sample),
         )
 
 
 def read_audits(log: Path) -> list[Audit]:
-    """Return the audits of a run, oldest first; a last line cut short by a kill is left out."""
-    return [Audit(**record) for record in read_lines(log)]
+    """Return the audits of a run, oldest first; a last line cut short by a kill is left out.
+
+    Raises:
+        ConfigError: a line is not as `Auditor` writes it.
+    """
+    return read_documents(Audit, log, "restore it, or start a new run")
 
 
 def alarm(audits: Sequence[Audit], plan: AuditPlan, window: int = 3) -> str | None:
-    """Return why the reward can no longer be trusted, as a sentence, or None.
+    """Return why practice should be stopped, as a sentence, or None.
 
     Raised when, over the last `window` audits,
 
     - the detector is surely (95 %) less precise than `plan.min_precision`, or
-    - it surely (95 %) finds a smaller share of what is fulfilled than `plan.min_recall`, or
+    - it surely (95 %) detects a smaller fraction of successes than `plan.min_recall`, or
     - predicted progress rose (by two standard errors) over the `window` audits before, while
       audited success did not rise and is surely (95 %) below 0.95.
 
@@ -161,7 +174,8 @@ def _surely_below(rate: Rate, least: float, plan: AuditPlan) -> bool:
 def _alarm_of_progress(before: Audit, recent: Audit) -> str | None:
     rise = recent.progress_steps - before.progress_steps
     error = np.sqrt(
-        recent.progress_variance / recent.audited + before.progress_variance / before.audited
+        recent.progress_variance / recent.num_episodes
+        + before.progress_variance / before.num_episodes
     )
     stuck = recent.success.value <= before.success.value and recent.success.interval[1] < 0.95
     if rise > 2 * error and stuck:
@@ -175,19 +189,20 @@ def _alarm_of_progress(before: Audit, recent: Audit) -> str | None:
 
 def pooled(audits: Sequence[Audit]) -> Audit:
     """Return several audits, one at least, as one."""
-    weights = np.array([one.audited for one in audits], dtype=np.float64)
-    means = np.array([one.progress_steps for one in audits])
+    weights = np.array([audit.num_episodes for audit in audits], dtype=np.float64)
+    means = np.array([audit.progress_steps for audit in audits])
     mean = float(np.average(means, weights=weights))
-    within = np.array([one.progress_variance for one in audits])
+    within = np.array([audit.progress_variance for audit in audits])
     return Audit(
         iteration=audits[-1].iteration,
-        audited=sum(one.audited for one in audits),
-        detected=sum(one.detected for one in audits),
-        right=sum(one.right for one in audits),
-        fulfilled=sum(one.fulfilled for one in audits),
+        num_episodes=sum(audit.num_episodes for audit in audits),
+        num_detections=sum(audit.num_detections for audit in audits),
+        num_correct_detections=sum(audit.num_correct_detections for audit in audits),
+        num_success=sum(audit.num_success for audit in audits),
+        num_ended_by_ground_truth=sum(audit.num_ended_by_ground_truth for audit in audits),
         progress_steps=mean,
+        # Law of total variance: within audits, and between their means.
         progress_variance=float(np.average(within + (means - mean) ** 2, weights=weights)),
-        ended_on_truth=sum(one.ended_on_truth for one in audits),
     )
 
 
@@ -198,7 +213,6 @@ def audit_metrics(audit: Audit) -> dict[str, float | int]:
         "audit/recall": audit.recall,
         "audit/success": audit.success,
     }
-    metrics: dict[str, float | int] = {
-        name: rate.value for name, rate in rates.items() if rate.total
-    }
-    return metrics | {"audit/episodes": audit.audited, "audit/progress_steps": audit.progress_steps}
+    metrics = {name: rate.value for name, rate in rates.items() if rate.total}
+    counts = {"audit/episodes": audit.num_episodes, "audit/progress_steps": audit.progress_steps}
+    return metrics | counts

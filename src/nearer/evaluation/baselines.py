@@ -1,4 +1,4 @@
-"""Other rewards and detectors, trained as steps-to-go is: which of them tells success best?
+"""Other rewards and detectors, trained as steps-to-go is: which tells success best?
 
     steps-to-go     p(k | o, g) over bins, cross-entropy; its expectation         (paper, eq. 1)
     success head    is this an episode's last frame? cross-entropy, both classes weighing alike
@@ -6,9 +6,9 @@
     goal distance   of an embedding in which later frames are nearer to a last frame than earlier
                     ones, time-contrastive (after Nair et al. 2022, R3M, arXiv:2203.12601)
 
-All read the same facts and words of the same demonstrations, have the same two layers, and take
-the same updates. Each answers with one number that falls on the way to the goal. The paper found a
-binary success head worse than thresholding steps-to-go.
+All read the same normalised inputs and words of the same demonstrations, have the same two layers,
+and take the same updates. Each predicts one number that falls on the way to the goal. The paper
+found a binary success head worse than thresholding steps-to-go.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,81 +25,85 @@ from nearer.algorithm.losses import steps_to_go_loss
 from nearer.algorithm.steps_to_go import StepsToGoBins, expected_steps
 from nearer.core.arrays import Array
 from nearer.core.seeds import Purpose, episode_seed, generator
+from nearer.evaluation.baseline_settings import BaselineSettings
 
-STEPS_TO_GO, SUCCESS_HEAD, PROGRESS, GOAL_DISTANCE = RIVALS = (
+STEPS_TO_GO, SUCCESS_HEAD, PROGRESS, GOAL_DISTANCE = BASELINES = (
     "steps-to-go",
     "success head",
     "progress",
     "goal distance",
 )
-_HIDDEN, _WORD_WIDTH, _DROPOUT = 256, 4, 0.2  # as small-vla's two trunks
-_EMBEDDING = 32
-_BATCH, _RATE, _WEIGHT_DECAY, _MAX_GRADIENT_NORM = 256, 1e-3, 0.1, 10.0
 _ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lessons:
-    """Frames of demonstrations as rivals learn from them.
+class BaselineTrainingSet:
+    """Frames of demonstrations as baselines learn from them.
 
     Attributes:
-        questions: facts and words of every frame, see `Reader`.
-        left: true steps-to-go of every frame, in the model's own steps.
+        inputs: normalised inputs and words of every frame, see `InputEncoder`.
+        steps_to_go: true ones of every frame, in the model's own steps.
         ends: row of the last frame of every frame's episode.
         progress: t / T of every frame.
         bins: of the model they are compared with.
     """
 
-    questions: Float[Tensor, "frames width"]
-    left: Int64[Tensor, "frames"]
+    inputs: Float[Tensor, "frames width"]
+    steps_to_go: Int64[Tensor, "frames"]
     ends: Int64[Tensor, "frames"]
     progress: Float[Tensor, "frames"]
     bins: StepsToGoBins
 
 
-class Reader:
-    """Turns frames into the numbers rivals read: facts, then how often each known word is said."""
+class InputEncoder:
+    """Joins a frame's normalised inputs and how often each word of the training set is said."""
 
     def __init__(self, instructions: Sequence[str]) -> None:
-        self.words = tuple(sorted({word for one in instructions for word in one.split()}))
+        words = {word for instruction in instructions for word in instruction.split()}
+        self.words = tuple(sorted(words))
 
-    def read(
-        self, facts: Float32[Array, "frames facts"], asked: Sequence[str]
+    def encode(
+        self,
+        normalised_inputs: Float32[Array, "frames inputs"],
+        instructions: Sequence[str],
     ) -> Float[Tensor, "frames width"]:
-        """Return a row a question; words that no lesson had are left out.
+        """Return the inputs of baselines, a row a frame; other words are left out.
 
         Args:
-            facts: that a model makes of each frame.
-            asked: the instruction of each.
+            normalised_inputs: that a model makes of each frame.
+            instructions: one a frame.
         """
-        said = {one: self._said(one) for one in dict.fromkeys(asked)}
-        words = torch.stack([said[one] for one in asked])
-        return torch.cat([torch.from_numpy(facts), words], dim=1)
+        counts = {text: self._word_counts(text) for text in dict.fromkeys(instructions)}
+        words = torch.stack([counts[text] for text in instructions])
+        return torch.cat([torch.from_numpy(normalised_inputs), words], dim=1)
 
-    def _said(self, instruction: str) -> Float[Tensor, "words"]:
-        given = instruction.split()
-        counts = torch.tensor([float(given.count(word)) for word in self.words])
-        return counts / max(1, len(given))
+    def _word_counts(self, instruction: str) -> Float[Tensor, "words"]:
+        said = instruction.split()
+        counts = torch.tensor([float(said.count(word)) for word in self.words])
+        return counts / max(1, len(said))
 
 
-def lessons_of(
-    data: Demonstrations, facts: Float32[Array, "frames facts"], reader: Reader, bins: StepsToGoBins
-) -> Lessons:
-    """Return demonstrations as rivals learn from them.
+def baseline_training_set(
+    data: Demonstrations,
+    normalised_inputs: Float32[Array, "frames inputs"],
+    encoder: InputEncoder,
+    bins: StepsToGoBins,
+) -> BaselineTrainingSet:
+    """Return demonstrations as baselines learn from them.
 
     Args:
         data: episodes, and their steps-to-go.
-        facts: that the compared model makes of each frame.
-        reader: knows the words.
+        normalised_inputs: that the compared model makes of each frame.
+        encoder: of inputs and words.
         bins: of the compared model.
     """
     lengths = torch.from_numpy(data.episode_lengths)
     ends = torch.repeat_interleave(lengths.cumsum(0) - 1, lengths)
     longest = torch.repeat_interleave(data.steps_to_go[lengths.cumsum(0) - lengths], lengths)
-    asked = np.repeat(np.array(data.instructions, dtype=object), data.episode_lengths)
-    return Lessons(
-        questions=reader.read(facts, asked.tolist()),
-        left=data.steps_to_go,
+    instructions = np.repeat(np.array(data.instructions, dtype=object), data.episode_lengths)
+    return BaselineTrainingSet(
+        inputs=encoder.encode(normalised_inputs, instructions.tolist()),
+        steps_to_go=data.steps_to_go,
         ends=ends,
         progress=1 - data.steps_to_go / longest,
         bins=bins,
@@ -107,74 +111,73 @@ def lessons_of(
 
 
 class Network(nn.Module):
-    """Two hidden layers on facts and a few numbers for the words."""
+    """Two hidden layers on normalised inputs and a few numbers for the words."""
 
-    def __init__(self, words: int, width: int, answers: int) -> None:
+    def __init__(self, words: int, width: int, outputs: int, settings: BaselineSettings) -> None:
         super().__init__()
         self.words = words
-        self.embed = nn.Linear(words, _WORD_WIDTH, bias=False) if words else None
+        word_width, hidden = settings.word_width, settings.hidden
+        self.embed = nn.Linear(words, word_width, bias=False) if words else None
         self.trunk = nn.Sequential(
-            nn.Linear(width - words + (_WORD_WIDTH if words else 0), _HIDDEN),
+            nn.Linear(width - words + (word_width if words else 0), hidden),
             nn.ReLU(),
-            nn.Dropout(_DROPOUT),
-            nn.Linear(_HIDDEN, _HIDDEN),
+            nn.Dropout(settings.dropout),
+            nn.Linear(hidden, hidden),
             nn.ReLU(),
-            nn.Dropout(_DROPOUT),
-            nn.Linear(_HIDDEN, answers),
+            nn.Dropout(settings.dropout),
+            nn.Linear(hidden, outputs),
         )
 
-    def forward(
-        self, questions: Float[Tensor, "samples width"]
-    ) -> Float[Tensor, "samples answers"]:
-        """Return the answers to a batch of questions."""
+    def forward(self, inputs: Float[Tensor, "samples width"]) -> Float[Tensor, "samples outputs"]:
+        """Return the predictions of a batch."""
         if self.embed is None:
-            return self.trunk(questions)
-        facts, said = questions[:, : -self.words], questions[:, -self.words :]
-        return self.trunk(torch.cat([facts, self.embed(said)], dim=1))
+            return self.trunk(inputs)
+        normalised, words = inputs[:, : -self.words], inputs[:, -self.words :]
+        return self.trunk(torch.cat([normalised, self.embed(words)], dim=1))
 
 
-Loss = Callable[[Network, Lessons, Int64[Tensor, "rows"], np.random.Generator], Tensor]
-"""The mean loss of a network on some rows; chance is for what an objective draws besides."""
+Loss = Callable[[Network, BaselineTrainingSet, Int64[Tensor, "rows"], np.random.Generator], Tensor]
+"""The mean loss of a network on some rows; the generator is for what an objective draws besides."""
 
 
 def _steps_loss(
-    network: Network, lessons: Lessons, rows: Tensor, draw: np.random.Generator
+    network: Network, data: BaselineTrainingSet, rows: Tensor, rng: np.random.Generator
 ) -> Tensor:
-    target = lessons.bins.index(lessons.left[rows])
-    return steps_to_go_loss(network(lessons.questions[rows]), target).mean()
+    target = data.bins.index(data.steps_to_go[rows])
+    return steps_to_go_loss(network(data.inputs[rows]), target).mean()
 
 
 def _success_loss(
-    network: Network, lessons: Lessons, rows: Tensor, draw: np.random.Generator
+    network: Network, data: BaselineTrainingSet, rows: Tensor, rng: np.random.Generator
 ) -> Tensor:
-    is_last = (lessons.left == 0).float()
+    is_last = (data.steps_to_go == 0).float()
     rarity = (1 - is_last.mean()) / is_last.mean()
-    logits = network(lessons.questions[rows]).squeeze(1)
+    logits = network(data.inputs[rows]).squeeze(1)
     return functional.binary_cross_entropy_with_logits(logits, is_last[rows], pos_weight=rarity)
 
 
 def _progress_loss(
-    network: Network, lessons: Lessons, rows: Tensor, draw: np.random.Generator
+    network: Network, data: BaselineTrainingSet, rows: Tensor, rng: np.random.Generator
 ) -> Tensor:
-    share = network(lessons.questions[rows]).squeeze(1).sigmoid()
-    return functional.mse_loss(share, lessons.progress[rows])
+    predicted = network(data.inputs[rows]).squeeze(1).sigmoid()
+    return functional.mse_loss(predicted, data.progress[rows])
 
 
 def _contrastive_loss(
-    network: Network, lessons: Lessons, rows: Tensor, draw: np.random.Generator
+    network: Network, data: BaselineTrainingSet, rows: Tensor, rng: np.random.Generator
 ) -> Tensor:
-    """A later frame is nearer to a last frame than an earlier one is.
+    """Return the loss under which a later frame is nearer to a last frame than an earlier one is.
 
-    The last frame is another episode's: at work nobody has a picture of the own goal, and an
+    The last frame is another episode's: a robot at work has no image of its own goal, and an
     embedding that learns from its own is of no use there (docs/log.md).
     """
-    rows = rows[lessons.left[rows] > 0]
-    ahead = torch.from_numpy(draw.random(len(rows), dtype=np.float32))
-    frames = lessons.ends[rows] - rows
+    rows = rows[data.steps_to_go[rows] > 0]
+    ahead = torch.from_numpy(rng.random(len(rows), dtype=np.float32))
+    frames = data.ends[rows] - rows
     later = rows + 1 + (ahead * frames).long().clamp(max=frames - 1)
-    others = lessons.ends[rows].roll(1)
-    goal, near, far = network(lessons.questions[torch.cat([others, later, rows])]).chunk(3)
-    nearness = torch.stack([-_distance(goal, one) for one in (near, far)], dim=1)
+    others = data.ends[rows].roll(1)
+    goal, near, far = network(data.inputs[torch.cat([others, later, rows])]).chunk(3)
+    nearness = torch.stack([-_distance(goal, frame) for frame in (near, far)], dim=1)
     return functional.cross_entropy(nearness, torch.zeros(len(rows), dtype=torch.long))
 
 
@@ -190,46 +193,59 @@ _LOSSES: Mapping[str, Loss] = {
 }
 
 
-def train_baseline(name: str, lessons: Lessons, words: int, updates: int, seed: int) -> Network:
-    """Return a network that has learned one of RIVALS.
+def train_baseline(
+    name: str,
+    data: BaselineTrainingSet,
+    words: int,
+    updates: int,
+    seed: int,
+    settings: BaselineSettings,
+) -> Network:
+    """Return a network that has learned one of BASELINES.
 
     Args:
         name: which.
-        lessons: what all of them learn from.
-        words: how many of the questions' columns are words.
+        data: what all of them learn from.
+        words: how many columns of the inputs are words.
         updates: gradient updates.
         seed: of weights, minibatches and dropout.
+        settings: size and optimiser.
     """
-    answers = {STEPS_TO_GO: lessons.bins.count, GOAL_DISTANCE: _EMBEDDING}.get(name, 1)
-    draw = generator(Purpose.BASELINES, seed, RIVALS.index(name))
+    outputs = {STEPS_TO_GO: data.bins.count, GOAL_DISTANCE: settings.embedding}.get(name, 1)
+    rng = generator(Purpose.BASELINES, seed, BASELINES.index(name))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(episode_seed(Purpose.BASELINES, seed, RIVALS.index(name)))
-        network = Network(words, lessons.questions.shape[1], answers)
-        optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_WEIGHT_DECAY)
+        torch.manual_seed(episode_seed(Purpose.BASELINES, seed, BASELINES.index(name)))
+        network = Network(words, data.inputs.shape[1], outputs, settings)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
         for _ in range(updates):
-            rows = torch.from_numpy(draw.integers(0, len(lessons.left), _BATCH))
-            loss = _LOSSES[name](network, lessons, rows, draw)
+            rows = rng.integers(0, len(data.steps_to_go), settings.batch_size)
+            loss = _LOSSES[name](network, data, torch.from_numpy(rows), rng)
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
+            nn.utils.clip_grad_norm_(network.parameters(), settings.max_gradient_norm)
             optimizer.step()
     return network.eval()
 
 
 def distances(
-    name: str, network: Network, lessons: Lessons, questions: Float[Tensor, "frames width"]
+    name: str,
+    network: Network,
+    data: BaselineTrainingSet,
+    inputs: Float[Tensor, "frames width"],
 ) -> Float32[Array, "frames"]:
     """Return the number of each frame that should fall on the way to the goal.
 
-    The goal of the embedding is the mean of the lessons' last frames: facts are relative to what
-    the instruction names, and nobody has a picture of the goal when the robot acts.
+    The goal of the embedding is the mean of the training set's last frames: normalised inputs are
+    relative to what the instruction names, and a robot at work has no image of the goal.
     """
     with torch.inference_mode():
-        starts = range(0, len(questions), _ROWS_AT_ONCE)
-        answers = torch.cat([network(questions[at : at + _ROWS_AT_ONCE]) for at in starts])
+        starts = range(0, len(inputs), _ROWS_AT_ONCE)
+        predicted = torch.cat([network(inputs[at : at + _ROWS_AT_ONCE]) for at in starts])
         if name == STEPS_TO_GO:
-            return expected_steps(answers.softmax(dim=1), lessons.bins).numpy()
+            return expected_steps(predicted.softmax(dim=1), data.bins).numpy()
         if name == GOAL_DISTANCE:
-            goal = network(lessons.questions[lessons.left == 0]).mean(dim=0, keepdim=True)
-            return _distance(answers, goal).numpy()
-        return -answers.squeeze(1).numpy()
+            goal = network(data.inputs[data.steps_to_go == 0]).mean(dim=0, keepdim=True)
+            return _distance(predicted, goal).numpy()
+        return -predicted.squeeze(1).numpy()

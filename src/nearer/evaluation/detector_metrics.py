@@ -1,88 +1,131 @@
 """Any number that should fall on the way to the goal, as a success detector.
 
-judged          how well it tells fulfilled from not, whatever its unit
-precision_gap   by how much one is better than another
+detector_metrics   how well it tells success from failure, whatever its unit
+precision_gap      by how much one is better than another
 
 A detector ends an episode, so it never meets what comes after: numbers that take frame by frame are
-of the frames up to the first fulfilled one of each episode.
+of the frames up to the first successful one of each episode.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from nearer.core.arrays import Array
-from nearer.core.intervals import Rate
 from nearer.evaluation.reward_metrics import (
     Evidence,
     detector_counts,
-    labelled,
+    labelled_episodes,
     rank_correlation,
     ranks,
 )
-from nearer.evaluation.threshold import choose_threshold, detector_curve
+from nearer.evaluation.threshold import DetectorCounts, choose_threshold, detector_curve
 
 _RESAMPLES = 200
 _FEW = 10  # episodes of a half, below which no threshold is chosen on it
 _QUANTILES = np.unique(np.concatenate([[0.0], np.geomspace(5e-4, 1, 121)]))
 
 
-def judged(
-    distance: Float32[Array, "frames"], evidence: Evidence, min_precision: float
-) -> dict[str, Any]:
-    """Return how well a number tells fulfilled from not, whatever its unit, as JSON values.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfThreshold:
+    """How a threshold does on the half of the episodes that it was chosen on.
 
-    `halves`: the threshold is chosen on one half of the episodes and measured on the other, both
-    ways round.
+    Attributes:
+        is_precise_enough: whether its precision is the one asked for; if not, the threshold with
+            the best F1 was taken.
+    """
+
+    precision: float
+    recall: float
+    is_precise_enough: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorMetrics(DetectorCounts):
+    """How well a number tells success from failure, whatever its unit.
+
+    The counts are of thresholds that were chosen on one half of the episodes and measured on the
+    other, both ways round; all zero where a half is too small or has no success.
+
+    Attributes:
+        halves: of each half, how its threshold does where it was chosen; empty without counts.
+        average_precision: frame by frame; None without a successful frame.
+        rank_correlation: mean over episodes, see `RankCorrelation`.
+        success_auc: how often a success came nearer than a failure; None without either.
+    """
+
+    halves: tuple[HalfThreshold, ...]
+    average_precision: float | None
+    rank_correlation: float | None
+    success_auc: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionGap:
+    """By how much one number's average precision is above another's, with its 95 % interval."""
+
+    mean: float
+    ci95: tuple[float, float]
+
+
+def detector_metrics(
+    distance: Float32[Array, "frames"], evidence: Evidence, min_precision: float
+) -> DetectorMetrics:
+    """Return how well a number tells success from failure, whatever its unit.
 
     Args:
         distance: falls on the way to the goal.
         evidence: labels.
         min_precision: of the choice, see `choose_threshold`.
     """
-    met = evidence.met
-    lowest = np.array([one.min() for one in np.split(distance[met], evidence.until_done.cuts)])
-    return {
-        **halves(distance, evidence, min_precision),
-        "average_precision": average_precision(distance[met], evidence.fulfilled[met]),
-        "rank_correlation": rank_correlation(distance, evidence)["mean"],
-        "success_auc": area_under_curve(lowest, evidence.succeeded),
-    }
+    kept = evidence.until_success
+    parts = np.split(distance[kept], evidence.cut_at_success.cuts)
+    lowest = np.array([part.min() for part in parts])
+    counts, halves = _cross_validated(distance, evidence, min_precision)
+    return DetectorMetrics(
+        num_detections=counts.num_detections,
+        num_correct_detections=counts.num_correct_detections,
+        num_success=counts.num_success,
+        halves=halves,
+        average_precision=average_precision(distance[kept], evidence.success[kept]),
+        rank_correlation=rank_correlation(distance, evidence).mean,
+        success_auc=area_under_curve(lowest, evidence.succeeded),
+    )
 
 
-def halves(
+def _cross_validated(
     distance: Float32[Array, "frames"], evidence: Evidence, min_precision: float
-) -> dict[str, Any]:
-    """Return how a threshold does that was chosen on other episodes, both halves together.
-
-    `fired`, `right` and `fulfilled` are counts, all zero where a half is too small or has nothing
-    fulfilled; `chosen` says of each half how its threshold did where it was chosen, and whether one
-    was as precise as asked for: if not, the best harmonic mean of precision and recall was taken.
-    """
-    counts = {"fired": 0, "right": 0, "fulfilled": 0}
+) -> tuple[DetectorCounts, tuple[HalfThreshold, ...]]:
+    """Return how thresholds do on episodes that did not choose them, and on those that did."""
     even = np.arange(len(evidence.lengths)) % 2 == 0
-    parts = [evidence.chosen(even), evidence.chosen(~even)]
-    if any(len(one.lengths) < _FEW or not one.succeeded.any() for one in parts):
-        return counts | {"chosen": []}
-    chosen: list[dict[str, Any]] = []
-    here = np.repeat(even, evidence.lengths)
-    for there, (learned, rest) in ((~here, parts), (here, parts[::-1])):
-        threshold = own_threshold(distance[~there], learned, min_precision)
-        known = detector_curve(labelled(distance[~there], learned), [threshold])
-        precision = known.precision[0]
-        chosen.append(
-            {
-                "precision": precision,
-                "recall": known.recall[0],
-                "as_precise_as_asked": precision >= min_precision,
-            }
+    parts = [evidence.select(even), evidence.select(~even)]
+    nothing = DetectorCounts(num_detections=0, num_correct_detections=0, num_success=0)
+    if any(len(part.lengths) < _FEW or not part.succeeded.any() for part in parts):
+        return nothing, ()
+    halves: list[HalfThreshold] = []
+    counts: list[DetectorCounts] = []
+    in_even = np.repeat(even, evidence.lengths)
+    for measured_on, (chosen_on, rest) in ((~in_even, parts), (in_even, parts[::-1])):
+        threshold = own_threshold(distance[~measured_on], chosen_on, min_precision)
+        own = detector_curve(labelled_episodes(distance[~measured_on], chosen_on), [threshold])
+        precision = own.precision[0]
+        halves.append(
+            HalfThreshold(
+                precision=precision,
+                recall=own.recall[0],
+                is_precise_enough=precision >= min_precision,
+            )
         )
-        curve = detector_curve(labelled(distance[there], rest), [threshold])
-        for name, count in detector_counts(curve, 0).items():
-            counts[name] += count
-    return counts | {"chosen": chosen}
+        curve = detector_curve(labelled_episodes(distance[measured_on], rest), [threshold])
+        counts.append(detector_counts(curve, 0))
+    both = DetectorCounts(
+        num_detections=sum(half.num_detections for half in counts),
+        num_correct_detections=sum(half.num_correct_detections for half in counts),
+        num_success=sum(half.num_success for half in counts),
+    )
+    return both, tuple(halves)
 
 
 def own_threshold(
@@ -90,7 +133,7 @@ def own_threshold(
 ) -> float:
     """Return the threshold that `choose_threshold` takes among quantiles of the number itself."""
     thresholds = np.unique(np.quantile(distance, _QUANTILES).astype(np.float32))
-    curve = detector_curve(labelled(distance, evidence), thresholds.tolist())
+    curve = detector_curve(labelled_episodes(distance, evidence), thresholds.tolist())
     return choose_threshold({"own": curve}, min_precision)
 
 
@@ -113,12 +156,13 @@ def average_precision(
     weight = np.ones(len(distance)) if weight is None else weight
     order = np.argsort(distance, kind="stable")
     last = np.append(np.flatnonzero(np.diff(distance[order])), len(order) - 1)
-    found = np.cumsum((weight * positive)[order])[last]
-    taken = np.cumsum(weight[order])[last]
-    if found[-1] == 0:
+    true_positives = np.cumsum((weight * positive)[order])[last]
+    detections = np.cumsum(weight[order])[last]
+    if true_positives[-1] == 0:
         return None
-    gained = np.diff(found, prepend=0.0)
-    return float((gained * found / np.maximum(taken, 1e-12)).sum() / found[-1])
+    gained = np.diff(true_positives, prepend=0.0)
+    precision_gained = gained * true_positives / np.maximum(detections, 1e-12)
+    return float(precision_gained.sum() / true_positives[-1])
 
 
 def area_under_curve(
@@ -140,10 +184,10 @@ def precision_gap(
     second: Sequence[Float32[Array, "frames"]],
     evidence: Evidence,
     rng: np.random.Generator,
-) -> dict[str, Any] | None:
+) -> PrecisionGap | None:
     """Return by how much one number's average precision is above another's, with its 95 % interval.
 
-    None where nothing is fulfilled, so that there is nothing to find.
+    None without a successful frame, so that there is nothing to detect.
 
     Args:
         first: its distances, a row a training seed.
@@ -151,32 +195,23 @@ def precision_gap(
         evidence: labels.
         rng: draws whole episodes, and training seeds, with replacement.
     """
-    if not evidence.fulfilled.any():
+    if not evidence.success.any():
         return None
-    done, met = evidence.until_done, evidence.met
-    cut: list[list[Array]] = [[d[met] for d in one] for one in (first, second)]
+    cut, kept = evidence.cut_at_success, evidence.until_success
+    distances: list[list[Array]] = [[d[kept] for d in seeds] for seeds in (first, second)]
 
-    def gap(weight: Array | None, seeds: Sequence[Sequence[int]]) -> float:
+    def gap(weight: Array | None, rows: Sequence[Sequence[int]]) -> float:
         means = [
-            np.mean([average_precision(rows[i], done.fulfilled, weight) or 0.0 for i in chosen])
-            for rows, chosen in zip(cut, seeds, strict=True)
+            np.mean([average_precision(seeds[i], cut.success, weight) or 0.0 for i in drawn])
+            for seeds, drawn in zip(distances, rows, strict=True)
         ]
         return float(means[0] - means[1])
 
-    total, gaps = len(done.lengths), list[float]()
+    total, gaps = len(cut.lengths), list[float]()
     for _ in range(_RESAMPLES):
-        drawn = np.bincount(rng.integers(0, total, total), minlength=total)
-        weight = np.repeat(drawn, done.lengths).astype(np.float64)
-        gaps.append(gap(weight, [rng.integers(0, len(d), len(d)).tolist() for d in cut]))
-    mean = gap(None, [range(len(rows)) for rows in cut])
-    return {"mean": mean, "ci95": np.quantile(gaps, [0.025, 0.975]).tolist()}
-
-
-def precision_of(counts: Mapping[str, Any]) -> Rate:
-    """Return the precision that counts of `judged` or `summary` say."""
-    return Rate(successes=int(counts["right"]), total=int(counts["fired"]))
-
-
-def recall_of(counts: Mapping[str, Any]) -> Rate:
-    """Return the recall that counts of `judged` or `summary` say."""
-    return Rate(successes=int(counts["right"]), total=int(counts["fulfilled"]))
+        times_drawn = np.bincount(rng.integers(0, total, total), minlength=total)
+        weight = np.repeat(times_drawn, cut.lengths).astype(np.float64)
+        gaps.append(gap(weight, [rng.integers(0, len(d), len(d)).tolist() for d in distances]))
+    low, high = np.quantile(gaps, [0.025, 0.975]).tolist()
+    mean = gap(None, [range(len(seeds)) for seeds in distances])
+    return PrecisionGap(mean=mean, ci95=(low, high))

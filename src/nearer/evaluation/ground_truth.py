@@ -17,42 +17,42 @@ from nearer.fleets.wrapper import FleetWrapper
 
 
 class GroundTruthRecorder(FleetWrapper):
-    """A fleet that remembers, aside, what was true at every observation of every episode."""
+    """A fleet that records success at every observation of every episode, by ground truth."""
 
     def __init__(self, fleet: Fleet) -> None:
         super().__init__(fleet)
         self._seed_of_robot: dict[int, int] = {}
-        self._truth: dict[int, list[bool]] = {}
+        self._success: dict[int, list[bool]] = {}
 
     def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
         """Reset the fleet's robots and start a record for each."""
         starts = super().reset(robots, seeds)
         for robot, seed in zip(robots.tolist(), seeds, strict=True):
             self._seed_of_robot[robot] = seed
-            self._truth[seed] = []
-        self._note(robots)
+            self._success[seed] = []
+        self._record(robots)
         return starts
 
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
-        """Step the fleet's robots and note what is true now."""
+        """Step the fleet's robots and record their success."""
         sensed = super().step(robots, actions)
-        self._note(robots)
+        self._record(robots)
         return sensed
 
-    def fulfilled(self, episode: Episode) -> Bool[Array, "obs"]:
-        """Return what was true at every observation of an episode."""
-        return np.array(self._truth[episode.seed], dtype=bool)
+    def success(self, episode: Episode) -> Bool[Array, "obs"]:
+        """Return at which observations of an episode its instruction was fulfilled."""
+        return np.array(self._success[episode.seed], dtype=bool)
 
     def forget(self) -> None:
         """Drop all records; episodes in flight must have ended."""
-        self._truth.clear()
+        self._success.clear()
 
-    def _note(self, robots: Int64[Array, "robots"]) -> None:
-        truth = self.ground_truth(robots)
-        for robot, fulfilled in zip(robots.tolist(), truth.tolist(), strict=True):
-            self._truth[self._seed_of_robot[robot]].append(fulfilled)
+    def _record(self, robots: Int64[Array, "robots"]) -> None:
+        successes = self.ground_truth(robots).tolist()
+        for robot, success in zip(robots.tolist(), successes, strict=True):
+            self._success[self._seed_of_robot[robot]].append(success)
 
 
 @dataclass(frozen=True, slots=True)

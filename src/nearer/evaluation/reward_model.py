@@ -1,9 +1,7 @@
-"""Which frozen model judges for a checkpoint, and at which threshold: a run, or a part of one."""
+"""Which frozen reward model belongs to a checkpoint, and at which threshold it detects success."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -12,15 +10,16 @@ from nearer.algorithm.score import FrameLabels, frame_labels, steps_to_go_probab
 from nearer.core.episode import Observation
 from nearer.core.errors import ConfigError
 from nearer.core.observation_checks import as_rows, check_observation
+from nearer.evaluation.calibration import read_calibration
 from nearer.fleets.encoded import encode_episode
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model, pretrained_folder
+from nearer.runs.documents import HEADER, read_header
 from nearer.runs.hub import CALIBRATION, local_run
-from nearer.runs.run import read_header, read_json
 
 CALIBRATE = "run nearer sft to the end, or pass --threshold STEPS"
 """What to do where no threshold is known."""
-_ADVICE = "pass --reward RUN, the Stage-1 run whose reward model shall judge"
+_ADVICE = "pass --reward RUN, the Stage-1 run whose reward model is wanted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +119,12 @@ def load_policy_and_reward(
 def load_reward_model(
     checkpoint: Path, reward: Path | None, threshold: float | None
 ) -> RewardModel:
-    """Return the judge of a checkpoint.
+    """Return the reward model of a checkpoint.
 
     Args:
         checkpoint: a run, a checkpoint of one, a folder with a model, or a hub id.
-        reward: the same, of the model that shall judge; None: the reward model of the Stage-1 run
-            that `checkpoint` is or came from, or the model itself where there is no run.
+        reward: the same, of another reward model; None: that of the Stage-1 run that `checkpoint`
+            is or came from, or the model itself where there is no run.
         threshold: s, in the model's own steps; None: as it was calibrated, if it was.
 
     Raises:
@@ -142,29 +141,48 @@ def load_reward_model(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PractisedWith:
+    """The settings of a Stage-2 run that name its reward model.
+
+    Attributes:
+        run: Stage-1 run whose policy practised.
+        reward: run or checkpoint with another reward model; None: that of `run`.
+    """
+
+    run: str
+    reward: str | None
+
+
 def _stage_one(checkpoint: Path) -> Path:
-    """Return the run whose reward model a policy practised with; the checkpoint itself else."""
-    # RUN, RUN/checkpoints/NAME or RUN/checkpoints/NAME/pretrained_model
-    folders = (checkpoint, *checkpoint.absolute().parents[:3])
-    run = next((one for one in folders if (one / "run.json").is_file()), None)
-    header = read_header(run) if run else {}
-    if header.get("command") != "improve":
+    """Return the run whose reward model a policy practised with; else the checkpoint itself."""
+    run = run_of(checkpoint)
+    header = read_header(run) if run else None
+    if run is None or header is None or header.command != "improve":
         return checkpoint
-    config = cast(dict[str, object], header.get("config") or {})
-    named = config.get("reward") or config.get("run")
-    if not isinstance(named, str) or not local_run(Path(named)).is_dir():
+    practised_with = header.part(_PractisedWith, run)
+    named = practised_with.reward or practised_with.run
+    if not local_run(Path(named)).is_dir():
         raise ConfigError(
             f"the Stage-1 run that {run} practised with must be there, got {named!r}; {_ADVICE}"
         )
     return Path(named)
 
 
+def run_of(path: Path) -> Path | None:
+    """Return the run that a path is, or that a checkpoint belongs to; None without one."""
+    return next((folder for folder in _folders(path) if (folder / HEADER).is_file()), None)
+
+
 def calibration_of(path: Path) -> Path:
     """Return where the calibration.json of a run is, or of the run that a checkpoint belongs to."""
-    # RUN, RUN/checkpoints/NAME or RUN/checkpoints/NAME/pretrained_model
-    folders = (path, *path.absolute().parents[:3])
-    found = (one / CALIBRATION for one in folders if (one / CALIBRATION).is_file())
-    return next(found, path / CALIBRATION)
+    paths = (folder / CALIBRATION for folder in _folders(path))
+    return next((found for found in paths if found.is_file()), path / CALIBRATION)
+
+
+def _folders(path: Path) -> tuple[Path, ...]:
+    """Return RUN of RUN, RUN/checkpoints/NAME or RUN/checkpoints/NAME/pretrained_model."""
+    return (path, *path.absolute().parents[:3])
 
 
 def calibrated_threshold(source: Path) -> float | None:
@@ -174,13 +192,4 @@ def calibrated_threshold(source: Path) -> float | None:
         ConfigError: its calibration.json is damaged.
     """
     path = calibration_of(source)
-    if not path.is_file():
-        return None
-    threshold = read_json(path, CALIBRATE).get("threshold_steps")
-    number = threshold if isinstance(threshold, int | float) else math.nan
-    if isinstance(threshold, bool) or not 0 <= number < math.inf:
-        raise ConfigError(
-            f"{path} must name threshold_steps, a finite number of 0 or more, got {threshold}; "
-            f"{CALIBRATE}"
-        )
-    return float(number)
+    return read_calibration(path, CALIBRATE).threshold_steps if path.is_file() else None

@@ -1,13 +1,12 @@
-"""What a policy can really do: success by the simulator's truth, with n, interval and seeds.
+"""How often a policy succeeds, by the simulator's ground truth, with n, interval and seeds.
 
 With audit.py this is the only reader of ground truth.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -36,14 +35,15 @@ class EpisodeResult:
     """How one evaluation episode went.
 
     Attributes:
-        actions_outside: actions beyond the env's limits; None: an older nearer did not count.
+        num_steps: control steps; a failure counts the time limit.
+        actions_outside: actions beyond the env's limits.
     """
 
     seed: int
     instruction: str
     success: bool
     num_steps: int
-    actions_outside: int | None = None
+    actions_outside: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +72,9 @@ class Evaluation:
         return float(np.mean([result.num_steps for result in self.results]))
 
     @property
-    def actions_outside(self) -> int | None:
+    def actions_outside(self) -> int:
         """Return how many actions were beyond the env's limits, which clips or refuses them."""
-        return _total_outside(self.results)
+        return sum(result.actions_outside for result in self.results)
 
 
 def evaluate(
@@ -105,8 +105,8 @@ def evaluate(
         ran[episode.seed] = episode
         if len(ran) % 20 == 0 or len(ran) == episodes:
             on_progress(Progress(stage=stage, done=len(ran), total=episodes))
-    ordered = [ran[one] for one in seeds]
-    results = tuple(_result(fleet, one, max_steps) for one in ordered)
+    ordered = [ran[start] for start in seeds]
+    results = tuple(_result(fleet, episode, max_steps) for episode in ordered)
     seconds = perf_counter() - started
     return Evaluation(results=results, seed=seed, max_steps=max_steps, seconds=seconds), ordered
 
@@ -121,45 +121,6 @@ def _result(fleet: Fleet, episode: Episode, max_steps: int) -> EpisodeResult:
         num_steps=steps if success else max_steps,
         actions_outside=actions_outside(fleet.spaces, [episode]),
     )
-
-
-def eval_info(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation in the form of lerobot's eval_info.json, intervals and seeds added."""
-    tasks = sorted({result.instruction for result in evaluation.results})
-    return {
-        "per_task": {
-            task: _summary([r for r in evaluation.results if r.instruction == task])
-            for task in tasks
-        },
-        "overall": {
-            **_summary(evaluation.results),
-            "eval_s": evaluation.seconds,
-            "eval_ep_s": evaluation.seconds / len(evaluation.results),
-        },
-        "seed": evaluation.seed,
-        "max_steps": evaluation.max_steps,
-        "episodes": [asdict(result) for result in evaluation.results],
-    }
-
-
-def evaluation_of(document: dict[str, Any]) -> Evaluation:
-    """Return the evaluation that an eval_info.json describes.
-
-    Raises:
-        ConfigError: nearer eval did not write it.
-    """
-    try:
-        return Evaluation(
-            results=tuple(EpisodeResult(**result) for result in document["episodes"]),
-            seed=document["seed"],
-            max_steps=document["max_steps"],
-            seconds=document["overall"]["eval_s"],
-        )
-    except (KeyError, TypeError) as error:
-        raise ConfigError(
-            f"an eval_info.json must be one that nearer eval wrote, got none of its form: {error}; "
-            "make it with nearer eval --checkpoint RUN --env ID"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,11 +177,11 @@ def check_paired(first: Evaluation, seed: int, episodes: int, max_steps: int) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledRollout:
-    """What a frozen model says along an episode, and what was true.
+    """What a frozen model predicts along an episode, and its ground truth.
 
     Attributes:
         probabilities: p(k | o_t, g) over the model's bins.
-        label: d and the truth.
+        label: d, and success.
     """
 
     probabilities: Float32[Array, "obs bins"]
@@ -236,82 +197,65 @@ def labelled_rollouts(
     max_steps: int,
     seed: int,
 ) -> list[LabelledRollout]:
-    """Run a policy to the time limit and label every observation with d and the truth."""
-    found: list[LabelledRollout] = []
-    rollouts = witnessed_rollouts(fleet, policy, episodes=episodes, max_steps=max_steps, seed=seed)
-    for episode, fulfilled in rollouts:
-        asked = reward_inputs_of(
+    """Run a policy to the time limit and label every observation with d and its ground truth."""
+    labelled: list[LabelledRollout] = []
+    rollouts = rollouts_with_ground_truth(
+        fleet, policy, episodes=episodes, max_steps=max_steps, seed=seed
+    )
+    for episode, success in rollouts:
+        inputs = reward_inputs_of(
             episode.observations, [episode.instruction] * (episode.num_steps + 1)
         )
-        probabilities = steps_to_go_probabilities(reward, asked)
+        probabilities = steps_to_go_probabilities(reward, inputs)
         d = expected_steps(probabilities, reward.bins).numpy()
-        label = LabelledEpisode(steps_to_go=d, fulfilled=fulfilled)
-        found.append(LabelledRollout(probabilities=probabilities.numpy(), label=label))
-    return found
+        label = LabelledEpisode(steps_to_go=d, success=success)
+        labelled.append(LabelledRollout(probabilities=probabilities.numpy(), label=label))
+    return labelled
 
 
-def witnessed_rollouts(
+def rollouts_with_ground_truth(
     fleet: Fleet, policy: Policy, *, episodes: int, max_steps: int, seed: int
 ) -> Iterator[tuple[Episode, Bool[Array, "obs"]]]:
-    """Run a policy to the time limit; give each episode as it ends, and what was true along it."""
+    """Run a policy to the time limit; yield each episode as it ends, with its success."""
     recorder = GroundTruthRecorder(fleet)
     seeds: Iterator[int] = islice(episode_seeds(Purpose.CALIBRATION, seed), episodes)
     for episode in collect(recorder, policy, NoTermination(), seeds=seeds, max_steps=max_steps):
-        yield episode, recorder.fulfilled(episode)
+        yield episode, recorder.success(episode)
 
 
-def replayed_truth(fleet: Fleet, episodes: Sequence[Episode]) -> list[Bool[Array, "obs"]]:
-    """Return what was true along recorded episodes: the same seeds and actions once more.
+def replayed_ground_truth(fleet: Fleet, episodes: Sequence[Episode]) -> list[Bool[Array, "obs"]]:
+    """Return success along recorded episodes, by the same seeds and actions once more.
 
     Args:
-        fleet: simulators that are a function of seed and actions; nobody need look at pictures.
+        fleet: simulators that are a function of seed and actions; images need not be encoded.
         episodes: as recorded.
 
     Raises:
         EnvError: a simulator does not repeat the recorded path bit for bit.
     """
-    truths: list[list[bool]] = [[] for _ in episodes]
+    successes: list[list[bool]] = [[] for _ in episodes]
     for first in range(0, len(episodes), fleet.num_robots):
         part = episodes[first : first + fleet.num_robots]
         robots = list(range(len(part)))
         rows = np.array(robots, dtype=np.int64)
-        seen = fleet.reset(rows, [one.seed for one in part]).observation
-        for step in range(max(one.num_steps for one in part) + 1):
-            truth = fleet.ground_truth(rows)
+        observed = fleet.reset(rows, [episode.seed for episode in part]).observation
+        for step in range(max(episode.num_steps for episode in part) + 1):
+            now = fleet.ground_truth(rows)
             for row, robot in enumerate(robots):
-                _check_repeats(seen.state[row], part[robot], step)
-                truths[first + robot].append(bool(truth[row]))
-            robots = [robot for robot, one in enumerate(part) if one.num_steps > step]
+                _check_repeats(observed.state[row], part[robot], step)
+                successes[first + robot].append(bool(now[row]))
+            robots = [robot for robot, episode in enumerate(part) if episode.num_steps > step]
             rows = np.array(robots, dtype=np.int64)
             if robots:
                 actions = np.stack([part[robot].actions[step] for robot in robots])
-                seen = fleet.step(rows, actions).observation
-    return [np.array(one, dtype=bool) for one in truths]
+                observed = fleet.step(rows, actions).observation
+    return [np.array(success, dtype=bool) for success in successes]
 
 
-def _check_repeats(seen: Float32[Array, "state"], recorded: Episode, step: int) -> None:
-    if not np.array_equal(seen, recorded.observations.state[step]):
+def _check_repeats(state: Float32[Array, "state"], recorded: Episode, step: int) -> None:
+    if not np.array_equal(state, recorded.observations.state[step]):
         raise EnvError(
             f"a replay must repeat the recorded episode bit for bit, got another state at step "
             f"{step} of seed {recorded.seed}; practise and replay in the same env, whose "
             "randomness comes from the seed of its reset, or leave out --env"
         )
-
-
-def _summary(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    rate = Rate(successes=sum(r.success for r in results), total=len(results))
-    low, high = rate.interval
-    return {
-        "pc_success": 100 * rate.value,
-        "pc_success_ci95": [100 * low, 100 * high],
-        "n_success": rate.successes,
-        "n_episodes": rate.total,
-        "mean_length": float(np.mean([r.num_steps for r in results])),
-        "n_actions_outside": _total_outside(results),
-    }
-
-
-def _total_outside(results: Sequence[EpisodeResult]) -> int | None:
-    counts = [one.actions_outside for one in results]
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None

@@ -1,24 +1,21 @@
-"""How far the steps-to-go model can be trusted: the detector's threshold, and reliability.
+"""The detector's threshold: how it does at each one, and which is chosen.
 
-A threshold s is judged as practice uses it: the detector fires at the first observation with
+A threshold s is measured as practice uses it: the detector fires at the first observation with
 d <= s, and was right if the instruction was fulfilled there.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float32
 
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
+from nearer.core.intervals import Rate
 
 _RULE = "the best recall at a precision of at least {min_precision} on {where}"
-_OTHERWISE = (
-    "none on {where} has a precision of {min_precision}: the best harmonic mean with recall"
-)
+_OTHERWISE = "none on {where} has a precision of {min_precision}: the best F1, with recall"
 _NOTHING = (
     "none rightly detects anything on {where}: the smallest, which is as good as no detector; pass "
     "--threshold where it is used"
@@ -29,10 +26,14 @@ THRESHOLDS_STEPS = tuple(round(float(s), 3) for s in np.geomspace(0.02, 20, 61))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledEpisode:
-    """An episode with the model's d and the truth, observation by observation."""
+    """An episode with the model's d and its ground truth, observation by observation.
+
+    Attributes:
+        success: whether the instruction was fulfilled there.
+    """
 
     steps_to_go: Float32[Array, "obs"]
-    fulfilled: Bool[Array, "obs"]
+    success: Bool[Array, "obs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +42,96 @@ class DetectorCurve:
 
     Attributes:
         thresholds_steps: s, in control steps, rising.
-        precision: share of the episodes it fired in where it was right; 1 where it never fired.
-        recall: share of the episodes with a fulfilled observation where it fired rightly.
-        fired: episodes it fired in.
-        delay_steps: mean steps from the first fulfilled observation to firing, where right.
-        episodes: episodes in all.
-        fulfilled: episodes with a fulfilled observation.
+        precision: fraction of the episodes it fired in where it was right; 1 where it never fired.
+        recall: fraction of the successful episodes where it fired rightly.
+        num_detections: episodes it fired in.
+        delay_steps: mean steps from the first successful observation to firing, where right.
+        num_episodes: episodes in all.
+        num_success: episodes with a successful observation.
     """
 
     thresholds_steps: tuple[float, ...]
     precision: tuple[float, ...]
     recall: tuple[float, ...]
-    fired: tuple[int, ...]
+    num_detections: tuple[int, ...]
     delay_steps: tuple[float, ...]
-    episodes: int
-    fulfilled: int
+    num_episodes: int
+    num_success: int
+
+    def at(self, threshold_steps: float) -> "DetectorAtThreshold":
+        """Return how the detector does at the curve's threshold that is nearest to this one."""
+        row = int(np.abs(np.array(self.thresholds_steps) - threshold_steps).argmin())
+        return DetectorAtThreshold(
+            precision=self.precision[row],
+            recall=self.recall[row],
+            num_detections=self.num_detections[row],
+            delay_steps=self.delay_steps[row],
+            num_episodes=self.num_episodes,
+            num_success=self.num_success,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorCounts:
+    """How often a detector fired, how often it was right, and how often it should have fired.
+
+    Attributes:
+        num_detections: episodes it fired in.
+        num_correct_detections: of these, successful where it fired.
+        num_success: episodes with a successful observation.
+    """
+
+    num_detections: int
+    num_correct_detections: int
+    num_success: int
+
+    @property
+    def precision(self) -> Rate:
+        """Return the fraction of detections that were right."""
+        return Rate(successes=self.num_correct_detections, total=self.num_detections)
+
+    @property
+    def recall(self) -> Rate:
+        """Return the fraction of successful episodes that were rightly detected."""
+        return Rate(successes=self.num_correct_detections, total=self.num_success)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorAtThreshold:
+    """How the detector does at one threshold; see `DetectorCurve`."""
+
+    precision: float
+    recall: float
+    num_detections: int
+    delay_steps: float
+    num_episodes: int
+    num_success: int
+
+    @property
+    def counts(self) -> DetectorCounts:
+        """Return the same as counts, whose rates have intervals."""
+        return DetectorCounts(
+            num_detections=self.num_detections,
+            num_correct_detections=round(self.precision * self.num_detections),
+            num_success=self.num_success,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdChoice:
+    """The chosen threshold s, by which rule, and how the detector does on every kind of episodes.
+
+    Attributes:
+        threshold_steps: s, in the model's own steps.
+        rule: by which it was chosen, for people.
+        at_threshold: kind of labelled episodes -> how the detector does at s.
+        curves: kind of labelled episodes -> how it does at every threshold.
+    """
+
+    threshold_steps: float
+    rule: str
+    at_threshold: Mapping[str, DetectorAtThreshold]
+    curves: Mapping[str, DetectorCurve]
 
 
 def detector_curve(
@@ -70,20 +146,20 @@ def detector_curve(
         first = np.searchsorted(-lowest_so_far, -np.asarray(thresholds_steps, dtype=np.float32))
         fires = first < len(lowest_so_far)
         at = np.minimum(first, len(lowest_so_far) - 1)
-        is_right = fires & episode.fulfilled[at]
+        is_right = fires & episode.success[at]
         fired += fires
         right += is_right
-        delays += np.where(is_right, at - int(episode.fulfilled.argmax()), 0)
-    fulfilled = sum(bool(episode.fulfilled.any()) for episode in episodes)
+        delays += np.where(is_right, at - int(episode.success.argmax()), 0)
+    num_success = sum(bool(episode.success.any()) for episode in episodes)
     precision = np.where(fired > 0, right / np.maximum(fired, 1), 1.0)
     return DetectorCurve(
         thresholds_steps=tuple(thresholds_steps),
         precision=tuple(precision.tolist()),
-        recall=tuple((right / max(fulfilled, 1)).tolist()),
-        fired=tuple(fired.tolist()),
+        recall=tuple((right / max(num_success, 1)).tolist()),
+        num_detections=tuple(fired.tolist()),
         delay_steps=tuple((delays / np.maximum(right, 1)).tolist()),
-        episodes=len(episodes),
-        fulfilled=fulfilled,
+        num_episodes=len(episodes),
+        num_success=num_success,
     )
 
 
@@ -92,8 +168,8 @@ def choose_threshold(curves: Mapping[str, DetectorCurve], min_precision: float) 
 
     A false alarm ends an episode as a success that was none and pays its reward; a miss only
     lets the episode run on. So precision is a condition and recall the aim. Where no threshold
-    that fires is precise enough, the one with the best harmonic mean of both is returned: the
-    most precise ones hardly ever fire. Where none is ever right, the smallest is.
+    that fires is precise enough, the one with the best F1 of both is returned: the most precise
+    ones hardly ever fire. Where none is ever right, the smallest is.
     """
     return _choose(curves, min_precision)[0]
 
@@ -115,85 +191,14 @@ def _choose(curves: Mapping[str, DetectorCurve], min_precision: float) -> tuple[
     return threshold, rule.format(min_precision=min_precision, where=where)
 
 
-def reliability(
-    probabilities: Float32[Array, "frames bins"],
-    edges: Float32[Array, "bins"],
-    true_steps: Int64[Array, "frames"],
-    width_steps: int,
-) -> dict[str, Any]:
-    """Return how predicted steps-to-go compare with true ones on held-out frames, as JSON values.
-
-    `by_true_steps` groups frames by their true steps-to-go; `coverage` says which share of the
-    truth lay below each predicted quantile: a reliable model has `observed` equal to `nominal`.
-    Where a quantile lies within the bin of the truth, the part of the bin's probability below it
-    counts. Source: Czado, Gneiting and Held 2009, Biometrics 65, 1254-1261, section 2.1.
-    """
-    predicted = probabilities @ edges
-    bin_of_truth = np.minimum(true_steps // width_steps, len(edges) - 1)
-    rows = np.arange(len(true_steps))
-    below = np.cumsum(probabilities, axis=1)[rows, bin_of_truth]
-    here = np.maximum(probabilities[rows, bin_of_truth], 1e-12)
-    nominal = np.linspace(0.05, 0.95, 19)
-    return {
-        "frames": len(true_steps),
-        "mean_absolute_error_steps": float(np.abs(predicted - true_steps).mean()),
-        "by_true_steps": _by_true_steps(predicted, true_steps),
-        "coverage": {
-            "nominal": nominal.round(2).tolist(),
-            "observed": [
-                float(np.clip((level - below + here) / here, 0, 1).mean()) for level in nominal
-            ],
-        },
-    }
-
-
-def _by_true_steps(
-    predicted: Float[Array, "frames"], true_steps: Int64[Array, "frames"]
-) -> list[dict[str, float]]:
-    edges = [0, 1, 2, 3, 5, 8, *range(10, int(true_steps.max()) + 11, 10)]
-    groups: list[dict[str, float]] = []
-    for low, high in pairwise(edges):
-        inside = (true_steps >= low) & (true_steps < high)
-        if inside.sum() < 10:
-            continue
-        values = predicted[inside]
-        p10, p90 = np.quantile(values, [0.1, 0.9])
-        groups.append(
-            {
-                "true_steps": float(true_steps[inside].mean()),
-                "predicted_mean": float(values.mean()),
-                "predicted_p10": float(p10),
-                "predicted_p90": float(p90),
-                "frames": int(inside.sum()),
-            }
-        )
-    return groups
-
-
-def calibration_document(
-    curves: Mapping[str, DetectorCurve],
-    min_precision: float,
-    reliability_on_held_out: Any,
-    decisive: Sequence[str],
-) -> dict[str, Any]:
-    """Return what a run keeps as calibration.json; the `decisive` curves choose the threshold."""
+def threshold_choice(
+    curves: Mapping[str, DetectorCurve], min_precision: float, decisive: Sequence[str]
+) -> ThresholdChoice:
+    """Return the threshold that the `decisive` curves choose, and how all curves are there."""
     threshold, rule = _choose({name: curves[name] for name in decisive}, min_precision)
-    chosen = {name: _at(curve, threshold) for name, curve in curves.items()}
-    return {
-        "threshold_steps": threshold,
-        "rule": rule,
-        "chosen": chosen,
-        "curves": {name: asdict(curve) for name, curve in curves.items()},
-        "steps_to_go": reliability_on_held_out,
-    }
-
-
-def _at(curve: DetectorCurve, threshold_steps: float) -> dict[str, float]:
-    row = curve.thresholds_steps.index(threshold_steps)
-    return {
-        "precision": curve.precision[row],
-        "recall": curve.recall[row],
-        "fired": curve.fired[row],
-        "delay_steps": curve.delay_steps[row],
-        "episodes": curve.episodes,
-    }
+    return ThresholdChoice(
+        threshold_steps=threshold,
+        rule=rule,
+        at_threshold={name: curve.at(threshold) for name, curve in curves.items()},
+        curves=dict(curves),
+    )

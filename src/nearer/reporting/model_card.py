@@ -5,15 +5,17 @@ Text from outside (names of envs, data sets, instructions) is escaped, so that n
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from nearer.core.errors import ConfigError
 from nearer.core.intervals import Rate
+from nearer.evaluation.eval_info import EvalInfo
 from nearer.evaluation.success import Evaluation
-from nearer.reporting.model_facts import Detected, Practised, Published, Trained, hub_id, trust_in
-from nearer.reporting.reward_table import trust_table
+from nearer.evaluation.threshold import DetectorAtThreshold
+from nearer.reporting.model_facts import ModelFacts, Practised, Trained, hub_id, reward_report_of
+from nearer.reporting.reward_table import reward_table
 
 PAPER = "https://arxiv.org/abs/2509.15155"
 _LONGEST = 120  # characters of a text from outside
@@ -24,43 +26,43 @@ _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~:@$=]|(?i:(?<=www))\.)")
 _EXTRA = {"vlm": "[vlm]", "dual-encoder": "[vlm]"}
 
 
-def model_card(published: Published, name: str, licence: str | None = None) -> str:
+def model_card(facts: ModelFacts, name: str, licence: str | None = None) -> str:
     """Return a model card as Markdown with its YAML header.
 
     Args:
-        published: what the run's files say.
+        facts: what the run's files say.
         name: user/name, checked.
         licence: of the weights, as the hub writes it, such as apache-2.0; None: apache-2.0 for a
             built-in model, and left open for one that started from another one's weights.
     """
-    if licence is None and published.kind not in _EXTRA:
+    if licence is None and facts.kind not in _EXTRA:
         licence = "apache-2.0"
     parts = [
-        f"---\n{_header(published, name, licence)}\n---\n",
+        f"---\n{_header(facts, name, licence)}\n---\n",
         f"# {name}\n",
-        _what(published, licence),
-        _numbers(published),
-        _detector(published),
-        _trust(published),
-        _data(published.trained),
-        _practice(published.practised),
-        _loading(published, name),
-        _limits(published),
+        _what(facts, licence),
+        _numbers(facts),
+        _detector(facts),
+        _reward_metrics(facts),
+        _data(facts.trained),
+        _practice(facts.practised),
+        _loading(facts, name),
+        _limits(facts),
     ]
     return "\n".join(part for part in parts if part)
 
 
 def plain(value: object) -> str:
     """Return a text from outside for a line of Markdown: bounded, and nothing of it a mark."""
-    words = "".join(one if one.isprintable() else " " for one in str(value)).split()
+    words = "".join(mark if mark.isprintable() else " " for mark in str(value)).split()
     line = " ".join(words)
     if len(line) > _LONGEST:
         line = f"{line[:_LONGEST]}…"
     return _MARKS.sub(r"\\\1", escape(line, quote=False))
 
 
-def _header(published: Published, name: str, licence: str | None) -> str:
-    trained = published.trained
+def _header(facts: ModelFacts, name: str, licence: str | None) -> str:
+    trained = facts.trained
     base = trained.base if trained else None
     data = hub_id(trained.data) if trained else None
     header = ModelCardData(
@@ -71,20 +73,20 @@ def _header(published: Published, name: str, licence: str | None) -> str:
         datasets=[data] if data else None,
         base_model=base,
         model_name=name,
-        eval_results=_results(published.evaluated, published.evaluated_env),
+        eval_results=_results(facts.evaluation),
     )
     return header.to_yaml()
 
 
-def _results(evaluated: Evaluation | None, env: str) -> list[EvalResult] | None:
-    if evaluated is None:
+def _results(info: EvalInfo | None) -> list[EvalResult] | None:
+    if info is None:
         return None
-    known = " ".join(env.split())[:_LONGEST]
+    env, evaluated = " ".join(info.env.split())[:_LONGEST], info.evaluation
     low, high = evaluated.success.interval
     result = EvalResult(
         task_type="robotics",
-        dataset_type=known,
-        dataset_name=known,
+        dataset_type=env,
+        dataset_name=env,
         metric_type="success_rate",
         metric_name=f"success, n = {evaluated.success.total}, 95 % in [{low:.3f}, {high:.3f}]",
         metric_value=round(evaluated.success.value, 4),
@@ -92,9 +94,9 @@ def _results(evaluated: Evaluation | None, env: str) -> list[EvalResult] | None:
     return [result]
 
 
-def _what(published: Published, licence: str | None) -> str:
-    trained, stage = published.trained, 2 if published.practised else 1
-    model = plain(published.kind)
+def _what(facts: ModelFacts, licence: str | None) -> str:
+    trained, stage = facts.trained, 2 if facts.practised else 1
+    model = plain(facts.kind)
     if trained and trained.base:
         model += f" from {plain(trained.base)}"
     rights = "" if licence else " Licence: that of the pretrained model it started from."
@@ -102,25 +104,25 @@ def _what(published: Published, licence: str | None) -> str:
     return _paragraph(
         f"A robot policy of nearer, {how} (Stage {stage} of "
         f"[Self-Improving Embodied Foundation Models]({PAPER})). The same model says how many "
-        f"{published.unit} are left until an instruction is done; that is its reward and its "
+        f"{facts.unit} are left until an instruction is done; that is its reward and its "
         "success detector.",
-        f"Model {model}, {published.num_weights:,} weights. In: {plain(published.inputs)}. "
-        f"Trained with nearer {plain(published.version)}, seed {published.seed}, one run.{rights}",
+        f"Model {model}, {facts.num_weights:,} weights. In: {plain(facts.inputs)}. "
+        f"Trained with nearer {plain(facts.version)}, seed {facts.seed}, one run.{rights}",
     )
 
 
-def _numbers(published: Published) -> str:
-    evaluated = published.evaluated
-    if evaluated is None:
+def _numbers(facts: ModelFacts) -> str:
+    if facts.evaluation is None:
         advice = "Measure it: `nearer eval --checkpoint RUN --env ID`."
         return _section("Success", f"Not evaluated. {advice}")
+    evaluated = facts.evaluation.evaluation
     head = _paragraph(
-        f"By the simulator's truth, in {plain(published.evaluated_env)}, seeded starts "
+        f"By the simulator's ground truth, in {plain(facts.evaluation.env)}, seeded starts "
         f"(evaluation seed {evaluated.seed}), at most {evaluated.max_steps} control steps, actions "
         "sampled; 95 % Wilson interval over starts. It does not say how training differs from seed "
         "to seed: this is one run."
     )
-    tasks = sorted({one.instruction for one in evaluated.results})
+    tasks = sorted({result.instruction for result in evaluated.results})
     rows = [("all", str(evaluated.success), f"{evaluated.mean_length:.1f}")]
     more = ""
     if 1 < len(tasks) <= _INSTRUCTIONS:
@@ -132,53 +134,45 @@ def _numbers(published: Published) -> str:
 
 
 def _task_row(evaluated: Evaluation, task: str) -> tuple[str, str, str]:
-    ours = [one for one in evaluated.results if one.instruction == task]
-    rate = Rate(successes=sum(one.success for one in ours), total=len(ours))
-    return plain(task), str(rate), f"{sum(one.num_steps for one in ours) / len(ours):.1f}"
+    results = [result for result in evaluated.results if result.instruction == task]
+    rate = Rate(successes=sum(result.success for result in results), total=len(results))
+    mean_steps = sum(result.num_steps for result in results) / len(results)
+    return plain(task), str(rate), f"{mean_steps:.1f}"
 
 
-def _trust(published: Published) -> str:
+def _reward_metrics(facts: ModelFacts) -> str:
     """Return what nearer eval-reward measured of the reward, if it has."""
-    found = trust_in(published)
-    if found is None:
+    report = reward_report_of(facts)
+    if report is None:
         return ""
-    try:
-        sources = {plain(name): one for name, one in found["sources"].items()}
-        return trust_table({**found, "checkpoint": "the reward", "sources": sources})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            "what nearer eval-reward left in eval_reward/ of the run must be as this version "
-            f"writes it, got {type(error).__name__}: {error}; run nearer eval-reward again, or "
-            "delete it"
-        ) from error
+    sources = {plain(name): source for name, source in report.sources.items()}
+    return reward_table(replace(report, checkpoint="the reward", sources=sources))
 
 
-def _detector(published: Published) -> str:
-    calibrated = published.calibrated
-    where = "`reward/`" if published.reward is not None else "not uploaded with this policy"
-    if calibrated is None:
+def _detector(facts: ModelFacts) -> str:
+    calibration = facts.calibration
+    where = "`reward/`" if facts.reward is not None else "not uploaded with this policy"
+    if calibration is None:
         return _section("Success detector", f"Not calibrated. The frozen reward is {where}.")
     rows = [
         (
-            plain(one.where),
-            _precision(one),
-            f"{one.recall:.3f}",
-            str(one.episodes),
+            plain(source),
+            _precision(detector),
+            f"{detector.recall:.3f}",
+            str(detector.num_episodes),
         )
-        for one in calibrated.detected
+        for source, detector in calibration.at_threshold.items()
     ]
     head = _paragraph(
-        f"The frozen reward ({where}) calls an instruction done at {calibrated.threshold_steps:g} "
-        f"{published.unit} to go or fewer. On labelled episodes, those it was chosen on among them:"
+        f"The frozen reward ({where}) calls an instruction done at {calibration.threshold_steps:g} "
+        f"{facts.unit} to go or fewer. On labelled episodes, those it was chosen on among them:"
     )
     names = ("labelled episodes", "precision [95 %] (n fired)", "recall", "episodes")
     return _section("Success detector", head + "\n" + _table(names, rows))
 
 
-def _precision(one: Detected) -> str:
-    if not one.fired:
-        return "never fired"
-    return str(Rate(successes=round(one.precision * one.fired), total=one.fired))
+def _precision(detector: DetectorAtThreshold) -> str:
+    return str(detector.counts.precision) if detector.num_detections else "never fired"
 
 
 def _data(trained: Trained | None) -> str:
@@ -201,15 +195,16 @@ def _practice(practised: Practised | None) -> str:
         return _section("Practice", kept + "\n" + _settings(practised.settings))
     head = (
         f"{practised.episodes:,} episodes, {practised.env_steps:,} control steps of all robots in "
-        f"{plain(practised.env)}. The reward was the frozen model's; the simulator's truth was not "
+        f"{plain(practised.env)}. The reward was the frozen model's; ground truth was not "
         "used, except where a deviation below says so.\n"
     )
     return _section("Practice", head + "\n" + _settings(practised.settings))
 
 
-def _loading(published: Published, name: str) -> str:
-    extra = _EXTRA.get(published.kind, "")
-    env = published.evaluated_env or (published.practised.env if published.practised else "")
+def _loading(facts: ModelFacts, name: str) -> str:
+    extra = _EXTRA.get(facts.kind, "")
+    practised_in = facts.practised.env if facts.practised else ""
+    env = facts.evaluation.env if facts.evaluation else practised_in
     # In a block of code nothing can be escaped, so an env that is no plain id is left out.
     env = env if re.fullmatch(r"[\w.:/-]{1,120}", env, re.ASCII) else "ID"
     code = f"""```
@@ -222,19 +217,19 @@ from nearer.models.pretrained import from_pretrained
 
 policy = from_pretrained("{name}")
 """
-    if published.reward is not None:
+    if facts.reward is not None:
         code += f'reward = from_pretrained("{name}", "reward")\n'
     code += "```\n"
-    if published.reward is not None and published.calibration is not None:
+    if facts.reward is not None and facts.calibration_file is not None:
         code += f"\nLet it practise on: `nearer improve --run {name} --env {env}`.\n"
     return _section("Use", code)
 
 
-def _limits(published: Published) -> str:
-    seen = f"in {plain(published.evaluated_env)} alone" if published.evaluated_env else "nowhere"
+def _limits(facts: ModelFacts) -> str:
+    seen = f"in {plain(facts.evaluation.env)} alone" if facts.evaluation else "nowhere"
     lines = [
         f"Measured {seen}; of other robots, cameras and instructions nothing is known.",
-        f"Steps to go count {published.unit} of control: another rate changes their meaning.",
+        f"Steps to go count {facts.unit} of control: another rate changes their meaning.",
         "The detector makes mistakes, see above; a policy that practises on learns from them too.",
         "It knows nothing of safety: keep limits of force, speed and space outside of the policy.",
     ]

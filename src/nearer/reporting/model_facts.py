@@ -1,6 +1,6 @@
 """What a run's files say of the model that it made: the facts of a model card.
 
-    RUN/run.json, metrics.jsonl, calibration.json, eval/eval_info.json  ->  Published
+    RUN/run.json, metrics.jsonl, calibration.json, eval/eval_info.json  ->  ModelFacts
 
 A Stage-2 run has its reward, calibration and data from the Stage-1 run that it names.
 """
@@ -13,42 +13,25 @@ from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
+from nearer.algorithm.run_writer import Record
 from nearer.core.errors import CheckpointError, ConfigError
-from nearer.evaluation.success import Evaluation, evaluation_of
+from nearer.core.spaces import Spaces
+from nearer.evaluation.calibration import Calibration, read_calibration
+from nearer.evaluation.eval_info import EvalInfo, read_eval_info
+from nearer.evaluation.reward_report import (
+    FOLDER,
+    REWARD_REPORT,
+    RewardReport,
+    read_reward_report,
+)
 from nearer.runs.checkpoint import file_hash, pretrained_folder
-from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, WEIGHTS, local_run, split_hub_id
-from nearer.runs.run import read_header, read_json, read_metrics
+from nearer.runs.documents import HEADER, RunHeader, read_header
+from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, local_run, split_hub_id
+from nearer.runs.json_files import UnexpectedJson, from_json, read_document
+from nearer.runs.metrics import number, read_metrics
 
 _BUILT_IN = ("mlp", "small-vla")
 _REMAKE = "restore it, or run its command again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detected:
-    """How the success detector did on one kind of labelled episodes, at the chosen threshold.
-
-    Attributes:
-        fired: episodes it fired in; precision is the share of these where it was right.
-        episodes: all of them.
-    """
-
-    where: str
-    precision: float
-    recall: float
-    fired: int
-    episodes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibrated:
-    """The detector's threshold, and how it did.
-
-    Attributes:
-        threshold_steps: s, in control steps.
-    """
-
-    threshold_steps: float
-    detected: tuple[Detected, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +68,14 @@ class Practised:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """Everything that a model card tells.
+class ModelFacts:
+    """Everything that a model card says.
 
     Attributes:
         policy: folder with its config.json and model.safetensors.
         reward: the same of the frozen reward; None: its run is not here.
-        calibration: calibration.json that belongs to the reward; None: there is none.
-        evaluation: eval_info.json; None: nobody has evaluated.
+        calibration_file: calibration.json that belongs to the reward; None: there is none.
+        evaluation_file: eval_info.json; None: nobody has evaluated.
         inputs: state numbers, action numbers and cameras, for people.
         unit: what steps-to-go counts: steps, or chunks of several.
         version: of nearer.
@@ -100,8 +83,8 @@ class Published:
 
     policy: Path
     reward: Path | None
-    calibration: Path | None
-    evaluation: Path | None
+    calibration_file: Path | None
+    evaluation_file: Path | None
     kind: str
     inputs: str
     unit: str
@@ -110,12 +93,48 @@ class Published:
     version: str
     trained: Trained | None
     practised: Practised | None
-    calibrated: Calibrated | None
-    evaluated: Evaluation | None
-    evaluated_env: str
+    calibration: Calibration | None
+    evaluation: EvalInfo | None
 
 
-def read_published(run: Path, evaluation: Path | None = None) -> Published:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StageOneSettings:
+    """Settings of a run of nearer sft that a card names."""
+
+    data: str
+    revision: str | None
+    fraction: float
+    model: str
+    training: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StageTwoSettings:
+    """Settings of a run of nearer improve that a card names."""
+
+    run: str
+    reward: str | None
+    env: str
+    practice: Mapping[str, object]
+    deviate: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seeded:
+    """The seed among the settings of a loop."""
+
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ModelConfig:
+    """What a model's config.json says of any kind of model."""
+
+    model: str
+    spaces: Spaces
+
+
+def read_model_facts(run: Path, evaluation: Path | None = None) -> ModelFacts:
     """Return what the files of a run say.
 
     Args:
@@ -123,173 +142,142 @@ def read_published(run: Path, evaluation: Path | None = None) -> Published:
         evaluation: eval_info.json of its policy; None: eval/ in the run, if it is there.
 
     Raises:
-        ConfigError: the folder is no run, or a file is not as nearer wrote it.
+        ConfigError: the folder is no run, or a file is not as nearer writes it.
         CheckpointError: its policy is missing or damaged.
     """
     header = read_header(run)
-    try:
-        return _read(run, header, evaluation or run / "eval" / EVALUATION, evaluation is not None)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        reason = str(error).partition("\n")[0]
+    if header.command not in ("sft", "improve"):
         raise ConfigError(
-            f"{run} must hold files as nearer wrote them, got {type(error).__name__}: {reason}; "
-            f"{_REMAKE}"
-        ) from error
+            f"{run} must be a run of nearer sft or improve, got one of {header.command}"
+        )
+    practice = header.part(_StageTwoSettings, run) if header.command == "improve" else None
+    reward_run = _folder_of(practice.reward or practice.run) if practice else run
+    data_run = _folder_of(practice.run) if practice else run
+    trained = _trained(data_run) if data_run and (data_run / HEADER).exists() else None
+    policy = pretrained_folder(run, "policy")
+    model = read_document(_ModelConfig, policy / "config.json", _REMAKE, partly=True)
+    calibration_file = _existing(reward_run / CALIBRATION) if reward_run else None
+    evaluation_file = evaluation or _existing(run / "eval" / EVALUATION)
+    return ModelFacts(
+        policy=policy,
+        reward=_reward(reward_run) if reward_run else None,
+        calibration_file=calibration_file,
+        evaluation_file=evaluation_file,
+        kind=model.model,
+        inputs=_inputs(model.spaces),
+        unit=_unit(model.spaces),
+        num_weights=_num_weights(policy / "model.safetensors"),
+        seed=_seed(run, header, "practice" if practice else "training"),
+        version=f"{header.versions.get('nearer')} ({header.git_revision[:12]})",
+        trained=trained,
+        practised=_practised(run, practice) if practice else None,
+        calibration=read_calibration(calibration_file, _REMAKE) if calibration_file else None,
+        evaluation=_evaluation_of(evaluation_file, policy) if evaluation_file else None,
+    )
 
 
 def hub_id(name: str) -> str | None:
     """Return user/name of a name that is the hub's, and of no folder that is here."""
-    found = split_hub_id(name)
-    return found[0] if found and not Path(name).exists() else None
+    parts = split_hub_id(name)
+    return parts[0] if parts and not Path(name).exists() else None
 
 
-def _read(run: Path, header: Mapping[str, Any], info: Path, needs_info: bool) -> Published:
-    command, config = str(header["command"]), header["config"]
-    if command not in ("sft", "improve"):
-        raise ConfigError(f"{run} must be a run of nearer sft or improve, got one of {command}")
-    practises = command == "improve"
-    stage_one = _folder_of(config.get(REWARD) or config["run"]) if practises else run
-    learned = _folder_of(config["run"]) if practises else run
-    first = read_header(learned) if learned and (learned / "run.json").exists() else None
-    policy = pretrained_folder(run, "policy")
-    described = read_json(policy / "config.json", _REMAKE)
-    calibration = stage_one / CALIBRATION if stage_one else None
-    if calibration is not None and not calibration.is_file():
-        calibration = None
-    evaluation = read_json(info, _REMAKE) if needs_info or info.is_file() else None
-    if evaluation:
-        _check_evaluated(evaluation, policy, info)
-    return Published(
-        policy=policy,
-        reward=_reward(stage_one) if stage_one else None,
-        calibration=calibration,
-        evaluation=info if evaluation else None,
-        kind=str(described["model"]),
-        inputs=_inputs(described["spaces"]),
-        unit=_unit(described["spaces"]),
-        num_weights=_num_weights(policy / "model.safetensors"),
-        seed=int(config["practice" if practises else "training"]["seed"]),
-        version=f"{header['versions']['nearer']} ({str(header['git_revision'])[:12]})",
-        trained=_trained(first["config"]) if first else None,
-        practised=_practised(run, config) if practises else None,
-        calibrated=_calibrated(read_json(calibration, _REMAKE)) if calibration else None,
-        evaluated=_evaluated(evaluation) if evaluation else None,
-        evaluated_env=str(evaluation["env"]) if evaluation else "",
-    )
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None
 
 
-def _folder_of(named: object) -> Path | None:
+def _folder_of(named: str) -> Path | None:
     """Return the folder of a run that a practice names, where it still is; None if it is gone."""
     try:
-        folder = local_run(Path(str(named)))
+        folder = local_run(Path(named))
     except CheckpointError:
         return None
     return folder if folder.is_dir() else None
 
 
-def _check_evaluated(evaluation: Mapping[str, Any], policy: Path, info: Path) -> None:
-    """Raise ConfigError if an evaluation says that it is of other weights."""
-    weights = evaluation.get(WEIGHTS)
-    if weights is not None and weights != file_hash(policy / "model.safetensors"):
-        raise ConfigError(
-            f"{info} must be of the run's policy, got one of other weights; run nearer eval again"
-        )
-
-
-def trust_in(published: Published) -> Mapping[str, Any] | None:
-    """Return what nearer eval-reward found of the reward; None where nobody asked."""
-    if published.calibration is None:
-        return None
-    path = published.calibration.parent / "eval_reward" / CALIBRATION
-    return read_json(path, _REMAKE) if path.is_file() else None
-
-
-def _reward(stage_one: Path) -> Path | None:
+def _seed(run: Path, header: RunHeader, loop: str) -> int:
     try:
-        return pretrained_folder(stage_one, REWARD)
+        return from_json(_Seeded, header.config.get(loop), partly=True).seed
+    except UnexpectedJson as error:
+        raise ConfigError(
+            f"{run}/run.json must name the seed of {loop}, got {error.got}; {_REMAKE}"
+        ) from error
+
+
+def _evaluation_of(path: Path, policy: Path) -> EvalInfo:
+    """Return an evaluation, unless it is of other weights."""
+    info = read_eval_info(path, _REMAKE)
+    if info.policy_sha256 != file_hash(policy / "model.safetensors"):
+        raise ConfigError(
+            f"{path} must be of the run's policy, got one of other weights; run nearer eval again"
+        )
+    return info
+
+
+def reward_report_of(facts: ModelFacts) -> RewardReport | None:
+    """Return what nearer eval-reward measured of the reward; None where it has not been."""
+    if facts.calibration_file is None:
+        return None
+    path = facts.calibration_file.parent / FOLDER / REWARD_REPORT
+    if not path.is_file():
+        return None
+    return read_reward_report(path, "run nearer eval-reward again, or delete it")
+
+
+def _reward(reward_run: Path) -> Path | None:
+    try:
+        return pretrained_folder(reward_run, REWARD)
     except CheckpointError:
         return None
 
 
-def _trained(config: Mapping[str, Any]) -> Trained:
+def _trained(run: Path) -> Trained:
+    settings = read_header(run).part(_StageOneSettings, run)
     return Trained(
-        data=str(config["data"]),
-        revision=None if config["revision"] is None else str(config["revision"]),
-        share=float(config["fraction"]),
-        model=str(config["model"]),
-        settings=_settings(config["training"]),
+        data=settings.data,
+        revision=settings.revision,
+        share=settings.fraction,
+        model=settings.model,
+        settings=_settings(settings.training),
     )
 
 
-def _practised(run: Path, config: Mapping[str, Any]) -> Practised:
-    kept = int((run / "checkpoints" / "policy").resolve().name)
-    records = [one for one in read_metrics(run) if one["step"] <= kept]
-    last = records[-1] if records else {}
-    deviations = {f"deviate.{name}": value for name, value in config["deviate"].items()}
+def _practised(run: Path, settings: _StageTwoSettings) -> Practised:
+    kept_step = int((run / "checkpoints" / "policy").resolve().name)
+    records = [record for record in read_metrics(run) if number(record["step"]) <= kept_step]
+    last: Record = records[-1] if records else {}
+    deviations = {f"deviate.{name}": value for name, value in settings.deviate.items()}
     return Practised(
-        env=str(config["env"]),
-        episodes=int(last.get("practice/episodes", 0)),
-        env_steps=int(last.get("practice/env_steps", 0)),
-        settings=_settings({**config["practice"], **deviations}),
+        env=settings.env,
+        episodes=int(number(last.get("practice/episodes", 0))),
+        env_steps=int(number(last.get("practice/env_steps", 0))),
+        settings=_settings({**settings.practice, **deviations}),
     )
 
 
-def _calibrated(document: Mapping[str, Any]) -> Calibrated:
-    chosen = cast(dict[str, dict[str, Any]], document["chosen"])
-    return Calibrated(
-        threshold_steps=_finite(document["threshold_steps"]),
-        detected=tuple(
-            Detected(
-                where=where,
-                precision=_finite(row["precision"]),
-                recall=_finite(row["recall"]),
-                fired=int(row["fired"]),
-                episodes=int(row["episodes"]),
-            )
-            for where, row in chosen.items()
-        ),
-    )
-
-
-def _evaluated(document: dict[str, Any]) -> Evaluation:
-    """Return an evaluation whose numbers can be summed up."""
-    evaluation = evaluation_of(document)
-    if not evaluation.results:
-        raise ValueError("an evaluation without episodes")
-    for number in (evaluation.mean_length, evaluation.success.value, evaluation.seed):
-        _finite(number)
-    return evaluation
-
-
-def _settings(document: Mapping[str, Any]) -> dict[str, str]:
+def _settings(settings: Mapping[str, object]) -> dict[str, str]:
     """Return the settings that are plain values, or some texts, as people read them."""
     kinds = (bool, int, float, str)
-    plain = {str(name): str(one) for name, one in document.items() if isinstance(one, kinds)}
+    plain = {name: str(value) for name, value in settings.items() if isinstance(value, kinds)}
     texts = {
-        str(name): ", ".join(map(str, cast(list[object], one)))
-        for name, one in document.items()
-        if isinstance(one, list) and one
+        name: ", ".join(map(str, cast(list[object], value)))
+        for name, value in settings.items()
+        if isinstance(value, list) and value
     }
     return plain | texts
 
 
-def _inputs(spaces: Mapping[str, Any]) -> str:
-    cameras = [f"{name} {height}x{width}" for name, height, width in spaces.get("cameras", ())]
-    numbers = int(spaces["agent_pos"]) + int(spaces["environment_state"])
-    parts = [f"{numbers} numbers of state", *(f"camera {one}" for one in cameras), "instruction"]
-    return f"{', '.join(parts)}; out: {int(spaces['action'])} numbers an action" + _rate(spaces)
+def _inputs(spaces: Spaces) -> str:
+    numbers = spaces.agent_pos + spaces.environment_state
+    cameras = [f"camera {camera}" for camera in spaces.cameras]
+    parts = [f"{numbers} numbers of state", *cameras, "instruction"]
+    rate = f", at {spaces.control_hz} Hz" if spaces.control_hz else ""
+    return f"{', '.join(parts)}; out: {spaces.action} numbers an action{rate}"
 
 
-def _unit(spaces: Mapping[str, Any]) -> str:
-    chunk = int(spaces.get("chunking", {}).get("chunk", 1))
+def _unit(spaces: Spaces) -> str:
+    chunk = spaces.chunking.chunk
     return "steps" if chunk == 1 else f"chunks of {chunk} steps"
-
-
-def _rate(spaces: Mapping[str, Any]) -> str:
-    hz = spaces.get("control_hz")
-    return f", at {int(hz)} Hz" if hz else ""
 
 
 def _num_weights(path: Path) -> int:
@@ -302,10 +290,3 @@ def _num_weights(path: Path) -> int:
             f"{path} must be a whole safetensors file, got: {error}; copy it again, or use an "
             "older checkpoint"
         ) from error
-
-
-def _finite(number: Any) -> float:
-    value = float(number)
-    if not math.isfinite(value):
-        raise ValueError(f"{value} in place of a finite number")
-    return value

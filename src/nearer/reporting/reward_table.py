@@ -1,189 +1,204 @@
-"""What nearer eval-reward measured, as Markdown: for the terminal, the report and the card."""
+"""A reward report as Markdown: for the terminal, for reading beside its JSON, and for the card."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 from nearer.core.intervals import Rate
-from nearer.evaluation.audit import Audit
-from nearer.evaluation.detector_metrics import precision_of, recall_of
+from nearer.evaluation.reliability import Reliability
+from nearer.evaluation.reward_metrics import (
+    DistanceGroup,
+    FailureMetrics,
+    RankCorrelation,
+    SliceMetrics,
+    SpreadMetrics,
+)
+from nearer.evaluation.reward_report import (
+    BaselineComparison,
+    BaselineReport,
+    RewardReport,
+    SourceReport,
+)
 
-_LEVELS = (0.1, 0.5, 0.9)
-_AP, _RANK, _AUC = "average_precision", "rank_correlation", "success_auc"
+_LEVELS = (0.1, 0.5, 0.9)  # of the predicted quantiles whose coverage is told
 
 
-def trust_table(document: Mapping[str, Any]) -> str:
-    """Return a calibration.json of nearer eval-reward as Markdown.
-
-    Args:
-        document: as `run_eval_reward` returns it.
-    """
-    parts = [_head(document)]
-    for name, source in document["sources"].items():
-        parts += [f"### {name}", _about(source), _slices(source)]
-        parts += [_distances("true", source["by_distance"])]
-        parts += [_distances("predicted", source["by_predicted"])]
-        parts += [failures_line(source["failures"]), _reliability(source), _spread(source)]
-    comparisons = document["comparisons"]
-    if "none" in comparisons:
-        parts.append(f"No comparisons: {comparisons['none']}.")
+def reward_table(report: RewardReport) -> str:
+    """Return a reward report as Markdown."""
+    parts = [_head(report)]
+    for name, source in report.sources.items():
+        parts += [
+            f"### {name}",
+            _about(source),
+            _slices(source.slices),
+            _distances("true", source.reward.by_distance),
+            _distances("predicted", source.reward.by_predicted),
+            failures_line(source.reward.failures),
+            _reliability(source.reward.reliability),
+            _spread(source.reward.spread),
+        ]
+    if report.baselines is None:
+        parts.append(f"No comparisons: {report.why_no_baselines}.")
     else:
         parts += [
-            _comparisons(name, rows, comparisons) for name, rows in comparisons["sources"].items()
+            _baselines(name, rows, report.baselines)
+            for name, rows in report.baselines.sources.items()
         ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _head(document: Mapping[str, Any]) -> str:
-    threshold, own = document["threshold_steps"], document["run_threshold_steps"]
-    unit = document["unit"]
-    lines = [f"## Trust in {document['checkpoint']}", f"Trained on: {document['taught']}."]
-    if threshold is None:
-        lines.append("No threshold is recommended: no labels are the truth.")
+def _head(report: RewardReport) -> str:
+    recommended, unit = report.recommended, report.unit
+    lines = [f"Trained on: {report.trained_on}."]
+    if recommended is None:
+        lines.append("No threshold is recommended: no labels are ground truth.")
     else:
-        lines.append(f"Recommended threshold s = {threshold:g} {unit}: {document['rule']}.")
+        threshold = recommended.threshold_steps
+        lines.append(f"Recommended threshold s = {threshold:g} {unit}: {recommended.rule}.")
     if unit != "steps":
         lines.append(f"All steps below are {unit}.")
-    if own is not None:
-        lines.append(f"Its run was calibrated to s = {own:g}.")
-    return "\n".join([lines[0], "", *lines[1:]])
+    if report.run_threshold_steps is not None:
+        lines.append(f"Its run was calibrated to s = {report.run_threshold_steps:g}.")
+    return "\n".join([f"## Reward metrics of {report.checkpoint}", "", *lines])
 
 
-def _about(source: Mapping[str, Any]) -> str:
-    found = source["rank_correlation"]
-    words = [f"Labels: {source['labels']}."]
-    if found["episodes"]:
-        spread = "[{:.3f}, {:.3f}] ".format(*found["ci95"]) if found["ci95"] else ""
-        words.append(
-            "Rank correlation of d with the true steps left, along an episode: "
-            f"{found['mean']:.3f} {spread}(n = {found['episodes']} fulfilled episodes)."
-        )
-    halves = source["halves"]
-    if halves["chosen"]:
-        where = " and ".join(f"{one['precision']:.2f}" for one in halves["chosen"])
+def _about(source: SourceReport) -> str:
+    words = [f"Labels: {source.labels}.", _rank_correlation(source.reward.rank_correlation)]
+    detector = source.detector
+    if detector.halves:
+        where = " and ".join(f"{half.precision:.2f}" for half in detector.halves)
         words.append(
             "Threshold chosen on one half, measured on the other: precision "
-            f"{_rate(precision_of(halves))}, recall {_rate(recall_of(halves))}; where they were "
+            f"{_rate(detector.precision)}, recall {_rate(detector.recall)}; where they were "
             f"chosen they had a precision of {where}."
         )
-    audits = source["remarks"].get("audits")
+    audits = source.remarks.audits
     if audits:
-        pooled = Audit(**audits)
         words.append(
-            f"Audits in practice: precision {_rate(pooled.precision)}, recall "
-            f"{_rate(pooled.recall)}."
+            f"Audits in practice: precision {_rate(audits.precision)}, recall "
+            f"{_rate(audits.recall)}."
         )
-    return " ".join(words)
+    return " ".join(part for part in words if part)
 
 
-def _slices(source: Mapping[str, Any]) -> str:
-    rows = [
-        [
-            name,
-            f"{one['episodes']}",
-            f"{one['fulfilled']}",
-            _number(one["mean_absolute_error_steps"], 1),
-            _number(one["bias_steps"], 1, sign=True),
-            _number(one[_RANK], 2),
-            _rate(precision_of(one)),
-            _rate(recall_of(one)),
-        ]
-        for name, one in source["slices"].items()
-    ]
-    head = ["slice", "episodes", "fulfilled", "error, steps", "bias", "rank"]
-    return _table([*head, "precision at s", "recall at s"], rows)
-
-
-def _distances(kind: str, groups: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [
-            f"{one['from_steps']} to {one['to_steps']}",
-            f"{one['frames']:,}",
-            _number(one["mean_absolute_error_steps"], 1),
-            _number(one["bias_steps"], 1, sign=True),
-            _number(one["spread_steps"], 1),
-        ]
-        for one in groups
-    ]
-    return _table([f"{kind} steps left", "frames", "error, steps", "bias", "spread"], rows)
-
-
-def failures_line(found: Mapping[str, Any]) -> str:
-    """Return what the model says of episodes that were never fulfilled; "" without any."""
-    if found["promised"] is None:
+def _rank_correlation(correlation: RankCorrelation) -> str:
+    if correlation.mean is None:
         return ""
-    low, middle, high = found["lowest_steps_to_go"]
+    interval = "[{:.3f}, {:.3f}] ".format(*correlation.ci95) if correlation.ci95 else ""
     return (
-        f"{found['episodes']} failures: d came down to {middle:.1f} steps (10 to 90 %: {low:.1f} "
-        f"to {high:.1f}); it gave {found['promised']:.2f} on average to being done in the steps "
-        f"that were left, where successes got {_number(found['promised_of_successes'], 2)}."
+        "Rank correlation of d with the true steps-to-go, along an episode: "
+        f"{correlation.mean:.3f} {interval}(n = {correlation.num_episodes} successful episodes)."
     )
 
 
-def _reliability(source: Mapping[str, Any]) -> str:
-    if source["steps_to_go"] is None:
+def _slices(slices: Mapping[str, SliceMetrics]) -> str:
+    rows = [
+        [
+            name,
+            f"{metrics.num_episodes}",
+            f"{metrics.num_success}",
+            _number(metrics.mean_absolute_error_steps, 1),
+            _number(metrics.bias_steps, 1, sign=True),
+            _number(metrics.rank_correlation, 2),
+            _rate(metrics.precision),
+            _rate(metrics.recall),
+        ]
+        for name, metrics in slices.items()
+    ]
+    head = ["slice", "episodes", "successful", "error, steps", "bias", "rank"]
+    return _table([*head, "precision at s", "recall at s"], rows)
+
+
+def _distances(kind: str, groups: Sequence[DistanceGroup]) -> str:
+    rows = [
+        [
+            f"{group.from_steps} to {group.to_steps}",
+            f"{group.num_frames:,}",
+            _number(group.mean_absolute_error_steps, 1),
+            _number(group.bias_steps, 1, sign=True),
+            _number(group.spread_steps, 1),
+        ]
+        for group in groups
+    ]
+    return _table([f"{kind} steps-to-go", "frames", "error, steps", "bias", "spread"], rows)
+
+
+def failures_line(failures: FailureMetrics) -> str:
+    """Return what the model says of episodes that never succeeded; "" without any."""
+    if failures.promised is None or failures.lowest_steps_to_go is None:
         return ""
-    coverage = source["steps_to_go"]["coverage"]
-    told = dict(zip(coverage["nominal"], coverage["observed"], strict=True))
-    parts = [f"{100 * told[level]:.0f} % below the {100 * level:.0f} % one" for level in _LEVELS]
-    return f"Of the true steps left, among the predicted quantiles: {', '.join(parts)}."
+    low, median, high = failures.lowest_steps_to_go
+    return (
+        f"{failures.num_episodes} failures: d came down to {median:.1f} steps (10 to 90 %: "
+        f"{low:.1f} to {high:.1f}); it gave {failures.promised:.2f} on average to success in the "
+        "steps that were left, where successes got "
+        f"{_number(failures.promised_of_successes, 2)}."
+    )
 
 
-def _spread(source: Mapping[str, Any]) -> str:
-    found = source["spread"]
-    if found is None:
+def _reliability(reliability: Reliability | None) -> str:
+    if reliability is None:
+        return ""
+    coverage = reliability.coverage
+    observed = dict(zip(coverage.nominal, coverage.observed, strict=True))
+    parts = [f"{100 * observed[q]:.0f} % below the {100 * q:.0f} % one" for q in _LEVELS]
+    return f"Of the true steps-to-go, among the predicted quantiles: {', '.join(parts)}."
+
+
+def _spread(spread: SpreadMetrics | None) -> str:
+    if spread is None:
         return ""
     rows = [
         [
-            _number(one["spread_steps"], 1),
-            _number(one["mean_absolute_error_steps"], 1),
-            f"{one['frames']:,}",
+            _number(group.spread_steps, 1),
+            _number(group.mean_absolute_error_steps, 1),
+            f"{group.num_frames:,}",
         ]
-        for one in found["groups"]
+        for group in spread.groups
     ]
     words = (
-        f"Spread against error: rank correlation {found['rank_correlation']:.2f}; among frames "
-        f"that look equally far {found['rank_correlation_equally_far']:.2f}."
+        f"Spread against error: rank correlation {spread.rank_correlation:.2f}; among frames "
+        f"that look equally far {spread.rank_correlation_equally_far:.2f}."
     )
     return f"{words}\n\n{_table(['spread, steps', 'error, steps', 'frames'], rows)}"
 
 
-def _comparisons(name: str, rows: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+def _baselines(
+    name: str, rows: Mapping[str, BaselineReport], comparison: BaselineComparison
+) -> str:
     title = (
-        f"### Compared on {name}\n\nTrained on the same {about['demonstrations']} demonstrations, "
-        f"{about['updates']} updates, mean of {about['seeds']} seeds."
+        f"### Compared on {name}\n\nTrained on the same {comparison.num_demonstrations} "
+        f"demonstrations, {comparison.updates} updates, mean of {comparison.num_seeds} seeds."
     )
-    body = [_compared(baseline, one) for baseline, one in rows.items()]
-    head = ["answer", "average precision", "gap, 95 %", "rank", "told from failures"]
+    body = [_baseline(baseline, report) for baseline, report in rows.items()]
+    head = ["reward", "average precision", "gap, 95 %", "rank", "AUC against failures"]
     return f"{title}\n\n{_table([*head, 'precision', 'recall'], body)}"
 
 
-def _compared(baseline: str, one: Mapping[str, Any]) -> list[str]:
-    seeds: Sequence[Mapping[str, Any]] = one["seeds"]
+def _baseline(name: str, report: BaselineReport) -> list[str]:
     gap = "-"
-    if "gap" in one:
-        low, high = one["gap"]["ci95"]
-        gap = f"{-one['gap']['mean']:+.3f} [{-high:+.3f}, {-low:+.3f}]"
+    if report.gap is not None:
+        # The report has steps-to-go less the baseline; a reader wants what the baseline gains.
+        low, high = report.gap.ci95
+        gap = f"{-report.gap.mean:+.3f} [{-high:+.3f}, {-low:+.3f}]"
     return [
-        baseline,
-        _mean(seeds, _AP),
+        name,
+        _mean([seed.average_precision for seed in report.seeds]),
         gap,
-        _mean(seeds, _RANK),
-        _mean(seeds, _AUC),
-        _pooled([precision_of(row) for row in seeds]),
-        _pooled([recall_of(row) for row in seeds]),
+        _mean([seed.rank_correlation for seed in report.seeds]),
+        _mean([seed.success_auc for seed in report.seeds]),
+        _mean_rate([seed.precision for seed in report.seeds]),
+        _mean_rate([seed.recall for seed in report.seeds]),
     ]
 
 
-def _mean(seeds: Sequence[Mapping[str, Any]], name: str) -> str:
-    values = [row[name] for row in seeds if row[name] is not None]
-    return f"{fmean(values):.3f}" if values else "-"
+def _mean(values: Sequence[float | None]) -> str:
+    numbers = [value for value in values if value is not None]
+    return f"{fmean(numbers):.3f}" if numbers else "-"
 
 
-def _pooled(rates: Sequence[Rate]) -> str:
-    """Return the mean rate of seeds: they judge the same episodes, so n is not their sum."""
-    known = [one.value for one in rates if one.total]
-    return f"{fmean(known):.3f}" if known else "-"
+def _mean_rate(rates: Sequence[Rate]) -> str:
+    """Return the mean rate of seeds: they see the same episodes, so n is not their sum."""
+    return _mean([rate.value if rate.total else None for rate in rates])
 
 
 def _rate(rate: Rate) -> str:

@@ -18,8 +18,6 @@ REWARD = "reward"
 """Folder of a model on the hub that holds its reward."""
 
 CALIBRATION, EVALUATION = "calibration.json", "eval_info.json"
-WEIGHTS = "policy_sha256"
-"""In an eval_info.json: of the policy's model.safetensors."""
 
 _NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 _REVISION = r"[\w.][\w./-]*"

@@ -4,7 +4,7 @@
     tensorboard   files in the run, no account: the default
     wandb, trackio   extras; each works in a thread of its own, and one that fails is left out
 
-A tracker only shows what is written anyway, so none may stop or slow the training that it watches.
+A tracker only shows what is written anyway, so none may stop or slow the training that it shows.
 TensorBoard's files are on the run's own disk: when that fails, metrics.jsonl fails as well.
 """
 
@@ -17,10 +17,9 @@ from queue import Full, Queue
 from threading import Thread
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
+from nearer.algorithm.run_writer import Record
 from nearer.core.errors import ConfigError
-
-Record = Mapping[str, Any]
-"""Metric name -> number (or None), with `step`: what one call of `Run.log` writes."""
+from nearer.runs.metrics import number
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
@@ -65,7 +64,11 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 def open_trackers(
-    root: Path, ids: Mapping[str, str], config: Mapping[str, Any], last_step: int, shown_step: int
+    root: Path,
+    ids: Mapping[str, str],
+    config: Mapping[str, object],
+    last_step: int,
+    shown_step: int,
 ) -> list[Tracker]:
     """Return the trackers of a run, ready to show its records.
 
@@ -115,7 +118,7 @@ class AsideTracker:
 
     def log(self, record: Record) -> None:
         """Hand over a record; returns at once."""
-        if not self._is_out and record["step"] > self._shown_step:
+        if not self._is_out and number(record["step"]) > self._shown_step:
             self._put(record)
 
     def close(self) -> None:
@@ -159,7 +162,7 @@ class _TensorBoard:
 
     def log(self, record: Record) -> None:
         for name, value in _shown(record).items():
-            self._writer.add_scalar(name, value, record["step"])
+            self._writer.add_scalar(name, value, int(number(record["step"])))
 
     def close(self) -> None:
         self._writer.close()
@@ -187,10 +190,10 @@ def _shown(record: Record) -> dict[str, float]:
     }
 
 
-_Open = Callable[[Path, str, Mapping[str, Any]], Tracker]
+_Open = Callable[[Path, str, Mapping[str, object]], Tracker]
 
 
-def _open_wandb(root: Path, run_id: str, config: Mapping[str, Any]) -> Tracker:
+def _open_wandb(root: Path, run_id: str, config: Mapping[str, object]) -> Tracker:
     wandb = _module("wandb")
     # Its own capture of the terminal would take the progress bars away.
     settings = wandb.Settings(console="off", silent=True, init_timeout=_WANDB_INIT_S)
@@ -207,7 +210,7 @@ def _open_wandb(root: Path, run_id: str, config: Mapping[str, Any]) -> Tracker:
     return _Logged(run)
 
 
-def _open_trackio(root: Path, run_id: str, config: Mapping[str, Any]) -> Tracker:
+def _open_trackio(root: Path, run_id: str, config: Mapping[str, object]) -> Tracker:
     trackio = _module("trackio")
     # trackio knows a run by its name alone.
     run = trackio.init(

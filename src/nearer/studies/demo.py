@@ -15,7 +15,7 @@ from nearer.configs.demo import DemoConfig
 from nearer.core.callbacks import Progress, ProgressCallback
 from nearer.evaluation.success import Comparison, Evaluation, compare
 from nearer.reporting.html.page import write_report
-from nearer.runs.run import read_metrics
+from nearer.runs.metrics import number, read_metrics
 from nearer.studies.point_mass import point_mass
 from nearer.studies.recipe import Recipe
 from nearer.studies.tabletop import tabletop
@@ -82,8 +82,8 @@ def run_demo(recipe: Recipe, on_progress: ProgressCallback) -> DemoResult:
         before=before,
         after=after,
         paired=compare(before, after),
-        practice_episodes=last["practice/episodes"],
-        practice_env_steps=last["practice/env_steps"],
+        practice_episodes=int(number(last["practice/episodes"])),
+        practice_env_steps=int(number(last["practice/env_steps"])),
         seconds={
             "demos": collected - started,
             "sft": tuned - collected,

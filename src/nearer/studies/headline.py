@@ -20,10 +20,12 @@ from nearer.configs.reproduce import ReproduceConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.intervals import Rate, seed_interval
 from nearer.datasets.lerobot.reader import open_dataset
-from nearer.evaluation.success import Evaluation, evaluation_of
+from nearer.evaluation.eval_info import read_eval_info
+from nearer.evaluation.success import Evaluation
 from nearer.reporting.html.fraction_curves import SharePoint, shares_figure
 from nearer.runs.files import write_text
-from nearer.runs.run import is_finished, read_json, read_metrics
+from nearer.runs.metrics import number, read_metrics
+from nearer.runs.run import is_finished
 from nearer.studies.recipe import Recipe
 from nearer.studies.tabletop import tabletop
 
@@ -131,7 +133,7 @@ def ensure_practice(recipe: Recipe, on_progress: ProgressCallback) -> int:
     practice = recipe.improve
     if not is_finished(practice.out):
         run_improve(replace(practice, resume=(practice.out / "run.json").exists()), on_progress)
-    return read_metrics(practice.out)[-1]["practice/episodes"]
+    return int(number(read_metrics(practice.out)[-1]["practice/episodes"]))
 
 
 def load_or_run_eval(config: EvalConfig, on_progress: ProgressCallback) -> Evaluation:
@@ -139,7 +141,7 @@ def load_or_run_eval(config: EvalConfig, on_progress: ProgressCallback) -> Evalu
     document = (config.out or config.checkpoint / "eval") / "eval_info.json"
     if not document.exists():
         return run_eval(config, on_progress)
-    return evaluation_of(read_json(document, _RERUN_ADVICE))
+    return read_eval_info(document, _RERUN_ADVICE).evaluation
 
 
 def write_results(folder: Path, measurements: Sequence[Measurement]) -> None:

@@ -7,10 +7,9 @@ all three. The multimodal runs are those of the headline, in the same folder.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from nearer.commands.eval_reward import run_eval_reward
 from nearer.configs.eval_reward import EvalRewardConfig
@@ -21,10 +20,13 @@ from nearer.core.intervals import Rate
 from nearer.datasets.split import read_split
 from nearer.envs.tabletop.language import names
 from nearer.envs.tabletop.layout import BLOCKS
+from nearer.evaluation.calibration import read_calibration
+from nearer.evaluation.reward_report import REWARD_REPORT, read_reward_report
+from nearer.evaluation.threshold import ThresholdChoice
 from nearer.models.pointing.vocabulary import HELD_OUT
 from nearer.models.settings import VARIANTS
 from nearer.runs.hub import CALIBRATION
-from nearer.runs.run import read_json, read_metrics
+from nearer.runs.metrics import number, read_metrics
 from nearer.studies.headline import (
     ensure_demonstrations,
     ensure_practice,
@@ -278,25 +280,26 @@ def measure_reward(run: VariantRun, on_progress: ProgressCallback) -> AblationRe
     """
     sft = run.recipe.sft.out
     losses = read_metrics(sft)[-1]
-    predictions = read_json(sft / CALIBRATION, _RERUN_ADVICE)["steps_to_go"]
+    calibration = read_calibration(sft / CALIBRATION, _RERUN_ADVICE)
+    choice: ThresholdChoice
     if run.recipe is run.multimodal_recipe:
-        document, rollouts = read_json(sft / CALIBRATION, _RERUN_ADVICE), "labelled rollouts"
+        choice, rollouts = calibration, "labelled rollouts"
     else:
-        document, rollouts = _calibration_for_multimodal(run, on_progress), "rollouts"
-    detector = document["chosen"][rollouts]
+        choice, rollouts = _calibration_for_multimodal(run, on_progress), "rollouts"
+    detector = choice.at_threshold[rollouts]
     return AblationReward(
         percent=run.percent,
         seed=run.seed,
         variant=run.variant,
         demonstrations=run.demonstrations,
-        loss_bc=losses["sft/val_loss_bc"],
-        loss_steps_to_go=losses["sft/val_loss_steps_to_go"],
-        error_steps=predictions["mean_absolute_error_steps"],
-        rank_correlation=predictions.get("rank_correlation"),
-        threshold_steps=document["threshold_steps"],
-        precision=detector["precision"],
-        recall=detector["recall"],
-        num_detections=detector["fired"],
+        loss_bc=number(losses["sft/val_loss_bc"]),
+        loss_steps_to_go=number(losses["sft/val_loss_steps_to_go"]),
+        error_steps=calibration.reliability.mean_absolute_error_steps,
+        rank_correlation=calibration.rank_correlation,
+        threshold_steps=choice.threshold_steps,
+        precision=detector.precision,
+        recall=detector.recall,
+        num_detections=detector.num_detections,
     )
 
 
@@ -307,7 +310,7 @@ def _multimodal_practice_with_reward(run: VariantRun, on_progress: ProgressCallb
     """
     multimodal = run.multimodal_recipe
     out = run.recipe.improve.out.with_name("reward")
-    threshold = float(_calibration_for_multimodal(run, on_progress)["threshold_steps"])
+    threshold = _calibration_for_multimodal(run, on_progress).threshold_steps
     return replace(
         multimodal,
         improve=replace(
@@ -317,13 +320,11 @@ def _multimodal_practice_with_reward(run: VariantRun, on_progress: ProgressCallb
     )
 
 
-def _calibration_for_multimodal(
-    run: VariantRun, on_progress: ProgressCallback
-) -> Mapping[str, Any]:
-    """Return the variant's calibration on rollouts of the multimodal policy."""
+def _calibration_for_multimodal(run: VariantRun, on_progress: ProgressCallback) -> ThresholdChoice:
+    """Return how the variant detects success on rollouts of the multimodal policy."""
     sft, calibration = run.recipe.sft, run.multimodal_recipe.sft.calibration
     folder = sft.out.with_name("calibration-for-multimodal")
-    if not (folder / CALIBRATION).is_file():
+    if not (folder / REWARD_REPORT).is_file():
         config = EvalRewardConfig(
             checkpoint=sft.out,
             env=calibration.env,
@@ -336,7 +337,9 @@ def _calibration_for_multimodal(
             out=folder,
         )
         run_eval_reward(config, on_progress)
-    return read_json(folder / CALIBRATION, _RERUN_ADVICE)
+    recommended = read_reward_report(folder / REWARD_REPORT, _RERUN_ADVICE).recommended
+    assert recommended is not None, "rollouts are labelled by ground truth"
+    return recommended
 
 
 def write_results(

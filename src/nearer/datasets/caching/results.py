@@ -19,7 +19,7 @@ import numpy as np
 from nearer.core.arrays import Array
 from nearer.datasets.caching.arrays import cache_errors_as_sentences, default_cache
 from nearer.runs.files import StagedFiles
-from nearer.runs.run import git_revision
+from nearer.runs.provenance import git_revision
 
 
 def cached_columns(

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from nearer.evaluation.threshold import DetectorCurve
+from nearer.evaluation.threshold import DetectorCurve, ThresholdChoice
 from nearer.reporting.html.curves import Paint
 from nearer.reporting.html.run_data import CalibrationResult, Example
 from nearer.reporting.html.svg import (
@@ -35,10 +35,10 @@ def paint_predicted(result: CalibrationResult) -> Paint:
 
     def paint(axes: Axes) -> None:
         groups = result.by_true_steps
-        true = [group["true_steps"] for group in groups]
-        low = [group["predicted_p10"] for group in groups]
-        high = [group["predicted_p90"] for group in groups]
-        mean = [group["predicted_mean"] for group in groups]
+        true = [group.true_steps for group in groups]
+        low = [group.predicted_p10 for group in groups]
+        high = [group.predicted_p90 for group in groups]
+        mean = [group.predicted_mean for group in groups]
         end = max([1.0, *true])
         axes.plot([0, end], [0, end], color=FRAME, linewidth=1.2, linestyle=(0, (4, 3)))
         note(axes, end, end, "exact", color=MUTED, ha="right", va="top", xytext=(-12, 2))
@@ -69,7 +69,7 @@ def paint_reliability(result: CalibrationResult) -> Paint:
     return paint
 
 
-def paint_thresholds(result: CalibrationResult) -> Paint:
+def paint_thresholds(result: ThresholdChoice) -> Paint:
     """Precision (solid) and recall (dashed) against the threshold s, source by source."""
 
     def paint(axes: Axes) -> None:
@@ -89,15 +89,15 @@ def paint_thresholds(result: CalibrationResult) -> Paint:
     return paint
 
 
-def paint_precision_recall(result: CalibrationResult) -> Paint:
+def paint_precision_recall(result: ThresholdChoice) -> Paint:
     """Precision against recall, source by source, with the chosen threshold marked."""
 
     def paint(axes: Axes) -> None:
         for source, curve in result.curves.items():
             axes.plot(curve.recall, _precision(curve), color=source_colour(source))
-        for found in result.chosen():
-            colour = source_colour(found.source)
-            at = (found.recall.value, found.precision.value)
+        for source, found in result.at_threshold.items():
+            colour = source_colour(source)
+            at = (found.counts.recall.value, found.counts.precision.value)
             axes.plot(*at, "o", color=colour, markersize=8, clip_on=False)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.04))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -137,4 +137,7 @@ def _plain(value: float, _: int) -> str:
 
 def _precision(curve: DetectorCurve) -> list[float]:
     """Return the precision where the detector fired at all, nan elsewhere."""
-    return [p if fired else np.nan for p, fired in zip(curve.precision, curve.fired, strict=True)]
+    return [
+        p if fired else np.nan
+        for p, fired in zip(curve.precision, curve.num_detections, strict=True)
+    ]

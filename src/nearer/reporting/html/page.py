@@ -24,7 +24,7 @@ from nearer.reporting.html.reward_model import trust
 from nearer.reporting.html.run_data import Report, RunFacts, flat, number, read_report
 from nearer.reporting.html.sections import detector, distributions, learning, losses, steps_to_go
 from nearer.runs.files import whole_file
-from nearer.runs.run import read_json
+from nearer.runs.json_files import read_json_object
 
 _STYLE = Path(__file__).with_name("report.css")
 _CONTENTS = {
@@ -103,7 +103,7 @@ def _title(report: Report) -> Html:
         ", ".join(sorted({one.env for one in evaluated})),
         *(f"Stage 1: {run.facts.name}" for run in report.stage_one),
         *(f"Stage 2: {run.facts.name}" for run in report.stage_two),
-        *sorted({str(facts.header.get("created", ""))[:10] for facts in report.all_facts}),
+        *sorted({facts.header.created[:10] for facts in report.all_facts}),
     ]
     parts = [tag("span", text(one)) for one in about if one]
     return join(
@@ -130,7 +130,7 @@ def _chunks(report: Report) -> list[Html]:
 def _chunk(facts: RunFacts) -> int:
     """Return the control steps of a run's decision, by its config or else by its policy's."""
     policy = facts.root / "checkpoints/policy/pretrained_model/config.json"
-    saved = flat(read_json(policy, "copy the run again")) if policy.is_file() else {}
+    saved = flat(read_json_object(policy, "copy the run again")) if policy.is_file() else {}
     found = facts.settings.get("chunking.chunk"), saved.get("spaces.chunking.chunk")
     return int(max((one for one in map(number, found) if 1 < one < np.inf), default=1))
 

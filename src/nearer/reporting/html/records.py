@@ -1,12 +1,12 @@
 """What a run cost and how it was made: tables of stages, settings and versions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 
 from nearer.reporting.html.markup import Html, decimal, section, table, tag, text, whole
-from nearer.reporting.html.run_data import Report, RunFacts, StageOne, StageTwo, flat, number
+from nearer.reporting.html.run_data import Report, RunFacts, StageOne, StageTwo, number
 
 _COST_HEAD = (
     "Stage",
@@ -98,9 +98,11 @@ def _seconds(facts: RunFacts) -> float:
 
 def _config_of(facts: RunFacts) -> Html:
     header = {
-        key: value for key, value in facts.header.items() if key not in ("config", "versions")
+        "command": facts.header.command,
+        "git_revision": facts.header.git_revision,
+        "created": facts.header.created,
+        **asdict(facts.header.inputs),
     }
-    versions = facts.header.get("versions", {})
     summary = tag("summary", tag("b", text(facts.name)), text(f" {facts.root}"))
     return tag(
         "details",
@@ -108,14 +110,14 @@ def _config_of(facts: RunFacts) -> Html:
         tag(
             "div",
             _settings("Config", facts.settings),
-            _settings("Run", {"path": facts.root, **flat(header)}),
-            _settings("Versions", flat(versions)),
+            _settings("Run", {"path": facts.root, **header}),
+            _settings("Versions", facts.header.versions),
             css="config",
         ),
     )
 
 
-def _settings(title: str, rows: Mapping[str, Any]) -> Html:
+def _settings(title: str, rows: Mapping[str, object]) -> Html:
     cells: Sequence[Sequence[Html]] = [
         [tag("code", text(name)), tag("code", text(value))] for name, value in rows.items()
     ]

@@ -1,24 +1,26 @@
-"""What nearer eval-reward left in a run, as the report reads it."""
+"""A run's reward report, as the page shows it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from nearer.core.errors import ConfigError
 from nearer.core.intervals import Rate
-from nearer.evaluation.detector_metrics import precision_of, recall_of
-from nearer.reporting.html.run_data import CalibrationResult, calibration_in, number
+from nearer.evaluation.reward_metrics import DistanceGroup, SliceMetrics, SpreadGroup
+from nearer.evaluation.reward_report import (
+    FOLDER,
+    REWARD_REPORT,
+    BaselineReport,
+    RewardReport,
+    SourceReport,
+    read_reward_report,
+)
+from nearer.evaluation.threshold import ThresholdChoice
+from nearer.reporting.html.run_data import number
 from nearer.reporting.reward_table import failures_line
-from nearer.runs.run import read_json
 
 MEASURE = "nearer eval-reward --checkpoint RUN --data DATASET --env ID"
-_FILE = "eval_reward/calibration.json"
-_ADVICE = f"measure again with {MEASURE}"
-
-Row = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +28,8 @@ class Slice:
     """Some of a source's episodes, in short.
 
     Attributes:
-        error_steps: mean absolute error of d where the truth is known; nan where it never is.
-        rank: mean rank correlation along fulfilled episodes; nan without any.
+        error_steps: mean absolute error of d; nan where no true steps-to-go are known.
+        rank: mean rank correlation along successful episodes; nan without any.
     """
 
     name: str
@@ -41,28 +43,28 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What was found on one source of labelled episodes.
+    """What was measured on one source of labelled episodes.
 
     Attributes:
         labels: how they were made.
         precision: of a detector whose threshold was chosen on the other half of the episodes.
         recall: the same detector's.
-        by_predicted: groups of frames by d, where by_distance has them by the truth.
+        by_predicted: frames grouped by d; by_distance has them by their true steps-to-go.
         nominal: levels of the predicted quantiles.
-        observed: share of the truth below each; empty where nothing was fulfilled.
-        failures: what it says of episodes that never were, a sentence; "" without any.
+        observed: fraction of true steps-to-go below each; empty without a success.
+        failures: what it says of episodes that never succeeded, a sentence; "" without any.
     """
 
     name: str
     labels: str
     precision: Rate
     recall: Rate
-    by_distance: Sequence[Row]
-    by_predicted: Sequence[Row]
+    by_distance: Sequence[DistanceGroup]
+    by_predicted: Sequence[DistanceGroup]
     nominal: Sequence[float]
     observed: Sequence[float]
     failures: str
-    spread_groups: Sequence[Row]
+    spread_groups: Sequence[SpreadGroup]
     spread_rank: float
     spread_rank_equally_far: float
     slices: Sequence[Slice]
@@ -85,102 +87,92 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """A calibration.json of nearer eval-reward.
+    """A reward report.
 
     Attributes:
         unit: what steps count.
-        detector: at every threshold, with the recommended one; None where no labels are the truth.
+        detector: the recommended threshold, and how all do; None without labels by ground truth.
     """
 
     unit: str
-    detector: CalibrationResult | None
-
+    detector: ThresholdChoice | None
     measured: Sequence[Measured]
     baselines: Mapping[str, Sequence[Baseline]]
-    why_no_rivals: str
+    why_no_baselines: str
 
 
 def read_trust(root: Path) -> Trust | None:
-    """Return what nearer eval-reward left in a run; None where it has not been asked.
+    """Return the reward report of a run; None where its reward has not been measured.
 
     Raises:
-        ConfigError: the file is none of nearer eval-reward's.
+        ConfigError: the file is not as this version writes it.
     """
-    path = root / _FILE
+    path = root / FOLDER / REWARD_REPORT
     if not path.exists():
         return None
-    document = read_json(path, _ADVICE)
-    try:
-        return _trust_in(document)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{path} must be one nearer eval-reward wrote, got {error}; {_ADVICE}"
-        ) from error
+    return _trust_in(read_reward_report(path, f"measure again with {MEASURE}"))
 
 
-def _trust_in(document: Mapping[str, Any]) -> Trust:
-    compared = document["comparisons"]
-    chosen = document["threshold_steps"] is not None and document["steps_to_go"]
+def _trust_in(report: RewardReport) -> Trust:
+    compared: Mapping[str, Mapping[str, BaselineReport]] = (
+        report.baselines.sources if report.baselines else {}
+    )
     return Trust(
-        unit=str(document["unit"]),
-        detector=calibration_in(document) if chosen else None,
-        measured=[_measured_in(name, one) for name, one in document["sources"].items()],
+        unit=report.unit,
+        detector=report.recommended,
+        measured=[_measured_in(name, source) for name, source in report.sources.items()],
         baselines={
-            name: [_rival_in(baseline, one) for baseline, one in rows.items()]
-            for name, rows in compared.get("sources", {}).items()
+            name: [_baseline_in(baseline, row) for baseline, row in rows.items()]
+            for name, rows in compared.items()
         },
-        why_no_rivals=str(compared.get("none", "")),
+        why_no_baselines=report.why_no_baselines,
     )
 
 
-def _measured_in(name: str, document: Mapping[str, Any]) -> Measured:
-    spread: Mapping[str, Any] = document["spread"] or {"groups": []}
-    answers: Mapping[str, Any] = document["steps_to_go"] or {"coverage": {}}
-    coverage: Mapping[str, Any] = answers["coverage"]
+def _measured_in(name: str, source: SourceReport) -> Measured:
+    metrics = source.reward
+    coverage = metrics.reliability.coverage if metrics.reliability else None
+    spread = metrics.spread
     return Measured(
         name=name,
-        labels=str(document["labels"]),
-        precision=precision_of(document["halves"]),
-        recall=recall_of(document["halves"]),
-        by_distance=[_row(one) for one in document["by_distance"]],
-        by_predicted=[_row(one) for one in document["by_predicted"]],
-        nominal=[number(level) for level in coverage.get("nominal", ())],
-        observed=[number(share) for share in coverage.get("observed", ())],
-        failures=failures_line(document["failures"]),
-        spread_groups=[_row(one) for one in spread["groups"]],
-        spread_rank=number(spread.get("rank_correlation")),
-        spread_rank_equally_far=number(spread.get("rank_correlation_equally_far")),
-        slices=[
-            Slice(
-                name=slice_name,
-                episodes=int(one["episodes"]),
-                error_steps=number(one["mean_absolute_error_steps"]),
-                bias_steps=number(one["bias_steps"]),
-                rank=number(one["rank_correlation"]),
-                precision=precision_of(one),
-                recall=recall_of(one),
-            )
-            for slice_name, one in document["slices"].items()
-        ],
+        labels=source.labels,
+        precision=source.detector.precision,
+        recall=source.detector.recall,
+        by_distance=metrics.by_distance,
+        by_predicted=metrics.by_predicted,
+        nominal=coverage.nominal if coverage else (),
+        observed=coverage.observed if coverage else (),
+        failures=failures_line(metrics.failures),
+        spread_groups=spread.groups if spread else (),
+        spread_rank=spread.rank_correlation if spread else np.nan,
+        spread_rank_equally_far=spread.rank_correlation_equally_far if spread else np.nan,
+        slices=[_slice_in(slice_name, row) for slice_name, row in source.slices.items()],
     )
 
 
-def _rival_in(name: str, document: Mapping[str, Any]) -> Baseline:
-    seeds = document["seeds"]
-    gap = document.get("gap")
+def _slice_in(name: str, metrics: SliceMetrics) -> Slice:
+    return Slice(
+        name=name,
+        episodes=metrics.num_episodes,
+        error_steps=number(metrics.mean_absolute_error_steps),
+        bias_steps=number(metrics.bias_steps),
+        rank=number(metrics.rank_correlation),
+        precision=metrics.precision,
+        recall=metrics.recall,
+    )
 
-    def mean(metric: str) -> float:
-        return float(np.mean([number(one[metric]) for one in seeds]))
 
-    # The file has steps-to-go less the rival; a reader wants to see what the rival gains.
+def _baseline_in(name: str, report: BaselineReport) -> Baseline:
+    gap = report.gap
+    # The report has steps-to-go less the baseline; a reader wants what the baseline gains.
     return Baseline(
         name=name,
-        average_precision=[number(one["average_precision"]) for one in seeds],
-        gap=None if gap is None else (-number(gap["ci95"][1]), -number(gap["ci95"][0])),
-        rank=mean("rank_correlation"),
-        told_apart=mean("success_auc"),
+        average_precision=[number(seed.average_precision) for seed in report.seeds],
+        gap=None if gap is None else (-gap.ci95[1], -gap.ci95[0]),
+        rank=_mean([seed.rank_correlation for seed in report.seeds]),
+        told_apart=_mean([seed.success_auc for seed in report.seeds]),
     )
 
 
-def _row(document: Mapping[str, Any]) -> Row:
-    return {name: number(value) for name, value in document.items()}
+def _mean(values: Sequence[float | None]) -> float:
+    return float(np.mean([number(value) for value in values]))

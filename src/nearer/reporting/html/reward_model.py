@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from nearer.core.intervals import Rate
+from nearer.evaluation.threshold import ThresholdChoice
 from nearer.reporting.html.curves import Paint
 from nearer.reporting.html.detector_figures import paint_precision_recall, source_colour
 from nearer.reporting.html.markup import (
@@ -28,7 +29,7 @@ from nearer.reporting.html.markup import (
     whole,
 )
 from nearer.reporting.html.reward_data import MEASURE, Baseline, Measured, Trust, read_trust
-from nearer.reporting.html.run_data import CalibrationResult, Report, StageOne
+from nearer.reporting.html.run_data import Report, StageOne
 from nearer.reporting.html.svg import FRAME, INK, MUTED, label_axes, note, picture
 
 _GAUSSIAN = (2 / np.pi) ** 0.5  # mean absolute error of a normal distribution, in its own spreads
@@ -94,7 +95,7 @@ def _figures(found: Trust, name: str) -> list[Html]:
     return figures
 
 
-def _trade_panel(detector: CalibrationResult, unit: str, name: str, colours: Html) -> Html:
+def _trade_panel(detector: ThresholdChoice, unit: str, name: str, colours: Html) -> Html:
     return panel(
         "Precision against recall",
         picture(name, "Precision against recall", paint_precision_recall(detector)),
@@ -133,12 +134,12 @@ def paint_by_distance(measured: Sequence[Measured], unit: str) -> Paint:
 
     def paint(axes: Axes) -> None:
         for one in measured:
-            rows = [row for row in one.by_distance if row["frames"] >= _LEAST_FRAMES]
-            far = [(row["from_steps"] + row["to_steps"]) / 2 for row in rows]
+            rows = [row for row in one.by_distance if row.num_frames >= _LEAST_FRAMES]
+            far = [(row.from_steps + row.to_steps) / 2 for row in rows]
             colour = source_colour(one.name)
-            error = [row["mean_absolute_error_steps"] for row in rows]
+            error = [row.mean_absolute_error_steps for row in rows]
             axes.plot(far, error, color=colour, marker="o", markersize=3.5)
-            spread = [row["spread_steps"] for row in rows]
+            spread = [row.spread_steps for row in rows]
             axes.plot(far, spread, color=colour, linestyle=(0, (4, 2)))
         axes.set(xlim=(0, None), ylim=(0, None))
         label_axes(axes, x="true steps left", y=unit)
@@ -152,9 +153,9 @@ def paint_by_predicted(measured: Sequence[Measured], unit: str) -> Paint:
     def paint(axes: Axes) -> None:
         axes.axhline(0, color=FRAME, linewidth=1.2, linestyle=(0, (4, 3)))
         for one in measured:
-            rows = [row for row in one.by_predicted if row["frames"] >= _LEAST_FRAMES]
-            said = [(row["from_steps"] + row["to_steps"]) / 2 for row in rows]
-            bias = [row["bias_steps"] for row in rows]
+            rows = [row for row in one.by_predicted if row.num_frames >= _LEAST_FRAMES]
+            said = [(row.from_steps + row.to_steps) / 2 for row in rows]
+            bias = [row.bias_steps for row in rows]
             axes.plot(said, bias, color=source_colour(one.name), marker="o", markersize=3.5)
         axes.set(xlim=(0, None))
         label_axes(axes, x="predicted d", y=f"d less the truth, {unit}")
@@ -182,9 +183,7 @@ def paint_spread(measured: Sequence[Measured], unit: str) -> Paint:
     """Mean absolute error against spread, in groups of equally many frames."""
 
     def paint(axes: Axes) -> None:
-        widest = max(
-            (row["spread_steps"] for one in measured for row in one.spread_groups), default=1
-        )
+        widest = max((row.spread_steps for one in measured for row in one.spread_groups), default=1)
         axes.plot(
             [0, widest], [0, _GAUSSIAN * widest], color=FRAME, linewidth=1.2, linestyle=(0, (4, 3))
         )
@@ -199,8 +198,8 @@ def paint_spread(measured: Sequence[Measured], unit: str) -> Paint:
             xytext=(-4, -8),
         )
         for one in measured:
-            spread = [row["spread_steps"] for row in one.spread_groups]
-            error = [row["mean_absolute_error_steps"] for row in one.spread_groups]
+            spread = [row.spread_steps for row in one.spread_groups]
+            error = [row.mean_absolute_error_steps for row in one.spread_groups]
             axes.plot(spread, error, color=source_colour(one.name), marker="o", markersize=3.5)
         axes.set(xlim=(0, None), ylim=(0, None))
         label_axes(axes, x=f"spread of p(k), {unit}", y="mean absolute error")
@@ -266,7 +265,7 @@ def _rate(rate: Rate) -> Html:
 
 def _rivals_table(found: Trust) -> Html:
     if not found.baselines:
-        return paragraph(f"No comparison with other rewards: {found.why_no_rivals}.", "missing")
+        return paragraph(f"No comparison with other rewards: {found.why_no_baselines}.", "missing")
     head = (
         "Answer",
         "Judged on",

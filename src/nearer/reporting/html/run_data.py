@@ -8,18 +8,32 @@ Report      the runs of one page, and which Stage-2 run started from which Stage
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float
 
+from nearer.algorithm.run_writer import Record
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
 from nearer.core.intervals import Rate
-from nearer.evaluation.audit import Audit, read_audits
-from nearer.evaluation.success import Evaluation, evaluation_of
-from nearer.evaluation.threshold import DetectorCurve
-from nearer.runs.run import SEEING, read_header, read_json, read_metrics
+from nearer.evaluation.audit import AUDITS, Audit, read_audits
+from nearer.evaluation.calibration import Calibration, PredictionExample, read_calibration
+from nearer.evaluation.eval_info import read_eval_info
+from nearer.evaluation.reliability import TrueStepsGroup
+from nearer.evaluation.success import Evaluation
+from nearer.evaluation.threshold import ThresholdChoice
+from nearer.runs.documents import (
+    HEADER,
+    DrawnEpisode,
+    RunHeader,
+    read_demonstrations,
+    read_encoding_time,
+    read_header,
+    read_rollouts,
+)
+from nearer.runs.hub import CALIBRATION, EVALUATION
+from nearer.runs.metrics import read_metrics
 
 _ADVICE = "make the run again with this version of nearer"
 
@@ -75,28 +89,33 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationResult:
+class CalibrationResult(ThresholdChoice):
     """A calibration.json: the chosen threshold s, what it was chosen on, and reliability.
 
     Attributes:
         by_true_steps: predicted steps-to-go, grouped by the true ones.
         nominal: levels of the predicted quantiles.
-        observed: share of the truth below each.
+        observed: fraction of true steps-to-go below each.
     """
 
-    threshold_steps: float
-    rule: str
-    curves: Mapping[str, DetectorCurve]
     frames: int
     mean_absolute_error_steps: float
-    by_true_steps: Sequence[Mapping[str, float]]
+    by_true_steps: Sequence[TrueStepsGroup]
     nominal: Sequence[float]
     observed: Sequence[float]
     examples: tuple[Example, ...]
 
     def chosen(self) -> list[Detection]:
         """Return the detector's numbers at the chosen threshold, source by source."""
-        return [_detection(name, one, self.threshold_steps) for name, one in self.curves.items()]
+        return [
+            Detection(
+                source=name,
+                precision=detector.counts.precision,
+                recall=detector.counts.recall,
+                delay_steps=detector.delay_steps,
+            )
+            for name, detector in self.at_threshold.items()
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,19 +131,23 @@ class RunFacts:
 
     root: Path
     name: str
-    header: Mapping[str, Any]
-    records: Sequence[Mapping[str, Any]]
+    header: RunHeader
+    records: Sequence[Record]
     evaluated: Evaluated | None
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Return the run's config, nested settings under dotted names."""
-        return flat(self.header.get("config", {}))
+        return flat(self.header.config)
 
     @property
     def alarms(self) -> list[tuple[int, str]]:
         """Return step and sentence of every alarm."""
-        return [(one["step"], str(one["alarm"])) for one in self.records if one.get("alarm")]
+        return [
+            (int(number(record["step"])), str(record["alarm"]))
+            for record in self.records
+            if record.get("alarm")
+        ]
 
     def series(self, key: str) -> Float[Array, "records"]:
         """Return one metric of every record; nan where it is missing."""
@@ -148,7 +171,7 @@ class StageOne:
     """A Stage-1 run.
 
     Attributes:
-        seeing_s: time that its sight looked and learned before the first update; nan without one.
+        seeing_s: time that its vision encoder took before the first update; nan without one.
     """
 
     facts: RunFacts
@@ -168,7 +191,9 @@ class StageOne:
             return None
         last = int(np.flatnonzero(np.isfinite(held_out))[-1])
         row = last if self.takes_last(metric) else int(np.nanargmin(held_out))
-        return ChosenLoss(update=int(self.facts.records[row]["step"]), loss=float(held_out[row]))
+        return ChosenLoss(
+            update=int(number(self.facts.records[row]["step"])), loss=float(held_out[row])
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +215,7 @@ class StageTwo:
     def episodes_at(self, step: int | None) -> float:
         """Return the episodes practised up to a step of the metrics; without it, up to the last."""
         records = self.facts.records
-        rows = [one for one in records if one.get("step") == step] or records
+        rows = [record for record in records if record.get("step") == step] or records
         return number(rows[-1].get("practice/episodes")) if rows else np.nan
 
 
@@ -217,26 +242,26 @@ def read_report(roots: Sequence[Path]) -> Report:
     if not unique:
         raise ConfigError("runs must be one or more run folders, got none; name one")
     facts = [_read_facts(root, unique) for root in unique]
-    for one in facts:
-        if one.header.get("command") not in ("sft", "improve"):
+    for run in facts:
+        if run.header.command not in ("sft", "improve"):
             raise ConfigError(
-                f"{one.root} must be a run of nearer sft or nearer improve, got command "
-                f"{one.header.get('command')!r} in run.json; {_ADVICE}"
+                f"{run.root} must be a run of nearer sft or nearer improve, got command "
+                f"{run.header.command!r} in run.json; {_ADVICE}"
             )
-    first = tuple(_read_stage_one(one) for one in facts if one.header["command"] == "sft")
-    second = [one for one in facts if one.header["command"] == "improve"]
+    first = tuple(_read_stage_one(run) for run in facts if run.header.command == "sft")
+    second = [run for run in facts if run.header.command == "improve"]
     return Report(
         stage_one=first,
-        stage_two=tuple(_read_stage_two(one, i, first) for i, one in enumerate(second)),
+        stage_two=tuple(_read_stage_two(run, i, first) for i, run in enumerate(second)),
     )
 
 
-def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(document: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Return nested settings under dotted names."""
-    rows: dict[str, Any] = {}
+    rows: dict[str, object] = {}
     for name, value in document.items():
-        if isinstance(value, Mapping):
-            rows |= flat(cast(Mapping[str, Any], value), f"{prefix}{name}.")
+        if isinstance(value, dict):
+            rows |= flat(cast(dict[str, object], value), f"{prefix}{name}.")
         else:
             rows[f"{prefix}{name}"] = value
     return rows
@@ -248,16 +273,16 @@ def number(value: object) -> float:
 
 
 def _read_facts(root: Path, roots: Sequence[Path]) -> RunFacts:
-    if not (root / "run.json").is_file():
+    if not (root / HEADER).is_file():
         raise ConfigError(
             f"runs must be folders that nearer sft or nearer improve made, got {root} without a "
             "run.json; name the folder that --out named"
         )
     header = read_header(root)
-    is_known = sum(other.name == root.name for other in roots) == 1
+    is_unique = sum(other.name == root.name for other in roots) == 1
     return RunFacts(
         root=root,
-        name=root.name if is_known else str(root),
+        name=root.name if is_unique else str(root),
         header=header,
         records=read_metrics(root),
         evaluated=_read_evaluated(root / "eval"),
@@ -265,48 +290,39 @@ def _read_facts(root: Path, roots: Sequence[Path]) -> RunFacts:
 
 
 def _read_evaluated(folder: Path) -> Evaluated | None:
-    path = folder / "eval_info.json"
+    path = folder / EVALUATION
     if not path.exists():
         return None
-    document = read_json(path, "evaluate again with nearer eval")
-    try:
-        evaluation = evaluation_of(document)
-    except (KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path} must be one nearer eval wrote, got {error}; {_ADVICE}"
-        ) from error
+    info, rollouts = read_eval_info(path), read_rollouts(folder)
     return Evaluated(
-        env=str(document.get("env", "")),
-        evaluation=evaluation,
-        rollouts=_read_rollouts(folder / "rollouts.json"),
+        env=info.env,
+        evaluation=info.evaluation,
+        rollouts=_rollouts(rollouts.episodes if rollouts else ()),
     )
 
 
-def _read_rollouts(path: Path) -> tuple[Rollout, ...]:
-    if not path.exists():
-        return ()
-    document = read_json(path, _ADVICE)
-    try:
-        return tuple(
-            Rollout(
-                agent_pos=np.array(one["agent_pos"], dtype=np.float64),
-                environment_state=np.array(one["environment_state"], dtype=np.float64),
-                success=str(one["ended"]).startswith("success"),
-                chunk=int(one.get("chunk", 1)),
-            )
-            for one in document["episodes"]
+def _rollouts(episodes: Sequence[DrawnEpisode]) -> tuple[Rollout, ...]:
+    return tuple(
+        Rollout(
+            agent_pos=np.array(episode.agent_pos, dtype=np.float64),
+            environment_state=np.array(episode.environment_state, dtype=np.float64),
+            success=episode.ended.startswith("success"),
+            chunk=episode.chunk,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} must hold rollouts, got {error}; {_ADVICE}") from error
+        for episode in episodes
+    )
 
 
 def _read_stage_one(facts: RunFacts) -> StageOne:
-    seeing = facts.root / SEEING
+    demonstrations, encoding = read_demonstrations(facts.root), read_encoding_time(facts.root)
+    calibration = facts.root / CALIBRATION
     return StageOne(
         facts=facts,
-        demonstrations=_read_rollouts(facts.root / "demonstrations.json"),
-        calibration=_read_calibration(facts.root / "calibration.json"),
-        seeing_s=number(read_json(seeing, _ADVICE).get("seconds")) if seeing.exists() else np.nan,
+        demonstrations=_rollouts(demonstrations.episodes if demonstrations else ()),
+        calibration=_result(read_calibration(calibration, _ADVICE))
+        if calibration.exists()
+        else None,
+        seeing_s=encoding.seconds if encoding else np.nan,
     )
 
 
@@ -315,7 +331,7 @@ def _read_stage_two(facts: RunFacts, index: int, first: Sequence[StageOne]) -> S
         facts=facts,
         index=index,
         before=_before(facts, first),
-        audits=tuple(read_audits(facts.root / "audits.jsonl")),
+        audits=tuple(read_audits(facts.root / AUDITS)),
         kept_step=_kept_step(facts.root / "checkpoints" / "policy"),
     )
 
@@ -324,8 +340,8 @@ def _before(facts: RunFacts, first: Sequence[StageOne]) -> StageOne | None:
     """Return the Stage-1 run that a config names: by its path, else its folder, else the only."""
     named = Path(str(facts.settings.get("run", "")))
     for matches in (
-        [one for one in first if one.facts.root == named.resolve()],
-        [one for one in first if one.facts.root.name == named.name],
+        [run for run in first if run.facts.root == named.resolve()],
+        [run for run in first if run.facts.root.name == named.name],
         first,
     ):
         if len(matches) == 1:
@@ -338,63 +354,26 @@ def _kept_step(link: Path) -> int | None:
     return int(name) if name.isdigit() else None
 
 
-def _read_calibration(path: Path) -> CalibrationResult | None:
-    if not path.exists():
-        return None
-    try:
-        return calibration_in(read_json(path, _ADVICE))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} must be one nearer sft wrote, got {error}; {_ADVICE}") from error
-
-
-def calibration_in(document: Mapping[str, Any]) -> CalibrationResult:
-    """Return what a calibration.json says, of nearer sft or of nearer eval-reward."""
-    measured = document["steps_to_go"]
-    examples: dict[str, Any] = document.get("examples") or {}
+def _result(calibration: Calibration) -> CalibrationResult:
+    reliability = calibration.reliability
     return CalibrationResult(
-        threshold_steps=float(document["threshold_steps"]),
-        rule=str(document["rule"]),
-        curves={name: _curve_of(one) for name, one in document["curves"].items()},
-        frames=int(measured["frames"]),
-        mean_absolute_error_steps=number(measured["mean_absolute_error_steps"]),
-        by_true_steps=[
-            {key: number(value) for key, value in group.items()}
-            for group in measured["by_true_steps"]
-        ],
-        nominal=[number(level) for level in measured["coverage"]["nominal"]],
-        observed=[number(share) for share in measured["coverage"]["observed"]],
-        examples=tuple(
-            Example(
-                name=name,
-                edges=np.array(one["edges"], dtype=np.float64),
-                probabilities=np.array(one["probabilities"], dtype=np.float64),
-                steps_to_go=np.array(one["steps_to_go"], dtype=np.float64),
-            )
-            for name, one in examples.items()
-        ),
+        threshold_steps=calibration.threshold_steps,
+        rule=calibration.rule,
+        at_threshold=calibration.at_threshold,
+        curves=calibration.curves,
+        frames=reliability.num_frames,
+        mean_absolute_error_steps=reliability.mean_absolute_error_steps,
+        by_true_steps=reliability.by_true_steps,
+        nominal=reliability.coverage.nominal,
+        observed=reliability.coverage.observed,
+        examples=tuple(_example(name, row) for name, row in calibration.examples.items()),
     )
 
 
-def _curve_of(document: Mapping[str, Any]) -> DetectorCurve:
-    return DetectorCurve(
-        thresholds_steps=tuple(document["thresholds_steps"]),
-        precision=tuple(map(number, document["precision"])),
-        recall=tuple(map(number, document["recall"])),
-        fired=tuple(document["fired"]),
-        delay_steps=tuple(map(number, document["delay_steps"])),
-        episodes=document["episodes"],
-        fulfilled=document["fulfilled"],
-    )
-
-
-def _detection(source: str, curve: DetectorCurve, threshold_steps: float) -> Detection:
-    thresholds = np.array(curve.thresholds_steps)
-    row = int(np.abs(thresholds - threshold_steps).argmin())
-    precision = curve.precision[row]
-    right = round(precision * curve.fired[row]) if np.isfinite(precision) else 0
-    return Detection(
-        source=source,
-        precision=Rate(successes=right, total=curve.fired[row]),
-        recall=Rate(successes=right, total=curve.fulfilled),
-        delay_steps=number(curve.delay_steps[row]),
+def _example(name: str, example: PredictionExample) -> Example:
+    return Example(
+        name=name,
+        edges=np.array(example.edges, dtype=np.float64),
+        probabilities=np.array(example.probabilities, dtype=np.float64),
+        steps_to_go=np.array(example.steps_to_go, dtype=np.float64),
     )

@@ -24,7 +24,14 @@ from nearer.reporting.html.markup import (
     text,
     whole,
 )
-from nearer.reporting.html.run_data import CalibrationResult, Example, Report, StageOne, StageTwo
+from nearer.reporting.html.run_data import (
+    CalibrationResult,
+    Example,
+    Report,
+    StageOne,
+    StageTwo,
+    number,
+)
 from nearer.reporting.html.svg import FRAME, INK, STAGE_1, picture, stage_two_colour
 
 CALIBRATE = "nearer sft --resume --out RUN"
@@ -164,7 +171,7 @@ def _losses_of(run: StageOne, name: str) -> Html:
         for _, name, chosen in objectives
     }
     words = f"{_policy_words(run)} {_reward_words(run)}"
-    others = run.facts.settings.get("training.other_instructions", 0)
+    others = int(number(run.facts.settings.get("training.other_instructions", 0)))
     if others:
         title, metric = "Instruction", "loss_instruction"
         drawn = picture(f"{name}-{metric}", title, curves.paint_loss(run, metric, None))

@@ -1,0 +1,33 @@
+"""When Stage 2 stops, and which checkpoint it keeps."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from nearer.algorithm.early_stopping import PlateauRule
+
+
+def history(*blocks: tuple[int, int]) -> list[Any]:
+    """Two iterations a block with these detections and control steps in all."""
+    return [
+        SimpleNamespace(detected=detected // 2, env_steps=steps // 2)
+        for detected, steps in blocks
+        for _ in range(2)
+    ]
+
+
+def test_plateau_keeps_the_best_block_and_stops_after_patience() -> None:
+    rule = PlateauRule(block_iterations=2, patience_blocks=2, min_gain=0.02)
+    rising = history((10, 1000), (20, 1000), (30, 1000))
+    assert rule.scores(rising) == [10, 20, 30]
+    assert not rule.over(rising)
+    assert rule.best_step(rising) == 6  # the newest, as good as its block
+    fallen = rising + history((28, 1000), (24, 1000))
+    assert rule.over(fallen)
+    assert rule.best_step(fallen) == 4  # the one that started the best block
+    assert not rule.over(rising + history((28, 1000), (40, 1000)))
+
+
+def test_plateau_before_the_first_block() -> None:
+    rule = PlateauRule(block_iterations=4)
+    assert rule.best_step(history((2, 10))) == 0
+    assert not rule.over(history((2, 10)))

@@ -1,0 +1,36 @@
+"""What a reward model predicts of labelled episodes, and how it is kept."""
+
+import numpy as np
+
+from nearer.core.spaces import Spaces
+from nearer.evaluation.predictions import (
+    LabelledPredictions,
+    normalised_inputs_of,
+    predict_rollouts,
+    reward_inputs,
+)
+from nearer.evaluation.success import rollouts_with_ground_truth
+from nearer.models.factory import new_model
+from nearer.models.settings import MLPConfig
+from nearer.testing import CountingFleet, EchoPolicy
+
+
+def test_predict_rollouts_keeps_frames_labels_and_words_together() -> None:
+    fleet = CountingFleet(3, goal_steps=4)
+    sizes = fleet.spaces
+    spaces = Spaces(
+        agent_pos=sizes.agent_pos, environment_state=sizes.environment_state, action=sizes.action
+    )
+    model = new_model("mlp", MLPConfig(hidden=8), spaces, ["go"], seed=0)
+    rollouts = list(
+        rollouts_with_ground_truth(fleet, EchoPolicy(), episodes=5, max_steps=6, seed=0)
+    )
+    made = predict_rollouts(model, rollouts)
+    assert made.lengths.tolist() == [episode.num_steps + 1 for episode, _ in rollouts]
+    assert made.instructions == tuple(episode.instruction for episode, _ in rollouts)
+    assert np.allclose(made.predictions.probabilities.sum(axis=1), 1, atol=1e-5)
+    inputs = normalised_inputs_of(model, (reward_inputs(episode) for episode, _ in rollouts))
+    assert np.array_equal(made.predictions.normalised_inputs, inputs)
+    kept = LabelledPredictions.of_columns(made.columns())
+    assert kept.instructions == made.instructions
+    assert np.array_equal(kept.success, np.concatenate([success for _, success in rollouts]))
