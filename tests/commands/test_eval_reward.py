@@ -11,7 +11,6 @@ import pytest
 from nearer.cli import main
 from nearer.commands.eval_reward import familiarity, run_eval_reward
 from nearer.configs.eval_reward import EvalRewardConfig
-from nearer.core.errors import ConfigError
 from nearer.core.spaces import Spaces
 from nearer.datasets.episodes import create_dataset, episode_frames
 from nearer.datasets.lerobot.reader import open_dataset
@@ -26,7 +25,6 @@ from nearer.evaluation.label_sources import (
     training_data_of,
 )
 from nearer.evaluation.reward_report import (
-    FOLDER,
     REWARD_REPORT,
     RewardReport,
     read_reward_report,
@@ -34,7 +32,6 @@ from nearer.evaluation.reward_report import (
 from nearer.evaluation.success import rollouts_with_ground_truth
 from nearer.models.factory import new_model
 from nearer.models.settings import MLPConfig
-from nearer.reporting.html.reward_data import MEASURE, read_trust
 from nearer.runs.checkpoint import save_checkpoint
 from nearer.testing import CountingFleet, EchoPolicy
 
@@ -171,30 +168,6 @@ def test_a_second_call_asks_no_model_and_no_env(
         path.write_bytes(path.read_bytes()[:50])
     monkeypatch.setattr("nearer.datasets.caching.results.git_revision", lambda: "a revision")
     assert run_eval_reward(config) == first
-
-
-def test_the_report_shows_it(work: Path, tmp_path: Path, capsys: Capture) -> None:
-    run = tmp_path / "run<b>"
-    shutil.copytree(work / "sft", run, symlinks=True)
-    assert read_trust(run) is None
-    out = str(tmp_path / "page.html")
-    main(["report", str(run), "--out", out])
-    assert MEASURE in Path(out).read_text()
-    data = ["--data", str(work / "data"), "--env", ENV]
-    main(["eval-reward", "--checkpoint", str(run), *SMALL, *data])
-    main(["report", str(run), "--out", out])
-    page = Path(out).read_text()
-    for words in (
-        "Can the reward be trusted?",
-        "never trained on",
-        "goal distance",
-        "too hopeful?",
-    ):
-        assert words in page
-    assert "run<b>" not in page
-    (run / FOLDER / REWARD_REPORT).write_text('{"sources": 3}')
-    with pytest.raises(ConfigError, match=r"as this version of nearer writes it.*measure again"):
-        read_trust(run)
 
 
 @pytest.mark.parametrize(

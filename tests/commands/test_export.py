@@ -19,7 +19,12 @@ from nearer.datasets.lerobot.reader import Dataset, open_dataset, read_progress
 from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
 from nearer.models.factory import build_model
-from nearer.reporting.rerun_export import Judged, entity_of, judged_when_practised, write_recording
+from nearer.reporting.rerun_export import (
+    FramePredictions,
+    entity_of,
+    recorded_predictions,
+    write_recording,
+)
 from nearer.runs.checkpoint import load_model
 from refusals import refused
 
@@ -186,9 +191,9 @@ def test_episodes_without_progress_are_left_out(tmp_path: Path) -> None:
         "reward": np.array([1.0, 0.5, 0.0]),
         "success_detected": np.array([0, 0, 1]),
     }
-    judged = judged_when_practised(dataset, progress)
+    judged = recorded_predictions(dataset, progress)
     assert judged.keys() == {1}
-    one: Judged = judged[1]
+    one: FramePredictions = judged[1]
     assert one.rewards.tolist() == [1.0, 0.5]
     assert one.solved is not None
     assert one.solved.tolist() == [False, False, True]

@@ -1,4 +1,4 @@
-"""Recorded episodes as films: the same path again, small files that browsers play."""
+"""Videos of recorded episodes: the recorded path again, small files that browsers play."""
 
 import io
 from collections.abc import Iterator
@@ -18,23 +18,23 @@ from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import EnvError
 from nearer.fleets.gym import make_fleet
 from nearer.reporting.videos import (
-    FILM_BYTES,
-    film,
-    films,
-    remove_films,
+    MAX_VIDEO_BYTES,
+    episode_videos,
+    make_video,
+    remove_videos,
     rendering_env,
     replay,
-    write_film,
+    write_video,
 )
 
-FILMED = "nearer-test/Counter-v0"
-UNDRAWN = "nearer-test/Undrawn-v0"
+RENDERING = "nearer-test/Counter-v0"
+BLIND = "nearer-test/Blind-v0"
 ROBOT = "nearer-test/Robot-v0"
 SIZE = (72, 128)
 
 
 class Counter(gymnasium.Env[Any, Any]):
-    """Adds up actions; its picture gets brighter with the sum. Starts where the seed says."""
+    """Adds up actions; its image gets brighter with the sum. Starts where the seed says."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
     observation_space = gymnasium.spaces.Dict(
@@ -65,7 +65,7 @@ class Counter(gymnasium.Env[Any, Any]):
         return {"agent_pos": self._sum.astype(np.float32)}
 
 
-class Undrawn(Counter):
+class Blind(Counter):
     """A counter without a camera."""
 
     metadata = {"render_modes": []}  # noqa: RUF012
@@ -73,11 +73,11 @@ class Undrawn(Counter):
 
 @pytest.fixture(autouse=True)
 def envs() -> Iterator[None]:
-    gymnasium.register(FILMED, lambda **settings: Counter(**settings))
-    gymnasium.register(UNDRAWN, lambda **settings: Undrawn(**settings))
+    gymnasium.register(RENDERING, lambda **settings: Counter(**settings))
+    gymnasium.register(BLIND, lambda **settings: Blind(**settings))
     gymnasium.register(ROBOT, lambda **settings: Counter(**settings), nondeterministic=True)
     yield
-    for env_id in (FILMED, UNDRAWN, ROBOT):
+    for env_id in (RENDERING, BLIND, ROBOT):
         del gymnasium.registry[env_id]
 
 
@@ -104,84 +104,88 @@ def recorded(env_id: str, seed: int, num_steps: int) -> Episode:
     )
 
 
-def test_a_replay_shows_every_observation() -> None:
-    episode = recorded(FILMED, seed=7, num_steps=4)
-    with rendering_env(FILMED) as env:
+def test_replay_of_a_recorded_episode_shows_every_observation() -> None:
+    episode = recorded(RENDERING, seed=7, num_steps=4)
+    with rendering_env(RENDERING) as env:
         assert env is not None
         frames = np.stack(list(replay(env, 7, episode.actions, episode.observations.agent_pos)))
     sums = episode.observations.agent_pos[:, 0].astype(np.float64)
-    assert frames[:, 0, 0, 0].tolist() == [int(50 * one) for one in sums]
+    assert frames[:, 0, 0, 0].tolist() == [int(50 * total) for total in sums]
 
 
-def test_another_path_than_the_recorded_one_is_refused() -> None:
-    episode = recorded(FILMED, seed=7, num_steps=4)
+def test_episode_videos_of_another_path_raises() -> None:
+    episode = recorded(RENDERING, seed=7, num_steps=4)
     off = episode.observations.agent_pos.copy()
     off[2] = np.nextafter(off[2], np.float32(9))
-    observations = replace(episode.observations, agent_pos=off)
+    observations = EncodedObservation.without_features(
+        replace(episode.observations.observation, agent_pos=off)
+    )
     with pytest.raises(EnvError, match=r"bit for bit, got .* at step 2 of seed 7 .* --videos 0"):
-        list(films(FILMED, [replace(episode, observations=observations)]))
+        list(episode_videos(RENDERING, [replace(episode, observations=observations)]))
     with pytest.raises(EnvError, match="at step 0 of seed 8"):
-        list(films(FILMED, [replace(episode, seed=8)]))
+        list(episode_videos(RENDERING, [replace(episode, seed=8)]))
 
 
-def test_without_a_camera_there_are_no_films() -> None:
-    assert list(films(UNDRAWN, [recorded(UNDRAWN, seed=1, num_steps=2)])) == []
+def test_episode_videos_without_rendering_yields_nothing() -> None:
+    assert list(episode_videos(BLIND, [recorded(BLIND, seed=1, num_steps=2)])) == []
 
 
-def test_what_may_be_a_real_robot_is_not_even_made() -> None:
+def test_episode_videos_of_a_nondeterministic_env_does_not_make_it() -> None:
     episode = recorded(ROBOT, seed=1, num_steps=2)
     made = Counter.made
-    assert list(films(ROBOT, [episode])) == []
+    assert list(episode_videos(ROBOT, [episode])) == []
     assert Counter.made == made
 
 
-def test_an_unknown_env_is_a_sentence() -> None:
+def test_episode_videos_of_an_unknown_env_raises() -> None:
     with pytest.raises(EnvError, match="nearer-test/Nowhere-v0 must be an env that can be made"):
-        list(films("nearer-test/Nowhere-v0", []))
+        list(episode_videos("nearer-test/Nowhere-v0", []))
 
 
 def frames_of(mp4: bytes) -> tuple[Any, list[Any]]:
     with av.open(io.BytesIO(mp4), "r") as container:
         stream = container.streams.video[0]
-        facts = (stream.codec_context.name, stream.codec_context.pix_fmt, stream.average_rate)
-        return facts, [one.to_ndarray(format="rgb24") for one in container.decode(stream)]
+        encoding = (stream.codec_context.name, stream.codec_context.pix_fmt, stream.average_rate)
+        return encoding, [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
 
 
-def test_a_film_is_what_every_browser_plays_at_the_control_rate() -> None:
-    pictures = np.arange(11, dtype=np.uint8)[:, None, None, None] * np.full((51, 77, 3), 20, "u1")
-    made = film(pictures, fps=5, success=False)
-    facts, shown = frames_of(made.mp4)
-    assert facts == ("h264", "yuv420p", 5)
+def test_make_video_is_h264_at_the_control_rate() -> None:
+    images = np.arange(11, dtype=np.uint8)[:, None, None, None] * np.full((51, 77, 3), 20, "u1")
+    video = make_video(images, fps=5, success=False)
+    encoding, shown = frames_of(video.mp4)
+    assert encoding == ("h264", "yuv420p", 5)
     assert shown[0].shape == (52, 76, 3)  # even sides
-    levels = [one[20:30, 20:30].mean() for one in shown]
+    levels = [image[20:30, 20:30].mean() for image in shown]
     assert np.allclose(levels[:11], 20 * np.arange(11), atol=4)
     assert np.allclose(levels[11:], 200, atol=4)
-    assert len(shown) == 11 + 5  # the last picture stands for a second
-    assert Image.open(io.BytesIO(made.still)).size == (76, 52)
+    assert len(shown) == 11 + 5  # the last image stands for a second
+    assert Image.open(io.BytesIO(video.poster)).size == (76, 52)
 
 
 @pytest.mark.parametrize("success", [True, False])
-def test_success_alone_ends_in_a_green_frame(success: bool) -> None:
-    made = film(np.full((3, 64, 64, 3), 128, np.uint8), fps=5, success=success)
-    corner = frames_of(made.mp4)[1][-1][1, 1].astype(int)
+def test_make_video_only_success_ends_with_a_green_border(success: bool) -> None:
+    video = make_video(np.full((3, 64, 64, 3), 128, np.uint8), fps=5, success=success)
+    corner = frames_of(video.mp4)[1][-1][1, 1].astype(int)
     assert (corner[1] > corner[0] + 50) == success
 
 
-def test_even_noise_makes_a_light_film() -> None:
+def test_make_video_of_noise_stays_within_its_size() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2, 270, 480, 3), dtype=np.uint8)
-    assert len(film(noise, fps=5, success=False).mp4) < FILM_BYTES
+    assert len(make_video(noise, fps=5, success=False).mp4) < MAX_VIDEO_BYTES
 
 
-def test_films_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
-    made = film(np.zeros((2, 64, 64, 3), np.uint8), fps=5, success=False)
-    write_film(made, tmp_path / "videos", 3)
-    assert (tmp_path / "videos/3.mp4").read_bytes() == made.mp4
-    assert (tmp_path / "videos/3.jpg").read_bytes() == made.still
-    remove_films(tmp_path / "videos")
+def test_remove_videos_leaves_an_empty_folder(tmp_path: Path) -> None:
+    video = make_video(np.zeros((2, 64, 64, 3), np.uint8), fps=5, success=False)
+    write_video(video, tmp_path / "videos", 3)
+    assert (tmp_path / "videos/3.mp4").read_bytes() == video.mp4
+    assert (tmp_path / "videos/3.jpg").read_bytes() == video.poster
+    remove_videos(tmp_path / "videos")
     assert list((tmp_path / "videos").iterdir()) == []
 
 
-def test_the_point_mass_is_drawn_not_filmed(stage_one: Path, tmp_path: Path) -> None:
+def test_eval_of_the_point_mass_writes_rollouts_and_no_videos(
+    stage_one: Path, tmp_path: Path
+) -> None:
     env, run = "nearer/PointMass-v0", stage_one / "sft"
     out = tmp_path / "eval"
     (out / "videos").mkdir(parents=True)

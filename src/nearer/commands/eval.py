@@ -19,7 +19,7 @@ from nearer.evaluation.success import Evaluation, check_paired, compare, evaluat
 from nearer.fleets.for_model import fitting_fleet
 from nearer.models.factory import build_model
 from nearer.reporting.html import DRAWN_ENV
-from nearer.reporting.videos import films, remove_films, write_film
+from nearer.reporting.videos import episode_videos, remove_videos, write_video
 from nearer.runs.checkpoint import file_hash, load_model, pretrained_folder
 from nearer.runs.documents import Rollouts, write_rollouts
 from nearer.runs.files import disk_errors_as_sentences
@@ -68,7 +68,7 @@ def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress
         on_progress=on_progress,
     )
     fleet.close()
-    remove_films(out / "videos")  # first: they must never stand beside another evaluation's numbers
+    remove_videos(out / "videos")  # before any new numbers are written beside them
     weights = file_hash(pretrained_folder(config.checkpoint, "policy") / "model.safetensors")
     checkpoint = str(config.checkpoint)
     info = eval_info(evaluation, env=config.env, checkpoint=checkpoint, policy_sha256=weights)
@@ -77,20 +77,20 @@ def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress
     shown = tuple(drawn(episode, chunking.chunk) for episode in episodes[:SHOWN_EPISODES])
     write_rollouts(out, Rollouts(env=config.env, episodes=shown))
     if config.env != DRAWN_ENV:
-        _film(config.env, episodes[: config.videos], chunking, out / "videos", on_progress)
+        _write_videos(config.env, episodes[: config.videos], chunking, out / "videos", on_progress)
     return evaluation
 
 
-def _film(
+def _write_videos(
     env: str,
     episodes: Sequence[Episode],
     chunking: Chunking,
     folder: Path,
     on_progress: ProgressCallback,
 ) -> None:
-    """Write videos of these episodes into a folder, where the env draws images for people."""
-    for index, film in enumerate(films(env, episodes, chunking)):
-        write_film(film, folder, index)
+    """Write videos of these episodes into a folder, where the env renders images."""
+    for index, video in enumerate(episode_videos(env, episodes, chunking)):
+        write_video(video, folder, index)
         on_progress(Progress(stage="videos", done=index + 1, total=len(episodes)))
 
 

@@ -15,10 +15,10 @@ from nearer.datasets.lerobot.schema import INFO_PATH
 from nearer.evaluation.reward_model import calibrated_threshold
 from nearer.models.factory import build_model
 from nearer.reporting.rerun_export import (
-    Judged,
+    FramePredictions,
     check_rerun,
-    judged_by,
-    judged_when_practised,
+    model_predictions,
+    recorded_predictions,
     write_recording,
 )
 from nearer.runs.checkpoint import load_model
@@ -105,11 +105,11 @@ def _episodes(config: ExportConfig, dataset: Dataset) -> list[int]:
 
 def _judged(
     model: Path | None, dataset: Dataset, episodes: list[int], on_progress: ProgressCallback
-) -> dict[int, Judged]:
+) -> dict[int, FramePredictions]:
     if model is not None:
         root = local_run(model)
         reward = load_model(root, build_model, "reward")
-        return judged_by(reward, dataset, episodes, calibrated_threshold(root), on_progress)
+        return model_predictions(reward, dataset, episodes, calibrated_threshold(root), on_progress)
     check_current(dataset)
     progress = read_progress(dataset)
-    return judged_when_practised(dataset, progress) if progress is not None else {}
+    return recorded_predictions(dataset, progress) if progress is not None else {}

@@ -1,16 +1,16 @@
-"""Episodes as a rerun recording: what the robot saw and did beside its steps-to-go distribution.
+"""Episodes as a rerun recording: observations and actions beside the predicted steps-to-go.
 
     episode_000012/instruction              text
-                   cameras/NAME             pictures, if the data set has them
+                   cameras/NAME             images, if the data set has them
                    state, environment_state, action     numbers over time, in the env's units
                    steps_to_go/mean, p10, p50, p90      control steps, d and its quantiles
-                   distribution             p(k | o_t, g) as bars over k, if a model says it now
+                   distribution             p(k | o_t, g) as bars over k, of a model given now
                    reward                   r_t = d_t - d_{t+1}, control steps
                    success_detected         1 where d <= s
 
-Timelines: frame (of the episode) and seconds. Episodes of a policy that practised in chunks of
-control steps have a frame a decision, and their steps-to-go count these. rerun is an extra that is
-imported when it is needed.
+Timelines: frame (of the episode) and seconds. Where a policy practised with action chunks, a frame
+is a decision and steps-to-go count decisions. rerun is an optional dependency that is imported when
+it is needed.
 """
 
 import io
@@ -47,19 +47,20 @@ from nearer.runs.files import disk_errors_as_sentences, whole_file
 
 _QUANTILES = ("p10", "p50", "p90")
 _JPEG_QUALITY = 90
-_PICTURES_AT_ONCE = 64  # decoded together; bounds the memory
+_IMAGES_AT_ONCE = 64  # decoded together; bounds the memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """What a frozen model says of the frames of an episode.
+class FramePredictions:
+    """What a frozen reward model predicts for the frames of an episode.
 
     Attributes:
         steps_to_go: d(o_t, g), in control steps.
         quantiles: 10 %, 50 % and 90 % quantiles of p(k | o_t, g), in control steps.
-        rewards: r_t, in control steps; there is none of the last frame.
-        solved: d <= s; None: no threshold is known.
-        distribution: p(k | o_t, g) over the bins; None: practice keeps its quantiles alone.
+        rewards: r_t, in control steps; the last frame has none.
+        solved: d <= s; None where no threshold s is known.
+        distribution: p(k | o_t, g) over the bins; None for practised episodes, which keep only its
+            quantiles.
         edges: lower edges of the bins, in control steps.
     """
 
@@ -71,47 +72,49 @@ class Judged:
     edges: Float32[Array, "bins"] | None = None
 
 
-def judged_when_practised(dataset: Dataset, progress: Mapping[str, Array]) -> dict[int, Judged]:
-    """Return, by episode, what was recorded beside the frames; episodes without it are left out.
+def recorded_predictions(
+    dataset: Dataset, progress: Mapping[str, Array]
+) -> dict[int, FramePredictions]:
+    """Return, by episode, the predictions kept in practice; episodes without them are left out.
 
     Args:
         dataset: practised episodes.
         progress: as `read_progress` returned it.
     """
-    known = {int(index): row for row, index in enumerate(progress["index"])}
+    row_by_index = {int(index): row for row, index in enumerate(progress["index"])}
     indices: list[int] = dataset.columns["index"].tolist()
-    row_of = np.array([known.get(index, -1) for index in indices])
-    found: dict[int, Judged] = {}
+    progress_rows = np.array([row_by_index.get(index, -1) for index in indices])
+    predictions: dict[int, FramePredictions] = {}
     for episode in range(len(dataset.episode_lengths)):
-        rows = row_of[_frames(dataset, episode)]
+        rows = progress_rows[_frames(dataset, episode)]
         if (rows >= 0).all():
-            found[episode] = Judged(
+            predictions[episode] = FramePredictions(
                 steps_to_go=progress["steps_to_go"][rows].astype(np.float32),
                 quantiles=progress["quantiles"][rows].astype(np.float32),
                 rewards=progress["reward"][rows][:-1].astype(np.float32),
                 solved=progress["success_detected"][rows].astype(bool),
             )
-    return found
+    return predictions
 
 
-def judged_by(
+def model_predictions(
     model: FoundationModel,
     dataset: Dataset,
     episodes: Sequence[int],
     threshold_steps: float | None,
     on_progress: ProgressCallback = ignore_progress,
-) -> dict[int, Judged]:
-    """Return, by episode, what a model says now of a data set's frames.
+) -> dict[int, FramePredictions]:
+    """Return, by episode, what a reward model predicts for the frames of a data set.
 
     Args:
-        model: answers the steps-to-go question.
+        model: predicts steps-to-go.
         dataset: whose episodes.
         episodes: rows.
-        threshold_steps: s of the success detector, in the model's own steps; None: not known.
-        on_progress: sees the progress of looking at pictures.
+        threshold_steps: s of the success detector, in decisions of the model; None: unknown.
+        on_progress: receives the progress of encoding images.
 
     Raises:
-        CheckpointError: the model was made for other sizes.
+        CheckpointError: the model was made for observations of other sizes.
         DatasetError: the data set lacks what the model reads.
     """
     _check_fits(model, dataset)
@@ -120,20 +123,20 @@ def judged_by(
     )
     probabilities = frame_probabilities(model, data)
     lengths: list[int] = data.episode_lengths.tolist()
-    chunk = model.spaces.chunking.chunk  # a row is a control step here, and so is d
+    chunk = model.spaces.chunking.chunk  # from decisions to control steps, of which a row is one
     d, quantiles = (chunk * f(probabilities, model.bins) for f in (expected_steps, quantile_steps))
-    parts = [torch.split(one, lengths) for one in (d, quantiles, probabilities)]
-    limit = None if threshold_steps is None else chunk * threshold_steps
+    parts = [torch.split(values, lengths) for values in (d, quantiles, probabilities)]
+    threshold = None if threshold_steps is None else chunk * threshold_steps
     return {
-        episode: Judged(
+        episode: FramePredictions(
             steps_to_go=d.numpy(),
-            quantiles=spread.numpy(),
+            quantiles=episode_quantiles.numpy(),
             rewards=progress_rewards(d).numpy(),
-            solved=None if limit is None else is_solved(d, limit).numpy(),
-            distribution=likely.numpy(),
+            solved=None if threshold is None else is_solved(d, threshold).numpy(),
+            distribution=distribution.numpy(),
             edges=(chunk * model.bins.edges()).numpy(),
         )
-        for episode, d, spread, likely in zip(episodes, *parts, strict=True)
+        for episode, d, episode_quantiles, distribution in zip(episodes, *parts, strict=True)
     }
 
 
@@ -146,7 +149,7 @@ def write_recording(
     path: Path,
     dataset: Dataset,
     episodes: Sequence[int],
-    judged: Mapping[int, Judged],
+    predictions: Mapping[int, FramePredictions],
     on_progress: ProgressCallback = ignore_progress,
 ) -> None:
     """Write episodes as one rerun recording, whole or not at all.
@@ -155,37 +158,37 @@ def write_recording(
         path: file that ends in .rrd; one that is there is replaced.
         dataset: whose episodes.
         episodes: rows.
-        judged: what a model says, by episode; may lack some.
-        on_progress: sees the progress.
+        predictions: of the reward model, by episode; may lack some.
+        on_progress: receives the progress.
 
     Raises:
         ConfigError: rerun is not installed.
-        DatasetError: a picture is missing or damaged.
-        NearerError: the disk does not take it.
+        DatasetError: an image is missing or damaged.
+        NearerError: the file cannot be written.
     """
     rr = _rerun()
     with disk_errors_as_sentences(path), _as_disk_errors(), whole_file(path) as temporary:
-        recording = rr.RecordingStream("nearer", recording_id=_identity(dataset, judged))
+        recording = rr.RecordingStream("nearer", recording_id=_identity(dataset, predictions))
         place = dataset.root.absolute()
         recording.send_recording_name(f"{place.parent.name}/{place.name}")
         cameras = [camera.name for camera in cameras_of(dataset)]
-        recording.save(temporary, _blueprint(rr, episodes, cameras, judged))
+        recording.save(temporary, _blueprint(rr, episodes, cameras, predictions))
         for number, episode in enumerate(episodes):
-            _log_episode(rr, recording, dataset, episode, judged.get(episode))
+            _log_episode(rr, recording, dataset, episode, predictions.get(episode))
             on_progress(Progress(stage="episodes", done=number + 1, total=len(episodes)))
         recording.flush()
         recording.disconnect()
 
 
-def _identity(dataset: Dataset, judged: Mapping[int, Judged]) -> str:
-    """Name a recording by what is in it: a viewer shows two of one name as one."""
-    said = digest_of(one.steps_to_go for one in judged.values())
-    return f"{contents_hash(dataset)[:16]}-{said[:16]}"
+def _identity(dataset: Dataset, predictions: Mapping[int, FramePredictions]) -> str:
+    """Return an id made of the content: a viewer merges two recordings of one id."""
+    digest = digest_of(frames.steps_to_go for frames in predictions.values())
+    return f"{contents_hash(dataset)[:16]}-{digest[:16]}"
 
 
 @contextmanager
 def _as_disk_errors() -> Generator[None, None, None]:
-    """Let what rerun raises where it cannot write be an error of the disk."""
+    """Raise OSError where rerun raises a RuntimeError because it cannot write."""
     try:
         yield
     except RuntimeError as error:
@@ -193,12 +196,12 @@ def _as_disk_errors() -> Generator[None, None, None]:
 
 
 def entity_of(episode: int) -> str:
-    """Return the entity that holds an episode."""
+    """Return the rerun entity path of an episode."""
     return f"episode_{episode:06d}"
 
 
 def _log_episode(
-    rr: Any, recording: Any, dataset: Dataset, episode: int, judged: Judged | None
+    rr: Any, recording: Any, dataset: Dataset, episode: int, predictions: FramePredictions | None
 ) -> None:
     rows, root = _frames(dataset, episode), entity_of(episode)
     fps = dataset.info.fps
@@ -209,32 +212,34 @@ def _log_episode(
     _log_numbers(rr, recording, f"{root}/action", fps, dataset, "action", rows[:-1])
     task = rr.TextDocument(dataset.task_of_episode(episode), media_type="text/plain")
     recording.log(f"{root}/instruction", task, static=True, strict=True)
-    if judged is not None:
-        series = {"steps_to_go/mean": judged.steps_to_go, "reward": judged.rewards}
+    if predictions is not None:
+        series = {"steps_to_go/mean": predictions.steps_to_go, "reward": predictions.rewards}
         for column, name in enumerate(_QUANTILES):
-            series[f"steps_to_go/{name}"] = judged.quantiles[:, column]
-        if judged.solved is not None:
-            series["success_detected"] = judged.solved
+            series[f"steps_to_go/{name}"] = predictions.quantiles[:, column]
+        if predictions.solved is not None:
+            series["success_detected"] = predictions.solved
         for name, values in series.items():
             columns = rr.Scalars.columns(scalars=values.astype(np.float64))
             _send(rr, recording, f"{root}/{name}", fps, 0, len(values), columns)
-        _log_distribution(rr, recording, f"{root}/distribution", fps, judged)
+        _log_distribution(rr, recording, f"{root}/distribution", fps, predictions)
     for camera in cameras_of(dataset):
-        _log_pictures(rr, recording, dataset, camera.name, root, rows)
+        _log_images(rr, recording, dataset, camera.name, root, rows)
 
 
-def _log_distribution(rr: Any, recording: Any, entity: str, fps: int, judged: Judged) -> None:
-    if judged.distribution is None:
+def _log_distribution(
+    rr: Any, recording: Any, entity: str, fps: int, predictions: FramePredictions
+) -> None:
+    if predictions.distribution is None:
         return
-    rows = len(judged.distribution)
-    bars = {"values": [*judged.distribution], "abscissa": [judged.edges] * rows}
-    columns = rr.BarChart.columns(**{name: _tensors(rr, one) for name, one in bars.items()})
+    rows = len(predictions.distribution)
+    bars = {"values": [*predictions.distribution], "abscissa": [predictions.edges] * rows}
+    columns = rr.BarChart.columns(**{name: _tensors(rr, rows_of) for name, rows_of in bars.items()})
     _send(rr, recording, entity, fps, 0, rows, columns)
 
 
 def _tensors(rr: Any, values: Sequence[Any]) -> Any:
-    """Return one tensor a row, for which rerun has no function."""
-    arrays = [rr.components.TensorDataBatch(one).as_arrow_array() for one in values]
+    """Return a column with one tensor a row, which rerun has no function for."""
+    arrays = [rr.components.TensorDataBatch(row).as_arrow_array() for row in values]
     return cast(Any, pa).concat_arrays(arrays)
 
 
@@ -254,16 +259,16 @@ def _log_numbers(
     _send(rr, recording, entity, fps, 0, len(rows), columns)
 
 
-def _log_pictures(
+def _log_images(
     rr: Any, recording: Any, dataset: Dataset, camera: str, root: str, rows: Int64[Array, "rows"]
 ) -> None:
     key = camera_key(dataset, camera)
     entity = f"{root}/{_camera_entity(rr, camera)}"
-    for first in range(0, len(rows), _PICTURES_AT_ONCE):
-        pictures = dataset.frames(key, rows[first : first + _PICTURES_AT_ONCE])
-        encoded = [_jpeg(picture) for picture in pictures]
-        kinds = ["image/jpeg"] * len(encoded)
-        columns = rr.EncodedImage.columns(blob=encoded, media_type=kinds)
+    for first in range(0, len(rows), _IMAGES_AT_ONCE):
+        images = dataset.frames(key, rows[first : first + _IMAGES_AT_ONCE])
+        encoded = [_jpeg(image) for image in images]
+        media_types = ["image/jpeg"] * len(encoded)
+        columns = rr.EncodedImage.columns(blob=encoded, media_type=media_types)
         _send(rr, recording, entity, dataset.info.fps, first, len(encoded), columns)
 
 
@@ -277,32 +282,35 @@ def _send(
 
 
 def _blueprint(
-    rr: Any, episodes: Sequence[int], cameras: Sequence[str], judged: Mapping[int, Judged]
+    rr: Any,
+    episodes: Sequence[int],
+    cameras: Sequence[str],
+    predictions: Mapping[int, FramePredictions],
 ) -> Any:
-    """Return how the viewer shows it at first: a tab an episode, pictures left, curves right."""
+    """Return the first layout of the viewer: a tab an episode, images left, curves right."""
     rrb = rr.blueprint
     tabs: list[Any] = []
     for episode in episodes:
         root = entity_of(episode)
-        seen = [rrb.TextDocumentView(origin=f"{root}/instruction", name="instruction")]
+        views = [rrb.TextDocumentView(origin=f"{root}/instruction", name="instruction")]
         for camera in cameras:
             entity = f"{root}/{_camera_entity(rr, camera)}"
-            seen.append(rrb.Spatial2DView(origin=entity, name=camera))
-        names = ["steps_to_go", "reward", "success_detected"] if episode in judged else []
-        if episode in judged and judged[episode].distribution is not None:
-            seen.append(rrb.BarChartView(origin=f"{root}/distribution", name="p(steps to go)"))
+            views.append(rrb.Spatial2DView(origin=entity, name=camera))
+        names = ["steps_to_go", "reward", "success_detected"] if episode in predictions else []
+        if episode in predictions and predictions[episode].distribution is not None:
+            views.append(rrb.BarChartView(origin=f"{root}/distribution", name="p(steps to go)"))
         curves = [
             rrb.TimeSeriesView(origin=f"{root}/{name}", name=name.replace("_", " "))
             for name in (*names, "action", "state")
         ]
-        shares = [1, *[4] * (len(seen) - 1)]
-        left = rrb.Vertical(*seen, row_shares=shares)
+        heights = [1, *[4] * (len(views) - 1)]
+        left = rrb.Vertical(*views, row_shares=heights)
         tabs.append(rrb.Horizontal(left, rrb.Vertical(*curves), name=f"episode {episode}"))
     return rrb.Blueprint(rrb.Tabs(*tabs))
 
 
 def _camera_entity(rr: Any, camera: str) -> str:
-    # A camera's name comes from a file; rerun escapes what would be a path of its own.
+    # A camera's name comes from a file: rerun escapes slashes and spaces in it.
     return str(rr.new_entity_path(["cameras", camera])).lstrip("/")
 
 
@@ -313,9 +321,9 @@ def _names(names: Any, width: int) -> list[str]:
     return [str(axis) for axis in range(width)]
 
 
-def _jpeg(picture: UInt8[Array, "h w 3"]) -> bytes:
+def _jpeg(image: UInt8[Array, "h w 3"]) -> bytes:
     with io.BytesIO() as file:
-        Image.fromarray(picture).save(file, "JPEG", quality=_JPEG_QUALITY)
+        Image.fromarray(image).save(file, "JPEG", quality=_JPEG_QUALITY)
         return file.getvalue()
 
 
@@ -326,7 +334,7 @@ def _frames(dataset: Dataset, episode: int) -> Int64[Array, "rows"]:
 
 def _check_fits(model: FoundationModel, dataset: Dataset) -> None:
     offered, needed = dataset_spaces(dataset), model.spaces
-    sizes = [(one.agent_pos, one.environment_state) for one in (offered, needed)]
+    sizes = [(spaces.agent_pos, spaces.environment_state) for spaces in (offered, needed)]
     missing = [camera for camera in needed.cameras if camera not in offered.cameras]
     other_rate = needed.control_hz and offered.control_hz != needed.control_hz
     if sizes[0] != sizes[1] or missing or other_rate:

@@ -1,7 +1,7 @@
-"""Recorded episodes as films for people: the same seed and actions once more, with a camera on.
+"""Videos of recorded episodes: the same seed and actions once more, with rendering on.
 
-An env here is a function of its seed and the actions, so nothing has to be filmed while a policy
-acts. What is filmed is checked: where the replay leaves the recorded path, there is no film.
+An env here is a function of its seed and the actions, so nothing has to be rendered while a policy
+acts. The replay is compared with the recording: where the two differ there is no video.
 """
 
 import io
@@ -28,43 +28,50 @@ from nearer.fleets.env_errors import making, running
 from nearer.fleets.gym import AnyEnv, control_rate, env_name
 from nearer.runs.files import disk_errors_as_sentences, write_bytes
 
-FILM_BYTES = 60_000
-"""What a film may weigh; a page with a dozen of them opens at once."""
+MAX_VIDEO_BYTES = 60_000
+"""Largest size of a video, so that a page with a dozen of them opens at once."""
 
-_WIDTH = 480
-_QUALITIES = (22, 26, 30, 34, 38, 44)  # of H.264, lower is better; the first that fits is taken
-_STILL_QUALITY = 75
-_HOLD_S = 1.0  # the last picture stands still, so that a film in a loop shows how it ended
-_BORDER = 4
-_SUCCESS_RGB = (0, 158, 115)  # Okabe and Ito's (2008) bluish green, away from every block's colour
+_MAX_WIDTH_PX = 480
+_QUALITIES = (
+    22,
+    26,
+    30,
+    34,
+    38,
+    44,
+)  # H.264 CRF, best first; the first that fits is taken
+_POSTER_QUALITY = 75
+_HOLD_S = 1.0  # of the last image, so that a looping video shows how the episode ended
+_BORDER_PX = 4
+_SUCCESS_RGB = (0, 158, 115)  # Okabe and Ito's (2008) bluish green; no block has this colour
 _DEFAULT_FPS = 10  # Gymnasium's metadata need not name a rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Film:
-    """A film of one episode, from its first to its last observation.
+class Video:
+    """A video of one episode, from its first to its last observation.
 
     Attributes:
-        mp4: H.264 with halved colours (yuv420p), which every browser plays; at the control rate.
-        still: the first picture, as JPEG.
+        mp4: H.264 with 4:2:0 chroma (yuv420p), which every browser plays; at the control rate.
+        poster: the first image, as JPEG; shown until the video plays.
     """
 
     mp4: bytes
-    still: bytes
+    poster: bytes
 
 
 @contextmanager
 def rendering_env(env_id: str) -> Generator[AnyEnv | None, None, None]:
-    """Give one env that takes pictures for people; None, by design, where it draws none.
+    """Yield an env that renders RGB images; None where it cannot.
 
     None as well where the env is registered as nondeterministic, such as a real robot: it would
-    not repeat what it did, and it must not move unasked.
+    not repeat the episode, and it must not move for the sake of a video.
 
     Raises:
         EnvError: the env cannot be made.
     """
     register_envs()
-    env = _made(env_id)
+    env = _rendering_env_of(env_id)
     try:
         yield env
     finally:
@@ -72,7 +79,7 @@ def rendering_env(env_id: str) -> Generator[AnyEnv | None, None, None]:
             env.close()
 
 
-def _made(env_id: str) -> AnyEnv | None:
+def _rendering_env_of(env_id: str) -> AnyEnv | None:
     with making(env_id):
         if gymnasium.spec(env_id).nondeterministic:
             return None
@@ -91,83 +98,86 @@ def replay(
     agent_pos: Float32[Array, "obs joints"],
     chunking: Chunking = PLAIN,
 ) -> Iterator[UInt8[Array, "h w 3"]]:
-    """Go through the pictures of a recorded episode, from its first to its last observation.
+    """Yield the rendered images of a recorded episode, from its first to its last observation.
 
     Args:
         env: made with `rendering_env`.
-        seed: that the episode's start was drawn with.
+        seed: with which the episode was reset.
         actions: as recorded.
         agent_pos: as recorded; one more than actions.
-        chunking: what each of these actions is made of; there is a picture a control step.
+        chunking: how each of these actions splits into control steps; there is an image a control
+            step.
 
     Raises:
-        EnvError: the env does not repeat the recorded path bit for bit, draws no RGB pictures, or
+        EnvError: the env does not repeat the recorded path bit for bit, renders no RGB images, or
             fails.
     """
     name = env_name(env)
     with running(name, "reset", [seed]):
         raw, _ = env.reset(seed=seed)
     _check_repeats(raw, agent_pos[0], seed, step=0)
-    yield _picture(env)
+    yield _render(env)
     for step, decision in enumerate(actions):
         for action in split_decisions(chunking, decision, agent_pos[step]):
             with running(name, "step", [seed]):
                 raw, _, terminated, truncated, _ = env.step(action)
-            yield _picture(env)
+            yield _render(env)
             if terminated or truncated:
                 break  # as the fleet does: the rest of the chunk is not executed
         _check_repeats(raw, agent_pos[step + 1], seed, step + 1)
 
 
-def film(pictures: Iterable[UInt8[Array, "h w 3"]], fps: int, *, success: bool) -> Film:
-    """Return pictures as a small film; after a success its last picture stands in a green frame.
+def make_video(images: Iterable[UInt8[Array, "h w 3"]], fps: int, *, success: bool) -> Video:
+    """Return images as a small video; after a success the last image has a green border.
 
     Args:
-        pictures: of any size, but all of one; they are made small one by one.
-        fps: control steps a second, so that the film runs as fast as the robot did.
-        success: whether the episode ended with the instruction fulfilled.
+        images: all of one size; each is scaled down as it arrives.
+        fps: control steps a second, so that the video runs as fast as the robot did.
+        success: whether the episode ended in success.
     """
-    small = np.stack([_shrunk(one) for one in pictures])
-    still = io.BytesIO()
-    Image.fromarray(small[0]).save(still, "JPEG", quality=_STILL_QUALITY)
-    last = _framed(small[-1]) if success else small[-1]
+    small = np.stack([_downscaled(image) for image in images])
+    poster = io.BytesIO()
+    Image.fromarray(small[0]).save(poster, "JPEG", quality=_POSTER_QUALITY)
+    last = _with_border(small[-1]) if success else small[-1]
     held = np.repeat(last[None], max(1, round(_HOLD_S * fps)), axis=0)
-    return Film(mp4=_encoded(np.concatenate([small, held]), fps), still=still.getvalue())
+    return Video(mp4=_encoded(np.concatenate([small, held]), fps), poster=poster.getvalue())
 
 
-def film_rate(env: AnyEnv) -> int:
+def frame_rate(env: AnyEnv) -> int:
     """Return the control steps a second that an env names: `control_hz`, or its `render_fps`."""
     named = control_rate(env.unwrapped) or env.metadata.get("render_fps")
     return max(1, round(named or _DEFAULT_FPS))
 
 
-def films(env_id: str, episodes: Sequence[Episode], chunking: Chunking = PLAIN) -> Iterator[Film]:
-    """Go through episodes as films; nothing, by design, where the env draws no pictures.
+def episode_videos(
+    env_id: str, episodes: Sequence[Episode], chunking: Chunking = PLAIN
+) -> Iterator[Video]:
+    """Yield a video of each episode; nothing where the env renders no images.
 
     Raises:
         EnvError: the env cannot be made, or does not repeat an episode.
     """
     with rendering_env(env_id) as env:
         for episode in episodes if env else ():
-            assert env is not None, "there are no episodes without an env"
+            assert env is not None, "without an env there is nothing to go through"
             recorded = episode.observations.agent_pos
-            pictures = replay(env, episode.seed, episode.actions, recorded, chunking)
+            images = replay(env, episode.seed, episode.actions, recorded, chunking)
             success = episode.ended is Ended.SUCCESS_TRUE
-            yield film(pictures, film_rate(env), success=success)
+            yield make_video(images, frame_rate(env), success=success)
 
 
-def write_film(one: Film, folder: Path, index: int) -> None:
-    """Write a film as INDEX.mp4 and its still as INDEX.jpg.
+def write_video(video: Video, folder: Path, index: int) -> None:
+    """Write a video as INDEX.mp4 and its poster as INDEX.jpg.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
-    write_bytes(folder / f"{index}.jpg", one.still)
-    write_bytes(folder / f"{index}.mp4", one.mp4)
+    write_bytes(folder / f"{index}.jpg", video.poster)
+    write_bytes(folder / f"{index}.mp4", video.mp4)
 
 
-def remove_films(folder: Path) -> None:
-    """Remove the films of an earlier evaluation, which would be taken for the new one's.
+def remove_videos(folder: Path) -> None:
+    """Remove the videos of an earlier evaluation, which would be taken for those of the new one.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -190,41 +200,41 @@ def _check_repeats(raw: Any, recorded: Float32[Array, "joints"], seed: int, step
         )
 
 
-def _picture(env: AnyEnv) -> UInt8[Array, "h w 3"]:
+def _render(env: AnyEnv) -> UInt8[Array, "h w 3"]:
     with running(env_name(env), "render"):
-        picture = np.asarray(cast(Any, env.render()))
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
+        image = np.asarray(cast(Any, env.render()))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise EnvError(
-            "render() must return an RGB picture of bytes (height, width, 3), got "
-            f"{picture.dtype} of shape {picture.shape}; mend the env's rgb_array mode, or evaluate "
+            "render() must return an RGB image of uint8 (height, width, 3), got "
+            f"{image.dtype} of shape {image.shape}; fix the env's rgb_array mode, or evaluate "
             "with --videos 0"
         )
-    return picture
+    return image
 
 
-def _shrunk(picture: UInt8[Array, "h w 3"]) -> UInt8[Array, "_ _ 3"]:
-    """Return a picture at most _WIDTH wide, with even sides, as halved colours need."""
-    height, width = picture.shape[:2]
-    scale = min(1.0, _WIDTH / width)
+def _downscaled(image: UInt8[Array, "h w 3"]) -> UInt8[Array, "_ _ 3"]:
+    """Return an image at most _MAX_WIDTH_PX wide, with even sides as 4:2:0 chroma needs."""
+    height, width = image.shape[:2]
+    scale = min(1.0, _MAX_WIDTH_PX / width)
     return np.asarray(
-        Image.fromarray(picture).resize((_even(width * scale), _even(height * scale)))
+        Image.fromarray(image).resize((_even_pixels(width * scale), _even_pixels(height * scale)))
     )
 
 
-def _even(length: float) -> int:
+def _even_pixels(length: float) -> int:
     return max(2, 2 * round(length / 2))
 
 
-def _framed(picture: UInt8[Array, "h w 3"]) -> UInt8[Array, "h w 3"]:
-    framed = np.empty_like(picture)
-    framed[:] = _SUCCESS_RGB
-    inside = slice(_BORDER, -_BORDER)
-    framed[inside, inside] = picture[inside, inside]
-    return framed
+def _with_border(image: UInt8[Array, "h w 3"]) -> UInt8[Array, "h w 3"]:
+    bordered = np.empty_like(image)
+    bordered[:] = _SUCCESS_RGB
+    inside = slice(_BORDER_PX, -_BORDER_PX)
+    bordered[inside, inside] = image[inside, inside]
+    return bordered
 
 
 def _encoded(frames: UInt8[Array, "obs h w 3"], fps: int) -> bytes:
-    """Return a film in the best quality that is light enough, or in the last one."""
+    """Return the video in the best quality within MAX_VIDEO_BYTES, else in the lowest quality."""
     mp4 = b""
     for quality in _QUALITIES:
         encoding = VideoEncoding(
@@ -238,6 +248,6 @@ def _encoded(frames: UInt8[Array, "obs h w 3"], fps: int) -> bytes:
             encode_video(handle, [frames], fps, encoding)
             handle.seek(0)
             mp4 = handle.read()
-        if len(mp4) <= FILM_BYTES:
+        if len(mp4) <= MAX_VIDEO_BYTES:
             break
     return mp4

@@ -22,7 +22,7 @@ from nearer.core.intervals import Rate, seed_interval
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.evaluation.eval_info import read_eval_info
 from nearer.evaluation.success import Evaluation
-from nearer.reporting.html.fraction_curves import SharePoint, shares_figure
+from nearer.reporting.html.fraction_curves import FractionPoint, fractions_figure
 from nearer.runs.files import write_text
 from nearer.runs.metrics import number, read_metrics
 from nearer.runs.run import is_finished
@@ -150,7 +150,7 @@ def write_results(folder: Path, measurements: Sequence[Measurement]) -> None:
     texts = {
         "headline.json": json.dumps(records, indent=1) + "\n",
         "headline.md": headline_table(measurements),
-        "headline.svg": shares_figure(_points(measurements)),
+        "headline.svg": fractions_figure(_points(measurements)),
     }
     write_files(folder, texts)
 
@@ -192,13 +192,13 @@ def _gain(values: Sequence[float]) -> str:
     return f"{fmean(values):+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def _points(measurements: Sequence[Measurement]) -> list[SharePoint]:
-    points: list[SharePoint] = []
+def _points(measurements: Sequence[Measurement]) -> list[FractionPoint]:
+    points: list[FractionPoint] = []
     for percent, stage in sorted({(m.percent, m.stage) for m in measurements}):
         seeds = [m for m in measurements if (m.percent, m.stage) == (percent, stage)]
         points.append(
-            SharePoint(
-                share=percent,
+            FractionPoint(
+                percent=percent,
                 stage=stage,
                 demonstrations=seeds[0].demonstrations,
                 pooled=_pooled(seeds),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from nearer.core.intervals import Rate
 from nearer.models.settings import VARIANTS
-from nearer.reporting.html.fraction_curves import Line, SharePoint, lines_figure
+from nearer.reporting.html.fraction_curves import FractionPoint, Line, lines_figure
 from nearer.reporting.html.svg import STAGE_2
 from nearer.studies.headline import pooled
 
@@ -122,14 +122,14 @@ def pretraining_figure(points: Sequence[AblationPoint]) -> str:
     return lines_figure("Success after practice, by the reward's pretraining", lines)
 
 
-def _line_points(points: Sequence[AblationPoint], variant: str) -> list[SharePoint]:
+def _line_points(points: Sequence[AblationPoint], variant: str) -> list[FractionPoint]:
     rewarded = [point for point in points if (point.variant, point.role) == (variant, "reward")]
-    line_points: list[SharePoint] = []
+    line_points: list[FractionPoint] = []
     for percent in sorted({point.percent for point in rewarded}):
         seeds = [point for point in rewarded if point.percent == percent]
         line_points.append(
-            SharePoint(
-                share=percent,
+            FractionPoint(
+                percent=percent,
                 stage=2,
                 demonstrations=seeds[0].demonstrations,
                 pooled=pooled([point.rate for point in seeds]),

@@ -1,4 +1,4 @@
-"""Figures over training: learning curves of Stage 2, its audits, losses of Stage 1."""
+"""Figures of training: learning curves and audits of Stage 2, losses of Stage 1."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,20 +14,24 @@ from nearer.core.intervals import Rate
 from nearer.evaluation.audit import Audit, pooled
 from nearer.evaluation.success import Evaluation
 from nearer.reporting.html.run_data import StageOne, StageTwo
-from nearer.reporting.html.svg import FRAME, STAGE_1, label_axes, note, stage_two_colour
+from nearer.reporting.html.svg import FRAME, STAGE_1, Paint, label_axes, note, stage_two_colour
 
 AUDIT_WINDOW = 3
-_MOST_BLOCKS = 40  # points of a curve over practice; more hide the trend
-_LOW_SUCCESS = 0.3
+"""Audits that are pooled into one point."""
+
+_MAX_BLOCKS = 40  # points of a curve over practice; with more, noise hides the trend
+_LOW_SUCCESS = 0.3  # below it a label goes above its point, clear of the axis
 _EPISODES = "practice/iteration_episodes"
 _ENV_STEPS = "practice/iteration_env_steps"
-
-Paint = Callable[[Axes], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateOverPractice:
-    """A rate pooled over windows of practice, against the episodes practised up to their middle."""
+    """A rate pooled over windows of practice.
+
+    Attributes:
+        episodes: practised up to the middle of each window.
+    """
 
     episodes: Float[Array, "windows"]
     rates: tuple[Rate, ...]
@@ -35,11 +39,12 @@ class RateOverPractice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """An evaluation at its place in practice; it has words where no other would be in their way.
+    """An evaluation at its place on the axis of practice.
 
     Attributes:
         episodes: practised by the policy that was evaluated.
-        is_start: it is of a Stage-1 policy.
+        is_start: whether it is of a Stage-1 policy.
+        is_labelled: whether its value is written beside it; not where labels would overlap.
     """
 
     evaluation: Evaluation
@@ -50,47 +55,47 @@ class Mark:
 
 
 def audited(run: StageTwo, rate: Callable[[Audit], Rate]) -> RateOverPractice:
-    """Return a rate of the audits, three at a time; windows without trials are left out."""
+    """Return a rate of the audits, AUDIT_WINDOW at a time; windows without trials are left out."""
     starts = range(0, len(run.audits), AUDIT_WINDOW)
     windows = [run.audits[start : start + AUDIT_WINDOW] for start in starts]
-    found: list[tuple[float, Rate]] = []
+    points: list[tuple[float, Rate]] = []
     for window in windows:
-        found_rate = rate(pooled(window))
+        window_rate = rate(pooled(window))
         middle = float(np.mean([run.episodes_at(audit.iteration + 1) for audit in window]))
-        if found_rate.total:
-            found.append((middle, found_rate))
+        if window_rate.total:
+            points.append((middle, window_rate))
     return RateOverPractice(
-        episodes=np.array([middle for middle, _ in found], dtype=np.float64),
-        rates=tuple(one for _, one in found),
+        episodes=np.array([middle for middle, _ in points], dtype=np.float64),
+        rates=tuple(window_rate for _, window_rate in points),
     )
 
 
 def paint_success(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> Paint:
-    """Audited, detected and evaluated success against episodes practised."""
+    """Paint audited, detected and evaluated success against episodes practised."""
 
     def paint(axes: Axes) -> None:
         for run in runs:
             colour = stage_two_colour(run.index)
-            at, shares = _blocks(run, "practice/detected_success", _EPISODES)
-            axes.plot(at, shares, color=colour, alpha=0.4, linewidth=1.4)
+            at, detected = _blocks(run, "practice/detected_success", _EPISODES)
+            axes.plot(at, detected, color=colour, alpha=0.4, linewidth=1.4)
             _draw_rates(axes, audited(run, lambda audit: audit.success), colour)
         for mark in _marks(runs, before):
             rate = mark.evaluation.success
             window = RateOverPractice(episodes=np.array([mark.episodes]), rates=(rate,))
             _draw_rates(axes, window, mark.colour, marker="D", size=7)
             words = f"{100 * rate.value:.1f} % evaluated"
-            below = -25 if rate.value > _LOW_SUCCESS else 12  # clear of the axis
+            below = -25 if rate.value > _LOW_SUCCESS else 12
             _label(axes, mark, rate.value, words, (8 if mark.is_start else 2, below))
         axes.set_ylim(0, 1.06)
         axes.set_yticks(np.linspace(0, 1, 5))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        _practice_axis(axes, "share of episodes that succeed")
+        _practice_axis(axes, "success rate")
 
     return paint
 
 
 def paint_length(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> Paint:
-    """Episode length against episodes practised, with the evaluated mean lengths."""
+    """Paint episode length against episodes practised, with the evaluated mean lengths."""
 
     def paint(axes: Axes) -> None:
         for run in runs:
@@ -109,7 +114,7 @@ def paint_length(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> Paint:
 
 
 def paint_progress(runs: Sequence[StageTwo]) -> Paint:
-    """Predicted progress and mean return against episodes practised."""
+    """Paint predicted progress and mean return against episodes practised."""
 
     def paint(axes: Axes) -> None:
         for run in runs:
@@ -120,10 +125,8 @@ def paint_progress(runs: Sequence[StageTwo]) -> Paint:
             axes.plot(at_return, returns, color=colour, linestyle=(0, (4, 2)), linewidth=1.5)
             if len(runs) == 1 and len(at):
                 last = {"ha": "right", "va": "bottom", "xytext": (0, 6), "color": colour}
-                note(
-                    axes, at[-1], _late_top(progress), "progress predicted over an episode", **last
-                )
-                note(axes, at[-1], _late_top(returns), "mean return of a control step", **last)
+                note(axes, at[-1], _late_top(progress), "predicted progress of an episode", **last)
+                note(axes, at[-1], _late_top(returns), "mean return", **last)
         axes.margins(y=0.18)
         axes.set_ylim(bottom=min(0.0, axes.dataLim.y0))
         _practice_axis(axes, "control steps")
@@ -132,7 +135,7 @@ def paint_progress(runs: Sequence[StageTwo]) -> Paint:
 
 
 def paint_audits(runs: Sequence[StageTwo]) -> Paint:
-    """Audited precision and recall of the detector, from a round share below the lowest."""
+    """Paint audited precision and recall; the axis starts at a round fraction below all of them."""
 
     def paint(axes: Axes) -> None:
         lowest = 0.8
@@ -151,27 +154,27 @@ def paint_audits(runs: Sequence[StageTwo]) -> Paint:
     return paint
 
 
-def paint_loss(run: StageOne, name: str, chosen_as: str | None) -> Paint:
-    """One objective of Stage 1, train and held-out, with the checkpoint it chose.
+def paint_loss(run: StageOne, name: str, use: str | None) -> Paint:
+    """Paint a loss of Stage 1, training and held-out, with the checkpoint selected by it.
 
     Args:
         run: the Stage-1 run.
-        name: the objective's metric, such as loss_bc.
-        chosen_as: what the checkpoint it chose became; None: it chose none.
+        name: of the metric, such as loss_bc.
+        use: what the selected checkpoint is used as; None where the loss selects none.
     """
 
     def paint(axes: Axes) -> None:
-        updates = run.facts.series("step")
-        held_out = run.facts.series(f"sft/val_{name}")
-        axes.plot(updates, run.facts.series(f"sft/{name}"), color=FRAME, linewidth=1.4)
+        updates = run.series("step")
+        held_out = run.series(f"sft/val_{name}")
+        axes.plot(updates, run.series(f"sft/{name}"), color=FRAME, linewidth=1.4)
         axes.plot(updates, held_out, color=STAGE_1)
-        chosen = run.chosen(name) if chosen_as else None
-        if chosen_as and chosen is not None:
-            axes.plot(chosen.update, chosen.loss, "o", color=STAGE_1, markersize=8)
-            axes.axvline(chosen.update, color=STAGE_1, linewidth=0.8, linestyle=(0, (2, 3)))
-            is_late = chosen.update > np.nanmax(updates) / 2
+        checkpoint = run.selected(name) if use else None
+        if use and checkpoint is not None:
+            axes.plot(checkpoint.update, checkpoint.loss, "o", color=STAGE_1, markersize=8)
+            axes.axvline(checkpoint.update, color=STAGE_1, linewidth=0.8, linestyle=(0, (2, 3)))
+            is_late = checkpoint.update > np.nanmax(updates) / 2
             side = {"ha": "right" if is_late else "left", "xytext": (-7 if is_late else 7, 9)}
-            note(axes, chosen.update, chosen.loss, chosen_as, color=STAGE_1, **side)
+            note(axes, checkpoint.update, checkpoint.loss, use, color=STAGE_1, **side)
         axes.margins(y=0.2)
         label_axes(axes, x="updates", y="negative log likelihood, nats")
         _thousands(axes)
@@ -182,37 +185,37 @@ def paint_loss(run: StageOne, name: str, chosen_as: str | None) -> Paint:
 def _blocks(
     run: StageTwo, key: str, weight_key: str
 ) -> tuple[Float[Array, "blocks"], Float[Array, "blocks"]]:
-    """Return episodes practised and the weighted mean of a metric, block of iterations by block."""
-    at, values, weights = map(run.facts.series, ("practice/episodes", key, weight_key))
-    known = np.flatnonzero(np.isfinite(at) & np.isfinite(values) & (weights > 0))
-    blocks = np.array_split(known, min(len(known), _MOST_BLOCKS)) if len(known) else []
+    """Return episodes practised and the weighted mean of a metric, by blocks of iterations."""
+    at, values, weights = map(run.series, ("practice/episodes", key, weight_key))
+    rows = np.flatnonzero(np.isfinite(at) & np.isfinite(values) & (weights > 0))
+    blocks = np.array_split(rows, min(len(rows), _MAX_BLOCKS)) if len(rows) else []
     means = [float(np.average(values[block], weights=weights[block])) for block in blocks]
     return np.array([at[block].mean() for block in blocks], dtype=np.float64), np.array(means)
 
 
 def _marks(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> list[Mark]:
-    """Return every evaluation with its place on the axis of practice."""
+    """Return every evaluation at its place on the axis of practice."""
     starts = [
         Mark(
-            evaluation=one.facts.evaluated.evaluation,
+            evaluation=run.evaluated.evaluation,
             episodes=0.0,
             colour=STAGE_1,
             is_start=True,
             is_labelled=len(before) == 1,
         )
-        for one in before
-        if one.facts.evaluated
+        for run in before
+        if run.evaluated
     ]
     ends = [
         Mark(
-            evaluation=run.facts.evaluated.evaluation,
+            evaluation=run.evaluated.evaluation,
             episodes=run.episodes_at(run.kept_step),
             colour=stage_two_colour(run.index),
             is_start=False,
             is_labelled=len(runs) == 1,
         )
         for run in runs
-        if run.facts.evaluated
+        if run.evaluated
     ]
     return starts + ends
 
@@ -240,7 +243,7 @@ def _draw_rates(
 
 
 def _label(axes: Axes, mark: Mark, value: float, words: str, offset: tuple[int, int]) -> None:
-    """Write words to the right of a start, to the left of an end."""
+    """Write words to the right of a Stage-1 mark, to the left of a Stage-2 mark."""
     if mark.is_labelled:
         side = "left" if mark.is_start else "right"
         note(axes, mark.episodes, value, words, color=mark.colour, ha=side, xytext=offset)
@@ -262,5 +265,5 @@ def _grouped(value: float, _: int) -> str:
 
 
 def _late_top(values: Float[Array, "blocks"]) -> float:
-    """Return the largest of the last half, so that words above it clear the line."""
+    """Return the maximum of the second half, above which a label does not cross the curve."""
     return float(values[len(values) // 2 :].max())

@@ -1,40 +1,41 @@
-"""Figures of calibration: how far predicted steps-to-go, and the detector on them, are right."""
+"""Figures of the reward model: predicted steps-to-go, and the success detector based on them."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from nearer.evaluation.calibration import PredictionExample
+from nearer.evaluation.reliability import Coverage, Reliability
 from nearer.evaluation.threshold import DetectorCurve, ThresholdChoice
-from nearer.reporting.html.curves import Paint
-from nearer.reporting.html.run_data import CalibrationResult, Example
 from nearer.reporting.html.svg import (
     DATA,
     FRAME,
     INK,
     MUTED,
     STAGE_1,
+    Paint,
     label_axes,
     note,
     stage_two_colour,
 )
 
 _SHADES = LinearSegmentedColormap.from_list("nearer", ["#ffffff", "#9ecae8", STAGE_1, "#06304d"])
-_LEAST_SHOWN = 0.002  # bins that are never more probable than this do not stretch the axis
+_MIN_PROBABILITY = 0.002  # bins that stay below it do not extend the axis
 
 
 def source_colour(source: str) -> str:
-    """Return the colour of labelled episodes: grey for data, that of the policy for its own."""
+    """Return the colour of a source of labelled episodes: grey for data, else by policy."""
     if "demonstration" in source:
         return DATA
     return stage_two_colour(0) if "practised" in source else STAGE_1
 
 
-def paint_predicted(result: CalibrationResult) -> Paint:
-    """Predicted against true steps-to-go on held-out frames: mean and the middle 80 %."""
+def paint_predicted(reliability: Reliability) -> Paint:
+    """Paint predicted against true steps-to-go on held-out frames: mean and the middle 80 %."""
 
     def paint(axes: Axes) -> None:
-        groups = result.by_true_steps
+        groups = reliability.by_true_steps
         true = [group.true_steps for group in groups]
         low = [group.predicted_p10 for group in groups]
         high = [group.predicted_p90 for group in groups]
@@ -54,32 +55,32 @@ def paint_predicted(result: CalibrationResult) -> Paint:
     return paint
 
 
-def paint_reliability(result: CalibrationResult) -> Paint:
-    """Observed share of the truth below each predicted quantile."""
+def paint_calibration(coverage: Coverage) -> Paint:
+    """Paint the fraction of true values below each predicted quantile."""
 
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=FRAME, linewidth=1.2, linestyle=(0, (4, 3)))
-        note(axes, 0.6, 0.6, "reliable", color=MUTED, ha="left", va="top", xytext=(6, -6))
-        axes.plot(result.nominal, result.observed, color=STAGE_1, marker="o", markersize=3.5)
+        note(axes, 0.6, 0.6, "calibrated", color=MUTED, ha="left", va="top", xytext=(6, -6))
+        axes.plot(coverage.nominal, coverage.observed, color=STAGE_1, marker="o", markersize=3.5)
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        label_axes(axes, x="predicted quantile", y="share of the truth below it")
+        label_axes(axes, x="predicted quantile", y="fraction of true values below it")
 
     return paint
 
 
 def paint_thresholds(result: ThresholdChoice) -> Paint:
-    """Precision (solid) and recall (dashed) against the threshold s, source by source."""
+    """Paint precision (solid) and recall (dashed) against the threshold s, a colour a source."""
 
     def paint(axes: Axes) -> None:
         for source, curve in result.curves.items():
             colour = source_colour(source)
             axes.plot(curve.thresholds_steps, _precision(curve), color=colour)
             axes.plot(curve.thresholds_steps, curve.recall, color=colour, linestyle=(0, (4, 2)))
-        chosen = result.threshold_steps
-        axes.axvline(chosen, color=INK, linewidth=1)
-        note(axes, chosen, 0.02, f"s = {chosen:g}", xytext=(5, 2), color=INK)
+        threshold = result.threshold_steps
+        axes.axvline(threshold, color=INK, linewidth=1)
+        note(axes, threshold, 0.02, f"s = {threshold:g}", xytext=(5, 2), color=INK)
         axes.set_xscale("log")
         axes.set_ylim(0, 1.04)
         axes.xaxis.set_major_formatter(FuncFormatter(_plain))
@@ -90,14 +91,14 @@ def paint_thresholds(result: ThresholdChoice) -> Paint:
 
 
 def paint_precision_recall(result: ThresholdChoice) -> Paint:
-    """Precision against recall, source by source, with the chosen threshold marked."""
+    """Paint precision against recall, a colour a source, with the chosen threshold marked."""
 
     def paint(axes: Axes) -> None:
         for source, curve in result.curves.items():
             axes.plot(curve.recall, _precision(curve), color=source_colour(source))
-        for source, found in result.at_threshold.items():
+        for source, detector in result.at_threshold.items():
             colour = source_colour(source)
-            at = (found.counts.recall.value, found.counts.precision.value)
+            at = (detector.counts.recall.value, detector.counts.precision.value)
             axes.plot(*at, "o", color=colour, markersize=8, clip_on=False)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.04))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -107,24 +108,32 @@ def paint_precision_recall(result: ThresholdChoice) -> Paint:
     return paint
 
 
-def paint_distribution(example: Example) -> Paint:
-    """The distribution over steps-to-go, observation by observation, and its expectation."""
+def paint_distribution(example: PredictionExample) -> Paint:
+    """Paint p(k | o_t, g) and its mean d, observation by observation."""
 
     def paint(axes: Axes) -> None:
-        edges, likely = example.edges, example.probabilities
+        edges, probabilities = np.array(example.edges), np.array(example.probabilities)
         width = edges[1] - edges[0] if len(edges) > 1 else 1.0
-        shown = int(np.flatnonzero(likely.max(axis=0) >= _LEAST_SHOWN).max(initial=0)) + 1
-        darkest = float(np.quantile(likely.max(axis=1), 0.9))  # so one sure step pales no other
+        shown = (
+            int(np.flatnonzero(probabilities.max(axis=0) >= _MIN_PROBABILITY).max(initial=0)) + 1
+        )
+        # Not the maximum: one confident step would make all others pale.
+        darkest = float(np.quantile(probabilities.max(axis=1), 0.9))
         axes.imshow(
-            likely[:, :shown].T,
+            probabilities[:, :shown].T,
             aspect="auto",
             origin="lower",
             cmap=_SHADES,
-            norm=PowerNorm(0.5, vmin=0, vmax=max(darkest, _LEAST_SHOWN)),
-            extent=(-0.5, len(likely) - 0.5, edges[0] - width / 2, edges[shown - 1] + width / 2),
+            norm=PowerNorm(0.5, vmin=0, vmax=max(darkest, _MIN_PROBABILITY)),
+            extent=(
+                -0.5,
+                len(probabilities) - 0.5,
+                edges[0] - width / 2,
+                edges[shown - 1] + width / 2,
+            ),
             interpolation="none",
         )
-        axes.plot(np.arange(len(likely)), example.steps_to_go, color=INK, linewidth=1.4)
+        axes.plot(np.arange(len(probabilities)), example.steps_to_go, color=INK, linewidth=1.4)
         axes.grid(visible=False)
         label_axes(axes, x="step", y="steps-to-go")
 
@@ -136,8 +145,8 @@ def _plain(value: float, _: int) -> str:
 
 
 def _precision(curve: DetectorCurve) -> list[float]:
-    """Return the precision where the detector fired at all, nan elsewhere."""
+    """Return the precision where the detector fired, nan elsewhere."""
     return [
-        p if fired else np.nan
-        for p, fired in zip(curve.precision, curve.num_detections, strict=True)
+        value if fired else np.nan
+        for value, fired in zip(curve.precision, curve.num_detections, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The section on what was asked: success instruction by instruction, or word by word."""
+"""The section on instructions: success by instruction, or by word where there are many."""
 
 import re
 from collections import Counter
@@ -10,22 +10,32 @@ from matplotlib.ticker import PercentFormatter
 
 from nearer.core.intervals import Rate
 from nearer.evaluation.success import EpisodeResult
-from nearer.reporting.html.markup import NOTHING, Html, aside, grid, key, panel, section, tag, whole
-from nearer.reporting.html.run_data import Report, RunFacts
-from nearer.reporting.html.svg import INK, STAGE_1, picture, stage_two_colour
+from nearer.reporting.html.markup import (
+    NOTHING,
+    Html,
+    aside,
+    grid,
+    legend,
+    panel,
+    section,
+    tag,
+    whole,
+)
+from nearer.reporting.html.run_data import Report, RunData
+from nearer.reporting.html.svg import INK, STAGE_1, Paint, figure, stage_two_colour
 
-_MOST_INSTRUCTIONS = 12  # as many are shown one by one; more of them are grouped by their words
-_MOST_WORDS = 24
-_FEWEST_STARTS = 10  # a word in fewer has an interval that says nothing
-_LARGEST_SHARE = 0.9  # a word in more starts divides nothing
-_GRAMMAR = frozenset(("a", "an", "and", "at", "from", "in", "of", "on", "the", "to", "your"))
+_MAX_INSTRUCTIONS = 12  # have a row each; more of them are grouped by their words
+_MAX_WORDS = 24
+_MIN_STARTS = 10  # with a word; fewer give an interval too wide to be of use
+_MAX_FRACTION = 0.9  # of the starts; a word in more of them separates nothing
+_STOP_WORDS = frozenset(("a", "an", "and", "at", "from", "in", "of", "on", "the", "to", "your"))
 _LABEL_CHARACTERS = 52
 _ROW_PX, _CHARACTER_PX, _BAR_PX, _HEAD_PX = 22, 6.4, 330, 52
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """A policy's results and how they are drawn."""
+class EvaluatedPolicy:
+    """The results of a policy, with its name and colour."""
 
     name: str
     colour: str
@@ -33,8 +43,10 @@ class Policy:
 
     def success(self, group: "Group") -> Rate:
         """Return the success rate on the starts of a group."""
-        chosen = [one.success for one in self.results if group.holds(one.instruction)]
-        return Rate(successes=sum(chosen), total=len(chosen))
+        successes = [
+            result.success for result in self.results if group.contains(result.instruction)
+        ]
+        return Rate(successes=sum(successes), total=len(successes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,93 +54,99 @@ class Group:
     """Starts that are counted together.
 
     Attributes:
-        holds: tells whether an instruction is one of its own.
+        contains: whether an instruction belongs to the group.
     """
 
     name: str
-    holds: Callable[[str], bool]
+    contains: Callable[[str], bool]
 
 
-def asked_for(report: Report) -> Html:
-    """Return success by instruction or word; nothing where everything asked for is the same."""
+def instructions(report: Report) -> Html:
+    """Return success by instruction or word; nothing where there is a single instruction."""
     policies = _policies(report)
-    asked = [one.instruction for policy in policies for one in policy.results]
-    found = _groups(asked, len(policies))
-    if not found:
+    given = [result.instruction for policy in policies for result in policy.results]
+    differing = _groups(given, len(policies))
+    if not differing:
         return NOTHING
-    groups = [Group(name="all starts", holds=lambda _: True), *_hardest_first(found, policies)]
-    is_by_word = len(set(asked)) > _MOST_INSTRUCTIONS
+    groups = [
+        Group(name="all starts", contains=lambda _: True),
+        *_hardest_first(differing, policies),
+    ]
+    is_by_word = len(set(given)) > _MAX_INSTRUCTIONS
     kind = "word" if is_by_word else "instruction"
     name = f"Success by {kind} of the instruction" if is_by_word else "Success by instruction"
-    marks = key(*(("●", one.colour, one.name) for one in policies))
-    figure = picture(
-        "asked",
+    marks = legend(*(("●", policy.colour, policy.name) for policy in policies))
+    drawing = figure(
+        "by-instruction",
         name,
         _paint(groups, policies),
         size=_size(groups),
         margins=_margins(groups),
     )
-    caption = "Bars are 95 % intervals; n counts the starts. Hardest first, by the last policy."
-    shown = grid(
-        panel(f"All starts, then {kind} by {kind}", figure, caption, marks), _how_to_read(asked)
+    caption = (
+        "Bars are 95 % intervals; n is the number of starts. Rows are sorted by the success of the "
+        "last policy, lowest first."
     )
-    return section("asked", name, tag("div", shown, css="by-word"))
+    shown = grid(
+        panel(f"All starts, then {kind} by {kind}", drawing, caption, marks), _how_to_read(given)
+    )
+    return section("instructions", name, tag("div", shown, css="by-word"))
 
 
-def _how_to_read(asked: Sequence[str]) -> Html:
-    numbers = {"Different instructions": whole(len(set(asked)))}
-    if len(set(asked)) <= _MOST_INSTRUCTIONS:
-        return aside("Every instruction that was asked for.", numbers)
+def _how_to_read(given: Sequence[str]) -> Html:
+    numbers = {"Different instructions": whole(len(set(given)))}
+    if len(set(given)) <= _MAX_INSTRUCTIONS:
+        return aside("All instructions of the evaluations.", numbers)
     words = (
-        "With so many wordings a row holds all starts whose instruction has the word, so rows "
-        f"overlap; words in fewer than {_FEWEST_STARTS} starts are left out. A word far below "
-        "the others is one the policy does not understand, or a thing it handles badly; but about "
-        "one interval in twenty misses the true rate by chance."
+        "A row counts the starts whose instruction contains the word, so rows overlap; words in "
+        f"fewer than {_MIN_STARTS} starts are left out. Low success with a word suggests that the "
+        "policy does not understand it or handles badly what it names. By chance, about one "
+        "interval in twenty misses the true rate."
     )
     return aside(words, numbers)
 
 
-def _policies(report: Report) -> list[Policy]:
-    """Return what was evaluated, Stage 1 first."""
-    stages: list[list[tuple[RunFacts, str]]] = [
-        [(run.facts, STAGE_1) for run in report.stage_one],
-        [(run.facts, stage_two_colour(run.index)) for run in report.stage_two],
+def _policies(report: Report) -> list[EvaluatedPolicy]:
+    """Return the evaluated policies, Stage 1 first."""
+    stages: list[list[tuple[RunData, str]]] = [
+        [(run, STAGE_1) for run in report.stage_one],
+        [(run, stage_two_colour(run.index)) for run in report.stage_two],
     ]
     return [
-        Policy(
-            name=f"Stage {stage}: {facts.name}" if len(runs) > 1 else f"Stage {stage}",
+        EvaluatedPolicy(
+            name=f"Stage {stage}: {run.name}" if len(runs) > 1 else f"Stage {stage}",
             colour=colour,
-            results=facts.evaluated.evaluation.results,
+            results=run.evaluated.evaluation.results,
         )
         for stage, runs in enumerate(stages, start=1)
-        for facts, colour in runs
-        if facts.evaluated
+        for run, colour in runs
+        if run.evaluated
     ]
 
 
-def _groups(asked: Sequence[str], num_policies: int) -> list[Group]:
-    """Return instructions, or words where there are many; none where nothing differs."""
-    different = sorted(set(asked))
+def _groups(given: Sequence[str], num_policies: int) -> list[Group]:
+    """Return a group an instruction, or a word where there are many; none for one instruction."""
+    different = sorted(set(given))
     if len(different) < 2:
         return []
-    if len(different) <= _MOST_INSTRUCTIONS:
-        return [Group(name=one, holds=one.__eq__) for one in different]
-    counts = Counter(word for one in asked for word in _words(one))
-    most = _LARGEST_SHARE * len(asked)
-    fewest = _FEWEST_STARTS * num_policies  # each start was asked of every policy
-    telling = [word for word, count in counts.most_common() if fewest <= count <= most]
-    return [_with_word(word) for word in telling[:_MOST_WORDS]]
+    if len(different) <= _MAX_INSTRUCTIONS:
+        return [Group(name=instruction, contains=instruction.__eq__) for instruction in different]
+    counts = Counter(word for instruction in given for word in _words(instruction))
+    most = _MAX_FRACTION * len(given)
+    fewest = _MIN_STARTS * num_policies  # every policy has each start
+    words = [word for word, count in counts.most_common() if fewest <= count <= most]
+    return [_with_word(word) for word in words[:_MAX_WORDS]]
 
 
 def _with_word(word: str) -> Group:
-    return Group(name=word, holds=lambda instruction: word in _words(instruction))
+    return Group(name=word, contains=lambda instruction: word in _words(instruction))
 
 
 def _words(instruction: str) -> set[str]:
-    return set(re.findall(r"\w+", instruction.lower())) - _GRAMMAR
+    return set(re.findall(r"\w+", instruction.lower())) - _STOP_WORDS
 
 
-def _hardest_first(groups: Sequence[Group], policies: Sequence[Policy]) -> list[Group]:
+def _hardest_first(groups: Sequence[Group], policies: Sequence[EvaluatedPolicy]) -> list[Group]:
     last = policies[-1]
 
     def rank(group: Group) -> tuple[float, str]:
@@ -138,11 +156,11 @@ def _hardest_first(groups: Sequence[Group], policies: Sequence[Policy]) -> list[
     return sorted(groups, key=rank)
 
 
-def _label(group: Group, policies: Sequence[Policy]) -> str:
+def _label(group: Group, policies: Sequence[EvaluatedPolicy]) -> str:
     name = group.name
     if len(name) > _LABEL_CHARACTERS:
         name = name[: _LABEL_CHARACTERS - 1] + "…"
-    return f"{name}, n = {max(one.success(group).total for one in policies):,}"
+    return f"{name}, n = {max(policy.success(group).total for policy in policies):,}"
 
 
 def _name_px(groups: Sequence[Group]) -> float:
@@ -159,8 +177,8 @@ def _margins(groups: Sequence[Group]) -> tuple[float, float, float, float]:
     return _name_px(groups) / width, 1 - 14 / width, 40 / height, 1 - 12 / height
 
 
-def _paint(groups: Sequence[Group], policies: Sequence[Policy]) -> Callable[[Axes], None]:
-    """Success and its interval, a row a group; policies a little apart from each other."""
+def _paint(groups: Sequence[Group], policies: Sequence[EvaluatedPolicy]) -> Paint:
+    """Paint success with its interval, a row a group, policies slightly apart."""
     apart = 0.44 / max(1, len(policies) - 1)
 
     def paint(axes: Axes) -> None:
@@ -179,6 +197,6 @@ def _paint(groups: Sequence[Group], policies: Sequence[Policy]) -> Callable[[Axe
         axes.set(xlim=(0, 1), ylim=(len(groups) - 0.5, -0.5))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("share of starts that succeed", fontsize=11)
+        axes.set_xlabel("success rate", fontsize=11)
 
     return paint

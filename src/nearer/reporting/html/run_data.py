@@ -1,8 +1,9 @@
-"""What the report reads from run folders, as values; a file a run does not have yet is None.
+"""What the page shows of run folders, as values; a file that a run does not have yet is None.
 
-StageOne    losses, calibration, demonstrations, evaluation
-StageTwo    practice, audits, evaluation
-Report      the runs of one page, and which Stage-2 run started from which Stage-1 run
+RunData     what runs of both stages have: run.json, metrics, evaluation
+StageOne    settings, demonstrations, calibration
+StageTwo    settings, audits, and the Stage-1 run that it started from
+Report      the runs of one page
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,17 @@ from jaxtyping import Float
 from nearer.algorithm.run_writer import Record
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
-from nearer.core.intervals import Rate
 from nearer.evaluation.audit import AUDITS, Audit, read_audits
-from nearer.evaluation.calibration import Calibration, PredictionExample, read_calibration
+from nearer.evaluation.calibration import Calibration, read_calibration
 from nearer.evaluation.eval_info import read_eval_info
-from nearer.evaluation.reliability import TrueStepsGroup
+from nearer.evaluation.reward_report import (
+    FOLDER,
+    REWARD_REPORT,
+    RewardReport,
+    read_reward_report,
+)
 from nearer.evaluation.success import Evaluation
-from nearer.evaluation.threshold import ThresholdChoice
+from nearer.reporting.html.suggested_commands import EVAL_REWARD
 from nearer.runs.documents import (
     HEADER,
     DrawnEpisode,
@@ -33,7 +38,8 @@ from nearer.runs.documents import (
     read_rollouts,
 )
 from nearer.runs.hub import CALIBRATION, EVALUATION
-from nearer.runs.metrics import read_metrics
+from nearer.runs.json_files import read_json_object
+from nearer.runs.metrics import number, read_metrics
 
 _ADVICE = "make the run again with this version of nearer"
 
@@ -63,68 +69,15 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """What the model predicts along one episode.
+class RunData:
+    """What runs of both stages have.
 
     Attributes:
-        edges: lower edges of the bins, in control steps.
-        probabilities: p(k | o_t, g).
-        steps_to_go: d, its expectation.
-    """
-
-    name: str
-    edges: Float[Array, "bins"]
-    probabilities: Float[Array, "obs bins"]
-    steps_to_go: Float[Array, "obs"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detection:
-    """How the detector does on one source at one threshold."""
-
-    source: str
-    precision: Rate
-    recall: Rate
-    delay_steps: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationResult(ThresholdChoice):
-    """A calibration.json: the chosen threshold s, what it was chosen on, and reliability.
-
-    Attributes:
-        by_true_steps: predicted steps-to-go, grouped by the true ones.
-        nominal: levels of the predicted quantiles.
-        observed: fraction of true steps-to-go below each.
-    """
-
-    frames: int
-    mean_absolute_error_steps: float
-    by_true_steps: Sequence[TrueStepsGroup]
-    nominal: Sequence[float]
-    observed: Sequence[float]
-    examples: tuple[Example, ...]
-
-    def chosen(self) -> list[Detection]:
-        """Return the detector's numbers at the chosen threshold, source by source."""
-        return [
-            Detection(
-                source=name,
-                precision=detector.counts.precision,
-                recall=detector.counts.recall,
-                delay_steps=detector.delay_steps,
-            )
-            for name, detector in self.at_threshold.items()
-        ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
-    """What every run has.
-
-    Attributes:
-        name: tells the run from the page's others.
+        root: the run's folder.
+        name: unique on the page.
         header: run.json.
+        env: that the run names in its config; None without one.
+        chunk: control steps of one decision of its policy.
         records: metrics.jsonl.
         evaluated: None before nearer eval.
     """
@@ -132,13 +85,10 @@ class RunFacts:
     root: Path
     name: str
     header: RunHeader
+    env: str | None
+    chunk: int
     records: Sequence[Record]
     evaluated: Evaluated | None
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """Return the run's config, nested settings under dotted names."""
-        return flat(self.header.config)
 
     @property
     def alarms(self) -> list[tuple[int, str]]:
@@ -159,54 +109,76 @@ class RunFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChosenLoss:
-    """The held-out loss of a checkpoint that was chosen, in nats, and its update."""
+class TrainingSettings:
+    """Settings of Stage-1 training that the page explains.
+
+    Attributes:
+        policy_checkpoint: from which the policy starts: last, or the best by held-out loss.
+        reward_checkpoint: that becomes the reward model, likewise.
+        other_instructions: of the instruction objective; 0 without it.
+    """
+
+    policy_checkpoint: str
+    reward_checkpoint: str
+    other_instructions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectedCheckpoint:
+    """The checkpoint that was selected by a held-out loss: its update, and the loss in nats."""
 
     update: int
     loss: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StageOne:
+class StageOne(RunData):
     """A Stage-1 run.
 
     Attributes:
-        seeing_s: time that its vision encoder took before the first update; nan without one.
+        demonstrations: the first held-out ones.
+        calibration: of the success detector; None before training has ended.
+        reward_report: None before nearer eval-reward.
+        encoding_s: time that its vision encoder took before the first update; nan without one.
     """
 
-    facts: RunFacts
+    training: TrainingSettings
     demonstrations: tuple[Rollout, ...]
-    calibration: CalibrationResult | None
-    seeing_s: float
+    calibration: Calibration | None
+    reward_report: RewardReport | None
+    encoding_s: float
 
     def takes_last(self, metric: str) -> bool:
-        """Tell whether the last checkpoint is taken for an objective's part, whatever its loss."""
-        part = {"loss_bc": "policy", "loss_steps_to_go": "reward"}[metric]
-        return self.facts.settings.get(f"training.{part}_checkpoint") == "last"
+        """Tell whether the last checkpoint is taken, whatever its held-out loss."""
+        settings = {
+            "loss_bc": self.training.policy_checkpoint,
+            "loss_steps_to_go": self.training.reward_checkpoint,
+        }
+        return settings[metric] == "last"
 
-    def chosen(self, metric: str) -> ChosenLoss | None:
-        """Return the held-out loss of the checkpoint that an objective chose; None before any."""
-        held_out = self.facts.series(f"sft/val_{metric}")
-        if not np.isfinite(held_out).any():
+    def selected(self, metric: str) -> SelectedCheckpoint | None:
+        """Return the checkpoint that was selected by a loss; None before the first validation."""
+        held_out = self.series(f"sft/val_{metric}")
+        validated = np.flatnonzero(np.isfinite(held_out))
+        if not len(validated):
             return None
-        last = int(np.flatnonzero(np.isfinite(held_out))[-1])
-        row = last if self.takes_last(metric) else int(np.nanargmin(held_out))
-        return ChosenLoss(
-            update=int(number(self.facts.records[row]["step"])), loss=float(held_out[row])
-        )
+        row = int(validated[-1] if self.takes_last(metric) else np.nanargmin(held_out))
+        update = int(number(self.records[row]["step"]))
+        return SelectedCheckpoint(update=update, loss=float(held_out[row]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StageTwo:
+class StageTwo(RunData):
     """A Stage-2 run.
 
     Attributes:
+        updates_per_iteration: gradient updates, of all epochs.
         index: of this run among the page's Stage-2 runs, from 0.
         before: the Stage-1 run it started from, if it is on the page.
         kept_step: iterations behind the checkpoint that was kept as the policy.
     """
 
-    facts: RunFacts
+    updates_per_iteration: int
     index: int
     before: StageOne | None
     audits: tuple[Audit, ...]
@@ -214,8 +186,7 @@ class StageTwo:
 
     def episodes_at(self, step: int | None) -> float:
         """Return the episodes practised up to a step of the metrics; without it, up to the last."""
-        records = self.facts.records
-        rows = [record for record in records if record.get("step") == step] or records
+        rows = [record for record in self.records if record.get("step") == step] or self.records
         return number(rows[-1].get("practice/episodes")) if rows else np.nan
 
 
@@ -227,32 +198,34 @@ class Report:
     stage_two: tuple[StageTwo, ...]
 
     @property
-    def all_facts(self) -> list[RunFacts]:
-        """Return what every run has, Stage 1 first."""
-        return [run.facts for run in (*self.stage_one, *self.stage_two)]
+    def runs(self) -> tuple[RunData, ...]:
+        """Return the runs of both stages, Stage 1 first."""
+        return (*self.stage_one, *self.stage_two)
 
 
 def read_report(roots: Sequence[Path]) -> Report:
     """Read the runs of a page.
 
     Raises:
-        ConfigError: none are given, a folder is no run, or a file of it cannot be understood.
+        ConfigError: none are given, a folder is no run, or a file of it cannot be read.
     """
     unique = list(dict.fromkeys(root.resolve() for root in roots))
     if not unique:
         raise ConfigError("runs must be one or more run folders, got none; name one")
-    facts = [_read_facts(root, unique) for root in unique]
-    for run in facts:
-        if run.header.command not in ("sft", "improve"):
-            raise ConfigError(
-                f"{run.root} must be a run of nearer sft or nearer improve, got command "
-                f"{run.header.command!r} in run.json; {_ADVICE}"
-            )
-    first = tuple(_read_stage_one(run) for run in facts if run.header.command == "sft")
-    second = [run for run in facts if run.header.command == "improve"]
+    headers = {root: _read_header(root) for root in unique}
+    names = {root: _name(root, unique) for root in unique}
+    first = tuple(
+        _read_stage_one(root, names[root], header)
+        for root, header in headers.items()
+        if header.command == "sft"
+    )
+    second = [root for root in unique if headers[root].command == "improve"]
     return Report(
         stage_one=first,
-        stage_two=tuple(_read_stage_two(run, i, first) for i, run in enumerate(second)),
+        stage_two=tuple(
+            _read_stage_two(root, names[root], headers[root], index, first)
+            for index, root in enumerate(second)
+        ),
     )
 
 
@@ -267,26 +240,25 @@ def flat(document: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     return rows
 
 
-def number(value: object) -> float:
-    """Return a JSON value as a number; nan for what is none."""
-    return float(value) if isinstance(value, (int, float)) else np.nan
-
-
-def _read_facts(root: Path, roots: Sequence[Path]) -> RunFacts:
+def _read_header(root: Path) -> RunHeader:
     if not (root / HEADER).is_file():
         raise ConfigError(
             f"runs must be folders that nearer sft or nearer improve made, got {root} without a "
             "run.json; name the folder that --out named"
         )
     header = read_header(root)
+    if header.command not in ("sft", "improve"):
+        raise ConfigError(
+            f"{root} must be a run of nearer sft or nearer improve, got command "
+            f"{header.command!r} in run.json; {_ADVICE}"
+        )
+    return header
+
+
+def _name(root: Path, roots: Sequence[Path]) -> str:
+    """Return the name of a run's folder, or its whole path where another has the same name."""
     is_unique = sum(other.name == root.name for other in roots) == 1
-    return RunFacts(
-        root=root,
-        name=root.name if is_unique else str(root),
-        header=header,
-        records=read_metrics(root),
-        evaluated=_read_evaluated(root / "eval"),
-    )
+    return root.name if is_unique else str(root)
 
 
 def _read_evaluated(folder: Path) -> Evaluated | None:
@@ -313,35 +285,93 @@ def _rollouts(episodes: Sequence[DrawnEpisode]) -> tuple[Rollout, ...]:
     )
 
 
-def _read_stage_one(facts: RunFacts) -> StageOne:
-    demonstrations, encoding = read_demonstrations(facts.root), read_encoding_time(facts.root)
-    calibration = facts.root / CALIBRATION
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CalibrationSettings:
+    env: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ChunkingSettings:
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StageOneSettings:
+    """What the page needs of the config of nearer sft."""
+
+    calibration: _CalibrationSettings
+    chunking: _ChunkingSettings
+    training: TrainingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PracticeSettings:
+    updates_per_iteration: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DeviationSettings:
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StageTwoSettings:
+    """What the page needs of the config of nearer improve."""
+
+    run: str
+    env: str
+    practice: _PracticeSettings
+    deviate: _DeviationSettings
+
+
+def _read_stage_one(root: Path, name: str, header: RunHeader) -> StageOne:
+    settings = header.part(_StageOneSettings, root)
+    demonstrations, encoding = read_demonstrations(root), read_encoding_time(root)
+    calibration = root / CALIBRATION
+    reward_report = root / FOLDER / REWARD_REPORT
     return StageOne(
-        facts=facts,
+        root=root,
+        name=name,
+        header=header,
+        env=settings.calibration.env,
+        chunk=settings.chunking.chunk,
+        records=read_metrics(root),
+        evaluated=_read_evaluated(root / "eval"),
+        training=settings.training,
         demonstrations=_rollouts(demonstrations.episodes if demonstrations else ()),
-        calibration=_result(read_calibration(calibration, _ADVICE))
-        if calibration.exists()
+        calibration=read_calibration(calibration, _ADVICE) if calibration.exists() else None,
+        reward_report=read_reward_report(reward_report, f"measure again with {EVAL_REWARD}")
+        if reward_report.exists()
         else None,
-        seeing_s=encoding.seconds if encoding else np.nan,
+        encoding_s=encoding.seconds if encoding else np.nan,
     )
 
 
-def _read_stage_two(facts: RunFacts, index: int, first: Sequence[StageOne]) -> StageTwo:
+def _read_stage_two(
+    root: Path, name: str, header: RunHeader, index: int, first: Sequence[StageOne]
+) -> StageTwo:
+    settings = header.part(_StageTwoSettings, root)
     return StageTwo(
-        facts=facts,
+        root=root,
+        name=name,
+        header=header,
+        env=settings.env,
+        chunk=_chunk_of_policy(root),
+        records=read_metrics(root),
+        evaluated=_read_evaluated(root / "eval"),
+        updates_per_iteration=settings.practice.updates_per_iteration * settings.deviate.epochs,
         index=index,
-        before=_before(facts, first),
-        audits=tuple(read_audits(facts.root / AUDITS)),
-        kept_step=_kept_step(facts.root / "checkpoints" / "policy"),
+        before=_before(Path(settings.run), first),
+        audits=tuple(read_audits(root / AUDITS)),
+        kept_step=_kept_step(root / "checkpoints" / "policy"),
     )
 
 
-def _before(facts: RunFacts, first: Sequence[StageOne]) -> StageOne | None:
+def _before(named: Path, first: Sequence[StageOne]) -> StageOne | None:
     """Return the Stage-1 run that a config names: by its path, else its folder, else the only."""
-    named = Path(str(facts.settings.get("run", "")))
     for matches in (
-        [run for run in first if run.facts.root == named.resolve()],
-        [run for run in first if run.facts.root.name == named.name],
+        [run for run in first if run.root == named.resolve()],
+        [run for run in first if run.root.name == named.name],
         first,
     ):
         if len(matches) == 1:
@@ -354,26 +384,10 @@ def _kept_step(link: Path) -> int | None:
     return int(name) if name.isdigit() else None
 
 
-def _result(calibration: Calibration) -> CalibrationResult:
-    reliability = calibration.reliability
-    return CalibrationResult(
-        threshold_steps=calibration.threshold_steps,
-        rule=calibration.rule,
-        at_threshold=calibration.at_threshold,
-        curves=calibration.curves,
-        frames=reliability.num_frames,
-        mean_absolute_error_steps=reliability.mean_absolute_error_steps,
-        by_true_steps=reliability.by_true_steps,
-        nominal=reliability.coverage.nominal,
-        observed=reliability.coverage.observed,
-        examples=tuple(_example(name, row) for name, row in calibration.examples.items()),
-    )
-
-
-def _example(name: str, example: PredictionExample) -> Example:
-    return Example(
-        name=name,
-        edges=np.array(example.edges, dtype=np.float64),
-        probabilities=np.array(example.probabilities, dtype=np.float64),
-        steps_to_go=np.array(example.steps_to_go, dtype=np.float64),
-    )
+def _chunk_of_policy(root: Path) -> int:
+    """Return the control steps of one decision, from the saved policy; 1 before the first."""
+    path = root / "checkpoints/policy/pretrained_model/config.json"
+    if not path.is_file():
+        return 1
+    chunk = flat(read_json_object(path, "copy the run again")).get("spaces.chunking.chunk", 1)
+    return chunk if isinstance(chunk, int) else 1

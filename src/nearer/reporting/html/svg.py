@@ -1,6 +1,6 @@
-"""Figures as inline SVG: one look, small files, ids that never clash on a page.
+"""Figures as inline SVG elements in one style, with ids that are unique on a page.
 
-Text stays text (svg.fonttype none), so the page's own font is used and figures can be searched.
+Text stays text (svg.fonttype none): figures use the font of the page and can be searched.
 """
 
 import re
@@ -21,11 +21,14 @@ GRID = "#e9ecf0"
 DATA = "#7f8a96"
 STAGE_1 = "#0072b2"
 STAGE_2 = ("#d55e00", "#8f5a00", "#cc79a7", "#e69f00", "#7a3b8f", "#3d3d3d")
-"""Stage 2, run by run; blue, vermilion and their company are Okabe and Ito's (2008) colours, which
-stay apart for colour-blind readers."""
+"""Colours of Stage-2 runs, in their order. Blue, vermilion and most others are from Okabe and Ito
+(2008), whose colours colour-blind readers can tell apart."""
 
 PANEL = (360, 236)
-"""Width and height of a panel, in CSS pixels at its natural size."""
+"""Width and height of a panel, in CSS pixels."""
+
+Paint = Callable[[Axes], None]
+"""Draws on the axes of a figure."""
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -58,50 +61,50 @@ def stage_two_colour(index: int) -> str:
     return STAGE_2[index % len(STAGE_2)]
 
 
-def picture(
+def figure(
     name: str,
     description: str,
-    paint: Callable[[Axes], None],
+    paint: Paint,
     size: tuple[int, int] = PANEL,
     margins: tuple[float, float, float, float] = (0.125, 0.97, 0.17, 0.9),
 ) -> Html:
     """Return a figure as an SVG element.
 
     Args:
-        name: unique on the page; prefix of all ids inside.
-        description: what a screen reader says.
+        name: unique on the page; the prefix of all ids inside.
+        description: read aloud by screen readers.
         paint: draws on the axes.
         size: width and height in CSS pixels.
-        margins: left, right, bottom and top of the axes, as shares of the figure.
+        margins: left, right, bottom and top of the axes, as fractions of the figure's size.
     """
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(size[0] / 72, size[1] / 72))
-        axes = figure.add_subplot()
+        canvas = Figure(figsize=(size[0] / 72, size[1] / 72))
+        axes = canvas.add_subplot()
         left, right, bottom, top = margins
-        figure.subplots_adjust(left=left, right=right, bottom=bottom, top=top)
+        canvas.subplots_adjust(left=left, right=right, bottom=bottom, top=top)
         paint(axes)
         out = StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata=_NO_METADATA)
+        canvas.savefig(out, format="svg", transparent=True, metadata=_NO_METADATA)
     return _inline(out.getvalue(), name, description, size)
 
 
 def label_axes(axes: Axes, *, x: str, y: str) -> None:
-    """Name the axes with their units: y above the axis, so that it reads without a tilted head."""
+    """Label the axes with their units; the y label stands above its axis, horizontally."""
     axes.set_xlabel(x, fontsize=11)
     axes.set_title(y, loc="left", fontsize=11, color=MUTED, pad=7)
 
 
 def note(axes: Axes, x: float, y: float, words: str, **style: Any) -> None:
-    """Write words at a point of the data, `xytext` pixels off; the page gives them a white halo."""
+    """Write words beside a data point, `xytext` points off; report.css gives them a white halo."""
     axes.annotate(words, (x, y), textcoords="offset points", **style)
 
 
 def _inline(document: str, name: str, description: str, size: tuple[int, int]) -> Html:
-    """Return the svg element of a document, lighter and with ids of its own."""
+    """Return the svg element of a document, with rounded coordinates and prefixed ids."""
     body = document[document.index("<svg") :]
     body = body[body.index(">") + 1 :]
-    referred = set(re.findall(r'(?:url\(|href=")#([^)"]+)', body))
-    body = re.sub(r' id="([^"]+)"', lambda m: _kept_id(m[1], name, referred), body)
+    referenced = set(re.findall(r'(?:url\(|href=")#([^)"]+)', body))
+    body = re.sub(r' id="([^"]+)"', lambda m: _kept_id(m[1], name, referenced), body)
     body = re.sub(r'(url\(|href=")#', rf"\g<1>#{name}-", body)
     body = re.sub(r' (?:d|x|y|points)="[^"]+"', lambda m: _rounded(m[0]), body)
     body = re.sub(r"\s*\n\s*", "\n", re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL))
@@ -113,8 +116,8 @@ def _inline(document: str, name: str, description: str, size: tuple[int, int]) -
     return raw(start + body.strip())
 
 
-def _kept_id(one: str, name: str, referred: set[str]) -> str:
-    return f' id="{name}-{one}"' if one in referred else ""
+def _kept_id(identifier: str, name: str, referenced: set[str]) -> str:
+    return f' id="{name}-{identifier}"' if identifier in referenced else ""
 
 
 def _rounded(attribute: str) -> str:

@@ -1,4 +1,4 @@
-"""Ten rollouts a row as small multiples: data, Stage 1, Stage 2. Knows how to draw one env."""
+"""Paths of point-mass rollouts as small multiples, ten a row: data, Stage 1, Stage 2."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,23 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Circle, Rectangle
 
-from nearer.reporting.html.curves import Paint
 from nearer.reporting.html.run_data import Rollout
-from nearer.reporting.html.svg import FRAME, INK, MUTED
+from nearer.reporting.html.svg import FRAME, INK, MUTED, Paint
 
 ROW_LENGTH = 10
-_GOAL_RADIUS_M = 0.15
+_GOAL_RADIUS_M = 0.15  # of the env
 _HALF_M = 1.2  # half the side of the area shown
-_PITCH = 2 * _HALF_M + 0.22  # from tile to tile
-_ROW_PITCH = 2 * _HALF_M + 0.78  # leaves room for the words below a tile
-_NAME_WIDTH = 2.1
-_SHADES = 8  # of a row's colour, from the first control step to the last
+_PITCH_M = 2 * _HALF_M + 0.22  # from tile to tile
+_ROW_PITCH_M = 2 * _HALF_M + 0.78  # leaves room for the text below a tile
+_NAME_WIDTH_M = 2.1
+_SHADES = 8  # of the colour of a row, from the first observation to the last
 _PIXELS_A_METRE = 40.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Rollouts of one policy, or of the data; a second line of the name is set small."""
+    """Rollouts of one policy, or of the data; the second line of a name is set in small type."""
 
     name: str
     colour: str
@@ -33,12 +32,12 @@ class Row:
 
 
 def can_draw(rollouts: Sequence[Rollout]) -> bool:
-    """Tell whether these look like the point mass: 4 numbers of the agent and 2 of the goal."""
+    """Tell whether the arrays have the sizes of the point mass: 4 of the agent, 2 of the goal."""
     return all(
-        one.agent_pos.ndim == 2
-        and one.agent_pos.shape[1:] == (4,)
-        and one.environment_state.shape == (len(one.agent_pos), 2)
-        for one in rollouts
+        rollout.agent_pos.ndim == 2
+        and rollout.agent_pos.shape[1:] == (4,)
+        and rollout.environment_state.shape == (len(rollout.agent_pos), 2)
+        for rollout in rollouts
     )
 
 
@@ -49,26 +48,26 @@ def size_of(rows: Sequence[Row]) -> tuple[int, int]:
 
 
 def paint_rows(rows: Sequence[Row]) -> Paint:
-    """All rows on one pair of axes; every tile shows the same area."""
+    """Paint all rows on one pair of axes, in metres; every tile shows the same area."""
 
     def paint(axes: Axes) -> None:
         width, height = _extent(rows)
         axes.set(xlim=(0, width), ylim=(-height, 0))
         axes.set_axis_off()
         for index, row in enumerate(rows):
-            top = -index * _ROW_PITCH
+            top = -index * _ROW_PITCH_M
             stage, _, run = row.name.partition("\n")
             bold: dict[str, Any] = {"color": row.colour, "fontsize": 12, "fontweight": "bold"}
             axes.text(0, top - _HALF_M, stage, va="center", **bold)
             axes.text(0, top - _HALF_M - 0.36, run, color=MUTED, fontsize=10, va="center")
             for column, rollout in enumerate(row.rollouts[:ROW_LENGTH]):
-                _tile(axes, rollout, row.colour, _NAME_WIDTH + column * _PITCH, top)
+                _tile(axes, rollout, row.colour, _NAME_WIDTH_M + column * _PITCH_M, top)
 
     return paint
 
 
 def _extent(rows: Sequence[Row]) -> tuple[float, float]:
-    return _NAME_WIDTH + ROW_LENGTH * _PITCH, len(rows) * _ROW_PITCH
+    return _NAME_WIDTH_M + ROW_LENGTH * _PITCH_M, len(rows) * _ROW_PITCH_M
 
 
 def _tile(axes: Axes, rollout: Rollout, colour: str, left: float, top: float) -> None:

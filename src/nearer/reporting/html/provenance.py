@@ -1,0 +1,36 @@
+"""The section with settings, provenance and package versions of every run."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from nearer.reporting.html.markup import Html, section, table, tag, text
+from nearer.reporting.html.run_data import Report, RunData, flat
+
+
+def provenance(report: Report) -> Html:
+    """Return settings, provenance and versions of every run, folded away."""
+    return section("config", "Config and provenance", *map(_details_of, report.runs))
+
+
+def _details_of(run: RunData) -> Html:
+    header = run.header
+    origin = {
+        "path": run.root,
+        "command": header.command,
+        "git_revision": header.git_revision,
+        "created": header.created,
+        **asdict(header.inputs),
+    }
+    tables = tag(
+        "div",
+        _settings_table("Config", flat(run.header.config)),
+        _settings_table("Run", origin),
+        _settings_table("Versions", header.versions),
+        css="config",
+    )
+    return tag("details", tag("summary", tag("b", text(run.name)), text(f" {run.root}")), tables)
+
+
+def _settings_table(title: str, settings: Mapping[str, object]) -> Html:
+    rows = [[tag("code", text(name)), tag("code", text(value))] for name, value in settings.items()]
+    return table((title, ""), rows)

@@ -1,0 +1,112 @@
+"""The page about runs: one file that loads nothing, escaped, and honest about what is missing."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nearer.core.errors import ConfigError
+from nearer.reporting.html.page import render, write_report
+from nearer.reporting.html.run_data import Report, StageTwo
+from report_values import EVIL, Runs, evaluated, report_of, words
+
+
+def test_write_report_loads_nothing_from_elsewhere(page: str) -> None:
+    linked = re.findall(r"""(?:src|href|action|data)\s*=\s*["']([^"']*)""", page)
+    linked += re.findall(r"url\(([^)]*)\)", page)
+    assert linked
+    assert [link for link in linked if not link.startswith(("#", "data:image/png;base64,"))] == []
+    assert "<script" not in page
+    assert "@import" not in page
+    namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\"'\s<]+", page)) == namespaces
+
+
+def test_write_report_ids_are_unique_and_every_reference_has_its_target(page: str) -> None:
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', page)) <= set(ids)
+
+
+def test_write_report_of_the_same_run_is_the_same(runs: Runs, tmp_path: Path) -> None:
+    first, second = (
+        write_report([runs.stage_two], tmp_path / name / "report.html") for name in ("a", "b")
+    )
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_write_report_of_small_runs_is_light(page: str) -> None:
+    assert len(page) < 500_000
+
+
+def test_write_report_to_a_folder_raises(copied_runs: Runs, tmp_path: Path) -> None:
+    for name in ("metrics.jsonl", "audits.jsonl"):
+        (copied_runs.stage_two / name).unlink()
+    with pytest.raises(ConfigError, match="--out must be a file that can be written"):
+        write_report([copied_runs.stage_two], tmp_path)
+
+
+def test_write_report_has_every_section_in_its_contents(page: str) -> None:
+    sections = re.findall(r'<section id="([\w-]+)"', page)
+    assert sections[0] == "summary"
+    assert re.findall(r'<a href="#([\w-]+)"', page) == sections[1:]
+
+
+def test_render_heading_names_instruction_env_and_runs(page: str) -> None:
+    head = words(page.split("</header>")[0])
+    assert "“touch the goal”" in head
+    assert "nearer/PointMass-v0 Stage 1: sft Stage 2: practice" in head
+
+
+@pytest.fixture
+def bare(report: Report) -> StageTwo:
+    """A Stage-2 run that has just begun, whose page has no figures."""
+    run = replace(report.stage_two[0], records=[], evaluated=None)
+    return replace(run, before=None, audits=())
+
+
+def test_render_heading_of_many_instructions_counts_the_others(bare: StageTwo) -> None:
+    run = replace(bare, evaluated=evaluated([(f"push {index}", True) for index in range(3)]))
+    assert "“push 0” and 2 other instructions" in words(render(report_of([], [run])))
+
+
+def test_render_heading_without_an_evaluation_says_so(bare: StageTwo) -> None:
+    assert "Runs that are not evaluated yet" in words(render(report_of([], [bare])))
+
+
+def test_render_with_markup_in_every_text_escapes_it(bare: StageTwo) -> None:
+    run = replace(
+        bare,
+        name="<i>run",
+        evaluated=evaluated([(EVIL, True), ("other", False)], env=EVIL),
+        records=[{"step": 1, "alarm": EVIL}],
+    )
+    html = render(report_of([], [run]))
+    assert "<script" not in html
+    assert "<b>bold" not in html
+    assert "<i>" not in html
+    assert html.count("&lt;script&gt;alert(&#x27;pwned&#x27;)&lt;/script&gt;") >= 3
+
+
+def test_render_of_a_run_that_has_just_begun_names_the_commands(bare: StageTwo) -> None:
+    seen = words(render(report_of([], [bare])))
+    assert f"nearer eval --checkpoint {bare.root}" in seen
+    assert "No Stage-2 run with a finished iteration" in seen
+    assert "No Stage-1 run on this page" in seen
+
+
+def test_render_of_action_chunks_says_which_numbers_count_decisions(bare: StageTwo) -> None:
+    chunked = words(render(report_of([], [replace(bare, chunk=4)])))
+    assert "practice predicts chunks of 4 actions." in chunked
+    assert "are in decisions of 4 control steps each" in chunked
+    assert "predicts chunks" not in words(render(report_of([], [bare])))
+
+
+def test_render_of_a_stage_one_run_alone_says_how_to_practise(report: Report) -> None:
+    run = replace(report.stage_one[0], records=[], evaluated=None)
+    run = replace(run, calibration=None, demonstrations=())
+    seen = words(render(report_of([run], [])))
+    assert "No Stage-2 run on this page; practise with nearer improve" in seen
+    assert "No validation yet" in seen
+    assert "Not measured yet" in seen
