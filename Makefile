@@ -5,24 +5,24 @@ BIN := .venv/bin
 MADE := .venv/.made
 GL := libegl1 libgl1-mesa-dri
 
-.PHONY: demo test lint types unit examples readme setup clean
+.PHONY: demo test lint types docs unit setup clean
 
 demo: setup
 	$(BIN)/nearer demo
 
-test: lint types unit
+test: lint types docs unit
 
 setup: $(MADE)
 
 $(MADE): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nearer needs Python 3.11 or newer; run make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv || { echo "Python must have the venv module; run: apt-get install python3-venv" >&2; exit 1; }
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,pretrain,vlm,wandb,trackio,rerun]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,pretrain,vlm,wandb,trackio,rerun]'
 	# Tests drive nearer serve with openpi's own client; without its dependencies, which want numpy < 2.
 	$(BIN)/pip install --quiet --no-deps openpi-client==0.1.2
 	@if command -v dpkg >/dev/null && ! dpkg -s $(GL) >/dev/null 2>&1; then \
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy $(GL); \
-	  else echo "the tabletop's pictures need OpenGL; run: sudo apt-get install $(GL)" >&2; fi; \
+	  else echo "the tabletop's images need OpenGL; run: sudo apt-get install $(GL)" >&2; fi; \
 	fi
 	touch $(MADE)
 
@@ -33,8 +33,12 @@ lint: setup
 types: setup
 	$(BIN)/pyright
 
+# The pages of docs/ and the API from the docstrings, as HTML in site/; a warning is an error.
+docs: setup
+	$(BIN)/mkdocs build --strict --quiet
+
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build src/*.egg-info
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build site src/*.egg-info

@@ -1,4 +1,4 @@
-"""What the documents say works: README commands, its tree, the examples, links, exported names."""
+"""What the documents say works: commands, Python, examples; links, files and flags exist."""
 
 import re
 import shlex
@@ -14,6 +14,16 @@ from nearer.cli import main
 SOURCE = Path(nearer.__file__).parent
 ROOT = SOURCE.parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NAMES_FILES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/method.md"]
+FLAGS_OF_OTHERS = {  # torchrun's, pytest's, ruff's, a benchmark's
+    "--nproc-per-node",
+    "--numprocesses",
+    "--check",
+    "--source",
+    "--help",
+    "--version",
+}
 SMALL = {
     "collect": {"--episodes": "40"},
     "sft": {"--updates": "40", "--validate-every": "20", "--mlp.hidden": "16"},
@@ -23,7 +33,7 @@ SMALL = {
 }
 
 
-def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readme_commands_and_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^nearer (.*)$", README, flags=re.M)
     assert [command.split()[0] for command in commands] == list(SMALL)
@@ -37,6 +47,9 @@ def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         main([name, *words])
     assert (tmp_path / "runs/report.html").stat().st_size > 10_000
     assert (tmp_path / "runs/practice/eval/eval_info.json").exists()
+    (python,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.M | re.S)
+    ran = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True)
+    assert "steps to go, success detected: " in ran.stdout, ran.stderr
 
 
 def test_make_targets_of_the_readme_exist() -> None:
@@ -68,13 +81,30 @@ def test_code_of_the_python_page_runs(tmp_path: Path) -> None:
     assert "control steps to go" in ran.stdout
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "docs/method.md", "docs/python.md"]
-)
-def test_links_lead_somewhere(name: str) -> None:
-    page = ROOT / name
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
-        assert (page.parent / target).exists(), f"{name} links to {target}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_readme_and_layer_drawing_show_every_package() -> None:
+    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert set(re.findall(r"^  (\w+)/ ", README, flags=re.M)) == packages
+    drawn = set(re.findall(r">(\w+)</text>", (ROOT / "docs/layers.svg").read_text()))
+    assert packages | {"cli"} <= drawn
+
+
+@pytest.mark.parametrize("page", NAMES_FILES)
+def test_source_files_that_documents_name_exist(page: str) -> None:
+    for name in re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py|[a-z_]+/)`", (ROOT / page).read_text()):
+        assert any((folder / name).exists() for folder in (ROOT, SOURCE)), f"{page} names {name}"
+
+
+@pytest.mark.parametrize("page", NAMES_FILES)
+def test_flags_that_documents_name_exist(page: str) -> None:
+    flags = set(re.findall(r" (--[a-z.-]+)", (ROOT / "tests/data/cli_flags.txt").read_text()))
+    named = set(re.findall(r"(?<![\w.-])--[a-z][a-z.-]*[a-z]\b(?!\.\*)", (ROOT / page).read_text()))
+    assert named - FLAGS_OF_OTHERS <= flags
 
 
 def test_no_machine_stands_in_the_tree() -> None:
