@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nearer.algorithm.run_writer import Record
+from nearer.core.metrics import Record
 from nearer.evaluation.success import EpisodeResult, Evaluation
 from nearer.reporting.html.run_data import Evaluated, Report, Rollout, StageOne, StageTwo
 

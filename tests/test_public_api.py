@@ -20,7 +20,7 @@ from nearer.core.action_chunks import Chunking
 from nearer.core.interfaces import Decision
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera
-from nearer.datasets.episodes import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.fleets.encoded import EncodedFleet, encode_episode
 from nearer.models.factory import new_model

@@ -34,6 +34,7 @@ from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.sft import sft, validate
 from nearer.algorithm.sft_objectives import Objectives, Rows
 from nearer.algorithm.sft_settings import Kind, SFTTraining
+from nearer.algorithm.torchrun import started_as
 from nearer.cli import main
 from nearer.commands.collect import collect_demonstrations
 from nearer.configs.collect import CollectConfig

@@ -504,7 +504,7 @@ def practice_file(root: Path) -> Path:
     [
         (
             lambda r: cut(r / "metrics.jsonl"),
-            "must have a line for each of the .* restore the file",
+            "must have a record for each of the .* restore its metrics",
         ),
         (lambda r: cut(practice_file(r)), "must be a whole parquet file, got: .*; restore"),
         (lambda r: (r / "practice/meta/info.json").unlink(), "must have the file .*; restore it"),

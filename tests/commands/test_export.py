@@ -222,7 +222,7 @@ def test_a_model_for_other_sizes_is_a_sentence(
     seen_dataset(tmp_path / "data", "front")
     out, run = tmp_path / "a.rrd", stage_one / "sft"
     said = refused(capsys, "export", tmp_path / "data", "--out", out, "--model", run)
-    assert "--model must be of a run on data of these sizes" in said
+    assert "must have the observations of --model" in said
 
 
 def test_a_missing_package_is_a_sentence(

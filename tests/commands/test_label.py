@@ -290,7 +290,7 @@ def test_unknown_words_and_cameras_are_told_before_anything_is_looked_at(
     told = refusal(dataset.tasks, lambda one: replace(one, cameras=(camera,)))
     assert "must have the camera wrist 96x128 of the checkpoint, got top 96x128" in told
     told = refusal(dataset.tasks, lambda one: replace(one, control_hz=5))
-    assert "must have the 5 Hz of the checkpoint's demonstrations, got 10 Hz" in told
+    assert "must be controlled at the 5 Hz of the checkpoint, got 10 Hz" in told
 
 
 def test_a_practised_policy_is_judged_by_what_it_practised_with(

@@ -411,7 +411,7 @@ def test_both_stages_in_chunks_from_the_command_line(
     main(["report", str(run), str(practice), "--out", str(tmp_path / "report.html")])
 
     page = (tmp_path / "report.html").read_text()
-    assert page.count("decides on chunks of 5 control steps") == 2
+    assert page.count("decisions of 5 control steps each") == 2
 
     stored = open_dataset(practice / "practice")
     assert (stored.info.fps, stored.columns["action"].shape[1]) == (2, 10)

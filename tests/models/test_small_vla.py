@@ -249,7 +249,7 @@ def test_self_training_raises_the_probability_of_its_pseudo_labels(model: SmallV
     images["front"][:, 56:60, 36:42] = 255  # at (0.3, 0.6), amid noise
     encodings = np.tile(np.float32([0.3, 0.6, 0.9, 0.8, 0.8, 0.1]), (4, 3))
     clips = Clips(
-        pictures=images,
+        images=images,
         rows=np.array([5, 1, 2, 0]),
         encodings=encodings,
         episode_lengths=np.array([2, 2]),

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nearer.algorithm.run_writer import Record
 from nearer.cli import main
 from nearer.core.errors import ConfigError
+from nearer.core.metrics import Record
 from nearer.runs import trackers
 from nearer.runs.documents import read_tracker_ids
 from nearer.runs.metrics import read_metrics

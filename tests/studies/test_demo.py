@@ -8,7 +8,9 @@ from nearer.studies.demo import DemoResult
 
 def evaluation(successes: list[bool], num_steps: int) -> Evaluation:
     results = [
-        EpisodeResult(seed=i, instruction="go", success=success, num_steps=num_steps)
+        EpisodeResult(
+            seed=i, instruction="go", success=success, num_steps=num_steps, actions_outside=0
+        )
         for i, success in enumerate(successes)
     ]
     return Evaluation(results=tuple(results), seed=0, max_steps=60, seconds=1.0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import nearer.studies.headline as headline
+from nearer.configs.reproduce import ReproduceConfig
 from nearer.core.callbacks import ignore_progress
 from nearer.evaluation.success import EpisodeResult, Evaluation
 from nearer.studies.headline import Measurement, headline_table, write_results

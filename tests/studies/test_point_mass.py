@@ -158,8 +158,8 @@ def test_improve_equal_seeds_give_equal_weights(recipe: Recipe, tmp_path: Path) 
 
 def test_run_eval_any_number_of_envs_gives_equal_results(recipe: Recipe) -> None:
     config = EvalConfig(checkpoint=recipe.sft.out, env=ENV_ID, episodes=40)
-    single = run_eval(replace(config, robots=1, out=recipe.sft.out / "single"))
-    parallel = run_eval(replace(config, robots=40, out=recipe.sft.out / "parallel"))
+    single = run_eval(replace(config, num_envs=1, out=recipe.sft.out / "single"))
+    parallel = run_eval(replace(config, num_envs=40, out=recipe.sft.out / "parallel"))
     # batches of another size round differently in the last bit, which chaos may amplify
     num_equal = sum(
         a.success == b.success for a, b in zip(single.results, parallel.results, strict=True)
@@ -168,7 +168,7 @@ def test_run_eval_any_number_of_envs_gives_equal_results(recipe: Recipe) -> None
 
 
 def test_config_read_from_the_run_equals_the_one_written(recipe: Recipe) -> None:
-    from nearer.configs import from_json, to_json
+    from nearer.configs.saved import from_json, to_json
 
     saved = read_header(recipe.improve.out).config
     assert from_json(ImproveConfig, saved) == recipe.improve

@@ -129,7 +129,7 @@ def test_reproduce_pretraining_multimodal_policy_practises_with_each_reward(
         assert config.run == multimodal
         assert config.reward == multimodal.parent / variant / "sft"
         assert config.threshold == 0.75, "as calibrated on rollouts of the multimodal policy"
-    assert [(config.checkpoint.parent.name, config.policy) for config in commands.calibrate] == [
+    assert [(config.checkpoint.parent.name, config.policy) for config in commands.eval_reward] == [
         ("unimodal", multimodal),
         ("scratch", multimodal),
     ]

@@ -6,10 +6,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from nearer.algorithm.run_writer import Metric, Record
 from nearer.algorithm.score import progress_of
 from nearer.core.episode import Ended, ScoredEpisode
 from nearer.core.errors import NearerError
+from nearer.core.metrics import Metric, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ and serving show it observations through the same `inputs_of`.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -88,7 +88,7 @@ class FoundationModel(nn.Module, ABC):
         return ()
 
     @abstractmethod
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, object]:
         """Return what rebuilds the module without its weights, as JSON values."""
 
     @abstractmethod

@@ -14,10 +14,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from nearer.algorithm.model import FoundationModel
-
-Metric = float | int | str | None
-Record = Mapping[str, Metric]
-"""Metric name -> value, with `step`; names are grouped by slash, as in sft/loss_bc."""
+from nearer.core.metrics import Record
 
 Counters = Mapping[str, float | int | bool]
 """Where a loop stands, such as updates done; JSON values."""

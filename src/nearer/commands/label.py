@@ -118,29 +118,11 @@ def check_fits(dataset: Dataset, offered: Spaces, model: FoundationModel) -> Non
         DatasetError: other sizes, control rate or cameras than the model was trained on.
         ConfigError: an instruction that the model does not know.
     """
-    needed = model.spaces
-    sizes = [(each.agent_pos, each.environment_state) for each in (offered, needed)]
-    if sizes[0] != sizes[1]:
+    cameras = model.vision_encoder is not None
+    mismatch = offered.mismatch(model.spaces, actions=False, cameras=cameras)
+    if mismatch is not None:
         raise DatasetError(
-            f"{dataset.root} must have the observations of the checkpoint, {needed}, got {offered};"
-            " use a checkpoint that was trained on such data"
-        )
-    if needed.control_hz and offered.control_hz != needed.control_hz:
-        raise DatasetError(
-            f"{dataset.root} must have the {needed.control_hz} Hz of the checkpoint's "
-            f"demonstrations, got {offered.control_hz} Hz: steps-to-go counts control steps; use a "
-            "checkpoint that was trained on such data"
-        )
-    missing = (
-        [camera for camera in needed.cameras if camera not in offered.cameras]
-        if model.vision_encoder
-        else []
-    )
-    if missing:
-        raise DatasetError(
-            f"{dataset.root} must have the camera {missing[0]} of the checkpoint, got "
-            f"{', '.join(map(str, offered.cameras)) or 'none'}; use a checkpoint that was trained "
-            "on such data"
+            f"{dataset.root} {mismatch.text}; use a checkpoint that was trained on such data"
         )
     _check_instructions(model, dataset.tasks)
 

@@ -60,7 +60,7 @@ def check_same(given: Config, saved: Config) -> None:
 
 
 def _check_same(given: Config, saved: Config, default: Config) -> None:
-    wanted, kept, unset = (_flat(to_json(config)) for config in (given, saved, default))
+    wanted, kept, unset = (_flat_json(to_json(config)) for config in (given, saved, default))
     for name, value in wanted.items():
         if name not in _MAY_CHANGE and value not in (unset[name], kept[name]):
             raise ConfigError(
@@ -97,11 +97,11 @@ def _rebuild(kind: Any, document: Any) -> Any:
     return kind(**values)
 
 
-def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat_json(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for name, value in document.items():
         if isinstance(value, dict):
-            rows |= _flat(cast(dict[str, Any], value), f"{prefix}{name}.")
+            rows |= _flat_json(cast(dict[str, Any], value), f"{prefix}{name}.")
         else:
             rows[prefix + name] = value
     return rows

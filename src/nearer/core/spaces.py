@@ -1,7 +1,7 @@
 """The sizes that an env, a data set and a checkpoint must agree on."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -20,6 +20,18 @@ class Camera(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name} {self.height}x{self.width}"
+
+
+class Mismatch(NamedTuple):
+    """What keeps an env or a data set from serving a checkpoint.
+
+    Attributes:
+        kind: sizes of state or action, the control rate, or a camera.
+        text: "must ..., got ...", the middle of a sentence.
+    """
+
+    kind: Literal["sizes", "rate", "camera"]
+    text: str
 
 
 _ROUNDING = 1e-6  # of a limit that was written in float32
@@ -68,6 +80,41 @@ class Spaces:
                 f"of an action, got {self.agent_pos} joints and {self.axes} numbers; leave it out"
             )
         return replace(self, action=self.axes * chunking.chunk, chunking=chunking)
+
+    def mismatch(
+        self,
+        needed: "Spaces",
+        whose: str = "the checkpoint",
+        *,
+        actions: bool = True,
+        cameras: bool = True,
+    ) -> Mismatch | None:
+        """Return what of these spaces is not as needed, the most telling first; None if all is.
+
+        Args:
+            needed: what a model was trained on.
+            whose: the owner of `needed`, for the text.
+            actions: compare the numbers in an action as well.
+            cameras: every camera that is needed must be there; further ones do no harm.
+        """
+        sizes = [
+            (spaces.agent_pos, spaces.environment_state, spaces.axes if actions else 0)
+            for spaces in (self, needed)
+        ]
+        if sizes[0] != sizes[1]:
+            what = "spaces" if actions else "observations"
+            return Mismatch("sizes", f"must have the {what} of {whose}, {needed}, got {self}")
+        if self.control_hz and needed.control_hz and self.control_hz != needed.control_hz:
+            return Mismatch(
+                "rate",
+                f"must be controlled at the {needed.control_hz} Hz of {whose}, got "
+                f"{self.control_hz} Hz: steps-to-go counts control steps",
+            )
+        missing = [camera for camera in needed.cameras if camera not in self.cameras]
+        if cameras and missing:
+            there = ", ".join(map(str, self.cameras)) or "none"
+            return Mismatch("camera", f"must have the camera {missing[0]} of {whose}, got {there}")
+        return None
 
     def num_outside(self, actions: Float32[Array, "steps axes"]) -> int:
         """Count the actions beyond the limits: the env clips or refuses these."""

@@ -335,26 +335,18 @@ def _is_foreign(env: str) -> bool:
 
 def check_data_fits(dataset: Dataset, model: FoundationModel) -> None:
     """Raise DatasetError unless a model can be asked about the frames of a data set."""
-    offered, needed = dataset_spaces(dataset), model.spaces
-    missing = [camera for camera in needed.cameras if camera not in offered.cameras]
-    sizes = [(each.agent_pos, each.environment_state, each.axes) for each in (offered, needed)]
-    other_rate = needed.control_hz and offered.control_hz != needed.control_hz
-    if sizes[0] != sizes[1] or missing or other_rate:
-        raise DatasetError(
-            f"{dataset.root} must have the spaces of the checkpoint, {needed}, got {offered}; "
-            "name a data set of the same robot"
-        )
+    mismatch = dataset_spaces(dataset).mismatch(model.spaces)
+    if mismatch is not None:
+        raise DatasetError(f"{dataset.root} {mismatch.text}; name a data set of the same robot")
 
 
 def _check_same_robot(run: Path, practised: Spaces, needed: Spaces) -> None:
-    """Raise CheckpointError unless a model can be asked about what a run's robots sensed."""
-    sizes = [(each.agent_pos, each.environment_state) for each in (practised, needed)]
-    rates = {each.control_hz for each in (practised, needed) if each.control_hz}
-    if sizes[0] != sizes[1] or len(rates) > 1:
+    """Raise CheckpointError unless a model can score what a run's robots observed."""
+    mismatch = practised.mismatch(needed, actions=False, cameras=False)
+    if mismatch is not None:
         raise CheckpointError(
-            f"{run} must have practised with the robot of the checkpoint, {needed} at "
-            f"{needed.control_hz} Hz, got {practised} at {practised.control_hz} Hz; name a run of "
-            "the same robot"
+            f"{run} must have practised with the robot of the checkpoint: its policy "
+            f"{mismatch.text}; name a run of the same robot"
         )
 
 

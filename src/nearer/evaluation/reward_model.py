@@ -106,12 +106,14 @@ def load_policy_and_reward(
     if folder.resolve() == reward_model.weights.resolve():
         return reward_model.model, reward_model
     policy = load_model(checkpoint, build_model, "policy").requires_grad_(False)
-    spaces = (policy.spaces, reward_model.model.spaces)
-    reads = [(space.agent_pos, space.environment_state, space.cameras) for space in spaces]
-    if reads[0] != reads[1]:
+    needed, offered = reward_model.model.spaces, policy.spaces
+    mismatch = offered.mismatch(needed, "--reward", actions=False) or needed.mismatch(
+        offered, "the policy", actions=False
+    )
+    if mismatch is not None:
         raise ConfigError(
-            f"--reward must read what the policy reads, {spaces[0]}, got {spaces[1]}; take it from "
-            "a run on the same demonstrations"
+            f"--reward must read what the policy reads, which {mismatch.text}; take it from a run "
+            "on the same demonstrations"
         )
     return policy, reward_model
 

@@ -55,22 +55,13 @@ def check_same_chunks(policy: Chunking, reward: Chunking) -> None:
 
 
 def _check_fits(env: str, offered: Spaces, needed: Spaces, whose: str) -> None:
-    sizes = [(one.agent_pos, one.environment_state, one.axes) for one in (offered, needed)]
-    if sizes[0] != sizes[1]:
-        raise EnvError(
-            f"{env} must have the spaces of {whose}, {needed}, got {offered}; "
-            "use the env that the demonstrations came from"
-        )
-    if offered.control_hz and needed.control_hz and offered.control_hz != needed.control_hz:
-        raise EnvError(
-            f"{env} must be controlled at the {needed.control_hz} Hz of the demonstrations, got "
-            f"{offered.control_hz} Hz: steps-to-go counts control steps; record demonstrations at "
-            f"{offered.control_hz} Hz, or set the env to {needed.control_hz} Hz"
-        )
-    missing = [camera for camera in needed.cameras if camera not in offered.cameras]
-    if missing:
-        raise EnvError(
-            f"{env} must have the camera {missing[0]} of {whose}, got "
-            f"{', '.join(map(str, offered.cameras)) or 'none'}; rename or resize it in a "
-            "gymnasium.ObservationWrapper"
-        )
+    mismatch = offered.mismatch(needed, whose)
+    if mismatch is None:
+        return
+    advice = {
+        "sizes": "use the env that the demonstrations came from",
+        "rate": f"record demonstrations at {offered.control_hz} Hz, or set the env to "
+        f"{needed.control_hz} Hz",
+        "camera": "rename or resize it in a gymnasium.ObservationWrapper",
+    }
+    raise EnvError(f"{env} {mismatch.text}; {advice[mismatch.kind]}")

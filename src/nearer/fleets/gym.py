@@ -26,6 +26,10 @@ from nearer.core.spaces import Camera, Spaces
 from nearer.fleets.env_errors import checked, making, running
 
 AnyEnv = gymnasium.Env[Any, Any]
+RawObservation = Mapping[str, Any]
+"""What an env returns, with lerobot's keys: numbers, and images under `pixels`."""
+Info = Mapping[str, Any]
+"""What Gymnasium's `reset` and `step` return last."""
 
 
 def make_fleet(env: str | Callable[[], AnyEnv], num_robots: int) -> Fleet:
@@ -74,7 +78,7 @@ class StepsRows(Protocol):
 
     def step_rows(
         self, rows: Int64[Array, "rows"], actions: Float32[Array, "rows action"]
-    ) -> tuple[dict[str, Any], Array, Array, Array, dict[str, Any]]:
+    ) -> tuple[RawObservation, Array, Array, Array, Info]:
         """Return what `step` returns, of these rows alone."""
         ...
 
@@ -292,11 +296,11 @@ def _axes(limits: Array) -> tuple[float, ...]:
     return tuple(cast(list[float], limits.ravel().tolist()))
 
 
-def _width(parts: Mapping[str, Any], key: str) -> int:
+def _width(parts: Mapping[str, gymnasium.spaces.Box], key: str) -> int:
     return math.prod(parts[key].shape) if key in parts else 0
 
 
-def _instruction(env: AnyEnv, info: Mapping[str, Any]) -> str:
+def _instruction(env: AnyEnv, info: Info) -> str:
     if "instruction" in info:
         return str(info["instruction"])
     for name in ("task_description", "task"):
@@ -316,7 +320,7 @@ def _stack(raws: Sequence[Any]) -> Observation:
     )
 
 
-def read_observation(raw: Mapping[str, Any], *, batch_axes: int = 0) -> Observation:
+def read_observation(raw: RawObservation, *, batch_axes: int = 0) -> Observation:
     """Return what an env with lerobot's keys observed.
 
     Args:

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
-from nearer.algorithm.run_writer import Record
 from nearer.core.errors import CheckpointError, ConfigError
+from nearer.core.metrics import Record
 from nearer.core.spaces import Spaces
 from nearer.evaluation.calibration import Calibration, read_calibration
 from nearer.evaluation.eval_info import EvalInfo, read_eval_info

@@ -333,14 +333,10 @@ def _frames(dataset: Dataset, episode: int) -> Int64[Array, "rows"]:
 
 
 def _check_fits(model: FoundationModel, dataset: Dataset) -> None:
-    offered, needed = dataset_spaces(dataset), model.spaces
-    sizes = [(spaces.agent_pos, spaces.environment_state) for spaces in (offered, needed)]
-    missing = [camera for camera in needed.cameras if camera not in offered.cameras]
-    other_rate = needed.control_hz and offered.control_hz != needed.control_hz
-    if sizes[0] != sizes[1] or missing or other_rate:
+    mismatch = dataset_spaces(dataset).mismatch(model.spaces, "--model", actions=False)
+    if mismatch is not None:
         raise CheckpointError(
-            f"--model must be of a run on data of these sizes, {offered}, got one for {needed}; "
-            "name the run that learned from such data"
+            f"{dataset.root} {mismatch.text}; name a run that was trained on such data"
         )
 
 

@@ -144,7 +144,7 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
 
 
 def _check_sizes(
-    build: Build, config: Mapping[str, Any], folder: Path, weights: Mapping[str, Tensor]
+    build: Build, config: Mapping[str, object], folder: Path, weights: Mapping[str, Tensor]
 ) -> None:
     """Raise RuntimeError if config.json asks for other weights, before they take any memory.
 

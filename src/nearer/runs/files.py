@@ -54,12 +54,12 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(document, indent=1) + "\n")
 
 
-def write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def write_lines(path: Path, records: Sequence[Mapping[str, object]]) -> None:
     """Write JSON objects, one a line, whole or not at all; raises as `write_text` does."""
     write_text(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
-def append_line(path: Path, record: Mapping[str, Any]) -> None:
+def append_line(path: Path, record: Mapping[str, object]) -> None:
     """Append a JSON object as a line; it is on the disk when this returns.
 
     Raises:

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from nearer.algorithm.run_writer import Metric, Record
+from nearer.core.metrics import Metric, Record
 from nearer.runs.json_files import read_lines
 
 METRICS = "metrics.jsonl"

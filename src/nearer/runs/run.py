@@ -26,8 +26,9 @@ from time import perf_counter
 import torch
 
 from nearer.algorithm.model import FoundationModel
-from nearer.algorithm.run_writer import Counters, Record, TrainingState
+from nearer.algorithm.run_writer import Counters, TrainingState
 from nearer.core.errors import CheckpointError, ConfigError
+from nearer.core.metrics import Record
 from nearer.runs.checkpoint import (
     complete_checkpoints,
     gather_shards,

@@ -17,8 +17,8 @@ from queue import Full, Queue
 from threading import Thread
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
-from nearer.algorithm.run_writer import Record
 from nearer.core.errors import ConfigError
+from nearer.core.metrics import Record
 from nearer.runs.metrics import number
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]

@@ -3,10 +3,8 @@
 `nearer serve` keeps one `Agent` a connection; a program with a robot of its own makes one itself.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera
 from nearer.evaluation.reward_model import load_policy_and_reward
 from nearer.fleets.encoded import StatefulEncoder, encode_episode, separate_reward_encoder
-from nearer.fleets.gym import read_observation
+from nearer.fleets.gym import RawObservation, read_observation
 
 _ROBOT = np.zeros(1, dtype=np.int64)  # every agent's robot is slot 0 of a memory of its own
 
@@ -141,7 +139,7 @@ class Agent:
 
     def act(
         self,
-        observation: Observation | Mapping[str, Any],
+        observation: Observation | RawObservation,
         instruction: str | None = None,
         *,
         reset: bool = False,
@@ -178,7 +176,7 @@ class Agent:
 
     def observe(
         self,
-        observation: Observation | Mapping[str, Any],
+        observation: Observation | RawObservation,
         instruction: str | None = None,
         *,
         reset: bool = False,
@@ -240,7 +238,7 @@ class Agent:
 
     def _encoded(
         self,
-        observation: Observation | Mapping[str, Any],
+        observation: Observation | RawObservation,
         instruction: str | None,
         *,
         reset: bool,

@@ -106,7 +106,7 @@ def test_read_report_of_another_command_raises(copied_runs: Runs) -> None:
         "demonstrations.json",
         "eval/eval_info.json",
         "eval/rollouts.json",
-        "reward_report/reward_report.json",
+        "eval_reward/reward_report.json",
     ],
 )
 def test_read_report_of_a_damaged_file_names_it(copied_runs: Runs, name: str) -> None:

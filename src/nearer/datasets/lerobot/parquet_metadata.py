@@ -13,14 +13,14 @@ def huggingface_metadata(features: Mapping[str, Feature]) -> str:
     The cache fingerprint that `datasets` adds is left out: it is optional and says nothing.
     """
     columns = {
-        key: _huggingface_feature(feature)
+        key: _huggingface_feature_json(feature)
         for key, feature in features.items()
         if feature.dtype != "video"
     }
     return json.dumps({"info": {"features": columns}})
 
 
-def _huggingface_feature(feature: Feature) -> dict[str, Any]:
+def _huggingface_feature_json(feature: Feature) -> dict[str, Any]:
     if feature.dtype == "image":
         return {"_type": "Image"}
     value = {"dtype": feature.dtype, "_type": "Value"}

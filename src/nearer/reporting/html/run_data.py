@@ -14,9 +14,9 @@ from typing import cast
 import numpy as np
 from jaxtyping import Float
 
-from nearer.algorithm.run_writer import Record
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
+from nearer.core.metrics import Record
 from nearer.evaluation.audit import AUDITS, Audit, read_audits
 from nearer.evaluation.calibration import Calibration, read_calibration
 from nearer.evaluation.eval_info import read_eval_info
