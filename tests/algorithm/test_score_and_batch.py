@@ -9,9 +9,9 @@ import torch
 from nearer.algorithm.batch import Batch, join, make_batch, minibatches
 from nearer.algorithm.improve import update
 from nearer.algorithm.improve_settings import Deviations, Practice, ValueBaseline
-from nearer.algorithm.model import FoundationModel, Inputs
-from nearer.algorithm.score import progress_of, score
-from nearer.algorithm.steps_to_go import StepsToGoBins
+from nearer.algorithm.model import FoundationModel, Inputs, inputs_of
+from nearer.algorithm.score import progress_of, score, steps_to_go_probabilities
+from nearer.algorithm.steps_to_go import StepsToGoBins, summary
 from nearer.algorithm.value_baseline import subtract_expected_returns
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import ConfigError
@@ -191,3 +191,37 @@ def test_a_batch_in_parts_moves_the_policy_as_a_whole_one_does(ppo_clip: float) 
     torch.testing.assert_close(moved[1], moved[0])
     with pytest.raises(ConfigError, match="--accumulate must lie in"):
         Practice(batch_size=10, accumulate=11)
+
+
+class Unasked(Ruler):
+    """A reward model that must not run: every episode brings its prediction."""
+
+    def steps_to_go_logits(self, inputs: Inputs) -> torch.Tensor:
+        raise AssertionError("the termination rule has run the model already")
+
+
+def predicted(unlabelled: Episode) -> Episode:
+    probabilities = steps_to_go_probabilities(
+        Ruler(),
+        inputs_of(unlabelled.observations, [unlabelled.instruction] * (unlabelled.num_steps + 1)),
+    )
+    return replace(unlabelled, prediction=summary(probabilities, Ruler.bins))
+
+
+def test_score_episodes_with_predictions_does_not_run_the_model() -> None:
+    expected = score(Ruler(), EPISODES, threshold_steps=0.5, discount=0.9)
+    labelled = [predicted(unlabelled) for unlabelled in EPISODES]
+    for first, second in zip(
+        expected, score(Unasked(), labelled, threshold_steps=0.5, discount=0.9), strict=True
+    ):
+        assert np.array_equal(first.steps_to_go, second.steps_to_go)
+        assert np.array_equal(first.steps_to_go_std, second.steps_to_go_std)
+        assert np.array_equal(first.quantiles, second.quantiles)
+        assert np.array_equal(first.returns, second.returns)
+        assert np.array_equal(first.solved, second.solved)
+
+
+def test_score_some_episodes_with_predictions_keeps_their_order() -> None:
+    mixed = [EPISODES[0], predicted(EPISODES[1]), EPISODES[2]]
+    scored = score(Ruler(), mixed, threshold_steps=0.5, discount=0.9)
+    assert [one.steps_to_go.tolist() for one in scored] == [[9, 7, 8, 0], [5, 5], [3, 2, 1, 1, 4]]

@@ -27,7 +27,7 @@ def measurement(percent: int, stage: int, seed: int, n_success: int) -> Measurem
 
 def evaluation(won: int, lost: int) -> Evaluation:
     results = [
-        EpisodeResult(seed=i, instruction="go", success=i < won, num_steps=5)
+        EpisodeResult(seed=i, instruction="go", success=i < won, num_steps=5, actions_outside=0)
         for i in range(won + lost)
     ]
     return Evaluation(results=tuple(results), seed=0, max_steps=60, seconds=1.0)
