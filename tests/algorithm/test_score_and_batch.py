@@ -1,6 +1,7 @@
 """From episodes to samples: labels by the frozen model, nothing lost on the way to a minibatch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
