@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from nearer.algorithm.demonstrations import split_by_episode
 from nearer.datasets.caching.frames import open_frames
 from nearer.datasets.lerobot.reader import Dataset, open_dataset
 
@@ -203,7 +204,8 @@ def sft_wait_share(dataset: Dataset, folder: Path, updates: int = 200) -> float:
     try:
         with Run.create(folder / "run", "sft", {}) as run:
             started = perf_counter()
-            sft(training, data, model, run)
+            split = split_by_episode(data, training.val_fraction, training.seed)
+            sft(training, *split, model, run)
             return waited_s / (perf_counter() - started)
     finally:
         Demonstrations.inputs = inputs

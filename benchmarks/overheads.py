@@ -23,6 +23,7 @@ import torch
 
 import nearer.algorithm.improve as stage_two
 import nearer.algorithm.score as scoring
+from nearer.algorithm.demonstrations import split_by_episode
 from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
 from nearer.algorithm.sft import sft
 from nearer.algorithm.sft_objectives import bc_loss, time_loss
@@ -54,6 +55,7 @@ def main() -> None:
 def measure_sft(recipe: Recipe, rounds: int) -> dict[str, float]:
     data = load_demonstrations(open_dataset(recipe.collect.out))
     training = replace(recipe.sft.training, updates=UPDATES, validate_every=UPDATES)
+    split = split_by_episode(data, training.val_fraction, training.seed)
     ratios = []
     for round_ in range(rounds):
         model = new_model(
@@ -62,7 +64,7 @@ def measure_sft(recipe: Recipe, rounds: int) -> dict[str, float]:
         model.normalise_by(data.inputs(slice(None)), data.actions)
         bare_s = timed(lambda model=model: bare_sft(model, data, training.batch_size))
         with Run.create(recipe.sft.out.with_name(f"sft-{round_}"), "sft", {}) as run:
-            real_s = timed(lambda model=model, run=run: sft(training, data, model, run))
+            real_s = timed(lambda model=model, run=run: sft(training, *split, model, run))
         ratios.append(bare_s / real_s)
     return {"sft_over_bare": statistics.median(ratios), "sft_over_bare_lowest": min(ratios)}
 

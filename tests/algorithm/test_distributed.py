@@ -28,7 +28,7 @@ from torch.distributed import TCPStore
 
 from job_server import job_server
 from nearer.algorithm import sft as loop
-from nearer.algorithm.demonstrations import Candidates, Demonstrations
+from nearer.algorithm.demonstrations import Candidates, Demonstrations, split_by_episode
 from nearer.algorithm.distributed import started
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.sft import sft, validate
@@ -429,18 +429,19 @@ def train(name: str, kind: Kind, accumulate: str, out: str) -> None:
         updates=8, validate_every=4, batch_size=48, accumulate=int(accumulate),
         warmup_updates=2, val_fraction=0.2,
     )  # fmt: skip
+    split = split_by_episode(data, training.val_fraction, training.seed)
     with started(kind) as processes:
         if not processes.first:
             sft(
                 training,
-                data,
+                *split,
                 model,
                 SilentRun(Path(out), started_as(processes.kind)),
                 processes=processes,
             )
         else:
             with Run.create(Path(out), "sft", {}) as run:
-                sft(training, data, model, run, processes=processes)
+                sft(training, *split, model, run, processes=processes)
         if kind == "fsdp":
             print(sum(_here(one).numel() for one in model.parameters()), end="")
 
@@ -485,7 +486,8 @@ def test_more_parts_ask_about_fewer_frames_at_once(accumulate: int, tmp_path: Pa
     model = Counting(MLPConfig(hidden=8), SPACES)
     training = SFTTraining(updates=2, batch_size=36, accumulate=accumulate, val_fraction=0.5)
     with Run.create(tmp_path / "run", "sft", {}) as run:
-        sft(training, data, model, run)
+        split = split_by_episode(data, training.val_fraction, training.seed)
+        sft(training, *split, model, run)
     assert model.most == (60 if accumulate == 1 else 36 // accumulate)  # 60 are held out
     asked = Objectives(model)
     in_parts, at_once = validate(asked, data, rows_a_part=7), validate(asked, data)

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from nearer.algorithm.demonstrations import Candidates, Demonstrations, draw_candidates
+from nearer.algorithm.demonstrations import (
+    Candidates,
+    Demonstrations,
+    draw_candidates,
+    split_by_episode,
+)
 from nearer.algorithm.sft import sft, validate
 from nearer.algorithm.sft_objectives import Objectives, candidate_scores
 from nearer.algorithm.sft_settings import SFTTraining
@@ -293,7 +298,8 @@ def test_the_instruction_is_learned(tmp_path: Path) -> None:
     _, held_out = (data.episodes(np.arange(225)), data.episodes(np.arange(225, 300)))
     before = validate(Objectives(model), held_out)["sft/val_accuracy_instruction"]
     with Run.create(tmp_path / "run", "sft", {}) as run:
-        sft(training, data, model, run)
+        split = split_by_episode(data, training.val_fraction, training.seed)
+        sft(training, *split, model, run)
     last = read_metrics(tmp_path / "run")[-1]
     assert before < 0.5
     assert last["sft/val_accuracy_instruction"] > 0.7

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from nearer.algorithm.demonstrations import Demonstrations, split_by_episode
+from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.distributed import ONE, Processes
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.run_writer import RunWriter, TrainingState
@@ -49,7 +49,8 @@ class Best:
 
 def sft(
     training: SFTTraining,
-    demonstrations: Demonstrations,
+    train: Demonstrations,
+    val: Demonstrations,
     model: FoundationModel,
     run: RunWriter,
     on_progress: ProgressCallback = ignore_progress,
@@ -59,11 +60,19 @@ def sft(
 
     Continues after the run's last checkpoint, if it has one.
 
+    Args:
+        training: settings.
+        train: demonstrations to train on.
+        val: held-out demonstrations, whose losses decide which checkpoints are best.
+        model: its weights are updated.
+        run: where metrics and checkpoints are kept.
+        on_progress: is called after validations, and now and then between them.
+        processes: all of those that train this model.
+
     Raises:
         NearerError: a loss is no longer finite; earlier checkpoints are unharmed.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
-    train, val = split_by_episode(demonstrations, training.val_fraction, training.seed)
     acted = train.acted_frames()
     objectives = processes.spread(Objectives(model), model.sharded_blocks)
     optimizer = torch.optim.AdamW(

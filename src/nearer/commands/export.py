@@ -75,7 +75,7 @@ def run_export(config: ExportConfig, on_progress: ProgressCallback = ignore_prog
 
 
 def _source(source: Path) -> tuple[Path, str | None, Path | None]:
-    """Return the data set that is meant, its revision, and the run that judges it if it is one."""
+    """Return the data set, its revision, and the run whose reward model predicts, if it is one."""
     practice = source / "practice"
     if (practice / INFO_PATH).exists():
         return practice, None, None

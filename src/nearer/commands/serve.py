@@ -67,10 +67,10 @@ def server_of(config: ServeConfig, tell: Callable[[str], None] = print) -> "Poli
 
 
 def load_served(config: ServeConfig) -> tuple[FoundationModel, RewardModel]:
-    """Return the policy of a checkpoint and its judge; one model in memory where they are one.
+    """Return policy and reward model of a checkpoint; one model in memory where they are one.
 
     Raises:
-        ConfigError: the judge reads other observations than the policy.
+        ConfigError: the reward model reads other observations than the policy.
     """
     return load_policy_and_reward(config.checkpoint, config.reward, config.threshold)
 

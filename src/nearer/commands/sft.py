@@ -88,29 +88,23 @@ def _run_together(config: SFTConfig, processes: Processes, on_progress: Progress
     with processes.in_turn():
         model, data, split, encoding_s = _ready(config, processes.sharded, on_progress)
     training = config.training
+    train, val = data.episodes(split.train_positions), data.episodes(split.validation_positions)
     if not processes.first:
-        sft(
-            training,
-            data,
-            model,
-            SilentRun(config.out, started_as(processes.kind)),
-            on_progress,
-            processes,
-        )
+        silent = SilentRun(config.out, started_as(processes.kind))
+        sft(training, train, val, model, silent, on_progress, processes)
         return config.out
-    held_out = data.episodes(split.validation_positions)
-    seen_by = _identity(model)
+    trained_with = _encoder_identity(model)
     inputs = RunInputs(data_sha256=split.data_sha256)
     with open_run(config, "sft", inputs) as run:
         write_split(config.out, split)
         if model.vision_encoder:
             _add_encoding_time(run, encoding_s)
-        sft(training, data, model, run, on_progress, processes)
-        write_demonstrations(run.root, _drawn_demonstrations(held_out))
+        sft(training, train, val, model, run, on_progress, processes)
+        write_demonstrations(run.root, _drawn_demonstrations(val))
         reward = load_model(config.out, build_model, "reward")
-        if _identity(reward) != seen_by:
-            held_out = _seen_anew(config, reward, split, on_progress)
-        write_calibration(run.root, _calibrate(config, reward, held_out, on_progress))
+        if _encoder_identity(reward) != trained_with:
+            val = _encoded_by_reward(config, reward, split, on_progress)
+        write_calibration(run.root, _calibrate(config, reward, val, on_progress))
         run.finish()
     return config.out
 
@@ -134,7 +128,7 @@ def _ready(
         # Known now, not after hours of training.
         fitting_fleet(config.calibration.env, 1, model).close()
     split = _split(config, dataset)
-    data, encoding_s = _seen(config, dataset, model, split, on_progress)
+    data, encoding_s = _encoded(config, dataset, model, split, on_progress)
     model.normalise_by(data.statistics(), data.actions[data.acted_frames()])
     return model, data, split, encoding_s
 
@@ -153,14 +147,14 @@ def _split(config: SFTConfig, dataset: Dataset) -> TrainingSplit:
     )
 
 
-def _seen(
+def _encoded(
     config: SFTConfig,
     dataset: Dataset,
     model: FoundationModel,
     split: TrainingSplit,
     on_progress: ProgressCallback,
 ) -> tuple[Demonstrations, float]:
-    """Return the demonstrations as the model's sight sees them, and the seconds that took."""
+    """Return the demonstrations, encoded by the model's vision encoder, and the seconds taken."""
     candidates = _candidates(config.training, dataset, split)
     started = perf_counter()
     _train_vision_encoder(config, dataset, model, split, on_progress)
@@ -169,8 +163,10 @@ def _seen(
     )
     data = chunked(data, config.chunking)
     if candidates:
-        seen = _seen_candidates(config, dataset, model, split.episodes, candidates, on_progress)
-        data = replace(data, candidates=seen)
+        encoded = _encoded_candidates(
+            config, dataset, model, split.episodes, candidates, on_progress
+        )
+        data = replace(data, candidates=encoded)
     return data, perf_counter() - started
 
 
@@ -188,7 +184,7 @@ def _train_vision_encoder(
     split: TrainingSplit,
     on_progress: ProgressCallback,
 ) -> None:
-    """Let a model's sight learn from episodes that are trained on, if it can."""
+    """Let the vision encoder train itself on the training episodes, if it can."""
     vision_encoder = model.vision_encoder
     if not config.vision_encoder_updates or not isinstance(vision_encoder, TrainableVisionEncoder):
         return
@@ -206,7 +202,7 @@ def _train_vision_encoder(
 def _candidates(
     training: SFTTraining, dataset: Dataset, split: TrainingSplit
 ) -> tuple[tuple[str, ...], ...]:
-    """Return what each episode may have been asked, for the third objective; none without it.
+    """Return the candidate instructions of each episode; none without the third objective.
 
     Candidates come from the same side of the split: an instruction that training has only seen as
     a wrong one would betray the held-out episode that it belongs to.
@@ -223,7 +219,7 @@ def _candidates(
     return tuple(candidates[position] for position in range(len(instructions)))
 
 
-def _seen_candidates(
+def _encoded_candidates(
     config: SFTConfig,
     dataset: Dataset,
     model: FoundationModel,
@@ -231,26 +227,26 @@ def _seen_candidates(
     candidates: tuple[tuple[str, ...], ...],
     on_progress: ProgressCallback,
 ) -> Candidates:
-    """Return the candidates with what the model's sight makes of them."""
+    """Return the candidates, with the first and last frames encoded for each of them."""
     vision_encoder = model.vision_encoder
     assert isinstance(vision_encoder, ComparingVisionEncoder), (
         "the config has refused models without one"
     )
-    seen = open_candidate_features(
+    features = open_candidate_features(
         dataset, vision_encoder, episodes, candidates, config.cache, on_progress
     )
-    return Candidates(features=torch.from_numpy(seen), instructions=candidates)
+    return Candidates(features=torch.from_numpy(features), instructions=candidates)
 
 
-def _identity(model: FoundationModel) -> str | None:
-    """Return what a model's sight sees; another, once a tower that trained is frozen."""
+def _encoder_identity(model: FoundationModel) -> str | None:
+    """Return the identity of a model's vision encoder; a tower that has trained has another."""
     return model.vision_encoder.identity if model.vision_encoder else None
 
 
-def _seen_anew(
+def _encoded_by_reward(
     config: SFTConfig, reward: FoundationModel, split: TrainingSplit, on_progress: ProgressCallback
 ) -> Demonstrations:
-    """Return the held-out demonstrations as the reward's own sight sees them."""
+    """Return the held-out demonstrations, encoded by the reward model's own vision encoder."""
     dataset = open_dataset(resolve_dataset(config.data, config.revision))
     data = load_demonstrations(
         dataset, reward.vision_encoder, split.validation, config.cache, on_progress
@@ -285,7 +281,7 @@ def _calibrate(
         examples = _examples(reward, rollouts)
     on_progress(Progress(stage="calibration", done=1, total=1))
     curves = {name: detector_curve(episodes) for name, episodes in sources.items()}
-    # Rollouts are what practice meets; demonstrations end where the instruction is just fulfilled.
+    # Rollouts are what practice meets; demonstrations end where the instruction is just done.
     decisive = [_ROLLOUTS if _ROLLOUTS in curves else _HELD_OUT]
     choice = threshold_choice(curves, config.calibration.min_precision, decisive)
     return Calibration(
