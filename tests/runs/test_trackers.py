@@ -107,7 +107,7 @@ def test_a_tracker_that_cannot_start_is_said_once(capsys: Capture) -> None:
 def test_a_tracker_that_hangs_costs_neither_the_loop_nor_the_end(
     capsys: Capture, monkeypatch: Patch
 ) -> None:
-    monkeypatch.setattr(trackers, "_RECORDS_WAITING", 5)
+    monkeypatch.setattr(trackers, "MAX_WAITING_RECORDS", 5)
     go_on = threading.Event()
 
     def start() -> Kept:

@@ -24,7 +24,9 @@ from nearer.runs.metrics import number
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 _PROJECT = "nearer"
-_RECORDS_WAITING = 1000  # more than a loop writes in minutes; a tracker that lags so far is stuck
+MAX_WAITING_RECORDS = 1000
+"""More than a loop writes in minutes: a tracker that lags so far behind is stuck."""
+
 _CLOSE_S = 30.0  # as long as trackio itself waits for its last records
 _WANDB_INIT_S = 20.0  # in its own thread; without a network it never succeeds
 
@@ -111,7 +113,7 @@ class AsideTracker:
         self._shown_step = shown_step
         self._close_s = close_s
         self._is_out = False
-        self._waiting: Queue[Record | None] = Queue(maxsize=_RECORDS_WAITING)
+        self._waiting: Queue[Record | None] = Queue(maxsize=MAX_WAITING_RECORDS)
         # A daemon: a tracker that hangs must not keep the process.
         self._thread = Thread(target=self._work, name=f"nearer-{name}", daemon=True)
         self._thread.start()
@@ -132,7 +134,7 @@ class AsideTracker:
         try:
             self._waiting.put_nowait(record)
         except Full:
-            self._leave_out(f"it lags {_RECORDS_WAITING} records behind")
+            self._leave_out(f"it lags {MAX_WAITING_RECORDS} records behind")
 
     def _work(self) -> None:
         try:

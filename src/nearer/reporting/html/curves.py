@@ -106,7 +106,7 @@ def paint_length(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> Paint:
             axes.plot([mark.episodes], [length], "D", color=mark.colour, markersize=7)
             words = f"{length:.1f} evaluated"
             _label(axes, mark, length, words, (26, 0) if mark.is_start else (2, 26))
-        # From 0, with room for a label: a margin of the data's own narrow range would cut the marks.
+        # From 0, with room for a label: a margin of the data's own range would cut the marks.
         axes.set_ylim(0, max(1.0, 1.2 * axes.dataLim.y1))
         _practice_axis(axes, "episode length, control steps")
 
