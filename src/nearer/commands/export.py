@@ -33,12 +33,12 @@ class Exported:
     """What was written.
 
     Attributes:
-        judged: episodes with their steps-to-go; the others have images and numbers alone.
+        num_predicted: episodes with their steps-to-go; the others have images and numbers alone.
     """
 
     out: Path
     episodes: int
-    judged: int
+    num_predicted: int
 
 
 def main(config: ExportConfig, console: Console) -> None:
@@ -46,11 +46,11 @@ def main(config: ExportConfig, console: Console) -> None:
     with live(console) as on_progress:
         done = run_export(config, on_progress)
     console.print(
-        f"{done.episodes} episodes, {done.judged} with steps-to-go: {done.out}; see them with "
-        f"rerun {done.out}",
+        f"{done.episodes} episodes, {done.num_predicted} with steps-to-go: {done.out}; see them "
+        f"with rerun {done.out}",
         soft_wrap=True,
     )
-    if not done.judged:
+    if not done.num_predicted:
         console.print("nothing says how many steps were left; pass --model RUN for that")
 
 
@@ -68,10 +68,10 @@ def run_export(config: ExportConfig, on_progress: ProgressCallback = ignore_prog
     folder, revision, model = _source(config.source)
     dataset = open_dataset(resolve_dataset(str(folder), revision))
     episodes = _episodes(config, dataset)
-    judged = _judged(config.model or model, dataset, episodes, on_progress)
-    write_recording(config.out, dataset, episodes, judged, on_progress)
-    with_steps = sum(episode in judged for episode in episodes)
-    return Exported(out=config.out, episodes=len(episodes), judged=with_steps)
+    predictions = _predictions(config.model or model, dataset, episodes, on_progress)
+    write_recording(config.out, dataset, episodes, predictions, on_progress)
+    with_steps = sum(episode in predictions for episode in episodes)
+    return Exported(out=config.out, episodes=len(episodes), num_predicted=with_steps)
 
 
 def _source(source: Path) -> tuple[Path, str | None, Path | None]:
@@ -103,7 +103,7 @@ def _episodes(config: ExportConfig, dataset: Dataset) -> list[int]:
     return wanted
 
 
-def _judged(
+def _predictions(
     model: Path | None, dataset: Dataset, episodes: list[int], on_progress: ProgressCallback
 ) -> dict[int, FramePredictions]:
     if model is not None:
