@@ -42,7 +42,7 @@ class GroundTruthRecorder(FleetWrapper):
         return sensed
 
     def success(self, episode: Episode) -> Bool[Array, "obs"]:
-        """Return at which observations of an episode its instruction was fulfilled."""
+        """Return at which observations of an episode its instruction was done."""
         return np.array(self._success[episode.seed], dtype=bool)
 
     def forget(self) -> None:

@@ -53,7 +53,7 @@ class LabelledPredictions:
     What its vision encoder made of them is not kept: of many frames it would not fit the memory.
 
     Attributes:
-        success: whether the instruction was fulfilled.
+        success: whether the instruction was done, by ground truth.
         lengths: observations an episode.
         instructions: one an episode.
     """

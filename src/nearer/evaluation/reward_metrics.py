@@ -43,7 +43,7 @@ class Evidence:
         lengths: observations an episode.
         probabilities: p(k | o, g) over the model's bins.
         edges: lower edges of the bins, in steps.
-        success: whether the instruction was fulfilled.
+        success: whether the instruction was done, by ground truth.
     """
 
     name: str

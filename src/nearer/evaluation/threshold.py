@@ -1,7 +1,7 @@
 """The detector's threshold: how it does at each one, and which is chosen.
 
 A threshold s is measured as practice uses it: the detector fires at the first observation with
-d <= s, and was right if the instruction was fulfilled there.
+d <= s, and was right if the instruction was done there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class LabelledEpisode:
     """An episode with the model's d and its ground truth, observation by observation.
 
     Attributes:
-        success: whether the instruction was fulfilled there.
+        success: whether the instruction was done there, by ground truth.
     """
 
     steps_to_go: Float32[Array, "obs"]
