@@ -1,0 +1,21 @@
+"""Errors for people: which of them a program may catch as what."""
+
+import pytest
+
+from nearer.core import errors
+from nearer.core.errors import CheckpointError, ConfigError, DatasetError, NearerError
+
+ALL = [error for error in vars(errors).values() if isinstance(error, type)]
+
+
+@pytest.mark.parametrize("error", ALL)
+def test_every_error_is_a_nearer_error_and_the_overview_names_it(error: type[Exception]) -> None:
+    assert issubclass(error, NearerError)
+    assert error.__name__ in (errors.__doc__ or "")
+
+
+@pytest.mark.parametrize("error", ALL)
+def test_errors_of_data_and_weights_alone_are_value_errors(error: type[Exception]) -> None:
+    """Were ConfigError one, tyro would print it in a box of its own, without our sentence."""
+    assert issubclass(error, ValueError) == (error in (DatasetError, CheckpointError))
+    assert ConfigError in ALL
