@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import nearer
+from nearer.cli import COMMANDS
 
+TESTS = Path(__file__).parent
 SOURCE = Path(nearer.__file__).parent
 LAYERS = (
     ("core",),
@@ -34,6 +36,8 @@ MAY_NAME_GROUND_TRUTH = (
 )
 NO_TORCH = ("core", "fleets.gym", "envs.point_mass")
 """What a robot's machine or a simulator imports."""
+RUN_BY_COMMANDS = ("nearer.__main__", "nearer.commands", "nearer.configs")
+"""Modules that tests may reach through the command line alone."""
 
 
 def modules() -> list[Path]:
@@ -92,3 +96,52 @@ def test_robot_side_import_does_not_load_torch(module: str) -> None:
     imports = "; ".join(f"import nearer.{name}" for name in names)
     code = f"import sys; {imports}; assert 'torch' not in sys.modules, 'torch was imported'"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def names_that_tests_import() -> set[str]:
+    """Return the modules of nearer that tests import, and the names that they import from them."""
+    names: set[str] = set()
+    for path in TESTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def has_function(path: Path) -> bool:
+    return any(isinstance(node, ast.FunctionDef) for node in ast.walk(ast.parse(path.read_text())))
+
+
+def test_every_module_with_a_function_is_imported_by_a_test() -> None:
+    parts = {path: path.relative_to(SOURCE.parent).with_suffix("").parts for path in modules()}
+    names = {
+        ".".join(words).removesuffix(".__init__")
+        for path, words in parts.items()
+        if has_function(path)
+    }
+    untested = sorted(
+        name for name in names - names_that_tests_import() if not name.startswith(RUN_BY_COMMANDS)
+    )
+    assert not untested, f"no file in tests/ imports {', '.join(untested)}; write a test for each"
+
+
+def commands_run_by(path: Path) -> set[str]:
+    """Return the commands that a test file runs as main(["NAME", ...])."""
+    return {
+        node.args[0].elts[0].value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "main"
+        and node.args
+        and isinstance(node.args[0], ast.List)
+        and isinstance(node.args[0].elts[0], ast.Constant)
+    }
+
+
+def test_every_command_is_run_by_a_test() -> None:
+    ran = {name for path in TESTS.rglob("test_*.py") for name in commands_run_by(path)}
+    missing = [command.name for command in COMMANDS if command.name not in ran]
+    assert not missing, f"no test runs nearer {', nearer '.join(missing)}; run main([NAME, ...])"
