@@ -106,15 +106,15 @@ class SFTConfig:
         others = self.training.other_instructions
         if settings_of(self.model) != "vla" and others:
             raise ConfigError(
-                "--other-instructions must be 0 unless --model is small-vla, which alone answers "
-                f"the third question, got {others}; leave it out"
+                "--other-instructions must be 0 unless --model is small-vla, which alone has "
+                f"the instruction objective, got {others}; leave it out"
             )
 
     @property
     def sizes(self) -> MLPConfig | SmallVLAConfig | VLMConfig:
         """Return the sizes of the chosen model; it has a head for what training asks of it."""
         if settings_of(self.model) == "vla":
-            return replace(self.vla, answers_instruction=self.training.other_instructions > 0)
+            return replace(self.vla, instruction_objective=self.training.other_instructions > 0)
         return self.mlp if self.model == "mlp" else self.vlm
 
     @property
