@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from nearer.algorithm.sft_settings import LEARNING_RATE, SFTTraining
-from nearer.configs.flags import Flat, Track
+from nearer.configs.flags import Flat, NeededToStart, Track
 from nearer.configs.folders import OUTPUTS
 from nearer.core.action_chunks import Chunking
 from nearer.core.errors import ConfigError
@@ -75,7 +75,7 @@ class SFTConfig:
     """
 
     out: Path = OUTPUTS
-    data: str = ""
+    data: Annotated[str, NeededToStart] = ""
     revision: str | None = None
     fraction: float = 1.0
     model: str = "small-vla"
