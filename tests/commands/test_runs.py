@@ -8,7 +8,7 @@ import pytest
 from document_values import header
 from nearer.commands.runs import drawn, saved_config
 from nearer.configs.improve import ImproveConfig
-from nearer.configs.saved import to_json
+from nearer.configs.saved import config_document
 from nearer.configs.sft import SFTConfig
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import ConfigError
@@ -17,7 +17,7 @@ from nearer.runs.documents import write_header
 
 def test_saved_config_is_the_one_that_the_run_was_started_with(tmp_path: Path) -> None:
     started = SFTConfig(data="user/name", model="mlp", out=tmp_path)
-    write_header(tmp_path, header("sft", to_json(started)))
+    write_header(tmp_path, header("sft", config_document(started)))
     assert saved_config(SFTConfig(out=tmp_path, resume=True)) == started
 
 
