@@ -130,7 +130,7 @@ def test_every_module_with_a_function_is_imported_by_a_test() -> None:
 def commands_run_by(path: Path) -> set[str]:
     """Return the commands that a test file runs as main(["NAME", ...])."""
     return {
-        node.args[0].elts[0].value
+        str(node.args[0].elts[0].value)
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)

@@ -6,7 +6,7 @@ import pytest
 
 from nearer.core.errors import DatasetError
 from nearer.core.spaces import Camera
-from nearer.datasets.lerobot.cameras import camera_features, camera_key, cameras_of
+from nearer.datasets.lerobot.cameras import ImageStorage, camera_features, camera_key, cameras_of
 from nearer.datasets.lerobot.reader import Dataset, open_dataset
 from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.videos import EXACT_COLOURS
@@ -57,7 +57,9 @@ def test_camera_key_of_an_unknown_camera_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("storage", ["image", "video"])
-def test_camera_features_are_read_back_as_the_cameras(storage, tmp_path: Path) -> None:
+def test_camera_features_are_read_back_as_the_cameras(
+    storage: ImageStorage, tmp_path: Path
+) -> None:
     cameras = (Camera("top", 8, 10), Camera("wrist", 4, 6))
     features = camera_features(cameras, storage, fps=5)
     DatasetWriter.create(tmp_path, features, fps=5)

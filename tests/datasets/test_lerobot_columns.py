@@ -1,5 +1,7 @@
 """Episodes as columns: which rows they take, what is added to them, and which are refused."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -31,14 +33,16 @@ INFO = new_info(
 ROWS = Rows(first_episode=5, first_frame=40, lengths=np.array([3, 2]))
 
 
-def episode(num_frames: int, first: float = 0.0, **changed: Array) -> EpisodeFrames:
+def episode(
+    num_frames: int, first: float = 0.0, changed: Mapping[str, Array] | None = None
+) -> EpisodeFrames:
     """Return an episode whose numbers count up from `first`."""
     columns = {
         "action": first + np.arange(2 * num_frames, dtype=np.float32).reshape(-1, 2),
         "next.reward": first + np.arange(num_frames, dtype=np.float32),
         CAMERA: np.full((num_frames, 4, 6, 3), int(first), np.uint8),
     }
-    return EpisodeFrames(task="push", columns={**columns, **changed})
+    return EpisodeFrames(task="push", columns={**columns, **(changed or {})})
 
 
 def test_rows_of_two_episodes_after_forty_frames_by_hand() -> None:
@@ -71,7 +75,7 @@ def test_check_episodes_with_a_column_that_does_not_fit_is_refused(
     changed: dict[str, Array], sentence: str
 ) -> None:
     with pytest.raises(DatasetError, match=sentence):
-        check_episodes(INFO.features, [episode(2), episode(2, **changed)])
+        check_episodes(INFO.features, [episode(2), episode(2, changed=changed)])
 
 
 def test_check_episodes_without_an_episode_or_a_frame_is_refused() -> None:

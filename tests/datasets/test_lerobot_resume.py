@@ -21,6 +21,8 @@ from nearer.datasets.lerobot.schema import DatasetInfo, Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
 from nearer.runs.files import temporary_path
 
+Written = tuple[Path, DatasetInfo, dict[str, Array]]
+"""A data set's folder, what it says of itself, and its episodes table."""
 APPENDS = ((("push", 3), ("pull", 2)), (("push", 4),), (("turn", 2), ("lift", 5)))
 """Instruction and frames of each episode, append by append."""
 
@@ -30,8 +32,8 @@ def numbers(first: float, num_frames: int) -> Array:
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> tuple[Path, DatasetInfo, dict[str, Array]]:
-    """Return a data set of three appends, what it says of itself and its episodes table."""
+def written(tmp_path: Path) -> Written:
+    """Return a data set of three appends."""
     features = {"action": Feature(dtype="float32", shape=(1,))}
     writer = DatasetWriter.create(tmp_path / "data", features, fps=10)
     for append in APPENDS:
@@ -44,24 +46,26 @@ def written(tmp_path: Path) -> tuple[Path, DatasetInfo, dict[str, Array]]:
 
 
 @pytest.mark.parametrize("num_episodes", [0, 2, 3, 5])
-def test_check_boundary_between_appends_passes(written, num_episodes: int) -> None:
-    check_boundary(*written, num_episodes)
+def test_check_boundary_between_appends_passes(written: Written, num_episodes: int) -> None:
+    root, info, table = written
+    check_boundary(root, info, table, num_episodes)
 
 
 @pytest.mark.parametrize("num_episodes", [1, 4])
-def test_check_boundary_inside_an_append_is_refused(written, num_episodes: int) -> None:
+def test_check_boundary_inside_an_append_is_refused(written: Written, num_episodes: int) -> None:
+    root, info, table = written
     with pytest.raises(DatasetError, match=rf"\[0, 2, 3, 5\], got {num_episodes}; keep one of"):
-        check_boundary(*written, num_episodes)
+        check_boundary(root, info, table, num_episodes)
 
 
-def test_kept_tasks_are_those_of_the_kept_episodes(written) -> None:
+def test_kept_tasks_are_those_of_the_kept_episodes(written: Written) -> None:
     root, info, _ = written
     kept = [kept_tasks(root, info, num_episodes) for num_episodes in (0, 2, 3, 5)]
     first, every = ("push", "pull"), ("push", "pull", "turn", "lift")
     assert kept == [(), first, first, every]
 
 
-def test_kept_statistics_are_those_of_the_kept_frames_together(written) -> None:
+def test_kept_statistics_are_those_of_the_kept_frames_together(written: Written) -> None:
     _, info, table = written
     kept = {name: values[:3] for name, values in table.items()}
     action = kept_statistics(info, kept)["action"]
@@ -71,7 +75,7 @@ def test_kept_statistics_are_those_of_the_kept_frames_together(written) -> None:
     assert action.std.item() == pytest.approx(frames.std())
 
 
-def test_nothing_kept_has_no_statistics_and_starts_with_file_zero(written) -> None:
+def test_nothing_kept_has_no_statistics_and_starts_with_file_zero(written: Written) -> None:
     root, info, table = written
     nothing = {name: values[:0] for name, values in table.items()}
     assert kept_statistics(info, nothing) == {}
@@ -79,7 +83,7 @@ def test_nothing_kept_has_no_statistics_and_starts_with_file_zero(written) -> No
     assert kept_files(root, info, nothing) == set()
 
 
-def test_next_file_is_the_first_that_no_kept_episode_is_in(written) -> None:
+def test_next_file_is_the_first_that_no_kept_episode_is_in(written: Written) -> None:
     _, info, table = written
     counts = [
         next_file(info, {name: values[:n] for name, values in table.items()}) for n in (2, 3, 5)
@@ -87,7 +91,7 @@ def test_next_file_is_the_first_that_no_kept_episode_is_in(written) -> None:
     assert counts == [1, 2, 3]
 
 
-def test_kept_files_of_two_appends_are_data_progress_and_episodes_of_both(written) -> None:
+def test_kept_files_of_two_appends_are_data_progress_and_episodes_of_both(written: Written) -> None:
     root, info, table = written
     files = kept_files(root, info, {name: values[:3] for name, values in table.items()})
     assert files == {
@@ -98,7 +102,7 @@ def test_kept_files_of_two_appends_are_data_progress_and_episodes_of_both(writte
     assert all(path.is_file() for path in files)
 
 
-def test_remove_leftovers_deletes_dropped_and_half_written_files_alone(written) -> None:
+def test_remove_leftovers_deletes_dropped_and_half_written_files_alone(written: Written) -> None:
     root, info, table = written
     kept = kept_files(root, info, {name: values[:2] for name, values in table.items()})
     half = temporary_path(root / "data/chunk-000/file-009.parquet")

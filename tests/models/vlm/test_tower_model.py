@@ -1,6 +1,6 @@
 """Base class of models with a tower, by a tower of one token: the mean colour of an image."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +95,7 @@ def test_image_tokens_of_a_single_frame_are_those_of_the_present() -> None:
 def test_gradients_reach_the_tower_only_where_it_is_trained(tower: Any) -> None:
     model = MeanColour(VLMConfig(tower=tower))
     model.steps_to_go_logits(inputs_of(model)).sum().backward()
-    assert (cast(Any, model.network).weight.grad is not None) == (tower == "trained")
+    assert (model.network.weight.grad is not None) == (tower == "trained")
 
 
 def test_vision_encoder_of_a_trained_tower_is_raw_pixels_until_stage_one_is_over() -> None:
