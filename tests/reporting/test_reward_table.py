@@ -116,7 +116,7 @@ def test_reward_table_of_baselines_says_what_each_gains_over_steps_to_go() -> No
     report = reward_report()
     assert report.baselines is not None
     rows = report.baselines.sources["rollouts"]
-    ahead = replace(rows["progress"], gap=PrecisionGap(mean=0.1, ci95=(0.05, 0.2)))
+    ahead = replace(rows["progress"], gap=PrecisionGap(mean=0.1, ci95=(0.0, 0.2)))
     sources = {"rollouts": {**rows, "progress": ahead}}
     table = reward_table(replace(report, baselines=replace(report.baselines, sources=sources)))
     assert (
@@ -125,7 +125,7 @@ def test_reward_table_of_baselines_says_what_each_gains_over_steps_to_go() -> No
     ) in table
     _, _, own, progress = rows_of(table, "reward")
     assert own == ["the checkpoint's own", "0.800", "-", "0.900", "-", "0.900", "0.450"]
-    assert progress == ["progress", "0.800", "-0.100 [-0.200, -0.050]", *own[3:]]
+    assert progress == ["progress", "0.800", "-0.100 [-0.200, +0.000]", *own[3:]]
 
 
 def test_reward_table_without_baselines_says_why() -> None:

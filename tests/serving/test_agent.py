@@ -117,6 +117,17 @@ def test_observe_with_another_instruction_starts_an_episode(vla: FoundationModel
     )
 
 
+def test_observe_refused_instruction_leaves_the_agent_as_it_was(vla: FoundationModel) -> None:
+    agent, undisturbed = agent_of(vla), agent_of(vla)
+    for same in (agent, undisturbed):
+        same.observe(observation_with_image(0), MOVE)
+    with pytest.raises(ConfigError, match="wildly"):
+        agent.observe(observation_with_image(2), "dance wildly")
+    assert agent.instruction == MOVE
+    following = observation_with_image(1)
+    assert agent.observe(following) == undisturbed.observe(following)
+
+
 def test_cameras_are_those_of_a_model_that_reads_images(vla: FoundationModel) -> None:
     assert [camera.name for camera in agent_of(vla).cameras] == ["front"]
     assert agent_of(mlp(replace(JOINTS, cameras=vla.spaces.cameras))).cameras == ()
@@ -142,6 +153,12 @@ def test_log_prob_of_a_remainder_below_a_chunk_leaves_it_out() -> None:
     agent = agent_of(mlp(JOINTS.in_chunks(Chunking(chunk=3))))
     actions = np.zeros((7, 2), np.float32)
     assert agent.log_prob(states(8), actions, "").shape == (2,)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_log_prob_of_fewer_actions_than_a_chunk_is_empty(count: int) -> None:
+    agent = agent_of(mlp(JOINTS.in_chunks(Chunking(chunk=3))))
+    assert agent.log_prob(states(3), np.zeros((count, 2), np.float32), "").shape == (0,)
 
 
 def test_log_prob_with_fewer_observations_than_actions_is_refused() -> None:

@@ -28,6 +28,15 @@ class StatefulEncoder:
         self._vision_encoder = vision_encoder
         self._features = np.zeros((num_robots, vision_encoder.width), dtype=np.float32)
 
+    @property
+    def memory(self) -> Float32[Array, "robots features"]:
+        """Return what is remembered of the frame before; may be set, to go back to it."""
+        return self._features.copy()
+
+    @memory.setter
+    def memory(self, features: Float32[Array, "robots features"]) -> None:
+        self._features[:] = features
+
     def encode(
         self,
         robots: Int64[Array, "robots"],

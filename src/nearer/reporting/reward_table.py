@@ -179,7 +179,7 @@ def _baseline(name: str, report: BaselineReport) -> list[str]:
     if report.gap is not None:
         # The report has steps-to-go less the baseline; a reader wants what the baseline gains.
         low, high = report.gap.ci95
-        gap = f"{-report.gap.mean:+.3f} [{-high:+.3f}, {-low:+.3f}]"
+        gap = f"{_signed(-report.gap.mean)} [{_signed(-high)}, {_signed(-low)}]"
     return [
         name,
         _mean([seed.average_precision for seed in report.seeds]),
@@ -189,6 +189,10 @@ def _baseline(name: str, report: BaselineReport) -> list[str]:
         _mean_rate([seed.precision for seed in report.seeds]),
         _mean_rate([seed.recall for seed in report.seeds]),
     ]
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}"  # -0.0 + 0.0 is 0.0
 
 
 def _mean(values: Sequence[float | None]) -> str:

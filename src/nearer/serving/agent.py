@@ -3,6 +3,8 @@
 `nearer serve` keeps one `Agent` a connection; a program with a robot of its own makes one itself.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from nearer.algorithm.steps_to_go import expected_steps, is_solved, spread_steps
 from nearer.core.arrays import Array
 from nearer.core.chunk_actions import join_actions, split_decisions
 from nearer.core.episode import EncodedObservation, Observation
-from nearer.core.errors import ConfigError
+from nearer.core.errors import ConfigError, NearerError
 from nearer.core.observation_checks import as_rows, check_observation
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera
@@ -156,9 +158,9 @@ class Agent:
             EnvError: the observation has other sizes or cameras than the model was trained with.
             ConfigError: the model does not know the instruction.
         """
-        encoded, instruction = self._encoded(observation, instruction, reset=reset)
-        inputs = inputs_of(encoded, [instruction])
-        with torch.inference_mode():
+        with self._unchanged_if_refused(), torch.inference_mode():
+            encoded, instruction = self._encoded(observation, instruction, reset=reset)
+            inputs = inputs_of(encoded, [instruction])
             if self._reward_model is self._policy:
                 decision, log_prob, logits = self._policy.sample_and_steps_to_go(inputs, [self.rng])
             else:
@@ -194,8 +196,8 @@ class Agent:
             EnvError: see `act`.
             ConfigError: see `act`.
         """
-        encoded, instruction = self._encoded(observation, instruction, reset=reset)
-        with torch.inference_mode():
+        with self._unchanged_if_refused(), torch.inference_mode():
+            encoded, instruction = self._encoded(observation, instruction, reset=reset)
             return self._estimate(self._logits(encoded, instruction))
 
     def log_prob(
@@ -220,6 +222,8 @@ class Agent:
         check_observation(observations, spaces, self.cameras)
         chunk = spaces.chunking.chunk
         count = len(actions) // chunk
+        if count == 0:
+            return np.zeros(0, np.float32)
         if len(observations.agent_pos) < len(actions):
             raise ConfigError(
                 f"there must be an observation for each of the {len(actions)} actions, got "
@@ -235,6 +239,19 @@ class Agent:
         inputs = inputs_of(encoded.rows(decided), [instruction] * count)
         with torch.inference_mode():
             return self._policy.log_prob(inputs, torch.from_numpy(joined)).numpy()
+
+    @contextmanager
+    def _unchanged_if_refused(self) -> Generator[None]:
+        """Forget an observation or instruction that turns out to be unknown to a model."""
+        instruction = self.instruction
+        memories = {name: encoder.memory for name, encoder in self._encoders.items()}
+        try:
+            yield
+        except NearerError:
+            self.instruction = instruction
+            for name, memory in memories.items():
+                self._encoders[name].memory = memory
+            raise
 
     def _encoded(
         self,
@@ -254,7 +271,7 @@ class Agent:
             name: encoder.encode(_ROBOT, observation, [instruction], at_start=at_start)
             for name, encoder in self._encoders.items()
         }
-        self.instruction = instruction  # once the model has taken it
+        self.instruction = instruction
         encoded = EncodedObservation.without_features(replace(observation, images={}))
         return replace(encoded, **features), instruction
 
