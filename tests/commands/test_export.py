@@ -82,9 +82,8 @@ def check_numbers(recording: Columns, dataset: Dataset, episode: int) -> None:
     assert np.allclose(numbers(state), dataset.columns["observation.state"][rows])
     action = numbers(recording[f"{root}/action"])
     assert np.allclose(action, dataset.columns["action"][rows][:-1]), "the last frame has no action"
-    assert recording[f"{root}/instruction"]["TextDocument:text"] == [
-        [dataset.task_of_episode(episode)]
-    ]
+    instruction = recording[f"{root}/instruction"]["TextDocument:text"]
+    assert instruction == [[dataset.task_of_episode(episode)]]
 
 
 def test_export_practised_run_contains_recorded_steps_to_go(
@@ -93,11 +92,8 @@ def test_export_practised_run_contains_recorded_steps_to_go(
     out = tmp_path / "deep/episodes.rrd"
     main(["export", str(practised_run), "--out", str(out), "--episodes", "2", "0"])
     recording, dataset = read_recording(out), open_dataset(practised_run / "practice")
-    assert {name.split("/")[0] for name in recording} == {
-        "__properties",
-        entity_of(0),
-        entity_of(2),
-    }
+    episodes = {entity_of(0), entity_of(2)}
+    assert {name.split("/")[0] for name in recording} == {"__properties", *episodes}
     progress = read_progress(dataset)
     assert progress is not None
     for episode in (0, 2):
