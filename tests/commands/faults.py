@@ -38,6 +38,13 @@ def edit_json(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def change_json(path: Path, change: Callable[[Any], object]) -> None:
+    """Let a function change the JSON value in a file."""
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
 def remove_key(path: Path, key: str) -> None:
     """Remove a key of a JSON object in a file."""
     document = json.loads(path.read_text())

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from commands.tiny_runs import ENV_ID
+from commands.tiny_runs import SHORT_IMPROVE
 from nearer.cli import main
 from nearer.core.errors import NearerError
 from nearer.datasets.demonstration_loading import load_demonstrations
@@ -30,11 +30,7 @@ from nearer.runs.checkpoint import load_model
 from refusals import refused
 
 chunk = pytest.importorskip("rerun.chunk")
-TINY_IMPROVE = [
-    *("--env", ENV_ID, "--num-envs", "4", "--threshold", "20", "--max-steps", "30"),
-    *("--updates-per-iteration", "1", "--batch-size", "32", "--max-env-steps", "300"),
-    *("--block-iterations", "1", "--audit-every", "1"),
-]  # fmt: skip
+
 Capture = pytest.CaptureFixture[str]
 Columns = dict[str, dict[str, list[Any]]]
 
@@ -67,7 +63,7 @@ def seconds(columns: dict[str, list[Any]]) -> list[float]:
 @pytest.fixture(scope="module")
 def practised_run(stage_one: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("practised") / "run"
-    main(["improve", "--run", str(stage_one / "sft"), *TINY_IMPROVE, "--out", str(run)])
+    main(["improve", "--run", str(stage_one / "sft"), *SHORT_IMPROVE, "--out", str(run)])
     return run
 
 

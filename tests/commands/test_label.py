@@ -310,9 +310,7 @@ def test_run_label_model_of_other_inputs_is_refused_before_encoding(
         model = new_model("small-vla", SmallVLAConfig(hidden=16), model_spaces, tasks, seed=0)
         save_checkpoint(tmp_path / "000002", model, None)
         with pytest.raises((ConfigError, DatasetError), match=sentence):
-            run_label(
-                LabelConfig(data=camera_config.data, model=tmp_path / "000002", threshold=1.0)
-            )
+            run_label(replace(camera_config, model=tmp_path / "000002"))
 
 
 def test_load_reward_model_practised_policy_uses_its_stage_one_run(

@@ -11,6 +11,12 @@ TINY_IMPROVE = [
     *("--updates-per-iteration", "2", "--batch-size", "32", "--max-env-steps", "600"),
     *("--block-iterations", "2", "--audit-every", "2"),
 ]  # fmt: skip
+SHORT_IMPROVE = [
+    *("--env", ENV_ID, "--num-envs", "4", "--threshold", "20", "--max-steps", "30"),
+    *("--updates-per-iteration", "1", "--batch-size", "32", "--max-env-steps", "300"),
+    *("--block-iterations", "1", "--audit-every", "1"),
+]  # fmt: skip
+"""For a test to which only matters that there is a practised policy."""
 
 
 def improve_in(env: str, workspace: Path) -> Path:
