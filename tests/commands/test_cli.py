@@ -1,4 +1,4 @@
-"""The command line: flags are frozen, help is complete and fits a screen."""
+"""The command line: flags equal the frozen list, help is complete and fits a screen."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ from refusals import refused
 FLAGS = Path(__file__).parents[1] / "data" / "cli_flags.txt"
 NAMES = tuple(command.name for command in COMMANDS)
 PAGES = (*NAMES, "sft --model mlp", "sft --model user/name")
-"""Commands, and with a model that has settings of its own."""
+"""Help pages: one of each command, and two of models that have settings of their own."""
 SCREEN_LINES, SCREEN_COLUMNS = 88, 100  # a pipe gets three blank lines in place of boxes
 DEFAULT = "(default: [^()]*|required|needed unless --resume)"
 UNITS = {
@@ -142,15 +142,21 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def screen(monkeypatch: pytest.MonkeyPatch) -> None:
+def screen_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(SCREEN_COLUMNS))
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a Python process of its own."""
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def help_of(capsys: Capture, *command: str) -> str:
     capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit_info:
         main([*command, "--help"])
-    assert left.value.code == 0
+    assert exit_info.value.code == 0
     return capsys.readouterr().out
 
 
@@ -159,9 +165,9 @@ def flags_of(page: str) -> dict[str, str]:
     flags: dict[str, str] = {}
     name = ""
     for line in page.replace("│", " ").splitlines():
-        started = re.match(r"  (--[a-z].*?|\[[\[{].*?)(  |$)", line.rstrip())
-        if started:
-            name = started[1]
+        first_line = re.match(r"  (--[a-z].*?|\[[\[{].*?)(  |$)", line.rstrip())
+        if first_line:
+            name = first_line[1]
             flags[name] = line[2 + len(name) :].strip()
         elif line.startswith("        ") and name:
             flags[name] = f"{flags[name]} {line.strip()}".strip()
@@ -171,20 +177,20 @@ def flags_of(page: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", [(), *(tuple(page.split()) for page in PAGES)])
-def test_help_fits_a_screen(command: tuple[str, ...], capsys: Capture) -> None:
+def test_help_page_fits_a_screen(command: tuple[str, ...], capsys: Capture) -> None:
     lines = help_of(capsys, *command).splitlines()
     assert len(lines) <= SCREEN_LINES
     assert max(map(len, lines[1:])) <= SCREEN_COLUMNS  # the usage line names all commands
 
 
-def test_help_lists_every_command(capsys: Capture) -> None:
+def test_help_without_command_lists_every_command(capsys: Capture) -> None:
     rows = re.findall(r"^  ([a-z-]+) +(\S.*)$", help_of(capsys), re.MULTILINE)
     assert [name for name, _ in rows] == list(NAMES)
     assert all(len(summary) > 20 for _, summary in rows)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_help_says_what_each_flag_is_with_unit_and_default(page: str, capsys: Capture) -> None:
+def test_help_flag_says_meaning_unit_and_default(page: str, capsys: Capture) -> None:
     flags = flags_of(help_of(capsys, *page.split()))
     for flag, text in flags.items():
         assert re.match(rf"\w.{{3,}}\({DEFAULT}\)$", text), f"{flag}: {text}"
@@ -200,22 +206,22 @@ def test_help_says_what_each_flag_is_with_unit_and_default(page: str, capsys: Ca
         assert unit in text, f"{flag} must name its unit, {unit!r}, got {text!r}"
 
 
-def test_flags_are_frozen(capsys: Capture, tmp_path: Path) -> None:
+def test_help_flags_equal_the_frozen_list(capsys: Capture, tmp_path: Path) -> None:
     lines: list[str] = []
     for page in PAGES:
         for flag, text in flags_of(help_of(capsys, *page.split())).items():
             (default,) = re.findall(rf"\({DEFAULT}\)", text)
             line = f"nearer {page.split()[0]} {flag} ({default})\n"
             lines += [] if line in lines else [line]
-    listed = tmp_path / FLAGS.name
-    listed.write_text("".join(lines))
+    now = tmp_path / FLAGS.name
+    now.write_text("".join(lines))
     assert lines == FLAGS.read_text().splitlines(keepends=True), (
-        f"the command line changed; if that is meant, say so in docs/log.md and cp {listed} {FLAGS}"
+        f"the command line changed; if that is meant, say so in docs/log.md and cp {now} {FLAGS}"
     )
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_command_has_a_config_and_a_main(command: Command) -> None:
+def test_commands_table_row_names_a_config_and_a_main(command: Command) -> None:
     config = named(command.config)
     assert is_dataclass(config)
     assert command.config.startswith("nearer.configs.")
@@ -225,7 +231,7 @@ def test_command_has_a_config_and_a_main(command: Command) -> None:
     assert hints["config"] is config
 
 
-def test_every_file_of_commands_and_studies_with_a_main_is_in_the_table() -> None:
+def test_commands_table_lists_every_module_with_a_main() -> None:
     source = Path(nearer.__file__).parent
     with_main = {
         f"nearer.{path.parent.name}.{path.stem}"
@@ -235,7 +241,7 @@ def test_every_file_of_commands_and_studies_with_a_main_is_in_the_table() -> Non
     assert with_main == {command.main.partition(":")[0] for command in COMMANDS}
 
 
-HELP_WITHOUT = """
+HELP_WITHOUT_HEAVY_IMPORTS = """
 import contextlib, io, sys
 from nearer.cli import main
 for page in {pages!r}:
@@ -247,18 +253,17 @@ for page in {pages!r}:
 """
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_page_imports_no_heavy_package() -> None:
     heavy = {"torch", "matplotlib", "gymnasium", "transformers", "mujoco", "pyarrow", "numpy"}
     pages = [[*page.split(), "--help"] for page in ("", *PAGES)]
-    code = HELP_WITHOUT.format(pages=pages, heavy=heavy)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    completed = run_python(HELP_WITHOUT_HEAVY_IMPORTS.format(pages=pages, heavy=heavy))
+    assert completed.returncode == 0, completed.stderr
 
 
-def test_version_is_printed(capsys: Capture) -> None:
-    with pytest.raises(SystemExit) as left:
+def test_version_flag_prints_the_version(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as exit_info:
         main(["--version"])
-    assert left.value.code == 0
+    assert exit_info.value.code == 0
     assert capsys.readouterr().out == f"nearer {version('nearer')}\n"
 
 
@@ -271,38 +276,49 @@ def test_version_is_printed(capsys: Capture) -> None:
         ("--resume", "got --resume; see nearer --help"),
     ],
 )
-def test_unknown_command_names_the_closest_one(name: str, advice: str, capsys: Capture) -> None:
-    said = refused(capsys, name, code=2)
-    assert said.startswith("nearer: the command must be one of collect, sft, improve")
-    assert said.endswith(f"{advice}\n")
+def test_main_unknown_command_names_the_closest_one(
+    name: str, advice: str, capsys: Capture
+) -> None:
+    message = refused(capsys, name, code=2)
+    assert message.startswith("nearer: the command must be one of collect, sft, improve")
+    assert message.endswith(f"{advice}\n")
 
 
-def test_no_command_is_a_sentence(capsys: Capture) -> None:
+def test_main_missing_command_is_refused(capsys: Capture) -> None:
     assert "got none; see nearer --help" in refused(capsys, code=2)
 
 
-def test_completion_script_knows_commands_and_flags(capsys: Capture) -> None:
-    with pytest.raises(SystemExit) as left:
+def test_completion_for_bash_contains_commands_and_flags(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as exit_info:
         main(["--tyro-print-completion", "bash"])
-    assert not left.value.code
+    assert not exit_info.value.code
     script = capsys.readouterr().out
     for name in NAMES:
         assert f"'{name}'" in script
     assert "--num-envs" in script
 
 
-def test_completion_for_another_shell_is_a_sentence(capsys: Capture) -> None:
+def test_completion_for_unknown_shell_is_refused(capsys: Capture) -> None:
     assert "got tcsh" in refused(capsys, "--tyro-print-completion", "tcsh", code=2)
 
 
-def test_help_in_a_pipe_that_closes_gives_no_traceback() -> None:
+def test_help_closed_pipe_prints_no_traceback() -> None:
     command = f"{sys.executable} -c 'from nearer.cli import main; main()' improve --help | head -1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("usage: nearer improve")
-    assert done.stderr == ""
+    completed = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert completed.stdout.startswith("usage: nearer improve")
+    assert completed.stderr == ""
 
 
-WHILE_TORCH_IS_IMPORTED = """
+def test_main_refusal_in_a_shell_is_one_sentence_on_stderr(tmp_path: Path) -> None:
+    code = "from nearer.cli import main; main()"
+    completed = run_python(code, "sft", "--data", "none", "--out", str(tmp_path / "run"))
+    assert completed.returncode == 1
+    assert completed.stderr == (
+        "nearer: a data set must be an existing folder or a hub id 'user/name', got 'none'\n"
+    )
+
+
+CTRL_C_DURING_IMPORT = """
 import signal, sys
 from nearer.__main__ import main
 
@@ -317,16 +333,13 @@ main()
 """
 
 
-def test_ctrl_c_while_torch_is_imported_says_nothing() -> None:
-    code = WHILE_TORCH_IS_IMPORTED.format(before="")
-    command = [sys.executable, "-c", code, "report", "none"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+def test_main_ctrl_c_during_imports_is_silent() -> None:
+    completed = run_python(CTRL_C_DURING_IMPORT.format(before=""), "report", "none")
+    assert (completed.returncode, completed.stdout, completed.stderr) == (130, "", "")
 
 
-def test_ctrl_c_ignored_by_the_shell_stays_ignored() -> None:
-    code = WHILE_TORCH_IS_IMPORTED.format(before="signal.signal(signal.SIGINT, signal.SIG_IGN)")
-    command = [sys.executable, "-c", code, "report", "none"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("nearer: runs must be folders")
+def test_main_ctrl_c_ignored_by_the_shell_stays_ignored() -> None:
+    ignore = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    completed = run_python(CTRL_C_DURING_IMPORT.format(before=ignore), "report", "none")
+    assert completed.returncode == 1
+    assert completed.stderr.startswith("nearer: runs must be folders")

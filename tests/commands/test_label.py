@@ -1,8 +1,7 @@
-"""nearer label: what a frozen model says of a data set, beside its frames, whole or not at all."""
+"""nearer label: steps-to-go and rewards by a frozen model are written whole or not at all."""
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from commands.faults import file_contents
 from document_values import header
 from nearer.algorithm.score import steps_to_go_probabilities
 from nearer.algorithm.steps_to_go import expected_steps
@@ -34,88 +34,103 @@ from nearer.models.small_vla import CameraVisionEncoder
 from nearer.runs.checkpoint import load_model, pretrained_folder, save_checkpoint
 from nearer.runs.documents import write_header
 from nearer.serving.session import ServedPolicy
+from refusals import refused
 
 SAMPLES = Path(__file__).parents[1] / "data" / "lerobot_v3"
-SAMPLE = SAMPLES / "image"
 
 
 @pytest.fixture
 def data(stage_one: Path, tmp_path: Path) -> Path:
+    """Return a copy of the demonstrations that a test may label and damage."""
     return Path(shutil.copytree(stage_one / "data", tmp_path / "data"))
 
 
-def config_of(data: Path, stage_one: Path, **settings: object) -> LabelConfig:
-    return LabelConfig(data=str(data), model=stage_one / "sft", **settings)  # type: ignore[arg-type]
+def config_of(data: Path, stage_one: Path, **settings: Any) -> LabelConfig:
+    """Return settings that label a data set with the Stage-1 reward model."""
+    return LabelConfig(data=str(data), model=stage_one / "sft", **settings)
 
 
-def files(root: Path) -> set[Path]:
-    return {one.relative_to(root) for one in root.rglob("*") if one.is_file()}
+def labels_of(data: Path | str) -> dict[str, Any]:
+    """Return the labels that a data set holds."""
+    labels = read_progress(open_dataset(data))
+    assert labels is not None
+    return labels
 
 
-def test_labels_are_what_the_reward_model_says(data: Path, stage_one: Path) -> None:
-    labelled = run_label(config_of(data, stage_one, threshold=10.0, discount=0.5))
-    dataset = open_dataset(data)
-    found = read_progress(dataset)
-    assert found is not None
-    assert np.array_equal(found["index"], dataset.columns["index"])
-    assert np.array_equal(found["episode_index"], dataset.columns["episode_index"])
+def test_run_label_columns_equal_the_predictions(data: Path, stage_one: Path) -> None:
+    labelled = run_label(config_of(data, stage_one, threshold=10.0))
+    dataset, labels = open_dataset(data), labels_of(data)
+    assert np.array_equal(labels["index"], dataset.columns["index"])
+    assert np.array_equal(labels["episode_index"], dataset.columns["episode_index"])
     model = load_model(stage_one / "sft", build_model, "reward")
     frames = load_demonstrations(dataset)
     probabilities = steps_to_go_probabilities(model, frames.inputs(slice(None)))
-    d = expected_steps(probabilities, model.bins)
-    torch.testing.assert_close(torch.from_numpy(found["steps_to_go"]), d)
-    assert np.array_equal(found["success_detected"], found["steps_to_go"] <= 10)
-    cut = int(dataset.episode_lengths[0])
-    first, reward, returns = (
-        found[name][:cut].astype(np.float64) for name in ("steps_to_go", "reward", "return")
-    )
-    assert reward[-1] == 0
-    np.testing.assert_allclose(reward[:-1], first[:-1] - first[1:], atol=1e-4)
-    by_hand = [sum(0.5 ** (i - t) * reward[i] for i in range(t, cut)) for t in range(cut)]
-    np.testing.assert_allclose(returns, by_hand, atol=1e-3)
+    steps_to_go = expected_steps(probabilities, model.bins)
+    torch.testing.assert_close(torch.from_numpy(labels["steps_to_go"]), steps_to_go)
+    assert np.array_equal(labels["success_detected"], labels["steps_to_go"] <= 10)
     assert labelled.detected.total == len(dataset.episode_lengths)
     assert labelled.frames == len(frames.state)
 
 
-def test_the_command_tells_in_short_what_it_wrote(
+def test_run_label_returns_discount_the_rewards(data: Path, stage_one: Path) -> None:
+    run_label(config_of(data, stage_one, threshold=10.0, discount=0.5))
+    labels, length = labels_of(data), int(open_dataset(data).episode_lengths[0])
+    steps_to_go, reward, returns = (
+        labels[name][:length].astype(np.float64) for name in ("steps_to_go", "reward", "return")
+    )
+    assert reward[-1] == 0
+    np.testing.assert_allclose(reward[:-1], steps_to_go[:-1] - steps_to_go[1:], atol=1e-4)
+    expected = [
+        sum(0.5 ** (later - row) * reward[later] for later in range(row, length))
+        for row in range(length)
+    ]
+    np.testing.assert_allclose(returns, expected, atol=1e-3)
+
+
+def test_label_command_prints_a_summary(
     data: Path, stage_one: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["label", str(data), "--model", str(stage_one / "sft"), "--threshold", "20"])
-    told = capsys.readouterr().out
-    for part in ("episodes", "steps-to-go at the start", "last frame detected", "rank correlation"):
-        assert part in told
-    assert read_progress(open_dataset(data)) is not None
+    output = capsys.readouterr().out
+    for row in ("episodes", "steps-to-go at the start", "last frame detected", "rank correlation"):
+        assert row in output
+    assert labels_of(data)
 
 
-def test_labels_that_are_there_are_kept_unless_they_shall_go(data: Path, stage_one: Path) -> None:
+def test_run_label_existing_labels_are_replaced_by_overwrite_alone(
+    data: Path, stage_one: Path
+) -> None:
     run_label(config_of(data, stage_one, threshold=10.0))
     with pytest.raises(DatasetError, match="--overwrite"):
         run_label(config_of(data, stage_one, threshold=50.0))
     run_label(config_of(data, stage_one, threshold=50.0, overwrite=True))
-    found = read_progress(open_dataset(data))
-    assert found is not None
-    assert np.array_equal(found["success_detected"], found["steps_to_go"] <= 50)
+    labels = labels_of(data)
+    assert np.array_equal(labels["success_detected"], labels["steps_to_go"] <= 50)
 
 
-def test_a_file_of_ones_own_leaves_the_data_set_alone(
+def test_run_label_out_file_leaves_the_data_set_unchanged(
     data: Path, stage_one: Path, tmp_path: Path
 ) -> None:
-    before = files(data)
+    before = file_contents(data)
     out = tmp_path / "labels.parquet"
     run_label(config_of(data, stage_one, threshold=10.0, out=out))
-    assert files(data) == before
+    assert file_contents(data) == before
     assert out.is_file()
 
 
-def test_what_does_not_fit_is_refused_and_nothing_is_written(
-    data: Path, stage_one: Path, tmp_path: Path
+def test_run_label_data_set_of_other_observations_is_refused(
+    stage_one: Path, tmp_path: Path
 ) -> None:
-    other = Path(shutil.copytree(SAMPLE, tmp_path / "other"))
-    before = files(other)
+    other = Path(shutil.copytree(SAMPLES / "image", tmp_path / "other"))
+    before = file_contents(other)
     with pytest.raises(DatasetError, match="observations of the checkpoint"):
         run_label(config_of(other, stage_one, threshold=10.0))
-    assert files(other) == before
-    (tmp_path / "run").mkdir()
+    assert file_contents(other) == before
+
+
+def test_run_label_without_any_threshold_is_refused(
+    data: Path, stage_one: Path, tmp_path: Path
+) -> None:
     shutil.copytree(stage_one / "sft", tmp_path / "uncalibrated", symlinks=True)
     (tmp_path / "uncalibrated/calibration.json").unlink()
     with pytest.raises(ConfigError, match="--threshold"):
@@ -123,40 +138,43 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     assert read_progress(open_dataset(data)) is None
 
 
-def test_a_data_set_of_the_hub_needs_a_file_for_its_labels(stage_one: Path) -> None:
+def test_run_label_hub_data_set_without_out_file_is_refused(stage_one: Path) -> None:
     with pytest.raises(ConfigError, match="--out must name a file for a data set that is on the"):
         run_label(config_of(Path("user/name"), stage_one, threshold=10.0))
+
+
+def test_run_label_missing_data_set_is_refused(stage_one: Path) -> None:
     with pytest.raises(DatasetError, match="existing folder or a hub id"):
         run_label(config_of(Path("nothing"), stage_one, threshold=10.0))
 
 
-def test_a_full_disk_leaves_the_earlier_labels(
+def test_run_label_full_disk_keeps_earlier_labels(
     data: Path, stage_one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_label(config_of(data, stage_one, threshold=10.0))
-    before = {name: (data / name).read_bytes() for name in files(data)}
+    before = file_contents(data)
 
-    def fill_the_disk(handle: Any, *_: object) -> int:
+    def fail_half_way(handle: Any, *_: object) -> int:
         handle.write(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(parquet, "write_tables", fill_the_disk)
+    monkeypatch.setattr(parquet, "write_tables", fail_half_way)
     with pytest.raises(DatasetError, match="No space left on device; nothing was changed"):
         run_label(config_of(data, stage_one, threshold=50.0, overwrite=True))
-    assert {name: (data / name).read_bytes() for name in files(data)} == before
+    assert file_contents(data) == before
 
 
-def test_what_made_the_labels_stands_in_the_file(
+def test_run_label_file_records_settings_and_weights(
     data: Path, stage_one: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "labels.parquet"
     run_label(config_of(data, stage_one, threshold=10.0, discount=0.5, out=out))
-    made_by = json.loads(pq.read_schema(out).metadata[b"nearer"])
-    assert (made_by["threshold_steps"], made_by["discount"]) == (10.0, 0.5)
-    assert len(made_by["weights_sha256"]) == 64
+    settings = json.loads(pq.read_schema(out).metadata[b"nearer"])
+    assert (settings["threshold_steps"], settings["discount"]) == (10.0, 0.5)
+    assert len(settings["weights_sha256"]) == 64
 
 
-def test_what_practice_wrote_is_never_replaced(stage_one: Path, tmp_path: Path) -> None:
+def test_run_label_practice_data_set_is_never_overwritten(stage_one: Path, tmp_path: Path) -> None:
     spaces = dataset_spaces(open_dataset(stage_one / "data"))
     writer = create_dataset(tmp_path / "practice", spaces, fps=10, robot_type="point mass")
     columns = {
@@ -171,68 +189,66 @@ def test_what_practice_wrote_is_never_replaced(stage_one: Path, tmp_path: Path) 
     config = config_of(tmp_path / "practice", stage_one, threshold=9.0, overwrite=True)
     with pytest.raises(DatasetError, match=r"no sidecar of its practice.*--out FILE"):
         run_label(config)
-    second = tmp_path / "practice/nearer_progress/chunk-000/file-001.parquet"
-    for place in (second, second.with_name("..") / "chunk-000/file-000.parquet"):
+    sidecars = tmp_path / "practice/nearer_progress/chunk-000"
+    for out in (sidecars / "file-001.parquet", sidecars / "../chunk-000/file-000.parquet"):
         with pytest.raises(DatasetError, match="no sidecar of its practice"):
-            run_label(replace(config, out=place))
-    found = read_progress(open_dataset(tmp_path / "practice"))
-    assert found is not None
-    assert found["steps_to_go"].tolist() == [1.0] * 6
+            run_label(replace(config, out=out))
+    assert labels_of(tmp_path / "practice")["steps_to_go"].tolist() == [1.0] * 6
 
 
-def test_nothing_but_labels_is_replaced(data: Path, stage_one: Path, tmp_path: Path) -> None:
+def test_run_label_out_of_other_content_is_never_overwritten(
+    data: Path, stage_one: Path, tmp_path: Path
+) -> None:
     frames, note = data / "data/chunk-000/file-000.parquet", tmp_path / "note.txt"
     note.write_text("mine")
-    for place in (frames, note, tmp_path):
-        before = place.read_bytes() if place.is_file() else b""
+    before = file_contents(tmp_path)
+    for out in (frames, note, tmp_path):
         with pytest.raises(DatasetError, match="which is not replaced"):
-            run_label(config_of(data, stage_one, threshold=10.0, out=place, overwrite=True))
-        assert not before or place.read_bytes() == before
+            run_label(config_of(data, stage_one, threshold=10.0, out=out, overwrite=True))
+    assert file_contents(tmp_path) == before
 
 
-def test_labels_that_somebody_wrote_meanwhile_are_kept(
+def test_run_label_file_written_meanwhile_is_kept(
     data: Path, stage_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, labelled = tmp_path / "labels.parquet", label.label_frames
+    out, label_frames = tmp_path / "labels.parquet", label.label_frames
 
-    def meanwhile(*arguments: Any, **settings: Any) -> Any:
-        monkeypatch.setattr(label, "label_frames", labelled)
+    def label_twice(*arguments: Any, **settings: Any) -> Any:
+        monkeypatch.setattr(label, "label_frames", label_frames)
         run_label(config_of(data, stage_one, threshold=10.0, out=out))
-        return labelled(*arguments, **settings)
+        return label_frames(*arguments, **settings)
 
-    monkeypatch.setattr(label, "label_frames", meanwhile)
+    monkeypatch.setattr(label, "label_frames", label_twice)
     with pytest.raises(DatasetError, match="--overwrite"):
         run_label(config_of(data, stage_one, threshold=50.0, out=out))
     assert json.loads(parquet.notes_of(out)["nearer"])["threshold_steps"] == 10.0
 
 
 @pytest.fixture
-def pictured(request: pytest.FixtureRequest, tmp_path: Path) -> LabelConfig:
-    """Give a data set that lerobot wrote, and a model that sees, to label it with."""
-    kept_as = getattr(request, "param", "image")
-    root = Path(shutil.copytree(SAMPLES / kept_as, tmp_path / "pictured"))
+def camera_config(request: pytest.FixtureRequest, tmp_path: Path) -> LabelConfig:
+    """Return settings that label a data set of lerobot with a model that has a vision encoder."""
+    storage = getattr(request, "param", "image")
+    root = Path(shutil.copytree(SAMPLES / storage, tmp_path / "cameras"))
     dataset = open_dataset(root)
     sizes = SmallVLAConfig(hidden=16)
     model = new_model("small-vla", sizes, dataset_spaces(dataset), dataset.tasks, seed=0)
     data = load_demonstrations(dataset, model.vision_encoder, cache=tmp_path / "first")
     model.normalise_by(data.inputs(slice(None)), data.actions)
     with torch.no_grad():
-        model.get_parameter("steps_head.weight").mul_(30)  # untrained, it says the same of all
+        model.get_parameter("steps_head.weight").mul_(30)  # untrained, it predicts the same for all
     save_checkpoint(tmp_path / "000001", model, None)
     return LabelConfig(
         data=str(root), model=tmp_path / "000001", threshold=3.0, cache=tmp_path / "cache"
     )
 
 
-@pytest.mark.parametrize("pictured", ["image", "video"], indirect=True)
-def test_pictures_of_others_are_labelled_as_a_served_robot_is_told(pictured: LabelConfig) -> None:
-    assert run_label(pictured).frames == 48
-    dataset = open_dataset(pictured.data)
-    labels = read_progress(dataset)
-    assert labels is not None
-    model = load_model(pictured.model, build_model, "reward")
+@pytest.mark.parametrize("camera_config", ["image", "video"], indirect=True)
+def test_run_label_camera_images_equal_a_served_policy(camera_config: LabelConfig) -> None:
+    assert run_label(camera_config).frames == 48
+    dataset, labels = open_dataset(camera_config.data), labels_of(camera_config.data)
+    model = load_model(camera_config.model, build_model, "reward")
     policy = ServedPolicy(model, model, None, seed=0)
-    told: list[float] = []
+    served: list[float] = []
     starts, camera = dataset.episode_starts[:2], "observation.images.top"
     for start, length in zip(starts, dataset.episode_lengths[:2], strict=True):
         session = policy.new_session(0)
@@ -244,14 +260,14 @@ def test_pictures_of_others_are_labelled_as_a_served_robot_is_told(pictured: Lab
                 "prompt": task,
                 "act": False,
             }
-            told.append(policy.respond(session, message).steps_to_go)
-    # A picture in company and alone differ in their last bits.
-    apart = np.abs(labels["steps_to_go"][: len(told)] - told)
-    assert apart.max() < 0.05 * np.ptp(told)
+            served.append(policy.respond(session, message).steps_to_go)
+    # An image encoded in a batch and one encoded alone differ in their last bits.
+    difference = np.abs(labels["steps_to_go"][: len(served)] - served)
+    assert difference.max() < 0.05 * np.ptp(served)
 
 
-def never(*_: object) -> None:
-    raise AssertionError("a picture was looked at")
+def fail_to_encode(*_: object) -> None:
+    raise AssertionError("an image was encoded")
 
 
 def stop_before_labelling(progress: Progress) -> None:
@@ -259,41 +275,45 @@ def stop_before_labelling(progress: Progress) -> None:
         raise KeyboardInterrupt
 
 
-def test_what_was_looked_at_is_not_looked_at_again(
-    pictured: LabelConfig, monkeypatch: pytest.MonkeyPatch
+def test_run_label_after_interrupt_reuses_encoded_images(
+    camera_config: LabelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_label(pictured, stop_before_labelling)
-    assert read_progress(open_dataset(pictured.data)) is None
-    monkeypatch.setattr(CameraVisionEncoder, "encode", never)
-    run_label(pictured)
-    assert read_progress(open_dataset(pictured.data)) is not None
+        run_label(camera_config, stop_before_labelling)
+    assert read_progress(open_dataset(camera_config.data)) is None
+    monkeypatch.setattr(CameraVisionEncoder, "encode", fail_to_encode)
+    run_label(camera_config)
+    assert labels_of(camera_config.data)
 
 
-def test_unknown_words_and_cameras_are_told_before_anything_is_looked_at(
-    pictured: LabelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_run_label_model_of_other_inputs_is_refused_before_encoding(
+    camera_config: LabelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CameraVisionEncoder, "encode", never)
-    dataset = open_dataset(pictured.data)
+    monkeypatch.setattr(CameraVisionEncoder, "encode", fail_to_encode)
+    dataset = open_dataset(camera_config.data)
     spaces = dataset_spaces(dataset)
-
-    def refusal(words: tuple[str, ...], change: Callable[[Any], Any]) -> str:
-        model = new_model("small-vla", SmallVLAConfig(hidden=16), change(spaces), words, seed=0)
+    wrist = spaces.cameras[0]._replace(name="wrist")
+    models = [
+        (("push the moon",), spaces, "must use words of the demonstrations"),
+        (
+            dataset.tasks,
+            replace(spaces, cameras=(wrist,)),
+            "must have the camera wrist 96x128 of the checkpoint, got top 96x128",
+        ),
+        (
+            dataset.tasks,
+            replace(spaces, control_hz=5),
+            "must be controlled at the 5 Hz of the checkpoint, got 10 Hz",
+        ),
+    ]
+    for tasks, model_spaces, sentence in models:
+        model = new_model("small-vla", SmallVLAConfig(hidden=16), model_spaces, tasks, seed=0)
         save_checkpoint(tmp_path / "000002", model, None)
-        with pytest.raises((ConfigError, DatasetError)) as refused:
-            run_label(LabelConfig(data=pictured.data, model=tmp_path / "000002", threshold=1.0))
-        return str(refused.value)
-
-    told = refusal(("push the moon",), lambda one: one)
-    assert "must use words of the demonstrations" in told
-    camera = spaces.cameras[0]._replace(name="wrist")
-    told = refusal(dataset.tasks, lambda one: replace(one, cameras=(camera,)))
-    assert "must have the camera wrist 96x128 of the checkpoint, got top 96x128" in told
-    told = refusal(dataset.tasks, lambda one: replace(one, control_hz=5))
-    assert "must be controlled at the 5 Hz of the checkpoint, got 10 Hz" in told
+        with pytest.raises((ConfigError, DatasetError), match=sentence):
+            run_label(replace(camera_config, model=tmp_path / "000002"))
 
 
-def test_a_practised_policy_is_judged_by_what_it_practised_with(
+def test_load_reward_model_practised_policy_uses_its_stage_one_run(
     stage_one: Path, tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(stage_one / "sft", tmp_path / "practised", symlinks=True))
@@ -301,30 +321,28 @@ def test_a_practised_policy_is_judged_by_what_it_practised_with(
     config = {"run": str(stage_one / "sft"), "reward": None}
     write_header(run, header("improve", config))
     for checkpoint in (run, run / "checkpoints/policy"):
-        judging = load_reward_model(checkpoint, None, None)
-        assert judging.weights == pretrained_folder(stage_one / "sft", "reward")
-        assert judging.threshold_steps is not None
+        reward_model = load_reward_model(checkpoint, None, None)
+        assert reward_model.weights == pretrained_folder(stage_one / "sft", "reward")
+        assert reward_model.threshold_steps is not None
     write_header(run, header("improve", config | {"run": str(tmp_path / "gone")}))
     with pytest.raises(ConfigError, match=r"practised with must be there, got .*--reward RUN"):
         load_reward_model(run, None, None)
     assert load_reward_model(run, stage_one / "sft", 2.0).threshold_steps == 2.0
 
 
-def test_labels_of_an_earlier_recording_are_not_exported(
+def test_export_labels_of_an_earlier_recording_are_refused(
     data: Path, stage_one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("rerun")
     run_label(config_of(data, stage_one, threshold=10.0))
     check_current(open_dataset(data))
     table = next((data / "data").rglob("*.parquet"))
-    rows = parquet.read_columns(table)
-    rows["action"] = -rows["action"]
+    columns = parquet.read_columns(table)
+    columns["action"] = -columns["action"]
+    changed = {name: parquet.fixed_lists(values) for name, values in columns.items()}
     with table.open("wb") as handle:
-        parquet.write_tables(handle, [parquet.noted_table(
-            {name: parquet.fixed_lists(values) for name, values in rows.items()}, {}
-        )])  # fmt: skip
-    with pytest.raises(SystemExit):
-        main(["export", str(data), "--out", str(tmp_path / "out.rrd")])
-    assert "got those of an earlier recording" in capsys.readouterr().err
+        parquet.write_tables(handle, [parquet.noted_table(changed, {})])
+    message = refused(capsys, "export", data, "--out", tmp_path / "out.rrd")
+    assert "got those of an earlier recording" in message
     run_label(config_of(data, stage_one, threshold=10.0, overwrite=True))
     check_current(open_dataset(data))

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 import torch
 
-from nearer.cli import main
 from nearer.commands.serve import ServeConfig, load_served, run_serve, server_token
 from nearer.core.errors import ConfigError
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model, save_checkpoint
+from refusals import refused
 from serving_helpers import OLD_CLIENT, POINT_MASS, client, mlp, state_message
 
 pytestmark = OLD_CLIENT
 
 
-def test_serve_config_address_beyond_this_machine_needs_a_token() -> None:
+def test_serve_config_public_address_without_token_is_refused() -> None:
     for host in ("0.0.0.0", "192.168.1.5", "::", "a.name"):
         with pytest.raises(ConfigError, match="--host must be an address of this machine alone"):
             ServeConfig(checkpoint=Path("run"), host=host)
@@ -32,7 +32,7 @@ def test_serve_config_address_beyond_this_machine_needs_a_token() -> None:
         ServeConfig(checkpoint=Path("run"), host=host)
 
 
-def test_server_token_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+def test_server_token_new_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     lines: list[str] = []
     path = tmp_path / "new" / "token"
     token = server_token(path, lines.append)
@@ -44,14 +44,14 @@ def test_server_token_is_made_once_and_readable_by_its_owner_alone(tmp_path: Pat
     assert len(lines) == 1
     for bad in ("short", "with blanks in the middle", "ü" * 20, ""):
         path.write_text(bad)
-        with pytest.raises(ConfigError, match="--token-file must") as refused:
+        with pytest.raises(ConfigError, match="--token-file must") as error:
             server_token(path, lines.append)
-        assert not bad or bad not in str(refused.value)
+        assert not bad or bad not in str(error.value)
     with pytest.raises(ConfigError, match="--token-file must be a file"):
         server_token(tmp_path, lines.append)
 
 
-def test_load_served_run_has_its_reward_model_and_threshold(
+def test_load_served_run_uses_its_reward_model_and_threshold(
     stage_one: Path, tmp_path: Path
 ) -> None:
     run = stage_one / "sft"
@@ -72,7 +72,7 @@ def test_load_served_run_has_its_reward_model_and_threshold(
         load_served(ServeConfig(checkpoint=run, reward=tmp_path / "000002"))
 
 
-def test_run_serve_serves_until_ctrl_c(stage_one: Path) -> None:
+def test_run_serve_ctrl_c_stops_the_server(stage_one: Path) -> None:
     lines: list[str] = []
     responses: list[Any] = []
 
@@ -92,10 +92,9 @@ def test_run_serve_serves_until_ctrl_c(stage_one: Path) -> None:
     assert lines[-1].startswith("stopped")
 
 
-def test_serve_without_the_extra_names_the_command(
+def test_serve_missing_package_is_refused(
     stage_one: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "nearer.serving.server", None)
-    with pytest.raises(SystemExit):
-        main(["serve", "--checkpoint", str(stage_one / "sft")])
-    assert "pip install 'nearer[serve]'" in capsys.readouterr().err
+    message = refused(capsys, "serve", "--checkpoint", stage_one / "sft")
+    assert "pip install 'nearer[serve]'" in message

@@ -27,7 +27,7 @@ def tiny_model(hidden: int = 8) -> FoundationModel:
     return new_model("mlp", MLPConfig(hidden=hidden), SPACES, ["go"], seed=0)
 
 
-def test_load_model_of_a_checkpoint_has_its_weights(tmp_path: Path) -> None:
+def test_load_model_saved_checkpoint_has_its_weights(tmp_path: Path) -> None:
     model = tiny_model()
     save_checkpoint(tmp_path / "000001", model, None)
     loaded = load_model(tmp_path / "000001", build_model)
@@ -36,7 +36,7 @@ def test_load_model_of_a_checkpoint_has_its_weights(tmp_path: Path) -> None:
     assert complete_checkpoints(tmp_path) == [tmp_path / "000001"]
 
 
-def test_load_model_of_an_unfinished_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_pretrained_folder_unfinished_checkpoint_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "000001", tiny_model(), None)
     (tmp_path / "000001/COMPLETE").unlink()
     assert complete_checkpoints(tmp_path) == []
@@ -44,7 +44,7 @@ def test_load_model_of_an_unfinished_checkpoint_is_refused(tmp_path: Path) -> No
         pretrained_folder(tmp_path / "000001", "policy")
 
 
-def test_load_model_of_other_sizes_is_refused(tmp_path: Path) -> None:
+def test_load_model_other_sizes_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "000001", tiny_model(), None)
     config = tmp_path / "000001/pretrained_model/config.json"
     document = json.loads(config.read_text())
@@ -54,7 +54,7 @@ def test_load_model_of_other_sizes_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "000001", build_model)
 
 
-def test_load_model_of_another_normalisation_is_refused(tmp_path: Path) -> None:
+def test_load_model_other_normalisation_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "000001", tiny_model(), None)
     path = tmp_path / "000001/pretrained_model/model.safetensors"
     weights = safetensors.torch.load_file(path)
@@ -63,7 +63,7 @@ def test_load_model_of_another_normalisation_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "000001", build_model)
 
 
-def test_save_checkpoint_replaces_one_as_a_whole(tmp_path: Path) -> None:
+def test_save_checkpoint_over_an_earlier_one_replaces_it(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "000001", tiny_model(), None)
     wide = replace(MLPConfig(), hidden=16)
     model = new_model("mlp", wide, SPACES, ["go"], seed=0)

@@ -37,7 +37,7 @@ class Part:
     training: Seeded
 
 
-def test_read_header_of_a_run_is_what_was_written(tmp_path: Path) -> None:
+def test_read_header_written_header_is_equal(tmp_path: Path) -> None:
     written = header("improve", {"run": "one", "practice": {"seed": 3}})
     write_header(tmp_path, written)
     assert read_header(tmp_path) == written
@@ -53,7 +53,7 @@ def test_read_header_of_a_run_is_what_was_written(tmp_path: Path) -> None:
         ("{}", r"\(unknown\)"),
     ],
 )
-def test_read_header_of_another_format_names_the_version_that_made_it(
+def test_read_header_other_format_names_the_version_that_made_it(
     text: str, version: str, tmp_path: Path
 ) -> None:
     (tmp_path / "run.json").write_text(text)
@@ -62,24 +62,24 @@ def test_read_header_of_another_format_names_the_version_that_made_it(
         read_header(tmp_path)
 
 
-def test_read_header_without_a_run_is_a_sentence(tmp_path: Path) -> None:
+def test_read_header_missing_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"run\.json must be a JSON file.*--out named"):
         read_header(tmp_path)
 
 
-def test_header_part_reads_the_settings_that_are_asked_for(tmp_path: Path) -> None:
+def test_header_part_of_a_dataclass_reads_its_settings(tmp_path: Path) -> None:
     config = {"data": "here", "training": {"seed": 3, "updates": 7}, "more": None}
     assert header("sft", config).part(Part, tmp_path) == Part(data="here", training=Seeded(seed=3))
 
 
-def test_header_part_without_a_setting_names_it(tmp_path: Path) -> None:
+def test_header_part_missing_setting_is_refused(tmp_path: Path) -> None:
     config = {"data": "here", "training": {"updates": 7}}
     with pytest.raises(ConfigError, match=r"config with training\.seed there, got no such key"):
         header("sft", config).part(Part, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["data_sha256", "frozen_sha256", "threshold_steps"])
-def test_check_same_of_another_input_names_both(name: str, tmp_path: Path) -> None:
+def test_check_same_other_input_is_refused(name: str, tmp_path: Path) -> None:
     before = RunInputs(data_sha256="a", frozen_sha256="b", threshold_steps=1.5)
     before.check_same(tmp_path, before)
     now = replace(before, **{name: None})
@@ -88,14 +88,14 @@ def test_check_same_of_another_input_names_both(name: str, tmp_path: Path) -> No
         before.check_same(tmp_path, now)
 
 
-def test_files_that_a_run_does_not_have_yet_are_none(tmp_path: Path) -> None:
+def test_documents_of_a_new_run_are_none(tmp_path: Path) -> None:
     assert read_encoding_time(tmp_path) is None
     assert read_demonstrations(tmp_path) is None
     assert read_rollouts(tmp_path) is None
     assert read_tracker_ids(tmp_path).ids == {}
 
 
-def test_files_beside_run_json_are_read_as_written(tmp_path: Path) -> None:
+def test_documents_of_a_run_are_read_as_written(tmp_path: Path) -> None:
     write_encoding_time(tmp_path, EncodingTime(seconds=2.5))
     write_tracker_ids(tmp_path, TrackerIds(ids={"wandb": "0a"}))
     write_demonstrations(tmp_path, Demonstrations(episodes=(drawn(3),)))

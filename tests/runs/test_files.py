@@ -27,15 +27,15 @@ def test_write_text_over_an_earlier_file_replaces_it(tmp_path: Path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_write_json_and_lines_are_read_back_as_written(tmp_path: Path):
-    write_json(tmp_path / "one.json", {"a": [1, 2]})
-    write_lines(tmp_path / "many.jsonl", [{"a": 1}, {"a": 2}])
-    append_line(tmp_path / "many.jsonl", {"a": 3})
-    assert json.loads((tmp_path / "one.json").read_text()) == {"a": [1, 2]}
-    assert (tmp_path / "many.jsonl").read_text() == '{"a": 1}\n{"a": 2}\n{"a": 3}\n'
+def test_write_json_and_lines_are_read_as_written(tmp_path: Path):
+    write_json(tmp_path / "value.json", {"a": [1, 2]})
+    write_lines(tmp_path / "lines.jsonl", [{"a": 1}, {"a": 2}])
+    append_line(tmp_path / "lines.jsonl", {"a": 3})
+    assert json.loads((tmp_path / "value.json").read_text()) == {"a": [1, 2]}
+    assert (tmp_path / "lines.jsonl").read_text() == '{"a": 1}\n{"a": 2}\n{"a": 3}\n'
 
 
-def test_write_text_on_a_full_disk_keeps_the_earlier_file(tmp_path: Path):
+def test_write_text_full_disk_keeps_the_earlier_file(tmp_path: Path):
     path = tmp_path / "note.txt"
     write_text(path, "before")
     temporary_path(path).symlink_to("/dev/full")
@@ -96,7 +96,7 @@ def test_staged_files_without_a_commit_leave_nothing(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_staged_files_over_a_file_that_is_no_replacement_are_refused(tmp_path: Path):
+def test_staged_files_over_a_file_of_another_writer_are_refused(tmp_path: Path):
     (tmp_path / "a").write_text("another writer's")
     with (
         pytest.raises(DatasetError, match="got a file of another writer"),

@@ -1,4 +1,4 @@
-"""Every document of a run is read back as it was written, and damage to it is one sentence."""
+"""Every document of a run is read back as it was written, and a damaged one is refused."""
 
 import json
 import math
@@ -38,19 +38,17 @@ DOCUMENTS = [
 ]
 
 
-@pytest.fixture(params=DOCUMENTS, ids=lambda one: type(one).__name__)
+@pytest.fixture(params=DOCUMENTS, ids=lambda document: type(document).__name__)
 def document(request: pytest.FixtureRequest) -> object:
     return request.param
 
 
-def test_read_document_of_a_written_one_is_the_same(document: object, tmp_path: Path) -> None:
-    write_document(tmp_path / "one.json", document)
-    assert read_document(type(document), tmp_path / "one.json", "") == document
+def test_read_document_written_document_is_equal(document: object, tmp_path: Path) -> None:
+    write_document(tmp_path / "document.json", document)
+    assert read_document(type(document), tmp_path / "document.json", "") == document
 
 
-def test_read_documents_of_written_lines_leaves_out_a_cut_line(
-    document: object, tmp_path: Path
-) -> None:
+def test_read_documents_truncated_last_line_is_left_out(document: object, tmp_path: Path) -> None:
     path = tmp_path / "some.jsonl"
     write_documents(path, [document, document])
     assert read_documents(type(document), path, "") == [document, document]
@@ -59,7 +57,7 @@ def test_read_documents_of_written_lines_leaves_out_a_cut_line(
 
 
 def keys_of(value: object, key: str = "") -> list[tuple[str, ...]]:
-    """Return the path of every key of a JSON value; one of a list stands for all."""
+    """Return the path of every key of a JSON value, in lists of their first item."""
     if isinstance(value, dict):
         below = [(name, *rest) for name, item in value.items() for rest in keys_of(item)]
         return [*((name,) for name in value), *below]
@@ -76,12 +74,12 @@ def parent_of(value: object, path: tuple[str, ...]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("damage", ["missing", "unknown", "other type"])
-def test_read_document_of_a_damaged_one_is_one_sentence(
+def test_read_document_damaged_key_is_refused(
     damage: str, document: object, tmp_path: Path
 ) -> None:
     free = {"config", "ids", "per_task", "curves", "at_threshold", "sources", "slices", "examples"}
-    path = tmp_path / "one.json"
-    keys = [one for one in keys_of(to_json(document)) if not free & {*one[:-1]}]
+    path = tmp_path / "document.json"
+    keys = [key for key in keys_of(to_json(document)) if not free & {*key[:-1]}]
     for key in keys:
         value = json.loads(json.dumps(to_json(document)))
         parent, name = parent_of(value, key), key[-1]
@@ -95,22 +93,22 @@ def test_read_document_of_a_damaged_one_is_one_sentence(
         try:
             read_document(type(document), path, "do this")
         except ConfigError as error:
-            said = str(error)
-            assert said.startswith(f"{path} must be as this version of nearer writes it, with ")
-            assert said.endswith("; do this")
-            assert ("unheard_of" if damage == "unknown" else name) in said
-            assert "\n" not in said
+            message = str(error)
+            assert message.startswith(f"{path} must be as this version of nearer writes it, with ")
+            assert message.endswith("; do this")
+            assert ("unheard_of" if damage == "unknown" else name) in message
+            assert "\n" not in message
         else:
             assert damage == "missing", f"{key} may be anything"
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.data())
-def test_read_document_of_a_cut_file_is_one_sentence(
+def test_read_document_truncated_file_is_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     document = data.draw(st.sampled_from(DOCUMENTS))
-    path = tmp_path_factory.mktemp("cut") / "one.json"
+    path = tmp_path_factory.mktemp("cut") / "document.json"
     write_document(path, document)
     text = path.read_text().rstrip()
     path.write_text(text[: data.draw(st.integers(0, len(text) - 1))])
@@ -118,18 +116,16 @@ def test_read_document_of_a_cut_file_is_one_sentence(
         read_document(type(document), path, "do this")
 
 
-def test_read_document_of_a_value_that_its_dataclass_refuses_names_the_file(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "one.json").write_text(json.dumps({"hidden": 0}))
-    sentence = r"one\.json must be .*, got: --baselines\.hidden must be 1 or more, got 0.*; do this"
+def test_read_document_impossible_value_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "document.json").write_text(json.dumps({"hidden": 0}))
+    sentence = r"\.json must be .*, got: --baselines\.hidden must be 1 or more, got 0.*; do this"
     with pytest.raises(ConfigError, match=sentence):
-        read_document(BaselineSettings, tmp_path / "one.json", "do this")
+        read_document(BaselineSettings, tmp_path / "document.json", "do this")
 
 
-def test_read_document_without_a_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"one\.json must be a JSON file of a run, got: "):
-        read_document(EncodingTime, tmp_path / "one.json", "do this")
+def test_read_document_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"document\.json must be a JSON file of a run, got: "):
+        read_document(EncodingTime, tmp_path / "document.json", "do this")
 
 
 class Place(NamedTuple):
@@ -179,12 +175,12 @@ everythings = st.builds(
 
 @settings(deadline=None, max_examples=100)
 @given(everythings)
-def test_from_json_of_to_json_through_text_is_the_same(document: Everything) -> None:
+def test_from_json_text_of_to_json_is_equal(document: Everything) -> None:
     assert from_json(Everything, json.loads(json.dumps(to_json(document)))) == document
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "sentence"),
     [
         ({"number": True}, "number must be a finite number, got true"),
         ({"number": math.nan}, "number must be a finite number, got NaN"),
@@ -197,17 +193,17 @@ def test_from_json_of_to_json_through_text_is_the_same(document: Everything) -> 
         ([1], r"the document must be an object, got \[1\]"),
     ],
 )
-def test_from_json_of_another_form_says_key_expected_and_got(value: object, said: str) -> None:
-    with pytest.raises(UnexpectedJson, match=said):
+def test_from_json_unexpected_value_is_refused(value: object, sentence: str) -> None:
+    with pytest.raises(UnexpectedJson, match=sentence):
         from_json(Inner, value)
 
 
-def test_from_json_reads_a_whole_number_as_a_float() -> None:
+def test_from_json_whole_number_becomes_a_float() -> None:
     number = from_json(Inner, {"number": 3}).number
     assert isinstance(number, float)
 
 
-def test_from_json_partly_leaves_out_further_keys() -> None:
+def test_from_json_partly_ignores_further_keys() -> None:
     assert from_json(Inner, {"number": 1, "more": 2}, partly=True) == Inner(number=1.0)
     with pytest.raises(UnexpectedJson, match="number must be there"):
         from_json(Inner, {"more": 2}, partly=True)

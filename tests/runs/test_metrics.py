@@ -8,16 +8,16 @@ import pytest
 from nearer.runs.metrics import METRICS, number, read_metrics
 
 
-def test_read_metrics_leaves_out_a_line_that_a_kill_cut(tmp_path: Path) -> None:
+def test_read_metrics_truncated_line_is_left_out(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == []
     (tmp_path / METRICS).write_text('{"step": 1, "a/b": 0.5}\n{"step": 2, "a')
     assert read_metrics(tmp_path) == [{"step": 1, "a/b": 0.5}]
 
 
 @pytest.mark.parametrize("value", [None, "a text"])
-def test_number_of_no_number_is_nan(value: str | None) -> None:
+def test_number_other_value_is_nan(value: str | None) -> None:
     assert math.isnan(number(value))
 
 
-def test_number_of_a_count_is_a_float() -> None:
+def test_number_count_becomes_a_float() -> None:
     assert isinstance(number(3), float)

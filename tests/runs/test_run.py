@@ -29,7 +29,7 @@ def state(model: FoundationModel, **counters: Any) -> TrainingState:
     return TrainingState(optimizer=torch.optim.SGD(model.parameters(), lr=1.0), counters=counters)
 
 
-def test_create_writes_what_the_run_starts_from(tmp_path: Path) -> None:
+def test_create_new_folder_holds_config_and_inputs(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", "sft", {"seed": 3}, inputs=INPUTS):
         pass
     header = read_header(tmp_path / "run")
@@ -37,7 +37,7 @@ def test_create_writes_what_the_run_starts_from(tmp_path: Path) -> None:
     assert header.versions.keys() >= {"nearer", "torch", "python"}
 
 
-def test_create_in_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+def test_create_occupied_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".run.json.tmp").touch()
     check_new(tmp_path)
     (tmp_path / "mine").touch()
@@ -45,7 +45,7 @@ def test_create_in_a_folder_that_holds_something_is_refused(tmp_path: Path) -> N
         Run.create(tmp_path, "sft", {})
 
 
-def test_resume_forgets_metrics_after_the_last_checkpoint(tmp_path: Path) -> None:
+def test_resume_metrics_after_the_last_checkpoint_are_dropped(tmp_path: Path) -> None:
     model = tiny_model()
     with Run.create(tmp_path / "run", "sft", {}, inputs=INPUTS) as run:
         run.log({"step": 1, "sft/loss_bc": 2.0})
@@ -60,14 +60,14 @@ def test_resume_forgets_metrics_after_the_last_checkpoint(tmp_path: Path) -> Non
     assert [record["step"] for record in read_metrics(tmp_path / "run")] == [1]
 
 
-def test_resume_with_another_input_is_refused(tmp_path: Path) -> None:
+def test_resume_other_input_is_refused(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", "sft", {}, inputs=INPUTS):
         pass
     with pytest.raises(ConfigError, match=r"data_sha256 must be 0a, .* got 0b; restore"):
         Run.resume(tmp_path / "run", inputs=RunInputs(data_sha256="0b"))
 
 
-def test_finish_marks_the_run(tmp_path: Path) -> None:
+def test_finish_run_is_marked_as_finished(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run", "sft", {}) as run:
         assert not is_finished(run.root)
         run.finish()

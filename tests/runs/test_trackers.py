@@ -1,6 +1,6 @@
-"""What is logged arrives in every tracker, once; a tracker that fails or hangs harms nothing.
+"""Trackers show every record once; a tracker that fails or hangs does not stop the run.
 
-wandb (offline) and trackio (local) are the real packages; what fails is a fake.
+wandb (offline) and trackio (local) are the real packages; trackers that fail are fakes.
 """
 
 import importlib.util
@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nearer.cli import main
 from nearer.core.errors import ConfigError
 from nearer.core.metrics import Record
 from nearer.runs import trackers
@@ -23,8 +22,9 @@ from nearer.runs.documents import read_tracker_ids
 from nearer.runs.metrics import read_metrics
 from nearer.runs.run import Run
 from nearer.runs.trackers import AsideTracker, check_trackers
+from refusals import refused
 
-SOME = [
+RECORDS = [
     {"step": step, "sft/loss_bc": 1 / (1 + step), "note": "text", "a/none": None}
     for step in range(3)
 ]
@@ -32,8 +32,8 @@ Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
 
 
-class Kept:
-    """A tracker that keeps what it was shown."""
+class RecordingTracker:
+    """A tracker that keeps its records."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -46,8 +46,8 @@ class Kept:
         self.closed = True
 
 
-class Broken(Kept):
-    """A tracker that takes two records and then raises."""
+class BrokenTracker(RecordingTracker):
+    """A tracker that raises at its third record."""
 
     def log(self, record: Record) -> None:
         super().log(record)
@@ -61,103 +61,99 @@ def log_all(run: Run, records: list[dict[str, Any]]) -> None:
             run.log(record)
 
 
-def test_every_record_is_shown_in_order(capsys: Capture) -> None:
-    kept = Kept()
-    aside = AsideTracker("kept", lambda: kept)
-    for record in SOME:
+def test_aside_tracker_shows_records_in_order(capsys: Capture) -> None:
+    tracker = RecordingTracker()
+    aside = AsideTracker("recording", lambda: tracker)
+    for record in RECORDS:
         aside.log(record)
     aside.close()
-    assert kept.records == SOME
-    assert kept.closed
+    assert tracker.records == RECORDS
+    assert tracker.closed
     assert capsys.readouterr().err == ""
 
 
-def test_what_a_resumed_run_does_again_is_not_shown_twice() -> None:
-    kept = Kept()
-    aside = AsideTracker("kept", lambda: kept, shown_step=1)
-    for record in SOME:
+def test_aside_tracker_resumed_run_shows_only_new_steps() -> None:
+    tracker = RecordingTracker()
+    aside = AsideTracker("recording", lambda: tracker, shown_step=1)
+    for record in RECORDS:
         aside.log(record)
     aside.close()
-    assert kept.records == SOME[2:]
+    assert tracker.records == RECORDS[2:]
 
 
-def test_a_tracker_that_fails_is_said_once_and_left_out(capsys: Capture) -> None:
-    broken = Broken()
-    aside = AsideTracker("broken", lambda: broken)
+def test_aside_tracker_that_raises_is_reported_once_and_stopped(capsys: Capture) -> None:
+    tracker = BrokenTracker()
+    aside = AsideTracker("broken", lambda: tracker)
     for step in range(100):
         aside.log({"step": step})
     aside.close()
     for step in range(100, 200):
         aside.log({"step": step})
-    assert len(broken.records) == 3
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert said.startswith("nearer: broken shows no more of this run, got: no route to host; ")
+    assert len(tracker.records) == 3
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert message.startswith("nearer: broken shows no more of this run, got: no route to host; ")
 
 
-def test_a_tracker_that_cannot_start_is_said_once(capsys: Capture) -> None:
-    def start() -> Kept:
+def test_aside_tracker_that_cannot_start_is_reported_once(capsys: Capture) -> None:
+    def start() -> RecordingTracker:
         raise OSError("disk full")
 
-    aside = AsideTracker("kept", start)
+    aside = AsideTracker("recording", start)
     aside.close()
     assert capsys.readouterr().err.count("disk full") == 1
 
 
-def test_a_tracker_that_hangs_costs_neither_the_loop_nor_the_end(
-    capsys: Capture, monkeypatch: Patch
-) -> None:
+@pytest.fixture
+def hanging_tracker(monkeypatch: Patch) -> Iterator[AsideTracker]:
+    """Give a tracker of 5 waiting records that starts only after the test."""
     monkeypatch.setattr(trackers, "MAX_WAITING_RECORDS", 5)
-    go_on = threading.Event()
+    test_is_over = threading.Event()
 
-    def start() -> Kept:
-        go_on.wait()
-        return Kept()
+    def start() -> RecordingTracker:
+        test_is_over.wait()
+        return RecordingTracker()
 
-    aside = AsideTracker("slow", start, close_s=0.05)
+    yield AsideTracker("slow", start, close_s=0.05)
+    test_is_over.set()
+
+
+def test_aside_tracker_that_hangs_is_stopped_after_waiting_records(
+    hanging_tracker: AsideTracker, capsys: Capture
+) -> None:
     for step in range(20):
-        aside.log({"step": step})
-    aside.close()
-    go_on.set()
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "slow shows no more of this run, got: it lags 5 records behind" in said
+        hanging_tracker.log({"step": step})
+    hanging_tracker.close()
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "slow shows no more of this run, got: it lags 5 records behind" in message
 
 
-def test_the_end_waits_some_seconds_for_a_slow_tracker(capsys: Capture) -> None:
-    go_on = threading.Event()
-
-    def start() -> Kept:
-        go_on.wait()
-        return Kept()
-
-    aside = AsideTracker("slow", start, close_s=0.05)
-    aside.close()
-    go_on.set()
+def test_aside_tracker_close_of_hanging_tracker_gives_up(
+    hanging_tracker: AsideTracker, capsys: Capture
+) -> None:
+    hanging_tracker.close()
     assert "it did not finish within" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_a_missing_package_is_a_sentence_before_anything_starts(
+def test_sft_tracker_without_its_package_is_refused(
     name: str, stage_one: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     out = tmp_path / "run"
-    with pytest.raises(SystemExit):
-        main(["sft", "--data", str(stage_one / "data"), "--model", "mlp", "--track", name,
-              "--out", str(out)])  # fmt: skip
-    said = capsys.readouterr().err
-    assert f"pip install 'nearer[{name}]'" in said
-    assert said.count("\n") == 1
+    command = ["sft", "--data", stage_one / "data", "--model", "mlp", "--track", name]
+    message = refused(capsys, *command, "--out", out)
+    assert f"pip install 'nearer[{name}]'" in message
     assert not out.exists()
 
 
-@pytest.mark.usefixtures("at_home")
-def test_wandb_offline_needs_no_account() -> None:
+@pytest.mark.usefixtures("tracker_home")
+def test_check_trackers_wandb_offline_needs_no_account() -> None:
     check_trackers(["wandb"])
 
 
-def test_wandb_without_an_account_is_a_sentence(monkeypatch: Patch) -> None:
+def test_check_trackers_wandb_without_account_is_refused(monkeypatch: Patch) -> None:
     wandb: Any = ModuleType("wandb")
     wandb.setup = lambda: SimpleNamespace(settings=SimpleNamespace(mode="online"))
     wandb.login = lambda prompt, verify: False
@@ -167,13 +163,13 @@ def test_wandb_without_an_account_is_a_sentence(monkeypatch: Patch) -> None:
         check_trackers(["wandb"])
 
 
-def test_an_unknown_tracker_is_refused() -> None:
+def test_check_trackers_unknown_name_is_refused() -> None:
     with pytest.raises(ConfigError, match="got 'mlflow'"):
         check_trackers(["tensorboard", "mlflow"])
 
 
 @pytest.fixture
-def at_home(tmp_path: Path, monkeypatch: Patch) -> Path:
+def tracker_home(tmp_path: Path, monkeypatch: Patch) -> Path:
     """Keep what wandb and trackio write inside the test's folder, without a network."""
     home = tmp_path / "home"
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -182,26 +178,26 @@ def at_home(tmp_path: Path, monkeypatch: Patch) -> Path:
     return home
 
 
-def test_a_run_is_shown_in_all_trackers_and_goes_on_there(
-    tmp_path: Path, at_home: Path, monkeypatch: Patch, capsys: Capture
+def test_run_resumed_is_continued_in_every_tracker(
+    tmp_path: Path, tracker_home: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     storage = pytest.importorskip("trackio.sqlite_storage")
-    monkeypatch.setattr(storage, "TRACKIO_DIR", at_home)
-    for used in ("trackio.utils", "trackio"):
-        monkeypatch.setattr(sys.modules[used], "TRACKIO_DIR", at_home)
-    root = tmp_path / "one"
+    monkeypatch.setattr(storage, "TRACKIO_DIR", tracker_home)
+    for module in ("trackio.utils", "trackio"):
+        monkeypatch.setattr(sys.modules[module], "TRACKIO_DIR", tracker_home)
+    root = tmp_path / "run"
     config = {"track": ["tensorboard", "wandb", "trackio"], "seed": 3}
-    log_all(Run.create(root, "sft", config), SOME[:2])
+    log_all(Run.create(root, "sft", config), RECORDS[:2])
     ids = read_tracker_ids(root).ids
-    log_all(Run.resume(root), SOME)  # no checkpoint: everything is done again
+    log_all(Run.resume(root), RECORDS)  # no checkpoint: every step is done again
     assert read_tracker_ids(root).ids == ids
     assert ids.keys() == {"wandb", "trackio"}
-    losses = [record["sft/loss_bc"] for record in SOME]
+    losses = [record["sft/loss_bc"] for record in RECORDS]
     assert [line["sft/loss_bc"] for line in read_metrics(root)] == losses
-    assert [one.value for one in tensorboard(root)] == pytest.approx(losses)
-    found = storage.SQLiteStorage.get_logs("nearer", f"one-{ids['trackio']}")
-    assert [(one["step"], one["sft/loss_bc"]) for one in found] == list(enumerate(losses))
-    assert all("note" not in one and "a/none" not in one for one in found)
+    assert [event.value for event in tensorboard(root)] == pytest.approx(losses)
+    rows = storage.SQLiteStorage.get_logs("nearer", f"run-{ids['trackio']}")
+    assert [(row["step"], row["sft/loss_bc"]) for row in rows] == list(enumerate(losses))
+    assert all("note" not in row and "a/none" not in row for row in rows)
     assert wandb_history(root, ids["wandb"]) == list(enumerate(losses))
     assert "nearer:" not in capsys.readouterr().err
 

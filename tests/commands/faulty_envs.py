@@ -1,0 +1,124 @@
+"""Small Gymnasium envs, one that works and others that each break one rule."""
+
+from typing import ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete
+
+from commands.faults import raise_env_error
+from nearer.envs.point_mass import PDDemonstrator
+
+
+class SmallEnv(gymnasium.Env):
+    """A point on a line with the sizes of the point mass."""
+
+    observation_space = Dict(
+        {
+            "agent_pos": Box(-np.inf, np.inf, (4,), np.float32),
+            "environment_state": Box(-np.inf, np.inf, (2,), np.float32),
+        }
+    )
+    action_space = Box(-np.inf, np.inf, (2,), np.float32)
+    terminates_after: ClassVar[int] = 10**9
+    fails_at: ClassVar[int] = -1
+    total_steps: ClassVar[int] = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = self.np_random.uniform(-1, 1, 6).astype(np.float32)
+        self.steps = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        type(self).total_steps += 1
+        if type(self).total_steps == self.fails_at:
+            raise_env_error()
+        self.steps += 1
+        self.state[:2] += np.clip(action, -1, 1)
+        terminated = self.steps >= self.terminates_after
+        return self._observe(), 0.0, terminated, False, {"is_success": False}
+
+    def _observe(self):
+        return {"agent_pos": self.state[:4].copy(), "environment_state": self.state[4:].copy()}
+
+
+class DiscreteActions(SmallEnv):
+    action_space = Discrete(3)
+
+
+class OtherKeys(SmallEnv):
+    observation_space = Dict({"joints": Box(-1, 1, (4,), np.float32)})
+
+
+class OtherSizes(SmallEnv):
+    action_space = Box(-1, 1, (7,), np.float32)
+
+
+class NarrowActions(SmallEnv):
+    """Nearly every action lies beyond its limits; succeeds after 20 steps."""
+
+    action_space = Box(-1e-5, 1e-5, (2,), np.float32)
+
+    def demonstrator(self, num_robots):
+        return PDDemonstrator(num_robots)
+
+    def step(self, action):
+        observation, reward, terminated, truncated, _ = super().step(action)
+        return observation, reward, terminated, truncated, {"is_success": self.steps >= 20}
+
+
+class Terminates(SmallEnv):
+    terminates_after = 3
+
+
+class FailsLater(SmallEnv):
+    fails_at = 300
+
+
+class FailsAtOnce(SmallEnv):
+    fails_at = 1
+
+
+class NotFinite(SmallEnv):
+    def _observe(self):
+        return {**super()._observe(), "agent_pos": np.full(4, np.nan, np.float32)}
+
+
+class OtherShape(SmallEnv):
+    """Observes another shape than its observation space promises."""
+
+    def _observe(self):
+        return {**super()._observe(), "environment_state": np.zeros(3, np.float32)}
+
+
+class CannotStart(SmallEnv):
+    def __init__(self):
+        raise OSError("no robot at /dev/ttyUSB0")
+
+
+class NeedsPackage(SmallEnv):
+    def __init__(self):
+        raise ModuleNotFoundError("No module named 'mujoco'")
+
+
+class NeedsExtra(SmallEnv):
+    def __init__(self):
+        raise gymnasium.error.DependencyNotInstalled("box2d is not installed")
+
+
+ENVS = (
+    SmallEnv,
+    DiscreteActions,
+    OtherKeys,
+    OtherSizes,
+    NarrowActions,
+    Terminates,
+    FailsLater,
+    FailsAtOnce,
+    NotFinite,
+    OtherShape,
+    CannotStart,
+    NeedsPackage,
+    NeedsExtra,
+)

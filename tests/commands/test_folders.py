@@ -1,0 +1,110 @@
+"""Checkpoints and output folders that a command cannot use are refused and stay unharmed."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from commands.faults import (
+    Damage,
+    edit_json,
+    file_contents,
+    remove_key,
+    shift_normalisation,
+    truncate,
+)
+from commands.tiny_runs import ENV_ID, TINY_IMPROVE, TINY_SFT
+from refusals import refused
+
+CONFIG = "checkpoints/policy/pretrained_model/config.json"
+WEIGHTS = "checkpoints/policy/pretrained_model/model.safetensors"
+TOO_LARGE = {"hidden": 10**7, "num_bins": 30}
+"""Sizes of a model that no machine's memory holds."""
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (
+            lambda run: truncate(run / WEIGHTS),
+            "must be a whole safetensors file, got",
+        ),
+        (
+            lambda run: truncate(run / CONFIG),
+            "must be a JSON file, got: .*; copy the checkp",
+        ),
+        (
+            lambda run: (run / CONFIG).write_text("[]"),
+            "must hold a JSON object",
+        ),
+        (
+            lambda run: shift_normalisation(run / WEIGHTS),
+            "must carry the normalisation that config.json was written with",
+        ),
+        (
+            lambda run: edit_json(run / CONFIG, model="pi0"),
+            "got 'pi0'; use",
+        ),
+        (
+            lambda run: edit_json(run / CONFIG, sizes={"hidden": 8}),
+            "must fit the model",
+        ),
+        (
+            lambda run: remove_key(run / CONFIG, "spaces"),
+            "must fit the model .*'spaces'",
+        ),
+        (
+            lambda run: edit_json(run / CONFIG, sizes=TOO_LARGE),
+            "must fit the model .*in place of",
+        ),
+        (
+            lambda run: (run / "checkpoints/policy/COMPLETE").unlink(),
+            "got a checkpoint that was nev",
+        ),
+        (
+            lambda run: shutil.rmtree(run / "checkpoints"),
+            "got neither there nor in .*; make one wit",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["eval", "improve"])
+def test_command_damaged_checkpoint_is_refused(
+    damage: Damage, sentence: str, command: str, workspace: Path, capsys: Capture
+) -> None:
+    run = workspace / "sft"
+    damage(run)
+    before = file_contents(workspace)
+    options = {
+        "eval": ["--checkpoint", run, "--env", ENV_ID],
+        "improve": ["--run", run, "--out", workspace / "run", *TINY_IMPROVE],
+    }[command]
+    message = refused(capsys, command, *options)
+    assert re.search(sentence, message)
+    assert str(run) in message or "config.json" in message
+    assert file_contents(workspace) == before
+
+
+def test_command_unusable_output_folder_is_refused(workspace: Path, capsys: Capture) -> None:
+    (workspace / "file").write_text("mine")
+    before = file_contents(workspace)
+    commands = [
+        ["collect", "--env", ENV_ID, "--episodes", "4"],
+        ["sft", "--data", workspace / "data", *TINY_SFT],
+        ["improve", "--run", workspace / "sft", *TINY_IMPROVE],
+    ]
+    for command in commands:
+        for occupied in (workspace / "data", workspace / "file"):
+            message = refused(capsys, *command, "--out", occupied)
+            sentence = "must be an? (new or empty|empty or new) folder, got.*; choose"
+            assert re.search(sentence, message)
+            assert str(occupied) in message
+        message = refused(capsys, *command, "--out", workspace / "file" / "below")
+        assert re.search("must be on a disk that can be written, got:? Not a directory", message)
+    message = refused(
+        capsys, "eval", "--checkpoint", workspace / "sft", "--env", ENV_ID, "--out", "/proc/x"
+    )
+    assert "/proc/x must be on a disk that can be written, got: No such file" in message
+    assert file_contents(workspace) == before
