@@ -12,10 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from arm_env import ARM, ScriptedPolicy, registered_arm
+from nearer.algorithm.rollout import collect
 from nearer.commands.eval import run_eval
 from nearer.configs.eval import EvalConfig
+from nearer.core.action_chunks import Chunking
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import EnvError
+from nearer.evaluation.ground_truth import NoTermination
+from nearer.fleets.chunked import ChunkedFleet
 from nearer.fleets.gym import make_fleet
 from nearer.reporting.videos import (
     MAX_VIDEO_BYTES,
@@ -193,3 +198,22 @@ def test_eval_of_the_point_mass_writes_rollouts_and_no_videos(
     run_eval(EvalConfig(checkpoint=run, env=env, episodes=2, max_steps=5, num_envs=2, out=out))
     assert (out / "rollouts.json").exists()
     assert list((out / "videos").iterdir()) == []
+
+
+def test_replay_of_relative_chunks_shows_every_control_step() -> None:
+    chunking = Chunking(chunk=3, relative=True)
+    decisions = np.full((9, 6), 0.05, np.float32)
+    decisions[:, 2:4] += 0.05
+    decisions[:, 4:] += 0.1
+    policy = ScriptedPolicy([decisions])
+    with registered_arm():
+        fleet = ChunkedFleet(make_fleet(ARM, 1), chunking)
+        (episode,) = collect(fleet, policy, NoTermination(), seeds=iter([2]), max_steps=12)
+        recorded = episode.observations.agent_pos
+        with rendering_env(ARM) as env:
+            assert env is not None
+            frames = np.stack(list(replay(env, episode.seed, episode.actions, recorded, chunking)))
+            assert frames[:, 0, 0, 0].tolist() == list(range(13))
+            changed = episode.actions + np.float32(0.01)
+            with pytest.raises(EnvError, match="bit for bit"):
+                list(replay(env, episode.seed, changed, recorded, chunking))
