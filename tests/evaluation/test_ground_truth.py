@@ -1,4 +1,4 @@
-"""Ground truth is recorded aside, at every observation."""
+"""Ground truth is recorded at every observation, beside the episode."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from nearer.evaluation.ground_truth import (
 from nearer.testing import CountingFleet, EchoPolicy
 
 
-def test_recorder_success_is_of_every_observation() -> None:
+def test_recorder_success_is_recorded_for_every_observation() -> None:
     recorder = GroundTruthRecorder(CountingFleet(3, goal_steps=4))
     seeds = iter([1, 2, 3, 4])
     for episode in collect(recorder, EchoPolicy(), NoTermination(), seeds=seeds, max_steps=6):
