@@ -32,7 +32,7 @@ def test_mismatch_equal_spaces_is_none() -> None:
         ),
     ],
 )
-def test_mismatch_other_spaces_says_what_and_got(
+def test_mismatch_other_spaces_names_the_needed_and_the_given(
     change: dict[str, object], kind: str, text: str
 ) -> None:
     mismatch = replace(NEEDED, **change).mismatch(NEEDED)

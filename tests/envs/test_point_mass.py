@@ -50,7 +50,7 @@ def test_point_mass_vector_equals_single_envs_bit_for_bit() -> None:
         assert info["is_success"].tolist() == [step[4]["is_success"] for step in steps]
 
 
-def test_point_mass_fleets_keep_the_contract() -> None:
+def test_point_mass_fleets_keep_the_contract_of_a_fleet() -> None:
     check_fleet(make_fleet(ENV_ID, 4))
     check_fleet(SingleEnvFleet([gymnasium.make(ENV_ID) for _ in range(3)]))
 
