@@ -51,7 +51,7 @@ def test_mismatch_without_actions_or_cameras_ignores_them() -> None:
     assert offered.mismatch(NEEDED, actions=False, cameras=False) is None
 
 
-def test_in_chunks_relative_without_a_joint_for_each_action_is_refused() -> None:
+def test_spaces_in_relative_chunks_without_a_joint_for_each_action_are_refused() -> None:
     spaces = Spaces(agent_pos=4, environment_state=2, action=2)
     with pytest.raises(ConfigError, match=r"--relative .* got 4 joints and 2 numbers; leave it"):
         spaces.in_chunks(Chunking(relative=True))

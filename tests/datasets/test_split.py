@@ -111,7 +111,7 @@ def test_read_split_of_a_run_without_one_is_refused(tmp_path: Path):
         read_split(tmp_path)
 
 
-def test_not_trained_on_is_unused_and_validation_episodes():
+def test_training_split_not_trained_on_is_unused_and_validation_episodes():
     split = TrainingSplit(
         data_sha256="",
         total_episodes=5,

@@ -112,7 +112,7 @@ def test_pretrained_dual_smaller_image_px_gives_fewer_patches(clip_or_siglip2: P
         small_dual_encoder(clip_or_siglip2, VLMConfig(image_px=64))
 
 
-def test_new_model_of_a_dual_encoders_folder_is_a_dual_encoder(clip: Path) -> None:
+def test_factory_new_model_of_a_dual_encoders_folder_is_a_dual_encoder(clip: Path) -> None:
     model = new_model(str(clip), VLMConfig(), SPACES, INSTRUCTIONS, seed=0)
     assert isinstance(model, DualEncoder)
 

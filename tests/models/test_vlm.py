@@ -322,6 +322,6 @@ def test_vlm_with_two_cameras_encodes_both(smolvlm: Path) -> None:
     assert model.steps_to_go_logits(inputs).shape == (ROBOTS, 50)
 
 
-def test_new_model_of_a_vlms_folder_is_a_vlm(smolvlm: Path) -> None:
+def test_factory_new_model_of_a_vlms_folder_is_a_vlm(smolvlm: Path) -> None:
     model = new_model(str(smolvlm), VLMConfig(), SPACES, INSTRUCTIONS, seed=0)
     assert isinstance(model, VLM)

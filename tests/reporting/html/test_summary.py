@@ -118,7 +118,7 @@ def test_evaluate_command_names_the_env_of_the_run(report: Report) -> None:
     assert evaluate_command(run) == f"nearer eval --checkpoint {run.root} --env {ENV_ID}"
 
 
-def test_no_rollouts_names_run_and_command(report: Report) -> None:
+def test_summary_no_rollouts_names_run_and_command(report: Report) -> None:
     run = report.stage_two[0]
     text = words(no_rollouts(run))
     assert text.startswith("No rollouts of run practice yet; make them with nearer eval")

@@ -29,7 +29,7 @@ def transformers_tokens(folder: Path, text: str) -> Tensor:
     return tokenizer(text, return_tensors="pt", **more)["input_ids"]
 
 
-def test_towers_text_vector_equals_that_of_transformers(dual_encoder_folder: Path) -> None:
+def test_dual_encoder_text_vector_equals_that_of_transformers(dual_encoder_folder: Path) -> None:
     folder = dual_encoder_folder
     model = small_dual_encoder(folder)
     transformers_model = cast(Any, AutoModel).from_pretrained(str(folder))
@@ -60,7 +60,7 @@ def transformers_preprocessing(folder: Path, image: Any) -> dict[str, Tensor]:
     return dict(cast(Any, kind)(**values)(image, return_tensors="pt"))
 
 
-def test_towers_image_vector_from_bytes_equals_that_of_transformers(
+def test_dual_encoder_image_vector_from_bytes_equals_that_of_transformers(
     dual_encoder_folder: Path,
 ) -> None:
     """The whole image's vector; "naflex" pads its patches in transformers and not here."""
@@ -79,7 +79,7 @@ def test_towers_image_vector_from_bytes_equals_that_of_transformers(
         assert (ours[:, :-1] - ours[:, -1:]).abs().max() > 0.1
 
 
-def test_towers_image_vector_from_pixels_equals_that_of_transformers(
+def test_dual_encoder_image_vector_from_pixels_equals_that_of_transformers(
     dual_encoder_folder: Path,
 ) -> None:
     folder = dual_encoder_folder
@@ -101,7 +101,9 @@ def test_towers_image_vector_from_pixels_equals_that_of_transformers(
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_towers_patch_vector_is_the_head_applied_to_that_patch(dual_encoder_folder: Path) -> None:
+def test_dual_encoder_patch_vector_is_the_head_applied_to_that_patch(
+    dual_encoder_folder: Path,
+) -> None:
     """CLIP: norm and projection. SigLIP: attention over one key returns its value, then the MLP."""
     folder = dual_encoder_folder
     model = small_dual_encoder(folder).eval()
