@@ -89,7 +89,9 @@ def ours(model: VLM, frames: np.ndarray, words: list[str]) -> Callable[[], None]
         features = vision_encoder.track(before, vision_encoder.encode({"top": frames[1]}, words))
         inputs = Inputs(state=state, features=torch.from_numpy(features), instructions=words)
         with torch.inference_mode():
-            model.answers(inputs, [np.random.default_rng(i) for i in range(len(words))])
+            model.sample_and_steps_to_go(
+                inputs, [np.random.default_rng(i) for i in range(len(words))]
+            )
 
     return decide
 

@@ -68,9 +68,10 @@ env = nearer.register_env(Cart, "examples/Cart-v0")
 nearer.testing.check_fleet(nearer.make_fleet(env, num_robots=2))
 with tempfile.TemporaryDirectory() as folder:
     data = Path(folder) / "cart"
-    kept = nearer.collect(
+    successful = nearer.collect(
         CollectConfig(env=env, episodes=50, min_observations=2, fps=10, out=data),
         demonstrator=Driver(),
     )
     dataset = open_dataset(data)
-    print(f"{kept} of 50 episodes of '{dataset.tasks[0]}', {dataset.info.total_frames} frames")
+    frames = dataset.info.total_frames
+    print(f"{successful} of 50 episodes of '{dataset.tasks[0]}', {frames} frames")

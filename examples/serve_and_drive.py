@@ -28,19 +28,19 @@ def drive(env: gymnasium.Env, port: int, starts: int, max_steps: int = 140) -> N
     robot = WebsocketClientPolicy("127.0.0.1", port)
     print("the server says:", robot.get_server_metadata())
     for start in range(starts):
-        seen, info = env.reset(seed=start)
+        observation, info = env.reset(seed=start)
         for step in range(max_steps):
             answer = robot.infer(
                 {
-                    "observation/state": seen["agent_pos"],
-                    "observation/environment_state": seen["environment_state"],
+                    "observation/state": observation["agent_pos"],
+                    "observation/environment_state": observation["environment_state"],
                     "prompt": "touch the goal",
                     "reset": step == 0,
                 }
             )
             if answer["done"] or info["is_success"]:
                 break
-            seen, _, _, _, info = env.step(answer["actions"][0])
+            observation, _, _, _, info = env.step(answer["actions"][0])
         said = f"done {answer['done']}, {answer['steps_to_go']:.1f} steps to go"
         print(f"start {start}, step {step}: {said}; the env says {info['is_success']}")
     robot._ws.close()

@@ -55,7 +55,7 @@ def check_model(model: FoundationModel, inputs: Inputs) -> None:
     """Check that a model keeps the contract of `nearer.algorithm.model.FoundationModel`.
 
     Sampling depends on nothing but the generators, log-probabilities of sampled actions are
-    exact, and steps-to-go answers have a row a question and a column a bin.
+    exact, and steps-to-go logits have a row an observation and a column a bin.
 
     Raises:
         AssertionError: names what is broken.
@@ -158,11 +158,11 @@ class CountTermination:
 
 def _walk(fleet: Fleet, robots: Array, steps: int) -> Array:
     """Return the states of these robots after each of `steps` fixed actions."""
-    seen: list[Array] = []
+    states: list[Array] = []
     for step in range(steps):
         actions = np.full((len(robots), fleet.spaces.action), 1e-4 * (step + 1), np.float32)
-        seen.append(fleet.step(robots, actions).observation.state)
-    return np.stack(seen)
+        states.append(fleet.step(robots, actions).observation.state)
+    return np.stack(states)
 
 
 def _check_sizes(observation: Observation | EncodedObservation, spaces: Spaces, rows: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arm_env import ScriptedPolicy
-from nearer.algorithm.rollout import actions_outside, collect
+from nearer.algorithm.rollout import actions_outside, rollout
 from nearer.core.action_chunks import Chunking
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import ConfigError
@@ -23,7 +23,7 @@ def collect_counting_episodes(num_robots: int, num_seeds: int, enough: int | Non
     fleet = CountingFleet(num_robots, GOAL)
     seeds = iter(range(1, num_seeds + 1)) if num_seeds else count(1)
     episodes = list(
-        collect(
+        rollout(
             fleet,
             EchoPolicy(),
             CountTermination(GOAL),
@@ -37,7 +37,7 @@ def collect_counting_episodes(num_robots: int, num_seeds: int, enough: int | Non
 
 
 @pytest.mark.parametrize("num_robots", [1, 3, 8, 40])
-def test_collect_records_every_transition_once_and_in_order(num_robots: int) -> None:
+def test_rollout_records_every_transition_once_and_in_order(num_robots: int) -> None:
     fleet, episodes = collect_counting_episodes(num_robots, num_seeds=23)
     assert sorted(episode.seed for episode in episodes) == list(range(1, 24))
     recorded = []
@@ -55,7 +55,7 @@ def test_collect_records_every_transition_once_and_in_order(num_robots: int) -> 
     assert sorted(recorded) == sorted(fleet.actions)
 
 
-def test_collect_ends_episodes_at_detected_success_or_the_time_limit() -> None:
+def test_rollout_ends_episodes_at_detected_success_or_the_time_limit() -> None:
     _, episodes = collect_counting_episodes(num_robots=4, num_seeds=12)
     for episode in episodes:
         if episode.seed % 3:
@@ -65,7 +65,7 @@ def test_collect_ends_episodes_at_detected_success_or_the_time_limit() -> None:
 
 
 @pytest.mark.parametrize("num_robots", [1, 4, 16])
-def test_collect_with_enough_steps_drops_no_episode(num_robots: int) -> None:
+def test_rollout_with_enough_steps_drops_no_episode(num_robots: int) -> None:
     fleet, episodes = collect_counting_episodes(num_robots, num_seeds=0, enough=100)
     steps = sum(episode.num_steps for episode in episodes)
     assert 100 <= steps <= 100 + num_robots * LIMIT
@@ -73,11 +73,11 @@ def test_collect_with_enough_steps_drops_no_episode(num_robots: int) -> None:
     assert sorted(episode.seed for episode in episodes) == list(range(1, len(episodes) + 1))
 
 
-def test_collect_episode_detected_as_done_at_its_start_has_no_step() -> None:
+def test_rollout_episode_detected_as_done_at_its_start_has_no_step() -> None:
     fleet = CountingFleet(2, GOAL)
     seeds = iter([1, 2])
     termination = CountTermination(goal_steps=0)
-    episodes = list(collect(fleet, EchoPolicy(), termination, seeds=seeds, max_steps=LIMIT))
+    episodes = list(rollout(fleet, EchoPolicy(), termination, seeds=seeds, max_steps=LIMIT))
     assert [episode.num_steps for episode in episodes] == [0, 0]
     assert fleet.actions == []
 
@@ -108,8 +108,8 @@ class FeatureCheckingPolicy(EchoPolicy):
 
 
 @pytest.mark.parametrize("keep_features", [True, False])
-def test_collect_features_reach_the_policy_and_are_kept_on_request(keep_features: bool) -> None:
-    episodes = collect(
+def test_rollout_features_reach_the_policy_and_are_kept_on_request(keep_features: bool) -> None:
+    episodes = rollout(
         FeatureFleet(3, GOAL),
         FeatureCheckingPolicy(),
         CountTermination(GOAL),
@@ -126,11 +126,11 @@ def test_collect_features_reach_the_policy_and_are_kept_on_request(keep_features
         assert observations.agent_pos[:, 1].tolist() == list(range(episode.num_steps + 1))
 
 
-def test_collect_in_chunks_time_limit_counts_control_steps() -> None:
+def test_rollout_in_chunks_time_limit_counts_control_steps() -> None:
     fleet = CountingFleet(2, 99)
     decisions = [np.arange(12, dtype=np.float32).reshape(4, 3) + 100 * robot for robot in range(2)]
     chunks, policy = ChunkedFleet(fleet, Chunking(chunk=3)), ScriptedPolicy(decisions)
-    episodes = list(collect(chunks, policy, NoTermination(), seeds=iter([1, 2]), max_steps=11))
+    episodes = list(rollout(chunks, policy, NoTermination(), seeds=iter([1, 2]), max_steps=11))
     for robot, episode in enumerate(episodes):
         assert (episode.num_steps, episode.ended) == (3, Ended.TIME_LIMIT)
         assert episode.observations.agent_pos[:, 1].tolist() == [0, 3, 6, 9]
@@ -139,7 +139,7 @@ def test_collect_in_chunks_time_limit_counts_control_steps() -> None:
         ]
         assert executed == [(step, 100 * robot + step) for step in range(9)]
     with pytest.raises(ConfigError, match=r"one chunk .* 3 control steps, got 2; raise --max-step"):
-        list(collect(chunks, policy, NoTermination(), seeds=iter([1]), max_steps=2))
+        list(rollout(chunks, policy, NoTermination(), seeds=iter([1]), max_steps=2))
 
 
 def test_actions_outside_of_a_chunk_counts_each_control_step() -> None:

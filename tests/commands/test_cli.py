@@ -20,6 +20,7 @@ NAMES = tuple(command.name for command in COMMANDS)
 PAGES = (*NAMES, "sft --model mlp", "sft --model user/name")
 """Commands, and with a model that has settings of its own."""
 SCREEN_LINES, SCREEN_COLUMNS = 88, 100  # a pipe gets three blank lines in place of boxes
+DEFAULT = "(default: [^()]*|required|needed unless --resume)"
 UNITS = {
     "collect": {
         "--episodes": "demonstrations",
@@ -186,7 +187,7 @@ def test_help_lists_every_command(capsys: Capture) -> None:
 def test_help_says_what_each_flag_is_with_unit_and_default(page: str, capsys: Capture) -> None:
     flags = flags_of(help_of(capsys, *page.split()))
     for flag, text in flags.items():
-        assert re.match(r"\w.{3,}\((default: .*|required)\)$", text), f"{flag}: {text}"
+        assert re.match(rf"\w.{{3,}}\({DEFAULT}\)$", text), f"{flag}: {text}"
     numbers = {flag.split()[0] for flag in flags if re.search("INT|FLOAT", flag)}
     unitless = {
         flag for flag in numbers
@@ -203,7 +204,7 @@ def test_flags_are_frozen(capsys: Capture, tmp_path: Path) -> None:
     lines: list[str] = []
     for page in PAGES:
         for flag, text in flags_of(help_of(capsys, *page.split())).items():
-            (default,) = re.findall(r"\((default: [^()]*|required)\)", text)
+            (default,) = re.findall(rf"\({DEFAULT}\)", text)
             line = f"nearer {page.split()[0]} {flag} ({default})\n"
             lines += [] if line in lines else [line]
     listed = tmp_path / FLAGS.name

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from nearer.algorithm.rollout import collect
+from nearer.algorithm.rollout import rollout
 from nearer.core.episode import Ended
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.envs.point_mass import ENV_ID, PointMass, PointMassVector, advance
@@ -70,7 +70,7 @@ def test_pd_demonstrator_succeeds_in_as_many_steps_as_the_notebooks() -> None:
         seed for _, seed in zip(range(300), episode_seeds(Purpose.DEMONSTRATION, 0), strict=False)
     )
     episodes = list(
-        collect(fleet, demonstrator, GroundTruthTermination(fleet), seeds=seeds, max_steps=150)
+        rollout(fleet, demonstrator, GroundTruthTermination(fleet), seeds=seeds, max_steps=150)
     )
     assert len(episodes) == 300
     successes = [episode.ended is Ended.SUCCESS_TRUE for episode in episodes]

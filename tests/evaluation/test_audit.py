@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearer.algorithm.rollout import collect
+from nearer.algorithm.rollout import rollout
 from nearer.core.episode import ScoredEpisode
 from nearer.core.interfaces import TerminationRule
 from nearer.core.intervals import Rate
@@ -88,7 +88,7 @@ def test_alarm_of_recall_needs_ten_successes() -> None:
 
 def score_zero(fleet: GroundTruthRecorder, termination: TerminationRule) -> list[ScoredEpisode]:
     """Return twelve episodes with all scores 0."""
-    episodes = collect(fleet, EchoPolicy(), termination, seeds=iter(range(1, 13)), max_steps=9)
+    episodes = rollout(fleet, EchoPolicy(), termination, seeds=iter(range(1, 13)), max_steps=9)
     return [
         ScoredEpisode(
             episode=episode,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arm_env import ScriptedPolicy
-from nearer.algorithm.rollout import collect
+from nearer.algorithm.rollout import rollout
 from nearer.core.action_chunks import Chunking
 from nearer.core.arrays import Array
 from nearer.core.episode import Ended
@@ -80,7 +80,7 @@ def test_replayed_ground_truth_equals_the_recorded_one() -> None:
     episodes, truths = [episode for episode, _ in rollouts], [success for _, success in rollouts]
     # Of different lengths, as practice leaves them.
     termination = GroundTruthTermination(fleet)
-    shorter = list(collect(fleet, EchoPolicy(), termination, seeds=iter([4, 5, 6, 7]), max_steps=6))
+    shorter = list(rollout(fleet, EchoPolicy(), termination, seeds=iter([4, 5, 6, 7]), max_steps=6))
     assert len({episode.num_steps for episode in shorter}) == 2
     for replayed, recorded in zip(replayed_ground_truth(fleet, episodes), truths, strict=True):
         assert np.array_equal(replayed, recorded)

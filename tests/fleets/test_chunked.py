@@ -9,7 +9,7 @@ import torch
 
 from arm_env import ARM, Arm, ReachingPolicy, ScriptedPolicy, registered_arm
 from nearer.algorithm.demonstrations import Demonstrations, chunked
-from nearer.algorithm.rollout import collect
+from nearer.algorithm.rollout import rollout
 from nearer.core.action_chunks import PLAIN, Chunking
 from nearer.core.arrays import Array
 from nearer.core.episode import Ended
@@ -36,7 +36,7 @@ def test_chunked_fleet_of_one_control_step_changes_nothing() -> None:
     episodes = [
         [
             (episode.observations.state.tobytes(), episode.actions.tobytes(), episode.ended)
-            for episode in collect(
+            for episode in rollout(
                 fleet, ReachingPolicy(), NoTermination(), seeds=iter(range(9)), max_steps=20
             )
         ]
@@ -69,7 +69,7 @@ def test_chunked_fleet_relative_demonstrations_are_repeated() -> None:
     """A relative decision means the same in demonstrations and on robots."""
     chunking = Chunking(chunk=3, relative=True)
     arms, reaching = make_fleet(ARM, 2), ReachingPolicy()
-    demonstrated = collect(arms, reaching, NoTermination(), seeds=iter([5, 8]), max_steps=30)
+    demonstrated = rollout(arms, reaching, NoTermination(), seeds=iter([5, 8]), max_steps=30)
     fleet = ChunkedFleet(make_fleet(ARM, 1), chunking)
     for episode in list(demonstrated):
         assert episode.ended is Ended.ENVIRONMENT
@@ -84,7 +84,7 @@ def test_chunked_fleet_relative_demonstrations_are_repeated() -> None:
         )
         decisions = chunked(data, chunking).actions.numpy()[::3]
         policy, seeds = ScriptedPolicy([decisions]), iter([episode.seed])
-        (repeated,) = collect(fleet, policy, NoTermination(), seeds=seeds, max_steps=30)
+        (repeated,) = rollout(fleet, policy, NoTermination(), seeds=seeds, max_steps=30)
         assert repeated.ended is Ended.ENVIRONMENT
         assert repeated.num_steps == -(-episode.num_steps // 3)
         positions = episode.observations.agent_pos[::3]

@@ -46,7 +46,7 @@ def test_dual_encoder_trained_and_saved_loads_with_the_same_outputs(
     assert loaded.vision_encoder.identity == model.vision_encoder.identity
     assert torch.equal(model_inputs(loaded).features, inputs.features)
     with torch.inference_mode():
-        saved, restored = (m.answers(inputs, robot_rngs()) for m in (model, loaded))
+        saved, restored = (m.sample_and_steps_to_go(inputs, robot_rngs()) for m in (model, loaded))
     assert all(torch.equal(a, b) for a, b in zip(saved, restored, strict=True))
 
 
@@ -56,7 +56,7 @@ def test_dual_encoder_keeps_the_contract_of_a_model(clip_or_siglip2: Path) -> No
     check_model(model, inputs)
     with torch.inference_mode():
         actions, log_prob = model.sample(inputs, robot_rngs())
-        both = model.answers(inputs, robot_rngs())
+        both = model.sample_and_steps_to_go(inputs, robot_rngs())
         assert torch.equal(both[0], actions)
         assert torch.equal(both[1], log_prob)
         assert torch.equal(both[2], model.steps_to_go_logits(inputs))

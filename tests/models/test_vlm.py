@@ -125,7 +125,7 @@ def test_vlm_both_prompts_in_one_pass_give_the_outputs_of_each_alone(folder: Pat
     inputs = model_inputs(model)
     with torch.inference_mode():
         actions, log_prob = model.sample(inputs, robot_rngs())
-        both = model.answers(inputs, robot_rngs())
+        both = model.sample_and_steps_to_go(inputs, robot_rngs())
         assert torch.equal(both[0], actions)
         torch.testing.assert_close(both[1], log_prob, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(log_prob, model.log_prob(inputs, actions), rtol=1e-4, atol=1e-4)

@@ -51,6 +51,11 @@ def noise_inputs(model: VLM) -> Inputs:
     return Inputs(state=torch.zeros(2, 2), features=features, instructions=["push"] * 2)
 
 
+def sample_actions(model: VLM) -> torch.Tensor:
+    rngs = [np.random.default_rng(robot) for robot in range(2)]
+    return model.sample_and_steps_to_go(noise_inputs(model), rngs)[0]
+
+
 def copy_without_tokens(folder: Path, copy: Path, *tokens: str) -> Path:
     """Return a copy of a folder whose tokenizer lacks some special tokens."""
     copy.mkdir()
@@ -170,10 +175,7 @@ def test_vlm_checkpointing_recomputes_layers_where_gradients_are_needed(idefics3
             torch.testing.assert_close(weight.grad, expected[name], msg=name)
     calls.clear()
     with torch.inference_mode():
-        sampled = [
-            it.answers(noise_inputs(it), [np.random.default_rng(robot) for robot in range(2)])[0]
-            for it in (model, plain)
-        ]
+        sampled = [sample_actions(each) for each in (model, plain)]
     assert len(calls) == 2, "one pass for both prompts, one for the second axis"
     assert torch.equal(*sampled)
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from arm_env import ARM, ScriptedPolicy, registered_arm
-from nearer.algorithm.rollout import collect
+from nearer.algorithm.rollout import rollout
 from nearer.commands.eval import run_eval
 from nearer.configs.eval import EvalConfig
 from nearer.core.action_chunks import Chunking
@@ -208,7 +208,7 @@ def test_replay_of_relative_chunks_shows_every_control_step() -> None:
     policy = ScriptedPolicy([decisions])
     with registered_arm():
         fleet = ChunkedFleet(make_fleet(ARM, 1), chunking)
-        (episode,) = collect(fleet, policy, NoTermination(), seeds=iter([2]), max_steps=12)
+        (episode,) = rollout(fleet, policy, NoTermination(), seeds=iter([2]), max_steps=12)
         recorded = episode.observations.agent_pos
         with rendering_env(ARM) as env:
             assert env is not None

@@ -245,13 +245,13 @@ def leave_out(
     """
     unwanted = [f" {' '.join(phrase.lower().split())} " for phrase in phrases]
     texts = [f" {' '.join(text.lower().split())} " for text in instructions]
-    kept = [not any(phrase in text for phrase in unwanted) for text in texts]
-    if not any(kept):
+    remains = [not any(phrase in text for phrase in unwanted) for text in texts]
+    if not any(remains):
         raise ConfigError(
             f"--leave-out must leave episodes to learn from, got {list(phrases)} which all "
             f"{len(episodes)} hold; leave fewer phrases out"
         )
-    return episodes[np.array(kept)]
+    return episodes[np.array(remains)]
 
 
 def split_by_episode(

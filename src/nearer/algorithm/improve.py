@@ -163,7 +163,7 @@ def practise(
             raise NearerError(
                 f"the detector must leave something to practise, got {done_at_once} starts in a "
                 f"row that look done at a threshold of {setup.threshold_steps} steps; "
-                "lower --threshold"
+                "choose a lower threshold"
             )
         if episode.num_steps:
             acted.append(episode)
@@ -227,9 +227,9 @@ def _restore(
 
 def _past_batches(store: EpisodeStore, first: int, deviations: Deviations) -> deque[Batch]:
     learned_from = deviations.value_baseline.iterations if deviations.baseline == "value" else 0
-    kept = max(deviations.past_iterations, learned_from)
-    stored = [store.read(iteration) for iteration in range(max(0, first - kept), first)]
-    return deque([make_batch(scored) for scored in stored], maxlen=kept)
+    num_batches = max(deviations.past_iterations, learned_from)
+    stored = [store.read(iteration) for iteration in range(max(0, first - num_batches), first)]
+    return deque([make_batch(scored) for scored in stored], maxlen=num_batches)
 
 
 def _buffer(
@@ -255,7 +255,7 @@ def _finite_mean(losses: Sequence[Tensor], iteration: int) -> float:
     if not np.isfinite(loss):
         raise NearerError(
             f"the loss must be finite, got {loss} in iteration {iteration}; the checkpoints before "
-            "it are unharmed, start again with a smaller --learning-rate"
+            "it are unharmed, start again with a smaller learning rate"
         )
     return loss
 

@@ -64,7 +64,7 @@ class FoundationModel(nn.Module, ABC):
     """One model with an action output and a steps-to-go output (paper, fig. 1).
 
     Attributes:
-        bins: the classes of the steps-to-go answer.
+        bins: the classes of the steps-to-go output.
         spaces: the sizes of state and action it was built for.
         normalisation: names of the buffers that `normalise_by` sets; a checkpoint keeps their hash,
             so that weights and config.json of different ones are never mixed.
@@ -116,16 +116,14 @@ class FoundationModel(nn.Module, ABC):
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
 
-    def answers(
+    def sample_and_steps_to_go(
         self, inputs: Inputs, rngs: Rngs
     ) -> tuple[
         Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]
     ]:
-        """Answer both questions of the same observations.
+        """Return what `sample` and `steps_to_go_logits` return for the same observations.
 
-        Returns:
-            What `sample` and `steps_to_go_logits` return; a model that can read an observation once
-            for both overrides this.
+        A model that can compute both in one forward pass overrides this.
         """
         actions, log_prob = self.sample(inputs, rngs)
         return actions, log_prob, self.steps_to_go_logits(inputs)
@@ -148,7 +146,7 @@ class FoundationModel(nn.Module, ABC):
             ConfigError: this model has no such output.
         """
         raise ConfigError(
-            "--other-instructions must be 0 for a model without an answer to the third question, "
+            "--other-instructions must be 0 for a model without the instruction objective, "
             f"got {type(self).__name__}; leave it out, or choose small-vla"
         )
 

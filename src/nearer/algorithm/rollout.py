@@ -89,7 +89,7 @@ class LockstepSource:
 
     def episodes(self, policy: Policy, version: int, enough_steps: int) -> Iterator[Episode]:
         """Yield the episodes of one policy version as they end."""
-        return collect(
+        return rollout(
             self.fleet,
             policy,
             self.termination,
@@ -100,7 +100,7 @@ class LockstepSource:
         )
 
 
-def collect(
+def rollout(
     fleet: Fleet,
     policy: Policy,
     termination: TerminationRule,
@@ -120,7 +120,7 @@ def collect(
     Args:
         fleet: the robots.
         policy: chooses the actions.
-        termination: is asked about every observation, the first and the last included, and ends
+        termination: checks every observation, the first and the last included, and ends
             an episode as soon as one is done.
         seeds: one an episode; fixes its start and the policy's sampling.
         max_steps: control steps after which an episode ends as `Ended.TIME_LIMIT`; where the
@@ -132,10 +132,10 @@ def collect(
     """
     max_decisions = fleet.spaces.chunking.decisions_within(max_steps)
     recorder = _Recorder(fleet, max_decisions, policy_version, keep_features=keep_features)
-    taken = 0
+    decisions = 0
     while True:
         idle = np.flatnonzero(~recorder.acting)
-        enough = enough_steps is not None and taken >= enough_steps
+        enough = enough_steps is not None and decisions >= enough_steps
         starting = [] if enough else list(islice(seeds, len(idle)))
         if starting:
             robots = idle[: len(starting)]
@@ -144,9 +144,9 @@ def collect(
         robots = np.flatnonzero(recorder.acting)
         if not len(robots):
             return
-        verdict = termination.check(recorder.latest(robots), recorder.instructions(robots), robots)
-        recorder.note_prediction(robots, verdict.prediction)
-        yield from recorder.finish(robots, verdict.done, termination.ended_as)
+        check = termination.check(recorder.latest(robots), recorder.instructions(robots), robots)
+        recorder.note_prediction(robots, check.prediction)
+        yield from recorder.finish(robots, check.done, termination.ended_as)
         robots = np.flatnonzero(recorder.acting)
         if len(robots):
             decision = policy.act(
@@ -157,7 +157,7 @@ def collect(
             )
             sensed = fleet.step(robots, decision.actions)
             recorder.append(robots, decision, sensed.observation, sensed.env_ended)
-            taken += len(robots)
+            decisions += len(robots)
 
 
 def actions_outside(spaces: Spaces, episodes: Iterable[Episode]) -> int:
@@ -211,8 +211,8 @@ class _Recorder:
         observation: Observation | EncodedObservation,
         env_ended: Bool[Array, "robots"],
     ) -> None:
-        taken = {"action": decision.actions, "log_prob": decision.log_prob}
-        self._write(self._actions, robots, taken, self._max_steps)
+        columns = {"action": decision.actions, "log_prob": decision.log_prob}
+        self._write(self._actions, robots, columns, self._max_steps)
         self._steps[robots] += 1
         self._write(self._observations, robots, _columns(observation), self._max_steps + 1)
         self._env_ended[robots] = env_ended
@@ -279,8 +279,8 @@ class _Recorder:
     ) -> None:
         for key, values in columns.items():
             if key not in memory:
-                kept = 1 if key in self._not_kept else length
-                memory[key] = np.zeros((len(self.acting), kept, *values.shape[1:]), values.dtype)
+                rows = 1 if key in self._not_kept else length
+                memory[key] = np.zeros((len(self.acting), rows, *values.shape[1:]), values.dtype)
             memory[key][robots, self._steps[robots] % memory[key].shape[1]] = values
 
 

@@ -266,7 +266,7 @@ def _check_finite(losses: Mapping[str, float], update: int) -> None:
         if not math.isfinite(value):
             raise NearerError(
                 f"{name} must be finite, got {value} at update {update}; earlier "
-                "checkpoints are unharmed, start again with a smaller --learning-rate"
+                "checkpoints are unharmed, start again with a smaller learning rate"
             )
 
 

@@ -5,7 +5,7 @@ from itertools import islice, takewhile
 
 from rich.console import Console
 
-from nearer.algorithm.rollout import actions_outside, collect
+from nearer.algorithm.rollout import actions_outside, rollout
 from nearer.commands.progress_bars import live
 from nearer.configs.collect import CollectConfig
 from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
@@ -25,8 +25,8 @@ _EPISODES_A_BLOCK = 256  # written at once; what is in memory, and lost to a kil
 def main(config: CollectConfig, console: Console) -> None:
     """Collect with progress bars, and print how many demonstrations there are."""
     with live(console) as on_progress:
-        kept = collect_demonstrations(config, on_progress)
-    console.print(f"{kept} demonstrations of {config.episodes} tried: {config.out}")
+        successful = collect_demonstrations(config, on_progress)
+    console.print(f"{successful} demonstrations of {config.episodes} tried: {config.out}")
 
 
 def collect_demonstrations(
@@ -52,12 +52,12 @@ def collect_demonstrations(
     writer = _writer(config, fleet)
     seeds = islice(episode_seeds(Purpose.DEMONSTRATION, config.seed), config.episodes)
     block: list[Episode] = []
-    tried = kept = outside = 0
+    tried = successful = outside = 0
     with graceful_interrupt() as stop:
         termination = GroundTruthTermination(fleet)
         until_stopped = takewhile(lambda _: not stop.requested, seeds)
         try:
-            for episode in collect(
+            for episode in rollout(
                 fleet, demonstrator, termination, seeds=until_stopped, max_steps=config.max_steps
             ):
                 tried += 1
@@ -65,7 +65,7 @@ def collect_demonstrations(
                 long_enough = episode.num_steps + 1 >= config.min_observations
                 if episode.ended is Ended.SUCCESS_TRUE and long_enough:
                     block.append(episode)
-                    kept += 1
+                    successful += 1
                 if len(block) == _EPISODES_A_BLOCK:
                     _write(writer, block)
                 if tried % 20 == 0 or tried == config.episodes:
@@ -73,16 +73,16 @@ def collect_demonstrations(
         finally:  # also when an env fails: what was recorded is kept
             _write(writer, block)
             fleet.close()
-            if not kept:
+            if not successful:
                 shutil.rmtree(config.out)  # the same command can run again
-    stop.obey(f"{config.out} holds {kept} demonstrations, collect more into another --out")
-    if not kept:
+    stop.obey(f"{config.out} holds {successful} demonstrations, collect more into another --out")
+    if not successful:
         raise EnvError(
             f"the demonstrator of {config.env} must succeed within --max-steps {config.max_steps}, "
             f"got 0 successes of {config.min_observations} observations or more in {tried} "
             "episodes; allow more steps"
         )
-    return kept
+    return successful
 
 
 def _writer(config: CollectConfig, fleet: Fleet) -> DatasetWriter:

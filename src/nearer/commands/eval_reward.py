@@ -136,7 +136,7 @@ def _report(
 def _recommended(sources: Mapping[str, Source], min_precision: float) -> ThresholdChoice | None:
     """Return the threshold that labels by ground truth choose; None without such labels.
 
-    Rollouts are what a detector meets. Demonstrations end when just fulfilled, and practice where
+    Rollouts are what a detector meets. Demonstrations end at success, and practice where
     its own detector fired, so that lower thresholds cannot be measured on it.
     """
     by_ground_truth = [name for name, source in sources.items() if source.is_ground_truth]

@@ -4,7 +4,7 @@ from jaxtyping import Float
 
 from nearer.algorithm.torchrun import started_as
 from nearer.configs.improve import ImproveConfig
-from nearer.configs.saved import Config, from_json, resumed, to_json
+from nearer.configs.saved import Config, config_document, read_config, resumed
 from nearer.configs.sft import SFTConfig
 from nearer.core.arrays import Array
 from nearer.core.episode import Episode
@@ -28,7 +28,7 @@ def saved_config(config: Config) -> Config:
             f"{config.out} must be a run of nearer {command}, got one of nearer "
             f"{header.command}; continue it with that command"
         )
-    return from_json(type(config), header.config)
+    return read_config(type(config), header.config)
 
 
 def as_saved(config: Config) -> Config:
@@ -42,7 +42,7 @@ def open_run(config: SFTConfig | ImproveConfig, command: str, inputs: RunInputs 
     resume_command = started_as(config.training.processes) if sft else f"nearer {command}"
     if config.resume:
         return Run.resume(config.out, resume_command, inputs)
-    return Run.create(config.out, command, to_json(config), resume_command, inputs)
+    return Run.create(config.out, command, config_document(config), resume_command, inputs)
 
 
 def drawn(episode: Episode, chunk: int) -> DrawnEpisode:

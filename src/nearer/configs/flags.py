@@ -9,5 +9,8 @@ from nearer.runs.trackers import TrackerName
 Flat = tyro.conf.arg(name="")
 """The settings of a nested config are flags of the command itself."""
 
+NeededToStart = tyro.conf.arg(help_behavior_hint="(needed unless --resume)")
+"""The default cannot start a run: a resumed run has its own value."""
+
 Track = Annotated[tuple[TrackerName, ...], tyro.conf.arg(metavar="[NAME ...]")]
 """Trackers of a run, besides metrics.jsonl."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from nearer.algorithm.early_stopping import PlateauRule
 from nearer.algorithm.improve_settings import Deviations, Practice
-from nearer.configs.flags import Flat, Track
+from nearer.configs.flags import Flat, NeededToStart, Track
 from nearer.configs.folders import OUTPUTS
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
@@ -29,9 +29,9 @@ class ImproveConfig:
     """
 
     out: Path = OUTPUTS
-    run: Path = Path()
+    run: Annotated[Path, NeededToStart] = Path()
     reward: Path | None = None
-    env: str = ""
+    env: Annotated[str, NeededToStart] = ""
     num_envs: int = 8
     threshold: float | None = None
     track: Track = ("tensorboard",)

@@ -1,37 +1,48 @@
 """A config as run.json keeps it, and the config of a run that is continued."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import TypeVar, cast
 
 from nearer.configs.improve import ImproveConfig
 from nearer.configs.sft import SFTConfig
 from nearer.core.errors import ConfigError
+from nearer.runs import json_files
+from nearer.runs.json_files import UnexpectedJson
 
 Config = TypeVar("Config", SFTConfig, ImproveConfig)
 _MAY_CHANGE = ("out", "resume", "training.processes")
 """What a run that is continued need not have been started with."""
 
 
-def to_json(config: Any) -> dict[str, Any]:
-    """Return a config as JSON values; `from_json` is its inverse."""
-    return _plain(asdict(config))
-
-
-def from_json(kind: type[Config], document: Any) -> Config:
-    """Return the config that `to_json` wrote.
+def read_config(kind: type[Config], document: Mapping[str, object]) -> Config:
+    """Return the config that a run was started with, as its run.json keeps it.
 
     Raises:
-        ConfigError: a setting is missing or unknown: another version of nearer wrote it.
+        ConfigError: a setting is missing, unknown or of another type: another version of nearer
+            wrote it, or someone else did.
     """
     try:
-        return _rebuild(kind, document)
-    except (KeyError, TypeError) as error:
-        raise ConfigError(
-            f"the run's config must be one this version of nearer wrote, got {error}; "
-            "continue the run with the version that run.json names"
-        ) from error
+        config = json_files.from_json(kind, document)
+    except (UnexpectedJson, ConfigError) as error:
+        raise _not_a_config(str(error)) from error
+    # A setting with a default may be missing for `from_json`, but then nobody knows its value.
+    for name in _flat_json(config_document(config)).keys() - _flat_json(document).keys():
+        raise _not_a_config(f"no {name}")
+    return config
+
+
+def config_document(config: SFTConfig | ImproveConfig) -> Mapping[str, object]:
+    """Return a config as JSON values, for run.json."""
+    return cast(Mapping[str, object], json_files.to_json(config))
+
+
+def _not_a_config(got: str) -> ConfigError:
+    return ConfigError(
+        f"the run's config must be one this version of nearer wrote, got: {got}; "
+        "continue the run with the version that run.json names"
+    )
 
 
 def resumed(given: Config, saved: Config) -> Config:
@@ -60,48 +71,23 @@ def check_same(given: Config, saved: Config) -> None:
 
 
 def _check_same(given: Config, saved: Config, default: Config) -> None:
-    wanted, kept, unset = (_flat_json(to_json(config)) for config in (given, saved, default))
+    wanted, before, unset = (
+        _flat_json(config_document(config)) for config in (given, saved, default)
+    )
     for name, value in wanted.items():
-        if name not in _MAY_CHANGE and value not in (unset[name], kept[name]):
+        if name not in _MAY_CHANGE and value not in (unset[name], before[name]):
             raise ConfigError(
                 f"--resume must continue {given.out} as it was started, with {name} = "
-                f"{kept[name]}, got {value}; leave the flag out, or start a new run with another "
+                f"{before[name]}, got {value}; leave the flag out, or start a new run with another "
                 "--out"
             )
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in cast(dict[str, Any], value).items()}
-    if isinstance(value, tuple):
-        return list(cast(tuple[Any, ...], value))
-    return str(value) if isinstance(value, Path) else value
-
-
-def _rebuild(kind: Any, document: Any) -> Any:
-    if not isinstance(document, dict):
-        raise TypeError(f"{document!r} in place of settings")
-    document = cast(dict[str, Any], document)
-    hints = get_type_hints(kind)
-    unknown = document.keys() - hints.keys()
-    if unknown:
-        raise KeyError(*sorted(unknown))
-    values = {setting.name: document[setting.name] for setting in fields(kind)}
-    for name, value in values.items():
-        if is_dataclass(hints[name]):
-            values[name] = _rebuild(hints[name], value)
-        elif value is not None and hints[name] in (Path, Path | None):
-            values[name] = Path(value)
-        elif isinstance(value, list):
-            values[name] = tuple(cast(list[Any], value))
-    return kind(**values)
-
-
-def _flat_json(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    rows: dict[str, Any] = {}
+def _flat_json(document: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    rows: dict[str, object] = {}
     for name, value in document.items():
-        if isinstance(value, dict):
-            rows |= _flat_json(cast(dict[str, Any], value), f"{prefix}{name}.")
+        if isinstance(value, Mapping):
+            rows |= _flat_json(cast(Mapping[str, object], value), f"{prefix}{name}.")
         else:
             rows[prefix + name] = value
     return rows

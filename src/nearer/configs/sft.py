@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from nearer.algorithm.sft_settings import LEARNING_RATE, SFTTraining
-from nearer.configs.flags import Flat, Track
+from nearer.configs.flags import Flat, NeededToStart, Track
 from nearer.configs.folders import OUTPUTS
 from nearer.core.action_chunks import Chunking
 from nearer.core.errors import ConfigError
@@ -75,7 +75,7 @@ class SFTConfig:
     """
 
     out: Path = OUTPUTS
-    data: str = ""
+    data: Annotated[str, NeededToStart] = ""
     revision: str | None = None
     fraction: float = 1.0
     model: str = "small-vla"
@@ -106,15 +106,15 @@ class SFTConfig:
         others = self.training.other_instructions
         if settings_of(self.model) != "vla" and others:
             raise ConfigError(
-                "--other-instructions must be 0 unless --model is small-vla, which alone answers "
-                f"the third question, got {others}; leave it out"
+                "--other-instructions must be 0 unless --model is small-vla, which alone has "
+                f"the instruction objective, got {others}; leave it out"
             )
 
     @property
     def sizes(self) -> MLPConfig | SmallVLAConfig | VLMConfig:
         """Return the sizes of the chosen model; it has a head for what training asks of it."""
         if settings_of(self.model) == "vla":
-            return replace(self.vla, answers_instruction=self.training.other_instructions > 0)
+            return replace(self.vla, instruction_objective=self.training.other_instructions > 0)
         return self.mlp if self.model == "mlp" else self.vlm
 
     @property

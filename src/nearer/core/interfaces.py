@@ -1,8 +1,10 @@
 """The contracts between robots, policies and rollouts, in numpy: no torch on a robot.
 
-Fleet             robots or simulators, stepped row by row
-Policy            chooses actions
-TerminationRule   says which robots are done
+Three contracts:
+
+    Fleet             robots or simulators, stepped row by row
+    Policy            chooses actions
+    TerminationRule   says which robots are done
 """
 
 from collections.abc import Sequence

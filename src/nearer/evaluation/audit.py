@@ -26,7 +26,7 @@ AUDITS = "audits.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """One comparison of the detector's verdicts with ground truth.
+    """One comparison of the detector's detections with ground truth.
 
     Attributes:
         iteration: of Stage 2, counted from 0.
@@ -67,7 +67,7 @@ class Audit:
 
 
 class Auditor:
-    """Compares verdicts with ground truth every few iterations, and keeps the audits.
+    """Compares detections with ground truth every few iterations, and keeps the audits.
 
     An audit is on disk before its episodes are, so a resumed run has the audits of all the
     iterations it reads back.

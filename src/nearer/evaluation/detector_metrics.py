@@ -1,7 +1,7 @@
 """Any number that should fall on the way to the goal, as a success detector.
 
-detector_metrics   how well it tells success from failure, whatever its unit
-precision_gap      by how much one is better than another
+    detector_metrics   how well it tells success from failure, whatever its unit
+    precision_gap      by how much one is better than another
 
 A detector ends an episode, so it never meets what comes after: numbers that take frame by frame are
 of the frames up to the first successful one of each episode.
@@ -80,8 +80,7 @@ def detector_metrics(
         evidence: labels.
         min_precision: of the choice, see `choose_threshold`.
     """
-    kept = evidence.until_success
-    parts = np.split(distance[kept], evidence.cut_at_success.cuts)
+    parts = np.split(distance[evidence.until_success], evidence.cut_at_success.cuts)
     lowest = np.array([part.min() for part in parts])
     counts, halves = _cross_validated(distance, evidence, min_precision)
     return DetectorMetrics(
@@ -89,7 +88,9 @@ def detector_metrics(
         num_correct_detections=counts.num_correct_detections,
         num_success=counts.num_success,
         halves=halves,
-        average_precision=average_precision(distance[kept], evidence.success[kept]),
+        average_precision=average_precision(
+            distance[evidence.until_success], evidence.success[evidence.until_success]
+        ),
         rank_correlation=rank_correlation(distance, evidence).mean,
         success_auc=area_under_curve(lowest, evidence.succeeded),
     )
@@ -197,8 +198,8 @@ def precision_gap(
     """
     if not evidence.success.any():
         return None
-    cut, kept = evidence.cut_at_success, evidence.until_success
-    distances: list[list[Array]] = [[d[kept] for d in seeds] for seeds in (first, second)]
+    cut, frames = evidence.cut_at_success, evidence.until_success
+    distances: list[list[Array]] = [[d[frames] for d in seeds] for seeds in (first, second)]
 
     def gap(weight: Array | None, rows: Sequence[Sequence[int]]) -> float:
         means = [

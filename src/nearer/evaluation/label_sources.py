@@ -1,7 +1,7 @@
 """Labelled episodes for nearer eval-reward: demonstrations, practised episodes, rollouts.
 
 Labels come from the demonstrations (success at the last frame), from a simulator's ground truth,
-or, where nothing better is known, from the detector's own verdicts: every source says which.
+or, where nothing better is known, from the detector's own detections: every source says which.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -49,14 +49,14 @@ from nearer.runs.checkpoint import load_model, weights_hash
 from nearer.runs.documents import HEADER, read_header
 
 _ROBOTS = 50
-DEMONSTRATED = "a demonstration is fulfilled at its last frame, and nowhere before"
+DEMONSTRATED = "a demonstration succeeds at its last frame, and nowhere before"
 GROUND_TRUTH = "the simulator's ground truth at every observation"
 REPLAYED = (
     f"{GROUND_TRUTH}, replayed; practice ended them at its own s, so lower ones cannot be measured"
 )
-VERDICT = (
-    "the practice detector's own verdicts, no ground truth: they cannot tell how right a detector "
-    "is; pass --env to replay the episodes against the simulator"
+DETECTED = (
+    "the practice detector's own detections, no ground truth: they cannot show how right it is; "
+    "pass --env to replay the episodes against the simulator"
 )
 
 
@@ -247,7 +247,7 @@ class Labelling:
         _check_same_robot(run, acted.spaces, self.reward.spaces)
         check_same_chunks(acted.spaces.chunking, self.reward.spaces.chunking)
         _check_encoded_alike(self.reward, acted, run, episodes)
-        labels, successes = VERDICT, list(map(_verdicts, episodes))
+        labels, successes = DETECTED, list(map(_detections, episodes))
         if env is not None:
             labels, successes = REPLAYED, self._replayed(env, episodes, acted.spaces.chunking)
         audits = read_audits(run / AUDITS)
@@ -323,7 +323,7 @@ class Labelling:
         return Source(
             evidence=evidence,
             normalised_inputs=labelled.predictions.normalised_inputs,
-            is_ground_truth=labels != VERDICT,
+            is_ground_truth=labels != DETECTED,
             remarks=remarks,
         )
 
@@ -369,7 +369,7 @@ def _check_encoded_alike(
         )
 
 
-def _verdicts(episode: Episode) -> Bool[Array, "obs"]:
+def _detections(episode: Episode) -> Bool[Array, "obs"]:
     """Return where practice took its episode for done: at its end, or nowhere."""
     detected = np.zeros(episode.num_steps + 1, dtype=bool)
     detected[-1] = episode.ended is Ended.SUCCESS_DETECTED

@@ -1,8 +1,8 @@
 """How right steps-to-go is as a reward, measured on labelled episodes.
 
-evidence          what a model predicts along episodes whose ground truth is known
-reward_metrics    error by distance, reliability, rank correlation, spread against error
-slice_metrics     the few numbers of a slice of the episodes
+    evidence          what a model predicts along episodes whose ground truth is known
+    reward_metrics    error by distance, reliability, rank correlation, spread against error
+    slice_metrics     the few numbers of a slice of the episodes
 
 Steps are decisions: control steps, or chunks of them where the model decides so. The true
 steps-to-go of an observation are counted to the first successful one after it. They are unknown
@@ -85,13 +85,13 @@ class Evidence:
     @property
     def cut_at_success(self) -> "Evidence":
         """Return the episodes up to their first successful frame."""
-        kept = self.until_success
-        lengths = [int(part.sum()) for part in np.split(kept, self.cuts)]
+        frames = self.until_success
+        lengths = [int(part.sum()) for part in np.split(frames, self.cuts)]
         return replace(
             self,
             lengths=np.array(lengths),
-            probabilities=self.probabilities[kept],
-            success=self.success[kept],
+            probabilities=self.probabilities[frames],
+            success=self.success[frames],
         )
 
     def select(self, episodes: Bool[Array, "episodes"]) -> "Evidence":

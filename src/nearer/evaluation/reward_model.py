@@ -179,7 +179,7 @@ def run_of(path: Path) -> Path | None:
 def calibration_of(path: Path) -> Path:
     """Return where the calibration.json of a run is, or of the run that a checkpoint belongs to."""
     paths = (folder / CALIBRATION for folder in _folders(path))
-    return next((found for found in paths if found.is_file()), path / CALIBRATION)
+    return next((file for file in paths if file.is_file()), path / CALIBRATION)
 
 
 def _folders(path: Path) -> tuple[Path, ...]:

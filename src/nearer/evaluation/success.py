@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from nearer.algorithm.model import FoundationModel, reward_inputs_of
-from nearer.algorithm.rollout import actions_outside, collect
+from nearer.algorithm.rollout import actions_outside, rollout
 from nearer.algorithm.score import steps_to_go_probabilities
 from nearer.algorithm.steps_to_go import expected_steps
 from nearer.core.arrays import Array
@@ -99,7 +99,7 @@ def evaluate(
     ran: dict[int, Episode] = {}
     termination = GroundTruthTermination(fleet)
     starts = iter(seeds)
-    for episode in collect(
+    for episode in rollout(
         fleet, policy, termination, seeds=starts, max_steps=max_steps, keep_features=False
     ):
         ran[episode.seed] = episode
@@ -219,7 +219,7 @@ def rollouts_with_ground_truth(
     """Run a policy to the time limit; yield each episode as it ends, with its success."""
     recorder = GroundTruthRecorder(fleet)
     seeds: Iterator[int] = islice(episode_seeds(Purpose.CALIBRATION, seed), episodes)
-    for episode in collect(recorder, policy, NoTermination(), seeds=seeds, max_steps=max_steps):
+    for episode in rollout(recorder, policy, NoTermination(), seeds=seeds, max_steps=max_steps):
         yield episode, recorder.success(episode)
 
 

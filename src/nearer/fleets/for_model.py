@@ -34,8 +34,8 @@ def fitting_fleet(
     except EnvError:
         fleet.close()
         raise
-    seen = encoded(fleet, model.vision_encoder, reward.vision_encoder if reward else None)
-    return in_chunks(seen, model.spaces.chunking)
+    reward_encoder = reward.vision_encoder if reward else None
+    return in_chunks(encoded(fleet, model.vision_encoder, reward_encoder), model.spaces.chunking)
 
 
 def robots_with_room(model: FoundationModel, max_steps: int, most: int) -> int:

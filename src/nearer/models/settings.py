@@ -97,7 +97,7 @@ class SmallVLAConfig:
         dropout: fraction of hidden units dropped in Stage 1. Behavioural cloning gains nothing by
             it, Stage 2 does: the reward model becomes less certain off the demonstrations
             (docs/log.md).
-        answers_instruction: has a head for the instruction-matching objective.
+        instruction_objective: has a head for the instruction-matching objective.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
         self_training: of the vision encoder, on the demonstrations' frames.
     """
@@ -108,7 +108,7 @@ class SmallVLAConfig:
     steps_per_bin: int = 1
     max_deviation: float = 4.0
     dropout: float = 0.2
-    answers_instruction: bool = False
+    instruction_objective: bool = False
     action_levels: int = 10
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
 

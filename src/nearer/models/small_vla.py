@@ -241,7 +241,7 @@ class SmallVLA(FoundationModel):
         self.action_head = ActionHead(config.hidden, spaces.action, self.tokens.count)
         self.steps_head = nn.Linear(config.hidden, config.num_bins)
         self.instruction_head: nn.Linear | None = None
-        if config.answers_instruction:
+        if config.instruction_objective:
             self.instruction_head = nn.Linear(4 * config.hidden, 1)
         self._index = {word: row for row, word in enumerate(self.words)}
         self._rows: dict[str, list[int]] = {}

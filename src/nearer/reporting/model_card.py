@@ -183,7 +183,7 @@ def _data(trained: Trained | None) -> str:
     source = hub or re.split(r"[/\\]", trained.data.rstrip("/\\"))[-1]
     revision = f" at {plain(trained.revision)}" if hub and trained.revision else ""
     where = "on the hub" if hub else "a local LeRobotDataset"
-    head = f"{plain(source)}{revision} ({where}), {100 * trained.share:g} % of its episodes.\n"
+    head = f"{plain(source)}{revision} ({where}), {100 * trained.fraction:g} % of its episodes.\n"
     return _section("Demonstrations", head + "\n" + _settings(trained.settings))
 
 
@@ -191,8 +191,8 @@ def _practice(practised: Practised | None) -> str:
     if practised is None:
         return ""
     if not practised.episodes:
-        kept = "No policy was better than the one practice started with, which this is.\n"
-        return _section("Practice", kept + "\n" + _settings(practised.settings))
+        no_gain = "No policy was better than the one practice started with, which this is.\n"
+        return _section("Practice", no_gain + "\n" + _settings(practised.settings))
     head = (
         f"{practised.episodes:,} episodes, {practised.env_steps:,} control steps of all robots in "
         f"{plain(practised.env)}. The reward was the frozen model's; ground truth was not "
@@ -213,12 +213,12 @@ nearer eval --checkpoint {name} --env {env}
 ```
 
 ```python
-from nearer.models.pretrained import from_pretrained
+import nearer
 
-policy = from_pretrained("{name}")
+policy = nearer.from_pretrained("{name}")
 """
     if facts.reward is not None:
-        code += f'reward = from_pretrained("{name}", "reward")\n'
+        code += f'reward = nearer.from_pretrained("{name}", "reward")\n'
     code += "```\n"
     if facts.reward is not None and facts.calibration_file is not None:
         code += f"\nLet it practise on: `nearer improve --run {name} --env {env}`.\n"
@@ -226,9 +226,9 @@ policy = from_pretrained("{name}")
 
 
 def _limits(facts: ModelFacts) -> str:
-    seen = f"in {plain(facts.evaluation.env)} alone" if facts.evaluation else "nowhere"
+    measured = f"in {plain(facts.evaluation.env)} alone" if facts.evaluation else "nowhere"
     lines = [
-        f"Measured {seen}; of other robots, cameras and instructions nothing is known.",
+        f"Measured {measured}; of other robots, cameras and instructions nothing is known.",
         f"Steps to go count {facts.unit} of control: another rate changes their meaning.",
         "The detector makes mistakes, see above; a policy that practises on learns from them too.",
         "It knows nothing of safety: keep limits of force, speed and space outside of the policy.",

@@ -40,7 +40,7 @@ class Trained:
 
     data: str
     revision: str | None
-    share: float
+    fraction: float
     model: str
     settings: Mapping[str, str]
 
@@ -236,7 +236,7 @@ def _trained(run: Path) -> Trained:
     return Trained(
         data=settings.data,
         revision=settings.revision,
-        share=settings.fraction,
+        fraction=settings.fraction,
         model=settings.model,
         settings=_settings(settings.training),
     )

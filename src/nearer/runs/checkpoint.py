@@ -91,10 +91,10 @@ def restore(folder: Path, model: FoundationModel, optimizer: torch.optim.Optimiz
         CheckpointError: a file is damaged, or the checkpoint is another model's.
     """
     weights = _load_tensors(folder / "pretrained_model/model.safetensors")
-    known = model.state_dict()
+    present = model.state_dict()
     try:
         model.load_state_dict(
-            {name: placed_like(one, known.get(name, one)) for name, one in weights.items()}
+            {name: placed_like(saved, present.get(name, saved)) for name, saved in weights.items()}
         )
     except RuntimeError as error:
         raise CheckpointError(
@@ -155,9 +155,9 @@ def _check_sizes(
     for name in sorted(described.keys() ^ weights.keys()):
         raise RuntimeError(f"{name} {'that is missing' if name in described else 'in addition'}")
     for name in sorted(described):
-        asked, there = tuple(described[name].shape), tuple(weights[name].shape)
-        if asked != there:
-            raise RuntimeError(f"{name} of shape {there} in place of {asked}")
+        expected, saved = tuple(described[name].shape), tuple(weights[name].shape)
+        if saved != expected:
+            raise RuntimeError(f"{name} of shape {saved} in place of {expected}")
 
 
 def pretrained_folder(path: Path, link: str) -> Path:
@@ -165,7 +165,7 @@ def pretrained_folder(path: Path, link: str) -> Path:
     root = local_run(path)
     # On the hub the policy is at the root, and the reward in a folder of its own.
     inside = (link, "", "pretrained_model", f"checkpoints/{link}/pretrained_model")
-    candidates = [root / one for one in inside]
+    candidates = [root / folder for folder in inside]
     for candidate in candidates:
         if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
             if candidate.name == "pretrained_model" and not (candidate.parent / _MARKER).exists():
@@ -183,8 +183,8 @@ def pretrained_folder(path: Path, link: str) -> Path:
 
 def complete_checkpoints(folder: Path) -> list[Path]:
     """Return the finished checkpoints of a run's `checkpoints` folder, oldest first."""
-    found = [path.parent for path in folder.glob(f"[0-9]*/{_MARKER}")]
-    return sorted(found, key=lambda path: int(path.name))
+    checkpoints = (path.parent for path in folder.glob(f"[0-9]*/{_MARKER}"))
+    return sorted(checkpoints, key=lambda path: int(path.name))
 
 
 def weights_hash(model: nn.Module) -> str:

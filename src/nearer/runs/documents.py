@@ -53,10 +53,10 @@ class RunInputs:
     def check_same(self, root: Path, now: "RunInputs") -> None:
         """Raise ConfigError unless a run that started from these finds the same `now`."""
         for name in self.__dataclass_fields__:
-            before, given = getattr(self, name), getattr(now, name)
-            if before != given:
+            before, after = getattr(self, name), getattr(now, name)
+            if before != after:
                 raise ConfigError(
-                    f"{name} must be {before}, as {root}/run.json says, got {given}; "
+                    f"{name} must be {before}, as {root}/run.json says, got {after}; "
                     "restore what the run started from, or start a new run with another --out"
                 )
 

@@ -246,8 +246,8 @@ def _parsed_dataclass(kind: Any, value: object, key: str, partly: bool) -> objec
     names, hints = _object(value, key), _hints(kind)
     unknown = [] if partly else sorted(names.keys() - hints.keys())
     if unknown:
-        known = ", ".join(hints)
-        raise UnexpectedJson(_below(key, unknown[0]), "absent", f"it beside {known}")
+        expected = ", ".join(hints)
+        raise UnexpectedJson(_below(key, unknown[0]), "absent", f"it beside {expected}")
     for field in fields(kind):
         may_be_missing = field.default is not MISSING or field.default_factory is not MISSING
         if field.name not in names and not may_be_missing:

@@ -141,12 +141,12 @@ class Run:
         """
         header = read_header(root)
         header.inputs.check_same(root, inputs)
-        found = complete_checkpoints(root / "checkpoints")
-        last_step = int(found[-1].name) if found else -1
+        checkpoints = complete_checkpoints(root / "checkpoints")
+        last_step = int(checkpoints[-1].name) if checkpoints else -1
         lines = read_metrics(root)
         steps = [int(number(line["step"])) for line in lines]
-        kept = [line for line, step in zip(lines, steps, strict=True) if step <= last_step]
-        write_lines(root / METRICS, kept)
+        saved = [line for line, step in zip(lines, steps, strict=True) if step <= last_step]
+        write_lines(root / METRICS, saved)
         return cls(root, header, resume_command, last_step, max(steps, default=-1))
 
     def log(self, record: Record) -> None:
@@ -183,15 +183,15 @@ class Run:
         """
         links = {"last": last, **links}
         with disk_errors_as_sentences(self.root):
-            found = complete_checkpoints(self.checkpoints)
+            complete = complete_checkpoints(self.checkpoints)
             for link, named in links.items():
-                if self._folder(named) not in found:
+                if self._folder(named) not in complete:
                     raise CheckpointError(
                         f"{self._folder(named)} must be there to become the {link} checkpoint, got "
                         "none; restore it, or start a new run"
                     )
                 replace_link(self.checkpoints / link, self._folder(named))
-            for old in found:
+            for old in complete:
                 if int(old.name) not in (*links.values(), *keep):
                     # A folder that is half deleted must not look like a checkpoint.
                     old.rename(temporary_path(old))
@@ -283,12 +283,12 @@ def check_new(root: Path) -> None:
     What a process leaves behind that was killed before it had written run.json counts as nothing.
     """
     try:
-        taken = root.exists() and any(not path.match(".*.tmp") for path in root.iterdir())
+        occupied = root.exists() and any(not path.match(".*.tmp") for path in root.iterdir())
     except OSError as error:
         raise ConfigError(
             f"--out must be a new or empty folder, got {root}: {error.strerror}; choose another"
         ) from error
-    if taken:
+    if occupied:
         raise ConfigError(
             f"--out must be a new or empty folder, got {root}, which holds something; "
             "choose another, or continue this run with --resume"

@@ -1,10 +1,10 @@
 """A policy behind openpi's websocket protocol: `nearer serve`, for robots with openpi's client.
 
-msgpack_codec.py  bytes of untrusted clients <-> numbers, text and arrays by name, within limits
-request.py        a message -> an observation that fits the checkpoint
-response.py       metadata and responses -> messages
-session.py        the models, and what is remembered of each robot
-server.py         connections: token, limits, turns
+    msgpack_codec.py  bytes of untrusted clients <-> numbers, text and arrays by name, within limits
+    request.py        a message -> an observation that fits the checkpoint
+    response.py       metadata and responses -> messages
+    session.py        the models, and what is remembered of each robot
+    server.py         connections: token, limits, turns
 
 On connection the server sends its metadata; then every message is an observation, and the answer is
 a message with `actions`, or a text that says what is wrong with the observation.

@@ -160,7 +160,7 @@ class Agent:
         inputs = inputs_of(encoded, [instruction])
         with torch.inference_mode():
             if self._reward_model is self._policy:
-                decision, log_prob, logits = self._policy.answers(inputs, [self.rng])
+                decision, log_prob, logits = self._policy.sample_and_steps_to_go(inputs, [self.rng])
             else:
                 logits = self._logits(encoded, instruction)
                 decision, log_prob = self._policy.sample(inputs, [self.rng])

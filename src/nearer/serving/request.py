@@ -1,11 +1,13 @@
 """A robot's message as a request whose observation fits the checkpoint, or a sentence why not.
 
-observation.state               or observation/state               numbers
-observation.environment_state   or observation/environment_state   numbers
-observation.images.CAMERA       or observation/images/CAMERA       uint8, h x w x 3, RGB
-prompt                          the instruction
-reset                           true: a new episode starts here
-act                             false: no actions are wanted, between two chunks
+The keys that are read, in either spelling:
+
+    observation.state               or observation/state               numbers
+    observation.environment_state   or observation/environment_state   numbers
+    observation.images.CAMERA       or observation/images/CAMERA       uint8, h x w x 3, RGB
+    prompt                          the instruction
+    reset                           true: a new episode starts here
+    act                             false: no actions are wanted, between two chunks
 """
 
 from collections.abc import Mapping

@@ -125,9 +125,9 @@ class PolicyServer:
             return connection.respond(HTTPStatus.OK, "OK\n")
         if self._token is None:
             return None
-        given = request.headers.get_all("Authorization")
+        keys = request.headers.get_all("Authorization")
         expected = f"Api-Key {self._token}".encode()
-        if len(given) == 1 and hmac.compare_digest(given[0].encode(errors="replace"), expected):
+        if len(keys) == 1 and hmac.compare_digest(keys[0].encode(errors="replace"), expected):
             return None
         return connection.respond(
             HTTPStatus.UNAUTHORIZED,

@@ -77,9 +77,9 @@ class CachedArray:
                 if self._read(path) is None:
                     _claim(folder, dataset.root.resolve())
                     make(path)
-        made = self._read(path)
-        assert made is not None, f"{path} must be {self.dtype} of shape {self.shape}"
-        return made
+        array = self._read(path)
+        assert array is not None, f"{path} must be {self.dtype} of shape {self.shape}"
+        return array
 
     def delete(self, dataset: Dataset, cache: Path | None) -> None:
         """Delete the array, if it is there; who has it open keeps it."""

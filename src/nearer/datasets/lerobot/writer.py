@@ -146,8 +146,8 @@ class DatasetWriter:
         if fps < 1:
             raise DatasetError(f"fps must be a whole number of frames per second, got {fps}")
         with _explained(root, 0):
-            taken = root.exists() and (not root.is_dir() or any(root.iterdir()))
-        if taken:
+            occupied = root.exists() and (not root.is_dir() or any(root.iterdir()))
+        if occupied:
             raise DatasetError(
                 f"{root} must be an empty or new folder, got one that holds something; "
                 "choose another, or continue it with DatasetWriter.resume"

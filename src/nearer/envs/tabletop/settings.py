@@ -149,10 +149,10 @@ def read_options(options: Mapping[str, object] | None, num_rows: int = 1) -> Res
         EnvError: there is an unknown option.
     """
     options = options or {}
-    known = {"instruction", "keep_board", "reset_mask"}
-    unknown = sorted(set(options) - known)
+    option_names = {"instruction", "keep_board", "reset_mask"}
+    unknown = sorted(set(options) - option_names)
     if unknown:
-        raise EnvError(f"options must be of {sorted(known)}, got {unknown}; leave them out")
+        raise EnvError(f"options must be of {sorted(option_names)}, got {unknown}; leave them out")
     instructions = options.get("instruction")
     if instructions is None or isinstance(instructions, str):
         instructions = [instructions] * num_rows
@@ -164,11 +164,12 @@ def read_options(options: Mapping[str, object] | None, num_rows: int = 1) -> Res
 
 
 def _families(names: Sequence[str]) -> tuple[InstructionFamily, ...]:
-    known = [str(family) for family in InstructionFamily]
-    unknown = [name for name in names if name not in known]
+    family_names = [str(family) for family in InstructionFamily]
+    unknown = [name for name in names if name not in family_names]
     if isinstance(names, str) or unknown or not names:
         raise EnvError(
-            f"families must be a tuple of {', '.join(known)}, got {names!r}; leave it out for all"
+            f"families must be a tuple of {', '.join(family_names)}, got {names!r}; "
+            "leave it out for all"
         )
     families = tuple(map(InstructionFamily, names))
     if InstructionFamily.BANANA in families and len(families) > 1:

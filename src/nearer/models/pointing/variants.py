@@ -1,8 +1,10 @@
 """The built-in vision encoder in three variants of pretraining (paper, reward-model ablation).
 
-small-vla            multimodal: ImageNet trunk, stem and words trained jointly (`nearer pretrain`)
-small-vla-unimodal   ImageNet trunk, random stem and words: never trained together
-small-vla-scratch    random trunk, stem and words
+What each variant starts from:
+
+    small-vla            multimodal: ImageNet trunk, stem and words jointly (`nearer pretrain`)
+    small-vla-unimodal   ImageNet trunk, random stem and words: never trained together
+    small-vla-scratch    random trunk, stem and words
 """
 
 import json

@@ -146,7 +146,7 @@ class DualEncoder(TowerModel):
         """Draw an action a row, axis by axis, with its exact log-probability."""
         return self._draw(self._pooled_inputs(inputs), rngs)
 
-    def answers(
+    def sample_and_steps_to_go(
         self, inputs: Inputs, rngs: Rngs
     ) -> tuple[
         Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]

@@ -7,8 +7,8 @@ Output tokens are added beside the vocabulary. Each has a row of input and outpu
 starts as the mean of those of the words that say it ("+3", "42"). The distribution is a softmax
 over these rows alone: no other token can be sampled, and log-probabilities are exact.
 
-The part in brackets is a prefix that both prompts share: `answers` computes it once, followed by
-both suffixes, neither of which attends to the other.
+The part in brackets is a prefix that both prompts share: `sample_and_steps_to_go` computes it once,
+followed by both suffixes, neither of which attends to the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -128,7 +128,7 @@ class VLM(TowerModel):
         actions, log_prob, _ = self._act(inputs, rngs, ("action",))
         return actions, log_prob
 
-    def answers(
+    def sample_and_steps_to_go(
         self, inputs: Inputs, rngs: Rngs
     ) -> tuple[
         Float[Tensor, "samples action"], Float[Tensor, "samples"], Float[Tensor, "samples bins"]

@@ -1,14 +1,16 @@
 """The page of `nearer report RUN [RUN ...]`: one HTML file that needs no other file or network.
 
-run_data                   run folders -> values
-summary                    alarms, success before and after practice
-sections                   learning curves, losses, steps-to-go, success detector
-reward_quality             metrics of the reward model, written by nearer eval-reward
-gallery, clips             rollouts as paths (trajectories) or as videos
-instructions               success by instruction
-cost, provenance           time taken, settings and versions
-curves, detector_figures   the figures of these sections
-svg, markup                figures as inline SVG, escaped HTML
+Modules, in the order of the page:
+
+    run_data                   run folders -> values
+    summary                    alarms, success before and after practice
+    sections                   learning curves, losses, steps-to-go, success detector
+    reward_quality             metrics of the reward model, written by nearer eval-reward
+    gallery, clips             rollouts as paths (trajectories) or as videos
+    instructions               success by instruction
+    cost, provenance           time taken, settings and versions
+    curves, detector_figures   the figures of these sections
+    svg, markup                figures as inline SVG, escaped HTML
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,11 @@
 """What the page shows of run folders, as values; a file that a run does not have yet is None.
 
-RunData     what runs of both stages have: run.json, metrics, evaluation
-StageOne    settings, demonstrations, calibration
-StageTwo    settings, audits, and the Stage-1 run that it started from
-Report      the runs of one page
+The values:
+
+    RunData     what runs of both stages have: run.json, metrics, evaluation
+    StageOne    settings, demonstrations, calibration
+    StageTwo    settings, audits, and the Stage-1 run that it started from
+    Report      the runs of one page
 """
 
 from collections.abc import Mapping, Sequence
