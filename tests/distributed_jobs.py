@@ -173,7 +173,7 @@ def untrained_model(name: str, data: Demonstrations) -> FoundationModel:
     torch.manual_seed(int(os.environ.get("RANK", "0")))
     if name == "blocks":
         return BlockModel()
-    sizes = SmallVLAConfig(hidden=16, answers_instruction=True, dropout=0.5)
+    sizes = SmallVLAConfig(hidden=16, instruction_objective=True, dropout=0.5)
     model = new_model("small-vla", sizes, SPACES, data.instructions, seed=0)
     model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
     return model

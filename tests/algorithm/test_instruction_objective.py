@@ -36,7 +36,7 @@ from nearer.runs.run import Run
 SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 96, 128),))
 COLOURS = ("red", "blue", "green", "yellow", "cyan", "pink")
 INSTRUCTIONS = [f"push the {moon} moon to the {cube} cube" for moon in COLOURS for cube in COLOURS]
-SMALL = SmallVLAConfig(hidden=16, answers_instruction=True)
+SMALL = SmallVLAConfig(hidden=16, instruction_objective=True)
 TRAINING = SFTTraining(
     updates=6, validate_every=2, batch_size=16, val_fraction=0.25, other_instructions=3
 )
@@ -71,7 +71,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def config_of(dataset: Dataset, out: Path, training: SFTTraining = TRAINING) -> SFTConfig:
-    sizes = replace(SMALL, answers_instruction=False)
+    sizes = replace(SMALL, instruction_objective=False)
     return SFTConfig(
         data=str(dataset.root), out=out, vision_encoder_updates=0, vla=sizes, training=training
     )
@@ -102,12 +102,14 @@ def test_draw_candidates_too_few_instructions_are_refused() -> None:
     assert draw_candidates(["a", "b"], 1, np.random.default_rng(0)) == [("a", "b"), ("b", "a")]
 
 
-def test_candidate_scores_model_without_an_answer_is_refused() -> None:
+def test_candidate_scores_model_without_the_objective_is_refused() -> None:
     with pytest.raises(ConfigError, match="must be 0 unless --model is small-vla"):
         SFTConfig(model="mlp", training=TRAINING)
     data = demonstrations(4, others=1)
     mlp = new_model("mlp", MLPConfig(hidden=8), SPACES, (), seed=0)
-    with pytest.raises(ConfigError, match=r"must be 0 for a model without an answer .* got MLP"):
+    with pytest.raises(
+        ConfigError, match=r"must be 0 for a model without the instruction objective, got MLP"
+    ):
         candidate_scores(mlp, data, torch.arange(4))
 
 
@@ -183,14 +185,14 @@ def test_candidate_scores_gradient_reaches_the_shared_networks() -> None:
         assert weight.grad.abs().sum() > 0
 
 
-def test_small_vla_without_instruction_answer_lacks_only_its_head() -> None:
+def test_small_vla_without_instruction_objective_lacks_only_its_head() -> None:
     data = demonstrations(6, others=3)
-    model, plain = model_for(data), model_for(data, replace(SMALL, answers_instruction=False))
+    model, plain = model_for(data), model_for(data, replace(SMALL, instruction_objective=False))
     extra = model.state_dict().keys() - plain.state_dict().keys()
     assert extra == {"instruction_head.weight", "instruction_head.bias"}
     for name, weight in plain.state_dict().items():
         assert torch.equal(weight, model.state_dict()[name])
-    with pytest.raises(ConfigError, match=r"without an answer to the third .* got SmallVLA"):
+    with pytest.raises(ConfigError, match=r"without the instruction objective, got SmallVLA"):
         candidate_scores(plain, data, torch.arange(6))
 
 
@@ -256,7 +258,7 @@ def test_sft_third_objective_leaves_first_losses_of_the_others(
     assert three["sft/loss_instruction"] == pytest.approx(np.log(4), abs=0.2)
     assert not any("instruction" in name for name in two)
     assert load_model(tmp_path / "three", build_model, "policy").config()["sizes"][
-        "answers_instruction"
+        "instruction_objective"
     ]
 
 
