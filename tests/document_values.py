@@ -80,19 +80,21 @@ def choice(*sources: str, threshold_steps: float = 1.0) -> ThresholdChoice:
     return ThresholdChoice(
         threshold_steps=threshold_steps,
         rule="the best recall",
-        at_threshold={name: one.at(threshold_steps) for name, one in curves.items()},
+        at_threshold={name: detector.at(threshold_steps) for name, detector in curves.items()},
         curves=curves,
     )
 
 
 def calibration(threshold_steps: float = 1.0) -> Calibration:
     """Return a calibration on held-out demonstrations and labelled rollouts."""
-    chosen = choice("held-out demonstrations", "labelled rollouts", threshold_steps=threshold_steps)
+    threshold = choice(
+        "held-out demonstrations", "labelled rollouts", threshold_steps=threshold_steps
+    )
     return Calibration(
-        threshold_steps=chosen.threshold_steps,
-        rule=chosen.rule,
-        at_threshold=chosen.at_threshold,
-        curves=chosen.curves,
+        threshold_steps=threshold.threshold_steps,
+        rule=threshold.rule,
+        at_threshold=threshold.at_threshold,
+        curves=threshold.curves,
         reliability=RELIABILITY,
         rank_correlation=0.9,
         examples={"good": EXAMPLE, "bad": EXAMPLE},

@@ -1,13 +1,17 @@
-"""Inputs for pretrained models in tests: six robots with a camera and two joints."""
+"""Inputs for pretrained models in tests, from six robots with a camera and two joints."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from nearer.algorithm.action_tokens import NUM_TOKENS
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.core.arrays import Array
 from nearer.core.spaces import Camera, Spaces
+from nearer.models.vlm.tower_model import TowerModel
 
 SPACES = Spaces(
     agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 24, 40),), control_hz=5
@@ -53,3 +57,41 @@ def fine_tune(model: FoundationModel, inputs: Inputs, updates: int) -> list[floa
         losses.append(loss.item())
     model.eval()
     return losses
+
+
+def changed_inputs(model: FoundationModel, inputs: Inputs) -> dict[str, Inputs]:
+    """Return inputs of which one part each differs: the frame before, instruction or state."""
+    assert model.vision_encoder is not None
+    width = model.vision_encoder.encoding_width
+    features = inputs.features.clone()
+    features[:, :width] = features[:1, :width]
+    return {
+        "the frame before": replace(inputs, features=features),
+        "instruction": replace(inputs, instructions=INSTRUCTIONS[::-1]),
+        "state": replace(inputs, state=inputs.state.flip(0)),
+    }
+
+
+def probability_of_all_actions(model: TowerModel) -> float:
+    """Return the sum of the probabilities of every pair of action tokens, for one robot."""
+    inputs = model_inputs(model).rows(torch.tensor([1] * NUM_TOKENS**2))
+    tokens = torch.cartesian_prod(torch.arange(NUM_TOKENS), torch.arange(NUM_TOKENS))
+    with torch.inference_mode():
+        return model.log_prob(inputs, model.tokens.decode(tokens)).exp().sum().item()
+
+
+def copy_model_folder(folder: Path, to: Path, **files: str | None) -> Path:
+    """Return a copy of a model's folder with some files replaced, or left out where None.
+
+    Args:
+        folder: of a model.
+        to: the copy, a new folder.
+        files: new text by name, such as config_json for config.json.
+    """
+    to.mkdir()
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    for name, text in files.items():
+        path = to / name.replace("_json", ".json")
+        path.unlink() if text is None else path.write_text(text)
+    return to

@@ -119,9 +119,9 @@ def report_of(stage_one: Sequence[StageOne], stage_two: Sequence[StageTwo]) -> R
 
 def pair(report: Report, before: Evaluated | None, after: Evaluated | None) -> Report:
     """Return the report with these evaluations of its first run of each stage."""
-    one = replace(report.stage_one[0], evaluated=before)
-    two = replace(report.stage_two[0], evaluated=after, before=one)
-    return report_of([one], [two])
+    stage_one = replace(report.stage_one[0], evaluated=before)
+    stage_two = replace(report.stage_two[0], evaluated=after, before=stage_one)
+    return report_of([stage_one], [stage_two])
 
 
 def practice_records(num_iterations: int, **changes: float) -> list[Record]:

@@ -1,4 +1,4 @@
-"""Folders of tiny random dual encoders, laid out as the hub lays them out."""
+"""Tiny random dual encoders, and their folders laid out as the hub lays them out."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,17 @@ from transformers import CONFIG_MAPPING, AutoModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 from transformers.models.siglip2.tokenization_siglip2 import Siglip2Tokenizer
 
+from model_inputs import SPACES
+from nearer.core.spaces import Spaces
+from nearer.models.settings import AttentionPoolingConfig, VLMConfig
+from nearer.models.vlm.dual_encoder import DualEncoder
+from nearer.models.vlm.dual_encoder_loading import pretrained_dual
+from nearer.models.vlm.loading import open_source
+
 KINDS = ("clip", "siglip", "siglip2-fixed", "siglip2")
 LONGEST = 64
 _TEXTS = ["move the red moon to the blue cube", "push the blue cube, slide it! Red"]
+_POOLING = AttentionPoolingConfig(width=16, queries=2, heads=2, hidden=16)
 _TOWER: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 4, "initializer_range": 0.2, "initializer_factor": 5.0,
@@ -40,6 +48,16 @@ def make_dual(folder: Path, kind: str, seed: int = 0) -> Path:
     model.save_pretrained(str(folder))
     (folder / "preprocessor_config.json").write_text(json.dumps(_processor(kind)))
     return folder
+
+
+def small_dual_encoder(
+    folder: Path, settings: VLMConfig | None = None, spaces: Spaces = SPACES
+) -> DualEncoder:
+    """Return the model of a folder with a small head of seeded weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        settings = settings or VLMConfig()
+        return pretrained_dual(open_source(str(folder)), settings, spaces, sizes=_POOLING)
 
 
 def _processor(kind: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def history(*blocks: tuple[int, int]) -> list[Any]:
     ]
 
 
-def test_plateau_keeps_the_best_block_and_stops_after_patience() -> None:
+def test_plateau_rule_keeps_the_best_block_and_stops_after_patience() -> None:
     rule = PlateauRule(block_iterations=2, patience_blocks=2, min_gain=0.02)
     rising = history((10, 1000), (20, 1000), (30, 1000))
     assert rule.scores(rising) == [10, 20, 30]
@@ -27,7 +27,7 @@ def test_plateau_keeps_the_best_block_and_stops_after_patience() -> None:
     assert not rule.over(rising + history((28, 1000), (40, 1000)))
 
 
-def test_plateau_before_the_first_block() -> None:
+def test_plateau_rule_before_the_first_block_neither_stops_nor_chooses() -> None:
     rule = PlateauRule(block_iterations=4)
     assert rule.best_step(history((2, 10))) == 0
     assert not rule.over(history((2, 10)))

@@ -1,4 +1,4 @@
-"""Ten updates of each stage, to the digits: a refactoring that changes a number is seen here.
+"""Ten updates of each stage, to the digits: a refactoring that changes a number fails here.
 
 To accept new numbers, say in docs/log.md why they changed, and paste what the assertion shows.
 """
@@ -26,7 +26,7 @@ PRACTICE_RETURN = [0.01073, -0.00973, 0.00023, 0.01509, 0.00852, 0.02212]
 PRACTICE_LOSS = [0.0009, -0.00159, -0.00044, 0.0019, 0.00137, 0.00282]
 
 
-def test_golden_losses(tmp_path: Path) -> None:
+def test_sft_and_improve_ten_updates_have_the_golden_losses(tmp_path: Path) -> None:
     data, sft_run, run = tmp_path / "data", tmp_path / "sft", tmp_path / "run"
     collect_demonstrations(CollectConfig(env=ENV_ID, out=data, episodes=60, num_envs=20))
     training = SFTTraining(updates=10, validate_every=2, batch_size=64, warmup_updates=2)

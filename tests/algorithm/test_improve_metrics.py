@@ -50,7 +50,7 @@ def metrics(before: IterationMetrics | None = None, chunk: int = 1) -> Iteration
     )
 
 
-def test_iteration_metrics_of_two_episodes_by_hand() -> None:
+def test_iteration_metrics_of_two_episodes_equal_numbers_by_hand() -> None:
     first = metrics()
     assert (first.iteration, first.episodes, first.env_steps, first.detected) == (1, 2, 5, 1)
     assert (first.detected_success, first.episode_length) == (0.5, 2.5)
@@ -65,13 +65,13 @@ def test_iteration_metrics_after_another_adds_to_its_totals() -> None:
     assert second.total_env_steps == 30
 
 
-def test_record_read_back_is_the_same_value() -> None:
+def test_iteration_metrics_from_their_own_record_are_equal() -> None:
     assert IterationMetrics.from_record(metrics().to_record()) == metrics()
     quiet = replace(metrics(), audit=AuditReport())
     assert IterationMetrics.from_record(quiet.to_record()) == quiet
 
 
-def test_record_without_a_metric_is_refused_in_a_sentence() -> None:
+def test_iteration_metrics_from_a_record_without_a_metric_are_refused() -> None:
     record = {**metrics().to_record(), "practice/detected": None}
     with pytest.raises(NearerError, match=r"must have the number practice/detected, got None"):
         IterationMetrics.from_record(record)

@@ -1,4 +1,4 @@
-"""The third objective: which instruction an episode had, told by its first and last frame."""
+"""The third objective: which instruction an episode had, given its first and last frame."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,31 +35,31 @@ from nearer.runs.run import Run
 
 SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(Camera("top", 96, 128),))
 COLOURS = ("red", "blue", "green", "yellow", "cyan", "pink")
-INSTRUCTIONS = [f"push the {one} moon to the {two} cube" for one in COLOURS for two in COLOURS]
-SMALL = SmallVLAConfig(hidden=16, answers_instruction=True)
+INSTRUCTIONS = [f"push the {moon} moon to the {cube} cube" for moon in COLOURS for cube in COLOURS]
+SMALL = SmallVLAConfig(hidden=16, instruction_objective=True)
 TRAINING = SFTTraining(
     updates=6, validate_every=2, batch_size=16, val_fraction=0.25, other_instructions=3
 )
 
 
-def recorded(root: Path, instructions: list[str]) -> Dataset:
-    """A data set with pictures of noise: an episode of 3 or 4 frames an instruction."""
-    picture = Feature(dtype="image", shape=(96, 128, 3))
+def record_noise(root: Path, instructions: list[str]) -> Dataset:
+    """Return a data set with images of noise: an episode of 3 or 4 frames an instruction."""
+    image = Feature(dtype="image", shape=(96, 128, 3))
     numbers = Feature(dtype="float32", shape=(2,))
-    columns = {"observation.images.top": picture, "observation.state": numbers, "action": numbers}
+    columns = {"observation.images.top": image, "observation.state": numbers, "action": numbers}
     writer = DatasetWriter.create(root, columns, fps=5)
     draw = np.random.default_rng(0)
     writer.append(
         [
             EpisodeFrames(
-                task=one,
+                task=instruction,
                 columns={
                     "observation.images.top": draw.integers(0, 256, (n, 96, 128, 3), np.uint8),
                     "observation.state": draw.random((n, 2), np.float32),
                     "action": draw.random((n, 2), np.float32),
                 },
             )
-            for one, n in zip(instructions, [3, 4] * len(instructions), strict=False)
+            for instruction, n in zip(instructions, [3, 4] * len(instructions), strict=False)
         ]
     )
     return open_dataset(root)
@@ -67,52 +67,56 @@ def recorded(root: Path, instructions: list[str]) -> Dataset:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return recorded(tmp_path_factory.mktemp("noise") / "set", INSTRUCTIONS[:16])
+    return record_noise(tmp_path_factory.mktemp("noise") / "set", INSTRUCTIONS[:16])
 
 
 def config_of(dataset: Dataset, out: Path, training: SFTTraining = TRAINING) -> SFTConfig:
-    sizes = replace(SMALL, answers_instruction=False)
+    sizes = replace(SMALL, instruction_objective=False)
     return SFTConfig(
         data=str(dataset.root), out=out, vision_encoder_updates=0, vla=sizes, training=training
     )
 
 
-def test_candidates_are_the_own_instruction_and_different_others() -> None:
-    given = INSTRUCTIONS[:9] * 3
-    drawn = draw_candidates(given, 5, np.random.default_rng(3))
-    for own, candidates in zip(given, drawn, strict=True):
+def test_draw_candidates_are_the_own_instruction_and_different_others() -> None:
+    instructions = INSTRUCTIONS[:9] * 3
+    drawn = draw_candidates(instructions, 5, np.random.default_rng(3))
+    for own, candidates in zip(instructions, drawn, strict=True):
         assert candidates[0] == own
         assert len(set(candidates)) == 6
-        assert set(candidates) <= set(given)
-    assert drawn == draw_candidates(given, 5, np.random.default_rng(3))
+        assert set(candidates) <= set(instructions)
+    assert drawn == draw_candidates(instructions, 5, np.random.default_rng(3))
     assert drawn[0] != drawn[9]
 
 
-def test_others_are_drawn_as_often_as_they_are_given() -> None:
-    given = ["often"] * 80 + ["seldom"] * 20 + ["own"] * 200
-    others = [one for _, one in draw_candidates(given, 1, np.random.default_rng(0))[100:]]
+def test_draw_candidates_draws_others_by_their_frequency() -> None:
+    instructions = ["often"] * 80 + ["seldom"] * 20 + ["own"] * 200
+    others = [
+        other for _, other in draw_candidates(instructions, 1, np.random.default_rng(0))[100:]
+    ]
     assert 0.7 < others.count("often") / 200 < 0.9
 
 
-def test_too_few_instructions_are_refused() -> None:
+def test_draw_candidates_too_few_instructions_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"--other-instructions must be less .* got 7 where 9 "):
         draw_candidates(["open the drawer"] * 9, 7, np.random.default_rng(0))
     assert draw_candidates(["a", "b"], 1, np.random.default_rng(0)) == [("a", "b"), ("b", "a")]
 
 
-def test_a_model_that_cannot_answer_is_refused() -> None:
+def test_candidate_scores_model_without_the_objective_is_refused() -> None:
     with pytest.raises(ConfigError, match="must be 0 unless --model is small-vla"):
         SFTConfig(model="mlp", training=TRAINING)
-    one = demonstrations(4, others=1)
-    blind = new_model("mlp", MLPConfig(hidden=8), SPACES, (), seed=0)
-    with pytest.raises(ConfigError, match=r"must be 0 for a model without an answer .* got MLP"):
-        candidate_scores(blind, one, torch.arange(4))
+    data = demonstrations(4, others=1)
+    mlp = new_model("mlp", MLPConfig(hidden=8), SPACES, (), seed=0)
+    with pytest.raises(
+        ConfigError, match=r"must be 0 for a model without the instruction objective, got MLP"
+    ):
+        candidate_scores(mlp, data, torch.arange(4))
 
 
 def demonstrations(episodes: int, others: int) -> Demonstrations:
-    """Episodes of three frames, in which the thing named first ends beside the one named second.
+    """Return episodes of three frames: the object named first ends beside the one named second.
 
-    Other instructions name things that lie anywhere, in both frames.
+    Other instructions name objects that lie anywhere, in both frames.
     """
     draw = torch.Generator().manual_seed(1)
     points = torch.rand(episodes, 2, 1 + others, 3, 2, generator=draw)
@@ -120,8 +124,8 @@ def demonstrations(episodes: int, others: int) -> Demonstrations:
     points[:, 1, 0, 0] = points[:, 1, 0, 1] + near
     points[:, :, 1:, 2] = points[:, :, :1, 2]  # there is one effector, whatever is named
     features = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1).flatten(3)
-    asked = [INSTRUCTIONS[i % len(INSTRUCTIONS)] for i in range(episodes)]
-    drawn = draw_candidates(asked, others, np.random.default_rng(0))
+    instructions = [INSTRUCTIONS[i % len(INSTRUCTIONS)] for i in range(episodes)]
+    candidates = draw_candidates(instructions, others, np.random.default_rng(0))
     own = torch.stack([features[:, 0, 0], features[:, 0, 0], features[:, 1, 0]], dim=1)
     return Demonstrations(
         state=torch.arange(6 * episodes).reshape(-1, 2) / episodes,
@@ -129,13 +133,13 @@ def demonstrations(episodes: int, others: int) -> Demonstrations:
         actions=torch.rand(3 * episodes, 2, generator=draw),
         steps_to_go=torch.tensor([2, 1, 0] * episodes),
         episode_lengths=np.full(episodes, 3),
-        instructions=tuple(asked),
+        instructions=tuple(instructions),
         spaces=SPACES,
-        candidates=Candidates(features=features, instructions=tuple(drawn)),
+        candidates=Candidates(features=features, instructions=tuple(candidates)),
     )
 
 
-def test_the_ends_of_episodes_come_with_every_candidate() -> None:
+def test_demonstrations_ends_pair_end_frames_with_every_candidate() -> None:
     data = demonstrations(5, others=2).episodes(np.array([4, 2, 0]))
     assert data.candidates is not None
     first, last = data.ends(torch.tensor([1, 0]))
@@ -149,19 +153,19 @@ def test_the_ends_of_episodes_come_with_every_candidate() -> None:
 
 
 def model_for(data: Demonstrations, sizes: SmallVLAConfig = SMALL) -> SmallVLA:
-    made = new_model("small-vla", sizes, SPACES, INSTRUCTIONS, seed=0)
-    assert isinstance(made, SmallVLA)
-    made.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
-    return made.eval()
+    model = new_model("small-vla", sizes, SPACES, INSTRUCTIONS, seed=0)
+    assert isinstance(model, SmallVLA)
+    model.normalise_by(data.inputs(slice(None)), data.actions[data.acted_frames()])
+    return model.eval()
 
 
-def test_every_candidate_is_scored_alike() -> None:
+def test_candidate_scores_of_permuted_candidates_are_permuted() -> None:
     data = demonstrations(6, others=3)
     assert data.candidates is not None
     order = [2, 0, 3, 1]
     shuffled = Candidates(
         features=data.candidates.features[:, :, order],
-        instructions=tuple(tuple(one[i] for i in order) for one in data.candidates.instructions),
+        instructions=tuple(tuple(row[i] for i in order) for row in data.candidates.instructions),
     )
     model = model_for(data)
     with torch.inference_mode():
@@ -170,7 +174,7 @@ def test_every_candidate_is_scored_alike() -> None:
     assert torch.allclose(scores[:, order], again, atol=1e-5)
 
 
-def test_the_third_question_shares_the_networks_of_the_other_two() -> None:
+def test_candidate_scores_gradient_reaches_the_shared_networks() -> None:
     data = demonstrations(6, others=3)
     model = model_for(data)
     candidate_scores(model, data, torch.arange(6)).square().sum().backward()
@@ -181,39 +185,41 @@ def test_the_third_question_shares_the_networks_of_the_other_two() -> None:
         assert weight.grad.abs().sum() > 0
 
 
-def test_without_the_question_no_weight_differs_and_there_is_no_head() -> None:
+def test_small_vla_without_instruction_objective_lacks_only_its_head() -> None:
     data = demonstrations(6, others=3)
-    asked, plain = model_for(data), model_for(data, replace(SMALL, answers_instruction=False))
-    extra = asked.state_dict().keys() - plain.state_dict().keys()
+    model, plain = model_for(data), model_for(data, replace(SMALL, instruction_objective=False))
+    extra = model.state_dict().keys() - plain.state_dict().keys()
     assert extra == {"instruction_head.weight", "instruction_head.bias"}
     for name, weight in plain.state_dict().items():
-        assert torch.equal(weight, asked.state_dict()[name])
-    with pytest.raises(ConfigError, match=r"without an answer to the third .* got SmallVLA"):
+        assert torch.equal(weight, model.state_dict()[name])
+    with pytest.raises(ConfigError, match=r"without the instruction objective, got SmallVLA"):
         candidate_scores(plain, data, torch.arange(6))
 
 
-def test_a_picture_is_looked_at_once_for_all_candidates() -> None:
+def test_encode_for_each_candidate_equals_encode_one_by_one() -> None:
     vision_encoder = model_for(demonstrations(6, others=3)).vision_encoder
     assert isinstance(vision_encoder, ComparingVisionEncoder)
-    pictures = np.random.default_rng(0).integers(0, 256, (17, 96, 128, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (17, 96, 128, 3), dtype=np.uint8)
     candidates = [INSTRUCTIONS[row : row + 2] for row in range(17)]
-    found = vision_encoder.encode_for_each({"top": pictures}, candidates)
-    assert found.shape == (17, 2, vision_encoder.encoding_width)
+    together = vision_encoder.encode_for_each({"top": images}, candidates)
+    assert together.shape == (17, 2, vision_encoder.encoding_width)
     for number in range(2):
-        alone = vision_encoder.encode({"top": pictures}, [one[number] for one in candidates])
-        assert np.median(np.abs(found[:, number] - alone)) < 0.001
+        alone = vision_encoder.encode({"top": images}, [pair[number] for pair in candidates])
+        assert np.median(np.abs(together[:, number] - alone)) < 0.001
 
 
-class LoudSight:
-    """Sees the first pixel and how long an instruction is; says so if a frame before is used."""
+class FirstPixelEncoder:
+    """Encodes the first pixel and the length of the instruction; refuses a frame before."""
 
-    identity = "loud"
+    identity = "first-pixel"
     encoding_width = 2
     width = 2
 
     def encode(self, images, instructions):  # type: ignore[no-untyped-def]
         pixels = images["top"][:, 0, 0, 0].astype(np.float32)
-        return np.stack([pixels, [len(one) for one in instructions]], axis=1, dtype=np.float32)
+        return np.stack(
+            [pixels, [len(instruction) for instruction in instructions]], axis=1, dtype=np.float32
+        )
 
     def encode_for_each(self, images, candidates):  # type: ignore[no-untyped-def]
         each = [self.encode(images, list(column)) for column in zip(*candidates, strict=True)]
@@ -224,74 +230,82 @@ class LoudSight:
         return encodings + 1000
 
 
-def test_candidates_are_seen_in_first_and_last_frames(dataset: Dataset, tmp_path: Path) -> None:
-    chosen = np.array([7, 2])
+def test_open_candidate_features_encodes_first_and_last_frames(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    episodes = np.array([7, 2])
     candidates = [("a", "bb", "ccc"), ("dddd", "a", "bb")]
-    seen = open_candidate_features(dataset, LoudSight(), chosen, candidates, tmp_path)
+    features = open_candidate_features(dataset, FirstPixelEncoder(), episodes, candidates, tmp_path)
     rows = [[21 + 3, 21 + 6], [7, 9]]  # episodes of 3 and 4 frames by turns
     for episode in range(2):
         for end in range(2):
             row = np.array([rows[episode][end]])
             pixel = dataset.frames("observation.images.top", row)[0, 0, 0, 0].item()
-            assert seen[episode, end, :, 0].tolist() == [1000 + pixel] * 3
-            lengths = [1000 + len(one) for one in candidates[episode]]
-            assert seen[episode, end, :, 1].tolist() == lengths
+            assert features[episode, end, :, 0].tolist() == [1000 + pixel] * 3
+            lengths = [1000 + len(instruction) for instruction in candidates[episode]]
+            assert features[episode, end, :, 1].tolist() == lengths
 
 
-def test_the_other_objectives_start_as_without_the_third(dataset: Dataset, tmp_path: Path) -> None:
-    once = replace(TRAINING, updates=1, validate_every=1)
-    run_sft(config_of(dataset, tmp_path / "three", once))
-    run_sft(config_of(dataset, tmp_path / "two", replace(once, other_instructions=0)))
+def test_sft_third_objective_leaves_first_losses_of_the_others(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    first_update_only = replace(TRAINING, updates=1, validate_every=1)
+    run_sft(config_of(dataset, tmp_path / "three", first_update_only))
+    run_sft(config_of(dataset, tmp_path / "two", replace(first_update_only, other_instructions=0)))
     (three,), (two,) = read_metrics(tmp_path / "three"), read_metrics(tmp_path / "two")
     assert three["sft/loss_bc"] == two["sft/loss_bc"]
     assert three["sft/loss_steps_to_go"] == two["sft/loss_steps_to_go"]
     assert three["sft/loss_instruction"] == pytest.approx(np.log(4), abs=0.2)
     assert not any("instruction" in name for name in two)
     assert load_model(tmp_path / "three", build_model, "policy").config()["sizes"][
-        "answers_instruction"
+        "instruction_objective"
     ]
 
 
-def test_a_stopped_run_resumes_to_the_same_bits(dataset: Dataset, tmp_path: Path) -> None:
+def test_sft_stopped_with_third_objective_resumes_to_the_same_bits(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     class Killed(Exception):
         pass
 
-    def kill(progress: Progress) -> None:
+    def raise_at_update_4(progress: Progress) -> None:
         if progress.stage == "SFT" and progress.done == 4:
             raise Killed
 
     whole, stopped = (config_of(dataset, tmp_path / name) for name in ("whole", "stopped"))
     run_sft(whole)
     with pytest.raises(Killed):
-        run_sft(stopped, kill)
+        run_sft(stopped, raise_at_update_4)
     run_sft(replace(stopped, resume=True))
     for name in ("policy", "reward", "last"):
-        found, expected = (
-            load_model(one.out, build_model, name).state_dict() for one in (stopped, whole)
+        state, expected_state = (
+            load_model(config.out, build_model, name).state_dict() for config in (stopped, whole)
         )
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[key], expected[key]) for key in expected)
-    for found, expected in zip(read_metrics(stopped.out), read_metrics(whole.out), strict=True):
-        assert {name for name in found if "instruction" in name} == {
+        assert state.keys() == expected_state.keys()
+        assert all(torch.equal(state[key], expected_state[key]) for key in expected_state)
+    for record, expected_record in zip(
+        read_metrics(stopped.out), read_metrics(whole.out), strict=True
+    ):
+        assert {name for name in record if "instruction" in name} == {
             "sft/loss_instruction",
             "sft/val_loss_instruction",
             "sft/val_accuracy_instruction",
         }
-        for name in expected:
-            assert name.startswith("time/") or found[name] == expected[name], name
+        for name in expected_record:
+            assert name.startswith("time/") or record[name] == expected_record[name], name
 
 
-def test_a_data_set_of_one_instruction_is_refused(tmp_path: Path) -> None:
-    dataset = recorded(tmp_path / "set", INSTRUCTIONS[1:2] * 8)
+def test_sft_other_instructions_for_a_single_instruction_are_refused(tmp_path: Path) -> None:
+    dataset = record_noise(tmp_path / "set", INSTRUCTIONS[1:2] * 8)
     shown: list[Progress] = []
     with pytest.raises(ConfigError, match=r"got 3 where 6 demonstrations have 1; lower it"):
         run_sft(config_of(dataset, tmp_path / "run"), shown.append)
-    assert shown == [], "known now, not after the pictures were looked at"
+    assert shown == [], "refused before images are encoded"
     assert not (tmp_path / "run").exists()
 
 
-def test_the_instruction_is_learned(tmp_path: Path) -> None:
-    """Where the thing named first ends beside the second; told from 3 others, chance 0.25."""
+def test_sft_third_objective_learns_the_instruction(tmp_path: Path) -> None:
+    """Four candidates an episode, so that chance is 0.25."""
     data = demonstrations(300, others=3)
     model = model_for(data, replace(SMALL, hidden=64))
     training = replace(TRAINING, updates=150, validate_every=50, batch_size=64)

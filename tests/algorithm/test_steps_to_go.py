@@ -18,11 +18,11 @@ from nearer.algorithm.steps_to_go import (
 )
 from nearer.core.errors import ConfigError
 
-times = st.lists(st.floats(0, 140, width=32), min_size=2, max_size=30).map(torch.tensor)
+steps_to_go_lists = st.lists(st.floats(0, 140, width=32), min_size=2, max_size=30).map(torch.tensor)
 discounts = st.floats(0, 1)
 
 
-def test_bins_by_hand() -> None:
+def test_bins_of_two_steps_equal_indices_by_hand() -> None:
     bins = StepsToGoBins(count=50, width_steps=2)
     assert bins.index(torch.tensor([0, 1, 2, 3, 98, 99, 100, 5000])).tolist() == [
         0, 0, 1, 1, 49, 49, 49, 49,
@@ -31,20 +31,20 @@ def test_bins_by_hand() -> None:
     assert bins.longest_steps == 98
 
 
-def test_bins_that_cannot_work_are_refused() -> None:
+def test_bins_fewer_than_two_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least 2"):
         StepsToGoBins(count=1)
 
 
 @given(st.integers(2, 60), st.integers(1, 5), st.integers(0, 400))
-def test_a_bin_decodes_to_at_most_its_steps(count: int, width: int, steps: int) -> None:
+def test_bins_edge_of_an_index_is_at_most_its_steps(count: int, width: int, steps: int) -> None:
     bins = StepsToGoBins(count=count, width_steps=width)
     decoded = bins.edges()[bins.index(torch.tensor([steps]))].item()
     assert decoded <= steps
     assert steps - decoded < width or decoded == bins.longest_steps
 
 
-def test_expectation_spread_and_quantiles_by_hand() -> None:
+def test_expected_spread_and_quantile_steps_equal_numbers_by_hand() -> None:
     bins = StepsToGoBins(count=4, width_steps=10)
     probabilities = torch.tensor([[0.5, 0.0, 0.0, 0.5], [0.0, 1.0, 0.0, 0.0]])
     assert expected_steps(probabilities, bins).tolist() == [15, 10]
@@ -52,24 +52,24 @@ def test_expectation_spread_and_quantiles_by_hand() -> None:
     assert quantile_steps(probabilities, bins).tolist() == [[0, 0, 30], [10, 10, 10]]
 
 
-def test_rewards_by_hand() -> None:
+def test_progress_rewards_equal_numbers_by_hand() -> None:
     rewards = progress_rewards(torch.tensor([10.0, 7.0, 8.0, 8.0, 0.0]))
     assert rewards.tolist() == [3, -1, 0, 8]
 
 
-def test_returns_by_hand() -> None:
+def test_discounted_returns_equal_numbers_by_hand() -> None:
     returns = discounted_returns(torch.tensor([1.0, 2.0, 4.0]), discount=0.5)
     assert returns.tolist() == [1 + 0.5 * (2 + 0.5 * 4), 2 + 0.5 * 4, 4]
 
 
-@given(times)
-def test_undiscounted_returns_telescope(d: torch.Tensor) -> None:
+@given(steps_to_go_lists)
+def test_discounted_returns_without_discount_telescope(d: torch.Tensor) -> None:
     returns = discounted_returns(progress_rewards(d), discount=1.0)
     assert torch.allclose(returns, d[:-1] - d[-1], atol=1e-3)
 
 
-@given(times, discounts)
-def test_returns_equal_their_definition(d: torch.Tensor, discount: float) -> None:
+@given(steps_to_go_lists, discounts)
+def test_discounted_returns_equal_their_definition(d: torch.Tensor, discount: float) -> None:
     rewards = progress_rewards(d)
     returns = discounted_returns(rewards, discount=discount)
     for t in range(len(rewards)):
@@ -77,8 +77,10 @@ def test_returns_equal_their_definition(d: torch.Tensor, discount: float) -> Non
         assert returns[t].item() == pytest.approx(defined, abs=1e-2)
 
 
-@given(times, st.floats(0, 0.99))
-def test_the_baseline_is_built_in(d: torch.Tensor, discount: float) -> None:
+@given(steps_to_go_lists, st.floats(0, 0.99))
+def test_discounted_returns_of_progress_include_the_value_baseline(
+    d: torch.Tensor, discount: float
+) -> None:
     # R_t = (1 - gamma) sum_i gamma^(i-t) V(o_{i+1}) - V(o_t) + gamma^(T-t) V(o_T), V = -d; the
     # paper drops the last term, which a finite episode leaves over (method.md, section 2).
     value = -d.double()
@@ -90,17 +92,19 @@ def test_the_baseline_is_built_in(d: torch.Tensor, discount: float) -> None:
         assert returns[t].item() == pytest.approx(float(expected), abs=1e-6)
 
 
-@given(st.lists(times, min_size=1, max_size=5), st.floats(0, 1))
-def test_ragged_episodes_do_not_touch_each_other(ds: list[torch.Tensor], discount: float) -> None:
+@given(st.lists(steps_to_go_lists, min_size=1, max_size=5), st.floats(0, 1))
+def test_discounted_returns_of_ragged_episodes_are_independent(
+    ds: list[torch.Tensor], discount: float
+) -> None:
     rewards = [progress_rewards(d) for d in ds]
     together = discounted_returns(torch.nn.utils.rnn.pad_sequence(rewards, True), discount)
     for row, alone in zip(together, rewards, strict=True):
         assert torch.equal(row[: len(alone)], discounted_returns(alone, discount))
 
 
-@given(times, st.floats(0, 140, width=32))
-def test_solved_is_at_or_below_the_threshold(d: torch.Tensor, threshold: float) -> None:
-    assert is_solved(d, threshold).tolist() == [one <= threshold for one in d.tolist()]
+@given(steps_to_go_lists, st.floats(0, 140, width=32))
+def test_is_solved_at_or_below_the_threshold_is_true(d: torch.Tensor, threshold: float) -> None:
+    assert is_solved(d, threshold).tolist() == [steps <= threshold for steps in d.tolist()]
 
 
 settings.register_profile("nearer", deadline=None)  # the first torch call takes over a second

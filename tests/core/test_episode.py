@@ -17,7 +17,7 @@ def encoded(rows: int, offset: float = 0.0) -> EncodedObservation:
     )
 
 
-def test_rows_keep_every_field_aligned() -> None:
+def test_encoded_observation_rows_keep_every_field_aligned() -> None:
     rows = encoded(4).rows(np.array([3, 1]))
     assert rows.agent_pos.ravel().tolist() == [3, 1]
     assert rows.environment_state.ravel().tolist() == [-3, -1]
@@ -26,7 +26,7 @@ def test_rows_keep_every_field_aligned() -> None:
     assert rows.reward_features.ravel().tolist() == [9, 3]
 
 
-def test_updated_replaces_these_rows_in_a_copy() -> None:
+def test_encoded_observation_updated_replaces_rows_in_a_copy() -> None:
     before = encoded(3)
     after = before.updated(np.array([0, 2]), encoded(2, offset=10))
     assert after.agent_pos.ravel().tolist() == [10, 1, 11]
@@ -35,13 +35,13 @@ def test_updated_replaces_these_rows_in_a_copy() -> None:
     assert before.agent_pos.ravel().tolist() == [0, 1, 2]
 
 
-def test_without_features_has_zero_columns() -> None:
+def test_encoded_observation_without_features_has_zero_feature_columns() -> None:
     observation = EncodedObservation.without_features(encoded(3).observation)
     assert observation.features.shape == observation.reward_features.shape == (3, 0)
     assert observation.state.tolist() == [[0, 0], [1, -1], [2, -2]]
 
 
-def test_prediction_rows_keep_mean_std_and_quantiles_aligned() -> None:
+def test_steps_to_go_prediction_rows_keep_mean_std_and_quantiles_aligned() -> None:
     steps = np.arange(3, dtype=np.float32)
     prediction = StepsToGoPrediction(
         mean=steps, std=steps + 1, quantiles=np.stack([steps, steps, steps], axis=1)

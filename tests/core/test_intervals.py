@@ -7,7 +7,7 @@ import pytest
 from nearer.core.intervals import Rate, seed_interval, sign_test
 
 
-def test_rate_interval_is_as_published() -> None:
+def test_rate_interval_equals_published_numbers() -> None:
     # Newcombe 1998, Statistics in Medicine 17, 857-872, table I: 81/263, 15/148, 0/20, 1/29
     published = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605)}
     published |= {(0, 20): (0.0, 0.1611), (1, 29): (0.0061, 0.1718)}
@@ -16,17 +16,17 @@ def test_rate_interval_is_as_published() -> None:
         assert got == pytest.approx(interval, abs=6e-5)
 
 
-def test_rate_without_trials_is_unknown() -> None:
+def test_rate_without_trials_is_nan_with_the_widest_interval() -> None:
     assert math.isnan(Rate(successes=0, total=0).value)
     assert Rate(successes=0, total=0).interval == (0.0, 1.0)
 
 
-def test_seed_interval_by_hand() -> None:
+def test_seed_interval_of_three_seeds_equals_numbers_by_hand() -> None:
     low, high = seed_interval([0.1, 0.2, 0.3])
     assert (low, high) == pytest.approx((0.2 - 4.3 * 0.1 / 3**0.5, 0.2 + 4.3 * 0.1 / 3**0.5))
 
 
-def test_sign_test_by_hand() -> None:
+def test_sign_test_of_wins_and_losses_equals_numbers_by_hand() -> None:
     assert sign_test(0, 0) == 1
     assert sign_test(5, 0) == pytest.approx(2 / 32)
     assert sign_test(1, 4) == pytest.approx(2 * (1 + 5) / 32)

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from nearer.core.action_chunks import Chunking
+from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera, Spaces
 
 NEEDED = Spaces(
@@ -30,7 +32,7 @@ def test_mismatch_equal_spaces_is_none() -> None:
         ),
     ],
 )
-def test_mismatch_other_spaces_says_what_and_got(
+def test_mismatch_other_spaces_names_the_needed_and_the_given(
     change: dict[str, object], kind: str, text: str
 ) -> None:
     mismatch = replace(NEEDED, **change).mismatch(NEEDED)
@@ -47,3 +49,9 @@ def test_mismatch_env_without_a_rate_and_with_more_cameras_is_none() -> None:
 def test_mismatch_without_actions_or_cameras_ignores_them() -> None:
     offered = replace(NEEDED, action=7, cameras=())
     assert offered.mismatch(NEEDED, actions=False, cameras=False) is None
+
+
+def test_spaces_in_relative_chunks_without_a_joint_for_each_action_are_refused() -> None:
+    spaces = Spaces(agent_pos=4, environment_state=2, action=2)
+    with pytest.raises(ConfigError, match=r"--relative .* got 4 joints and 2 numbers; leave it"):
+        spaces.in_chunks(Chunking(relative=True))

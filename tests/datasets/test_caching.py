@@ -17,7 +17,7 @@ from nearer.algorithm.demonstrations import split_by_episode
 from nearer.core.errors import DatasetError
 from nearer.datasets.caching import encodings, frames
 from nearer.datasets.caching.arrays import default_cache
-from nearer.datasets.caching.features import open_features as open_some
+from nearer.datasets.caching.features import open_features as open_features_of_episodes
 from nearer.datasets.caching.frames import open_frames
 from nearer.datasets.caching.vision_encoder_training import train_vision_encoder
 from nearer.datasets.demonstration_loading import load_demonstrations
@@ -47,8 +47,8 @@ def append(writer: DatasetWriter, lengths: tuple[int, ...], seed: int) -> None:
     )
 
 
-def recorded(root: Path, storage: str = "image") -> Dataset:
-    """A data set of two appends."""
+def record_dataset(root: Path, storage: str = "image") -> Dataset:
+    """Return a data set of two appends."""
     image = Feature(dtype=storage, shape=(16, 24, 3))
     action = Feature(dtype="float32", shape=(2,))
     writer = DatasetWriter.create(root, {KEY: image, "action": action}, fps=5)
@@ -59,7 +59,7 @@ def recorded(root: Path, storage: str = "image") -> Dataset:
 
 @pytest.fixture
 def dataset(tmp_path) -> Dataset:
-    return recorded(tmp_path / "set")
+    return record_dataset(tmp_path / "set")
 
 
 @pytest.fixture
@@ -69,20 +69,20 @@ def cache(tmp_path) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch) -> list[int]:
-    """The rows that are decoded from now on."""
+    """Return the rows that are decoded after this, as they are decoded."""
     rows: list[int] = []
     read_frames = Dataset.frames
 
-    def noting(self, key, indices):
+    def recording_frames(self, key, indices):
         rows.extend(indices.tolist())
         return read_frames(self, key, indices)
 
-    monkeypatch.setattr(Dataset, "frames", noting)
+    monkeypatch.setattr(Dataset, "frames", recording_frames)
     return rows
 
 
-class MeanColour:
-    """A vision encoder: mean red, green and blue of a frame, and how long its instruction is."""
+class MeanColourEncoder:
+    """Encodes the mean red, green and blue of an image and the number of words."""
 
     encoding_width = 4
     width = 4
@@ -102,8 +102,10 @@ class MeanColour:
 
 
 def open_features(dataset, vision_encoder, cache):
-    """The features of all episodes."""
-    return open_some(dataset, vision_encoder, np.arange(len(dataset.episode_lengths)), cache)
+    """Return the features of all episodes."""
+    return open_features_of_episodes(
+        dataset, vision_encoder, np.arange(len(dataset.episode_lengths)), cache
+    )
 
 
 def small_blocks(monkeypatch) -> None:
@@ -118,8 +120,10 @@ def arrays(cache: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("storage", ["image", "video"])
-def test_open_frames_in_any_order_are_the_data_sets_own(tmp_path, cache, monkeypatch, storage):
-    dataset = recorded(tmp_path / "set", storage)
+def test_open_frames_in_any_order_equal_the_frames_of_the_data_set(
+    tmp_path, cache, monkeypatch, storage
+):
+    dataset = record_dataset(tmp_path / "set", storage)
     small_blocks(monkeypatch)
     opened = open_frames(dataset, "top", cache)
     index = np.array([23, 0, 5, 5, 13, 14, 4])
@@ -146,7 +150,7 @@ def test_open_frames_of_a_copied_data_set_decodes_nothing(dataset, cache, decode
     assert decoded == []
 
 
-def test_open_frames_of_a_changed_data_set_decodes_anew_and_deletes_the_old(dataset, cache):
+def test_open_frames_of_a_changed_data_set_decodes_anew_and_deletes_old_ones(dataset, cache):
     old = open_frames(dataset, "top", cache)
     first = dataset_identity(dataset)
     append(DatasetWriter.resume(dataset.root, 4), (6,), seed=3)
@@ -155,10 +159,10 @@ def test_open_frames_of_a_changed_data_set_decodes_anew_and_deletes_the_old(data
     np.testing.assert_array_equal(opened.rows(np.arange(30)), grown.frames(KEY, np.arange(30)))
     assert [path.name for path in cache.iterdir()] == [dataset_identity(grown)]
     assert first != dataset_identity(grown)
-    assert old.rows(np.array([0])).any()  # who has it open keeps it
+    assert old.rows(np.array([0])).any()  # it stays readable while it is open
 
 
-def test_dataset_identity_changes_with_a_file_written_again(dataset):
+def test_dataset_identity_with_a_file_written_again_differs(dataset):
     before = dataset_identity(dataset)
     path = dataset.root / "data/chunk-000/file-001.parquet"
     facts = path.stat()
@@ -189,7 +193,7 @@ def test_open_frames_of_unknown_rows_or_cameras_is_refused(dataset, cache):
         open_frames(dataset, "wrist", cache)
 
 
-def test_default_cache_follows_the_users_environment(dataset, tmp_path, monkeypatch):
+def test_default_cache_is_that_of_the_users_environment(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     open_frames(dataset, "top")
     assert default_cache() == tmp_path / "xdg/nearer"
@@ -200,20 +204,20 @@ def test_default_cache_follows_the_users_environment(dataset, tmp_path, monkeypa
 
 def test_open_frames_progress_counts_every_frame(dataset, cache, monkeypatch):
     small_blocks(monkeypatch)
-    seen = []
-    open_frames(dataset, "top", cache, seen.append)
-    assert [progress.done for progress in seen] == [0, 4, 8, 12, 16, 20, 24]
-    assert {progress.total for progress in seen} == {24}
+    reports = []
+    open_frames(dataset, "top", cache, reports.append)
+    assert [progress.done for progress in reports] == [0, 4, 8, 12, 16, 20, 24]
+    assert {progress.total for progress in reports} == {24}
 
 
-KILLED = """
+KILLED_PROGRAM = """
 import os, signal, sys
 import numpy as np
 from pathlib import Path
 from nearer.datasets.caching import encodings, features, frames
 from nearer.datasets.lerobot.reader import open_dataset
 sys.path.insert(0, {tests!r})
-from test_caching import MeanColour
+from test_caching import MeanColourEncoder
 frames.BLOCK_BYTES = 4 * 16 * 24 * 3
 encodings.FRAMES_PER_CALL, encodings.FRAMES_PER_PART = 3, 6
 def kill(progress):
@@ -226,7 +230,7 @@ dataset, cache = open_dataset({root!r}), Path({cache!r})
 
 def kill_in_the_middle(dataset: Dataset, cache: Path, call: str) -> None:
     tests, root = str(Path(__file__).parent), str(dataset.root)
-    code = KILLED.format(tests=tests, root=root, cache=str(cache), call=call)
+    code = KILLED_PROGRAM.format(tests=tests, root=root, cache=str(cache), call=call)
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
 
@@ -240,17 +244,19 @@ def test_open_frames_killed_midway_leaves_no_partial_array(dataset, cache):
 
 
 def test_open_features_killed_midway_keeps_finished_parts(dataset, cache, monkeypatch):
-    whole = open_features(dataset, MeanColour(), cache.with_name("other")).copy()
-    kill_in_the_middle(dataset, cache, "features.open_features(dataset, MeanColour(), np.arange(4)")
+    whole = open_features(dataset, MeanColourEncoder(), cache.with_name("other")).copy()
+    kill_in_the_middle(
+        dataset, cache, "features.open_features(dataset, MeanColourEncoder(), np.arange(4)"
+    )
     small_blocks(monkeypatch)
-    vision_encoder = MeanColour()
+    vision_encoder = MeanColourEncoder()
     np.testing.assert_array_equal(open_features(dataset, vision_encoder, cache), whole)
     assert vision_encoder.num_encoded == 12  # of 24: two parts of 6 were whole
     assert len(arrays(cache)) == 2
 
 
-def test_open_frames_of_a_damaged_video_is_one_sentence(tmp_path, cache):
-    dataset = recorded(tmp_path / "set", "video")
+def test_open_frames_of_a_damaged_video_is_refused_in_one_sentence(tmp_path, cache):
+    dataset = record_dataset(tmp_path / "set", "video")
     (path, _) = sorted(dataset.root.rglob("*.mp4"))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
@@ -268,7 +274,7 @@ def test_open_frames_without_room_is_refused_before_decoding(dataset, cache, mon
     assert decoded == []
 
 
-def test_open_frames_on_a_disk_that_fills_up_is_one_sentence(dataset, cache, monkeypatch):
+def test_open_frames_on_a_full_disk_is_refused_and_loses_nothing(dataset, cache, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -280,7 +286,7 @@ def test_open_frames_on_a_disk_that_fills_up_is_one_sentence(dataset, cache, mon
     assert open_frames(dataset, "top", cache).rows(np.array([0])).any()
 
 
-def test_open_frames_in_a_cache_that_is_a_file_is_one_sentence(dataset, tmp_path):
+def test_open_frames_in_a_cache_that_is_a_file_is_refused(dataset, tmp_path):
     blocked = tmp_path / "cache"
     blocked.write_text("a file")
     with pytest.raises(DatasetError, match=r"on a disk that can be written .* --cache"):
@@ -289,9 +295,9 @@ def test_open_frames_in_a_cache_that_is_a_file_is_one_sentence(dataset, tmp_path
 
 @pytest.mark.parametrize("storage", ["image", "video"])
 def test_open_features_are_the_encodings_of_every_frame(tmp_path, cache, monkeypatch, storage):
-    dataset = recorded(tmp_path / "set", storage)
+    dataset = record_dataset(tmp_path / "set", storage)
     small_blocks(monkeypatch)
-    features = open_features(dataset, MeanColour(), cache)
+    features = open_features(dataset, MeanColourEncoder(), cache)
     images = dataset.frames(KEY, np.arange(NUM_FRAMES))
     np.testing.assert_allclose(features[:, :3], images.mean(axis=(1, 2)), rtol=1e-6)
     words = [2] * 5 + [3] * 9 + [2] * 3 + [3] * 7
@@ -300,18 +306,18 @@ def test_open_features_are_the_encodings_of_every_frame(tmp_path, cache, monkeyp
 
 
 def test_open_features_encodes_once_for_each_vision_encoder(dataset, cache, decoded):
-    vision_encoder = MeanColour()
+    vision_encoder = MeanColourEncoder()
     first = open_features(dataset, vision_encoder, cache)
     decoded.clear()
     np.testing.assert_array_equal(open_features(dataset, vision_encoder, cache), first)
     assert vision_encoder.num_encoded == NUM_FRAMES
     assert decoded == []
-    other = MeanColour("other weights")
+    other = MeanColourEncoder("other weights")
     open_features(dataset, other, cache)
     assert other.num_encoded == NUM_FRAMES
 
 
-class LearningColour(MeanColour):
+class TrainableColourEncoder(MeanColourEncoder):
     """A trainable vision encoder: how bright the frames of its clips are on average."""
 
     def __init__(self) -> None:
@@ -338,13 +344,13 @@ class LearningColour(MeanColour):
 
 def test_train_vision_encoder_trains_once_on_the_given_episodes(dataset, cache):
     episodes, whole = np.array([3, 0]), dataset.frames(KEY, np.arange(NUM_FRAMES))
-    vision_encoder = LearningColour()
+    vision_encoder = TrainableColourEncoder()
     train_vision_encoder(dataset, vision_encoder, episodes, 5, seed=0, cache=cache)
     expected = np.concatenate([whole[17:24], whole[:5]])
     np.testing.assert_array_equal(vision_encoder.trained_on, expected)
     assert vision_encoder.brightness[0] == pytest.approx(expected.mean(dtype=np.float64))
     assert not list(cache.rglob("frames-*.npy"))
-    again = LearningColour()
+    again = TrainableColourEncoder()
     train_vision_encoder(dataset, again, episodes, 5, seed=0, cache=cache)
     assert (again.num_trainings, again.num_encoded) == (0, 0)
     assert again.brightness.tolist() == vision_encoder.brightness.tolist()
@@ -353,8 +359,8 @@ def test_train_vision_encoder_trains_once_on_the_given_episodes(dataset, cache):
 
 
 def test_load_demonstrations_of_some_episodes_keeps_their_order(dataset, cache):
-    some = load_demonstrations(dataset, MeanColour(), np.array([3, 0]), cache)
-    every = load_demonstrations(dataset, MeanColour(), cache=cache)
+    some = load_demonstrations(dataset, MeanColourEncoder(), np.array([3, 0]), cache)
+    every = load_demonstrations(dataset, MeanColourEncoder(), cache=cache)
     rows = [*range(17, 24), *range(5)]
     assert some.features.tolist() == every.features[rows].tolist()
     assert some.actions.tolist() == every.actions[rows].tolist()
@@ -363,19 +369,19 @@ def test_load_demonstrations_of_some_episodes_keeps_their_order(dataset, cache):
     assert some.episode_lengths.tolist() == [7, 5]
 
 
-def test_load_demonstrations_gives_features_of_its_own_memory(tmp_path, cache):
-    root = recorded(tmp_path / "set").root
+def test_load_demonstrations_features_do_not_share_memory_with_the_cache(tmp_path, cache):
+    root = record_dataset(tmp_path / "set").root
     dataset = open_dataset(root)
-    demonstrations = load_demonstrations(dataset, MeanColour(), cache=cache)
+    demonstrations = load_demonstrations(dataset, MeanColourEncoder(), cache=cache)
     features = demonstrations.inputs(torch.tensor([23, 0])).features
-    expected = open_features(dataset, MeanColour(), cache)[[23, 0]]
+    expected = open_features(dataset, MeanColourEncoder(), cache)[[23, 0]]
     assert features.tolist() == expected.tolist()
     # What is done to the tensor stays in this process.
     demonstrations.features[0] = -1
-    assert open_features(dataset, MeanColour(), cache)[0].min() >= 0
+    assert open_features(dataset, MeanColourEncoder(), cache)[0].min() >= 0
 
 
-class StackedColour(MeanColour):
+class StackedColourEncoder(MeanColourEncoder):
     """A vision encoder whose features are the encodings of three frames."""
 
     width, num_stacked_frames, encoding_dtype = 12, 3, "uint8"
@@ -387,11 +393,13 @@ class StackedColour(MeanColour):
 
 
 def test_load_demonstrations_of_a_stacking_encoder_stacks_on_demand(dataset, cache):
-    vision_encoder = StackedColour()
+    vision_encoder = StackedColourEncoder()
     data = load_demonstrations(dataset, vision_encoder, np.array([3, 0]), cache)
     assert data.features.shape == (12, 4)
     assert data.features.dtype == torch.uint8
-    expected = open_some(dataset, vision_encoder, np.array([3, 0]), cache)  # as a robot sees it
+    expected = open_features_of_episodes(
+        dataset, vision_encoder, np.array([3, 0]), cache
+    )  # as in practice
     gathered = data.inputs(torch.arange(12)).features
     assert gathered.dtype == torch.float32
     assert gathered.tolist() == expected.tolist()
@@ -406,8 +414,8 @@ def test_load_demonstrations_of_a_stacking_encoder_stacks_on_demand(dataset, cac
     assert data.statistics().instructions == data.inputs(slice(None)).instructions
 
 
-def test_open_features_that_are_not_finite_is_refused(dataset, cache):
-    class Broken(MeanColour):
+def test_open_features_not_finite_are_refused(dataset, cache):
+    class Broken(MeanColourEncoder):
         def encode(self, images, instructions):
             values = super().encode(images, instructions)
             values[7] = np.nan
@@ -418,8 +426,8 @@ def test_open_features_that_are_not_finite_is_refused(dataset, cache):
     assert arrays(cache) == ["dataset.json"]
 
 
-def test_open_features_without_a_camera_is_refused(tmp_path, cache):
+def test_open_features_without_a_camera_are_refused(tmp_path, cache):
     feature = Feature(dtype="float32", shape=(2,))
     DatasetWriter.create(tmp_path / "set", {"action": feature}, fps=5)
     with pytest.raises(DatasetError, match=r"must have images of a camera .* --model mlp"):
-        open_features(open_dataset(tmp_path / "set"), MeanColour(), cache)
+        open_features(open_dataset(tmp_path / "set"), MeanColourEncoder(), cache)

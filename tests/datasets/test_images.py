@@ -1,4 +1,4 @@
-"""Images from an episode to a data set and back: how exact, under which keys, which errors."""
+"""Images from an episode to a data set and back: exactness, keys and errors."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ SPACES = Spaces(agent_pos=2, environment_state=0, action=2, cameras=(TOP,))
 
 
 def moving_block(num_frames: int, seed: int = 0) -> np.ndarray:
-    """A red block of 8 pixels that moves over a grey board by a pixel a frame."""
+    """Return images of a red 8-pixel block that moves over a grey board, a pixel a frame."""
     images = np.full((num_frames, TOP.height, TOP.width, 3), 150, np.uint8)
     images += np.arange(TOP.width, dtype=np.uint8)[:, None] // 4
     y, x = np.random.default_rng(seed).integers(0, 40, 2)
@@ -70,15 +70,15 @@ def psnr_db(read: np.ndarray, written: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean(error**2)))
 
 
-@pytest.mark.parametrize(("kept", "least_db"), [("video", 42), ("image", np.inf)])
-def test_episode_frames_with_images_are_read_back(tmp_path, kept, least_db):
+@pytest.mark.parametrize(("storage", "least_db"), [("video", 42), ("image", np.inf)])
+def test_episode_frames_with_images_are_read_back(tmp_path, storage, least_db):
     episodes = [episode(5, 1), episode(9, 2), episode(3, 3)]
-    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", images=kept)
-    writer.append([episode_frames(one) for one in episodes[:2]])
+    writer = create_dataset(tmp_path, SPACES, 5, "tabletop", images=storage)
+    writer.append([episode_frames(recorded) for recorded in episodes[:2]])
     writer.append([episode_frames(episodes[2])])
     dataset = open_dataset(tmp_path)
     assert dataset_spaces(dataset) == replace(SPACES, control_hz=5)
-    written = np.concatenate([one.observations.observation.images["top"] for one in episodes])
+    written = np.concatenate([e.observations.observation.images["top"] for e in episodes])
     read = dataset.frames("observation.images.top", np.arange(17))
     with np.errstate(divide="ignore"):
         assert psnr_db(read, written) >= least_db
@@ -86,18 +86,18 @@ def test_episode_frames_with_images_are_read_back(tmp_path, kept, least_db):
         assert psnr_db(read[block], written[block]) >= least_db
 
 
-def test_exact_colours_keep_small_blocks_better_than_lerobots_encoding(tmp_path):
+def test_exact_colours_of_a_small_block_are_closer_than_with_lerobots_encoding(tmp_path):
     written = moving_block(20)
     block = written[..., 0] > 200
-    found = {}
+    psnr_db_of = {}
     for name, encoding in (("lerobot", LEROBOT_ENCODING), ("exact", EXACT_COLOURS)):
         feature = Feature(dtype="video", shape=written.shape[1:], info=encoding.info(64, 96, 5))
         writer = DatasetWriter.create(tmp_path / name, {"top": feature}, fps=5)
         writer.append([EpisodeFrames(task="push", columns={"top": written})])
         read = open_dataset(tmp_path / name).frames("top", np.arange(20))
-        found[name] = psnr_db(read[block], written[block])
-    assert found["exact"] > 42
-    assert found["exact"] > found["lerobot"] + 10
+        psnr_db_of[name] = psnr_db(read[block], written[block])
+    assert psnr_db_of["exact"] > 42
+    assert psnr_db_of["exact"] > psnr_db_of["lerobot"] + 10
 
 
 def test_create_dataset_without_images_stores_numbers_only(tmp_path):
@@ -109,9 +109,9 @@ def test_create_dataset_without_images_stores_numbers_only(tmp_path):
 
 
 def test_practice_store_append_leaves_images_out(tmp_path):
-    one = episode(4)
+    written_episode = episode(4)
     scored = ScoredEpisode(
-        episode=one,
+        episode=written_episode,
         steps_to_go=np.zeros(4, np.float32),
         steps_to_go_std=np.zeros(4, np.float32),
         quantiles=np.zeros((4, 3), np.float32),
@@ -122,11 +122,11 @@ def test_practice_store_append_leaves_images_out(tmp_path):
     PracticeStore.open(tmp_path / "practice", SPACES, 5, "tabletop").append(0, [scored])
     (back,) = PracticeStore.open(tmp_path / "practice", SPACES, 5, "tabletop").read(0)
     assert back.episode.observations.observation.images == {}
-    np.testing.assert_array_equal(back.episode.actions, one.actions)
+    np.testing.assert_array_equal(back.episode.actions, written_episode.actions)
     assert not list(tmp_path.rglob("*.mp4"))
 
 
-def test_dataset_writer_resumed_encodes_as_info_json_says(tmp_path):
+def test_dataset_writer_resumed_encodes_by_info_json(tmp_path):
     create_dataset(tmp_path, SPACES, 5, "tabletop").append([episode_frames(episode(5))])
     DatasetWriter.resume(tmp_path, 1).append([episode_frames(episode(5))])
     first, second = sorted(tmp_path.rglob("*.mp4"))
@@ -145,7 +145,7 @@ def test_encode_video_starts_every_episode_with_a_keyframe(tmp_path):
     assert keyframes == [0, 4, 5, 9, 13, 14]
 
 
-def test_video_encoding_of_an_info_block_is_what_it_says():
+def test_video_encoding_of_its_own_info_is_equal():
     for encoding in (LEROBOT_ENCODING, EXACT_COLOURS):
         assert VideoEncoding.of(encoding.info(96, 128, 5)) == encoding
     assert VideoEncoding.of({"video.codec": "av1"}) == LEROBOT_ENCODING
@@ -154,7 +154,7 @@ def test_video_encoding_of_an_info_block_is_what_it_says():
 
 
 @pytest.mark.parametrize("byte", [0.3, 0.5, 0.7])
-def test_decode_video_of_a_damaged_file_is_refused_or_unharmed(tmp_path, byte):
+def test_frames_of_a_damaged_video_are_refused(tmp_path, byte):
     create_dataset(tmp_path, SPACES, 5, "tabletop").append([episode_frames(episode(40))])
     dataset = open_dataset(tmp_path)
     (path,) = tmp_path.rglob("*.mp4")
@@ -167,7 +167,7 @@ def test_decode_video_of_a_damaged_file_is_refused_or_unharmed(tmp_path, byte):
     assert "\n" not in str(caught.value)
 
 
-def test_cameras_of_finds_lerobots_keys(tmp_path):
+def test_cameras_of_lerobots_keys_are_named_by_camera(tmp_path):
     image = Feature(dtype="image", shape=(4, 6, 3))
     features = {"observation.images.wrist": image, "observation.image": image}
     DatasetWriter.create(tmp_path, {**features, "goal.image": image}, fps=5)
@@ -183,7 +183,7 @@ def test_camera_key_of_a_missing_camera_is_refused():
         camera_key(dataset, "wrist")
 
 
-def test_load_demonstrations_without_states_needs_a_vision_encoder(tmp_path):
+def test_load_demonstrations_without_states_or_vision_encoder_is_refused(tmp_path):
     root = Path(shutil.copytree(SAMPLES / "image", tmp_path / "image"))
     path = root / "meta/info.json"
     info = json.loads(path.read_text())
@@ -193,7 +193,7 @@ def test_load_demonstrations_without_states_needs_a_vision_encoder(tmp_path):
         load_demonstrations(open_dataset(root))
 
 
-def test_encode_video_without_its_encoder_is_one_sentence(tmp_path, monkeypatch):
+def test_encode_video_without_its_encoder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("av.codecs_available", {"libsvtav1"})
     with (
         pytest.raises(DatasetError, match="av must have the encoder libx264"),

@@ -44,7 +44,7 @@ def test_check_trainable_of_lerobots_samples_passes(kind):
 @pytest.mark.parametrize(
     ("key", "value"), [("action", np.nan), ("observation.state", np.inf), ("action", -np.inf)]
 )
-def test_check_trainable_of_a_number_not_finite_names_it(tmp_path, key, value):
+def test_check_trainable_of_a_number_not_finite_is_refused_by_its_place(tmp_path, key, value):
     episodes = some_episodes([4, 3, 5])
     episodes[1].columns[key][2, 1] = value
     episodes[2].columns[key][0, 0] = value

@@ -1,4 +1,4 @@
-"""A killed process, a full disk, a failing rename: what was committed stays, the rest goes."""
+"""After a kill, a full disk or a failing rename, committed appends stay and the rest goes."""
 
 import errno
 import os
@@ -50,7 +50,7 @@ def progress_of(append: int) -> list[dict[str, np.ndarray]]:
     return [{"reward": np.full(n, append, dtype=np.float32)} for n in (3, 2)]
 
 
-def written(root: Path, num_appends: int) -> DatasetWriter:
+def write_appends(root: Path, num_appends: int) -> DatasetWriter:
     writer = DatasetWriter.create(root, FEATURES, fps=10)
     for append in range(num_appends):
         writer.append(episodes_of(append), progress_of(append))
@@ -63,7 +63,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def check_appends(root: Path, num_appends: int) -> None:
-    """The data set holds exactly the first appends, down to pixels and progress."""
+    """Check that the data set holds exactly the first appends, with pixels and progress."""
     dataset = open_dataset(root)
     episodes = [episode for append in range(num_appends) for episode in episodes_of(append)]
     assert dataset.episode_lengths.tolist() == [3, 2] * num_appends
@@ -83,7 +83,7 @@ def check_appends(root: Path, num_appends: int) -> None:
     assert progress["reward"].tolist() == np.repeat(range(num_appends), 5).tolist()
 
 
-def snapshots_of(monkeypatch, root: Path, folder: Path, act) -> list[Path]:
+def copies_at_each_step(monkeypatch, root: Path, folder: Path, act) -> list[Path]:
     """Run `act` and return copies of the data set as a kill at each of its steps leaves it."""
     copies: list[Path] = []
 
@@ -105,29 +105,29 @@ def snapshots_of(monkeypatch, root: Path, folder: Path, act) -> list[Path]:
 
 def test_append_killed_at_any_moment_leaves_the_last_append(tmp_path, monkeypatch):
     root = tmp_path / "set"
-    writer = written(root, 1)
-    copies = snapshots_of(
+    writer = write_appends(root, 1)
+    copies = copies_at_each_step(
         monkeypatch, root, tmp_path, lambda: writer.append(episodes_of(1), progress_of(1))
     )
     expected = contents(root)
-    found = []
+    committed_appends = []
     for copy in copies:
-        found.append(open_dataset(copy).info.total_episodes // 2)
-        check_appends(copy, found[-1])
+        committed_appends.append(open_dataset(copy).info.total_episodes // 2)
+        check_appends(copy, committed_appends[-1])
         resumed = DatasetWriter.resume(copy, 2)
         check_appends(copy, 1)
         resumed.append(episodes_of(1), progress_of(1))
         assert contents(copy) == expected
-    assert found == sorted(found)
-    assert set(found) == {1, 2}
-    assert found.count(2) <= 2
+    assert committed_appends == sorted(committed_appends)
+    assert set(committed_appends) == {1, 2}
+    assert committed_appends.count(2) <= 2
     assert len(copies) > 15
 
 
 def test_resume_killed_at_any_moment_can_be_resumed(tmp_path, monkeypatch):
     root = tmp_path / "set"
-    written(root, 3)
-    copies = snapshots_of(monkeypatch, root, tmp_path, lambda: DatasetWriter.resume(root, 2))
+    write_appends(root, 3)
+    copies = copies_at_each_step(monkeypatch, root, tmp_path, lambda: DatasetWriter.resume(root, 2))
     expected = contents(root)
     for copy in copies:
         check_appends(copy, open_dataset(copy).info.total_episodes // 2)
@@ -138,7 +138,7 @@ def test_resume_killed_at_any_moment_can_be_resumed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", FILES_OF_SECOND_APPEND)
 def test_append_on_a_full_disk_keeps_earlier_appends(tmp_path, name):
-    writer = written(tmp_path, 1)
+    writer = write_appends(tmp_path, 1)
     earlier = contents(tmp_path)
     # Writes to /dev/full fail as they do on a full disk.
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def test_append_on_a_full_disk_keeps_earlier_appends(tmp_path, name):
 
 @pytest.mark.parametrize("name", FILES_OF_SECOND_APPEND)
 def test_append_with_a_failing_rename_keeps_earlier_appends(tmp_path, monkeypatch, name):
-    writer = written(tmp_path, 1)
+    writer = write_appends(tmp_path, 1)
 
     def failing(source, target, rename=os.replace):
         if str(target).endswith(name):
@@ -171,7 +171,7 @@ def test_append_with_a_failing_rename_keeps_earlier_appends(tmp_path, monkeypatc
 
 
 def test_append_interrupted_after_the_commit_loses_nothing(tmp_path, monkeypatch):
-    writer = written(tmp_path, 1)
+    writer = write_appends(tmp_path, 1)
 
     def interrupted(source, target, rename=os.replace):
         rename(source, target)
@@ -189,30 +189,30 @@ def test_append_interrupted_after_the_commit_loses_nothing(tmp_path, monkeypatch
 
 
 def test_append_beside_a_second_writer_is_refused(tmp_path):
-    writer = written(tmp_path, 1)
+    writer = write_appends(tmp_path, 1)
     DatasetWriter.resume(tmp_path, 2).append(episodes_of(1), progress_of(1))
     with pytest.raises(DatasetError, match="a file of another writer"):
         writer.append(episodes_of(1), progress_of(1))
     check_appends(tmp_path, 2)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2, 3])
-def test_resume_after_fewer_episodes_equals_never_having_written_more(tmp_path, kept):
-    written(tmp_path / "whole", 3)
-    resumed = DatasetWriter.resume(tmp_path / "whole", 2 * kept)
-    assert resumed.info.total_episodes == 2 * kept
-    check_appends(tmp_path / "whole", kept)
-    written(tmp_path / "fresh", kept)
+@pytest.mark.parametrize("num_appends_kept", [0, 1, 2, 3])
+def test_resume_after_fewer_episodes_equals_never_having_written_more(tmp_path, num_appends_kept):
+    write_appends(tmp_path / "whole", 3)
+    resumed = DatasetWriter.resume(tmp_path / "whole", 2 * num_appends_kept)
+    assert resumed.info.total_episodes == 2 * num_appends_kept
+    check_appends(tmp_path / "whole", num_appends_kept)
+    write_appends(tmp_path / "fresh", num_appends_kept)
     whole, fresh = contents(tmp_path / "whole"), contents(tmp_path / "fresh")
     assert whole.keys() == fresh.keys()
     del whole["meta/stats.json"], fresh["meta/stats.json"]
     assert whole == fresh
-    resumed.append(episodes_of(kept), progress_of(kept))
-    check_appends(tmp_path / "whole", kept + 1)
+    resumed.append(episodes_of(num_appends_kept), progress_of(num_appends_kept))
+    check_appends(tmp_path / "whole", num_appends_kept + 1)
 
 
 def test_resume_inside_an_append_is_refused(tmp_path):
-    written(tmp_path, 3)
+    write_appends(tmp_path, 3)
     earlier = contents(tmp_path)
     with pytest.raises(DatasetError, match=r"one of \[0, 2, 4, 6\], got 3"):
         DatasetWriter.resume(tmp_path, 3)
@@ -237,8 +237,8 @@ def test_resume_of_lerobots_sample_appends_to_it(tmp_path):
     np.testing.assert_array_equal(after.columns["action"][:48], before.columns["action"])
 
 
-def test_resume_keeps_files_of_others(tmp_path):
-    written(tmp_path, 2)
+def test_resume_with_other_files_in_the_folder_keeps_them(tmp_path):
+    write_appends(tmp_path, 2)
     notes = ("README.md", "data/notes.txt", "sarm_progress.parquet", "meta/subtasks.parquet")
     for name in notes:
         (tmp_path / name).write_text("mine")
@@ -246,7 +246,7 @@ def test_resume_keeps_files_of_others(tmp_path):
     assert all((tmp_path / name).read_text() == "mine" for name in notes)
 
 
-def test_create_on_no_disk_is_one_sentence(tmp_path):
+def test_create_where_a_file_is_in_the_way_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DatasetError, match="must be on a disk that can be written"):
         DatasetWriter.create(tmp_path / "file" / "set", FEATURES, fps=10)

@@ -1,4 +1,4 @@
-"""Data and video files end where info.json says, between episodes; an append stays one whole."""
+"""Data and video files keep the sizes of info.json and end between episodes; appends are whole."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
 
 MB = 1024**2
 STATE = {"observation.state": Feature(dtype="float32", shape=(64,))}
-PICTURE = Feature(dtype="image", shape=(16, 24, 3))
+IMAGE = Feature(dtype="image", shape=(16, 24, 3))
 VIDEO = Feature(dtype="video", shape=(48, 64, 3), info=EXACT_COLOURS.info(48, 64, 5))
 LENGTHS = (9, 5, 12, 3, 7, 11, 2, 8)
 
 
-def limited(root: Path, features: dict[str, Feature], **limits: Any) -> DatasetWriter:
-    """A new data set whose info.json has these entries."""
+def create_with_limits(root: Path, features: dict[str, Feature], **limits: Any) -> DatasetWriter:
+    """Return the writer of a new data set whose info.json has these entries."""
     DatasetWriter.create(root, features, fps=5)
     path = root / "meta/info.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | limits))
@@ -36,10 +36,10 @@ def episodes_of(features: dict[str, Feature], lengths: tuple[int, ...], seed: in
         EpisodeFrames(
             task=f"task {seed}",
             columns={
-                key: random.integers(0, 256, (n, *one.shape), np.uint8)
-                if one.is_camera
-                else random.random((n, *one.shape), np.float32)
-                for key, one in features.items()
+                key: random.integers(0, 256, (n, *feature.shape), np.uint8)
+                if feature.is_camera
+                else random.random((n, *feature.shape), np.float32)
+                for key, feature in features.items()
             },
         )
         for n in lengths
@@ -52,28 +52,28 @@ def names(root: Path, pattern: str) -> list[str]:
 
 def check_numbers(root: Path, episodes: list[EpisodeFrames]) -> None:
     dataset = open_dataset(root)
-    written = np.concatenate([one.columns["observation.state"] for one in episodes])
+    written = np.concatenate([episode.columns["observation.state"] for episode in episodes])
     np.testing.assert_array_equal(dataset.columns["observation.state"], written)
     assert [dataset.task_of_episode(i) for i in range(len(episodes))] == [e.task for e in episodes]
 
 
-def test_has_room_counts_by_the_mean_frame():
+def test_has_room_estimates_by_the_mean_frame():
     assert has_room(0, 0, 1000, 1)
     assert has_room(300, 3, 9, 901)
     assert not has_room(300, 3, 9, 900)
 
 
 def test_data_files_of_many_episodes_stay_below_their_size(tmp_path):
-    writer = limited(tmp_path, STATE, data_files_size_in_mb=0.2, chunks_size=3)
+    writer = create_with_limits(tmp_path, STATE, data_files_size_in_mb=0.2, chunks_size=3)
     episodes = episodes_of(STATE, (40,) * 100)
     writer.append(episodes[:55])
     writer.append(episodes[55:])
     sizes = [path.stat().st_size for path in sorted(tmp_path.glob("data/*/*"))]
     assert max(sizes) < 0.2 * MB + 8192  # the footer
     assert sorted(sizes)[2] > 0.7 * 0.2 * MB  # but for the last file of each append
-    found = [(number // 3, number % 3) for number in range(len(sizes))]
+    numbers = [(number // 3, number % 3) for number in range(len(sizes))]
     assert names(tmp_path, "data/*/*") == [
-        f"data/chunk-{chunk:03d}/file-{file:03d}.parquet" for chunk, file in found
+        f"data/chunk-{chunk:03d}/file-{file:03d}.parquet" for chunk, file in numbers
     ]
     check_numbers(tmp_path, episodes)
     dataset = open_dataset(tmp_path)
@@ -82,8 +82,8 @@ def test_data_files_of_many_episodes_stay_below_their_size(tmp_path):
     assert per_file.max() > 1
 
 
-def test_data_file_of_a_large_episode_is_its_own(tmp_path):
-    writer = limited(tmp_path, STATE, data_files_size_in_mb=0.0001)
+def test_data_file_of_a_large_episode_holds_it_alone(tmp_path):
+    writer = create_with_limits(tmp_path, STATE, data_files_size_in_mb=0.0001)
     episodes = episodes_of(STATE, LENGTHS)
     writer.append(episodes)
     assert open_dataset(tmp_path).data_files[:, 1].tolist() == list(range(8))
@@ -91,14 +91,14 @@ def test_data_file_of_a_large_episode_is_its_own(tmp_path):
 
 
 def test_frames_of_several_image_files_are_read_from_each(tmp_path):
-    features = {**STATE, "observation.images.wrist": PICTURE}
-    writer = limited(tmp_path, features, data_files_size_in_mb=0.03)
+    features = {**STATE, "observation.images.wrist": IMAGE}
+    writer = create_with_limits(tmp_path, features, data_files_size_in_mb=0.03)
     episodes = episodes_of(features, LENGTHS)
     writer.append(episodes[:6])
     writer.append(episodes[6:])
     assert len(names(tmp_path, "data/*/*")) > 3
     check_numbers(tmp_path, episodes)
-    written = np.concatenate([one.columns["observation.images.wrist"] for one in episodes])
+    written = np.concatenate([episode.columns["observation.images.wrist"] for episode in episodes])
     order = np.random.default_rng(1).permutation(sum(LENGTHS))
     read = open_dataset(tmp_path).frames("observation.images.wrist", order)
     np.testing.assert_array_equal(read, written[order])
@@ -110,11 +110,11 @@ def test_video_files_of_each_camera_stay_below_their_size(tmp_path):
         "observation.images.top": VIDEO,
         "observation.images.still": VIDEO,
     }
-    writer = limited(tmp_path, features, video_files_size_in_mb=0.15)
+    writer = create_with_limits(tmp_path, features, video_files_size_in_mb=0.15)
     episodes = episodes_of(features, (6, 4) * 10)
     greys = np.arange(100, dtype=np.uint8) * 2
-    for one, shade in zip(episodes, np.split(greys, np.cumsum((6, 4) * 10)[:-1]), strict=True):
-        one.columns["observation.images.still"][:] = shade[:, None, None, None]
+    for episode, shade in zip(episodes, np.split(greys, np.cumsum((6, 4) * 10)[:-1]), strict=True):
+        episode.columns["observation.images.still"][:] = shade[:, None, None, None]
     writer.append(episodes[:13])
     writer.append(episodes[13:])
     dataset = open_dataset(tmp_path)
@@ -132,13 +132,13 @@ def test_video_files_of_each_camera_stay_below_their_size(tmp_path):
     order = np.random.default_rng(1).permutation(100)
     read = dataset.frames("observation.images.still", order)
     np.testing.assert_allclose(read.mean(axis=(1, 2, 3)), greys[order], atol=2)
-    noise = np.concatenate([one.columns["observation.images.top"] for one in episodes])
+    noise = np.concatenate([episode.columns["observation.images.top"] for episode in episodes])
     error = np.abs(dataset.frames("observation.images.top", order).astype(int) - noise[order])
     assert error.mean() < 20  # 85 between the images of two frames
 
 
 def test_progress_of_an_append_of_many_files_is_read_back(tmp_path):
-    writer = limited(tmp_path, STATE, data_files_size_in_mb=0.003)
+    writer = create_with_limits(tmp_path, STATE, data_files_size_in_mb=0.003)
     for seed in range(2):
         rewards = [{"reward": np.full(n, seed + n, np.float32)} for n in LENGTHS]
         writer.append(episodes_of(STATE, LENGTHS, seed), rewards)
@@ -149,17 +149,17 @@ def test_progress_of_an_append_of_many_files_is_read_back(tmp_path):
     assert progress["index"].tolist() == list(range(2 * sum(LENGTHS)))
     expected = [seed + n for seed in range(2) for n in LENGTHS for _ in range(n)]
     assert progress["reward"].tolist() == expected
-    kept = DatasetWriter.resume(tmp_path, len(LENGTHS))
+    resumed = DatasetWriter.resume(tmp_path, len(LENGTHS))
     assert len(read_progress(open_dataset(tmp_path))["index"]) == sum(LENGTHS)
-    kept.append(episodes_of(STATE, LENGTHS, 5))
+    resumed.append(episodes_of(STATE, LENGTHS, 5))
     check_numbers(tmp_path, [*episodes_of(STATE, LENGTHS, 0), *episodes_of(STATE, LENGTHS, 5)])
 
 
-def test_append_killed_within_its_renames_loses_all_of_it(tmp_path, monkeypatch):
+def test_append_killed_between_its_renames_loses_the_whole_append(tmp_path, monkeypatch):
     features = {**STATE, "observation.images.top": VIDEO}
     limits = {"data_files_size_in_mb": 0.003, "video_files_size_in_mb": 0.02}
     root = tmp_path / "set"
-    writer = limited(root, features, **limits)
+    writer = create_with_limits(root, features, **limits)
     first, second = (episodes_of(features, LENGTHS, seed) for seed in range(2))
     writer.append(first)
     copies: list[Path] = []
@@ -181,7 +181,7 @@ def test_append_killed_within_its_renames_loses_all_of_it(tmp_path, monkeypatch)
 
 
 def test_resume_between_two_files_of_one_append_is_refused(tmp_path):
-    writer = limited(tmp_path, STATE, data_files_size_in_mb=0.0001)
+    writer = create_with_limits(tmp_path, STATE, data_files_size_in_mb=0.0001)
     writer.append(episodes_of(STATE, LENGTHS))
     writer.append(episodes_of(STATE, (4,)))
     with pytest.raises(DatasetError, match=r"the end of an append .* one of \[0, 8, 9\], got 5"):
@@ -189,7 +189,7 @@ def test_resume_between_two_files_of_one_append_is_refused(tmp_path):
 
 
 def test_read_info_without_sizes_takes_lerobots(tmp_path):
-    limited(tmp_path, STATE)
+    create_with_limits(tmp_path, STATE)
     path = tmp_path / "meta/info.json"
     document = json.loads(path.read_text())
     del document["data_files_size_in_mb"], document["video_files_size_in_mb"]
@@ -201,4 +201,4 @@ def test_read_info_without_sizes_takes_lerobots(tmp_path):
 @pytest.mark.parametrize("size", [0, -1, "large", None, float("nan")])
 def test_read_info_with_an_impossible_size_is_refused(tmp_path, size):
     with pytest.raises(DatasetError, match="must have the form of LeRobotDataset"):
-        limited(tmp_path, STATE, video_files_size_in_mb=size)
+        create_with_limits(tmp_path, STATE, video_files_size_in_mb=size)

@@ -1,4 +1,4 @@
-"""LeRobotDataset v3.0 as lerobot wrote it: what we read, and how we refuse what is broken."""
+"""Reading LeRobotDataset v3.0 as lerobot wrote it, and refusing damaged files."""
 
 import json
 import shutil
@@ -24,8 +24,8 @@ KINDS = ("video", "image")
 
 
 @pytest.fixture
-def broken(tmp_path):
-    """A copy of a sample, to be damaged by the test."""
+def copy_sample(tmp_path):
+    """Return a function that copies a sample, to be damaged by the test."""
 
     def copy(kind: str) -> Path:
         return Path(shutil.copytree(SAMPLES / kind, tmp_path / kind))
@@ -50,24 +50,26 @@ def truncate(path: Path, keep: float = 0.5) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_open_dataset_reads_numbers_and_tasks_as_lerobot_does(kind):
+def test_open_dataset_of_lerobots_samples_has_the_numbers_that_lerobot_reads(kind):
     dataset = open_dataset(SAMPLES / kind)
     expected = json.loads((SAMPLES / "expected.json").read_text())[kind]
     rows = np.array([frame["index"] for frame in expected])
     for key in ("index", "episode_index", "frame_index", "timestamp"):
-        wanted = np.array([frame[key] for frame in expected])
-        np.testing.assert_array_equal(dataset.columns[key][rows], wanted.astype(np.float32))
+        expected_values = np.array([frame[key] for frame in expected])
+        np.testing.assert_array_equal(
+            dataset.columns[key][rows], expected_values.astype(np.float32)
+        )
     for key, name in (("observation.state", "state"), ("action", "action")):
         assert dataset.columns[key].shape == (48, 2)
         assert dataset.columns[key].dtype == np.float32
-        wanted = np.array([frame[name] for frame in expected])
-        np.testing.assert_allclose(dataset.columns[key][rows], wanted, atol=6e-7)
+        expected_values = np.array([frame[name] for frame in expected])
+        np.testing.assert_allclose(dataset.columns[key][rows], expected_values, atol=6e-7)
     for frame in expected:
         assert dataset.task_of_episode(frame["episode_index"]) == frame["task"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_frames_are_what_lerobot_reads(kind):
+def test_frames_of_lerobots_sample_equal_those_that_lerobot_reads(kind):
     dataset = open_dataset(SAMPLES / kind)
     expected = json.loads((SAMPLES / "expected.json").read_text())[kind]
     images = dataset.frames(CAMERA, np.array([frame["index"] for frame in expected]))
@@ -88,7 +90,7 @@ def test_open_dataset_episodes_divide_the_frames(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_frames_come_in_the_order_of_the_indices(kind):
+def test_frames_in_any_order_follow_the_indices(kind):
     dataset = open_dataset(SAMPLES / kind)
     all_images = dataset.frames(CAMERA, np.arange(48))
     indices = np.array([47, 0, 13, 13, 12, 40, 1])
@@ -96,7 +98,7 @@ def test_frames_come_in_the_order_of_the_indices(kind):
     assert dataset.frames(CAMERA, np.array([], dtype=np.int64)).shape == (0, 96, 128, 3)
 
 
-def test_columns_are_read_only():
+def test_open_dataset_columns_are_read_only():
     dataset = open_dataset(SAMPLES / "video")
     assert not any(values.flags.writeable for values in dataset.columns.values())
 
@@ -105,8 +107,8 @@ def test_read_progress_of_lerobots_sample_is_none():
     assert read_progress(open_dataset(SAMPLES / "video")) is None
 
 
-def test_open_dataset_ignores_rows_beyond_the_totals(broken):
-    root = broken("image")
+def test_open_dataset_ignores_rows_beyond_the_totals(copy_sample):
+    root = copy_sample("image")
     edit_info(root, total_episodes=2, total_frames=19, total_tasks=2)
     dataset = open_dataset(root)
     assert dataset.columns["action"].shape == (19, 2)
@@ -166,8 +168,10 @@ def test_open_dataset_ignores_rows_beyond_the_totals(broken):
         ),
     ],
 )
-def test_open_dataset_of_a_broken_one_is_one_sentence(broken, kind, damage, message):
-    root = broken(kind)
+def test_open_dataset_with_damaged_files_is_refused_in_one_sentence(
+    copy_sample, kind, damage, message
+):
+    root = copy_sample(kind)
     damage(root)
     with pytest.raises(DatasetError, match=message) as caught:
         open_dataset(root)
@@ -175,8 +179,8 @@ def test_open_dataset_of_a_broken_one_is_one_sentence(broken, kind, damage, mess
     assert str(root) in str(caught.value)
 
 
-def test_open_dataset_with_a_column_of_another_shape_is_refused(broken):
-    root = broken("video")
+def test_open_dataset_with_a_column_of_another_shape_is_refused(copy_sample):
+    root = copy_sample("video")
     features = json.loads((root / "meta/info.json").read_text())["features"]
     features["action"]["shape"] = [3]
     edit_info(root, features=features)
@@ -184,15 +188,15 @@ def test_open_dataset_with_a_column_of_another_shape_is_refused(broken):
         open_dataset(root)
 
 
-def test_open_dataset_without_a_column_is_refused(broken):
-    root = broken("video")
+def test_open_dataset_without_a_column_is_refused(copy_sample):
+    root = copy_sample("video")
     pq.write_table(pq.read_table(root / DATA).drop(["action"]), root / DATA)
     with pytest.raises(DatasetError, match="must have the column 'action'"):
         open_dataset(root)
 
 
-def test_open_dataset_of_version_2_1_names_the_converter(broken):
-    root = broken("video")
+def test_open_dataset_of_version_2_1_names_the_converter(copy_sample):
+    root = copy_sample("video")
     edit_info(root, codebase_version="v2.1")
     with pytest.raises(DatasetError, match=r"lerobot\.scripts\.convert_dataset_v21_to_v30"):
         open_dataset(root)
@@ -231,8 +235,8 @@ def test_open_dataset_of_a_file_is_refused(tmp_path):
         ),
     ],
 )
-def test_frames_of_broken_images_are_one_sentence(broken, kind, damage, message):
-    root = broken(kind)
+def test_frames_of_damaged_images_are_refused_in_one_sentence(copy_sample, kind, damage, message):
+    root = copy_sample(kind)
     dataset = open_dataset(root)
     damage(root)
     with pytest.raises(DatasetError, match=message) as caught:
@@ -241,16 +245,16 @@ def test_frames_of_broken_images_are_one_sentence(broken, kind, damage, message)
     assert str(root) in str(caught.value)
 
 
-def test_frames_of_a_video_that_ends_early_are_refused(broken):
-    root = broken("video")
+def test_frames_of_a_video_that_ends_early_are_refused(copy_sample):
+    root = copy_sample("video")
     edit_column(root / EPISODES, f"videos/{CAMERA}/from_timestamp", np.array([0.0, 1.2, 1.9, 4.3]))
     dataset = open_dataset(root)
     with pytest.raises(DatasetError, match=r"must have a frame at 4\.800 s"):
         dataset.frames(CAMERA, np.array([39, 44, 46]))
 
 
-def test_frames_of_another_size_are_refused(broken):
-    root = broken("image")
+def test_frames_of_another_size_are_refused(copy_sample):
+    root = copy_sample("image")
     features = json.loads((root / "meta/info.json").read_text())["features"]
     features[CAMERA]["shape"] = [48, 64, 3]
     edit_info(root, features=features)
@@ -258,8 +262,8 @@ def test_frames_of_another_size_are_refused(broken):
         open_dataset(root).frames(CAMERA, np.array([7]))
 
 
-def test_frames_of_a_depth_map_are_refused(broken):
-    root = broken("video")
+def test_frames_of_a_depth_map_are_refused(copy_sample):
+    root = copy_sample("video")
     features = json.loads((root / "meta/info.json").read_text())["features"]
     features[CAMERA]["info"]["is_depth_map"] = True
     edit_info(root, features=features)
@@ -301,7 +305,7 @@ def test_resolve_dataset_of_a_hub_id_downloads_it(tmp_path, monkeypatch):
         Exception(),
     ],
 )
-def test_resolve_dataset_with_a_failed_download_is_one_sentence(monkeypatch, error):
+def test_resolve_dataset_with_a_failed_download_is_refused_in_one_sentence(monkeypatch, error):
     def download(repo_id, *, repo_type, revision, allow_patterns):
         raise error
 

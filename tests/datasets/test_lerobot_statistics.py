@@ -25,8 +25,8 @@ CAMERA = "observation.images.top"
 NUMBERS = ("observation.state", "action", "frame_index", "episode_index", "index", "task_index")
 
 
-def of_lerobot(kind: str, key: str) -> FeatureStatistics:
-    """The sample's statistics of every episode, [episodes, *shape]."""
+def statistics_of_lerobot(kind: str, key: str) -> FeatureStatistics:
+    """Return the sample's statistics of every episode, [episodes, *shape]."""
     table = pq.read_table(SAMPLES / kind / "meta/episodes/chunk-000/file-000.parquet")
     values = {name: np.array(table[f"stats/{key}/{name}"].to_pylist()) for name in NAMES}
     return FeatureStatistics(**{**values, "count": values["count"].reshape(-1)})
@@ -34,20 +34,20 @@ def of_lerobot(kind: str, key: str) -> FeatureStatistics:
 
 @pytest.mark.parametrize("key", [*NUMBERS, "timestamp", CAMERA])
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_aggregate_of_lerobots_episodes_is_lerobots(kind, key):
+def test_aggregate_of_lerobots_episodes_equals_lerobots_statistics(kind, key):
     whole = json.loads((SAMPLES / kind / "meta/stats.json").read_text())[key]
-    ours = aggregate(of_lerobot(kind, key)).columns()
+    ours = aggregate(statistics_of_lerobot(kind, key)).columns()
     for name in NAMES:
         np.testing.assert_allclose(np.atleast_1d(ours[name]), whole[name], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("key", NUMBERS)
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_episode_statistics_of_lerobots_sample_are_lerobots(kind, key):
+def test_episode_statistics_of_lerobots_sample_equal_lerobots(kind, key):
     dataset = open_dataset(SAMPLES / kind)
     values = dataset.columns[key].reshape(48, -1)
     ours = episode_statistics(values, dataset.episode_lengths).columns()
-    theirs = of_lerobot(kind, key).columns()
+    theirs = statistics_of_lerobot(kind, key).columns()
     for name in ("min", "max", "count"):
         np.testing.assert_array_equal(ours[name], theirs[name])
     # lerobot sums in float32 and takes the variance as a difference of squares.
@@ -58,9 +58,9 @@ def test_episode_statistics_of_lerobots_sample_are_lerobots(kind, key):
         assert (np.abs(ours[name] - theirs[name]) <= bin_width).all()
 
 
-def test_image_statistics_of_lerobots_sample_are_lerobots():
+def test_image_statistics_of_lerobots_sample_equal_lerobots():
     dataset = open_dataset(SAMPLES / "image")
-    theirs = of_lerobot("image", CAMERA).columns()
+    theirs = statistics_of_lerobot("image", CAMERA).columns()
     for episode, (start, length) in enumerate(
         zip(dataset.episode_starts, dataset.episode_lengths, strict=True)
     ):
@@ -77,7 +77,7 @@ def test_image_statistics_of_lerobots_sample_are_lerobots():
             np.testing.assert_allclose(ours[name], theirs[name][episode], atol=2e-4)
 
 
-def test_episode_statistics_of_two_episodes_by_hand():
+def test_episode_statistics_of_two_episodes_equal_numbers_by_hand():
     values = np.array([[1.0], [3.0], [4.0], [2.0], [10.0]], dtype=np.float32)
     result = episode_statistics(values, np.array([4, 1])).columns()
     expected = {
@@ -98,7 +98,7 @@ def test_episode_statistics_of_two_episodes_by_hand():
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
-def test_episode_statistics_of_ragged_episodes_are_each_ones_own(lengths, seed):
+def test_episode_statistics_of_ragged_episodes_are_independent(lengths, seed):
     values = np.random.default_rng(seed).normal(size=(sum(lengths), 2, 3))
     result = episode_statistics(values, np.array(lengths))
     parts = np.split(values, np.cumsum(lengths)[:-1])
@@ -128,7 +128,7 @@ def test_aggregate_of_aggregates_equals_aggregate_of_all():
 
 
 def test_feature_statistics_in_json_are_read_back_as_written():
-    statistics = aggregate(of_lerobot("video", "action"))
+    statistics = aggregate(statistics_of_lerobot("video", "action"))
     document = json.loads(json.dumps(statistics.to_json()))
     assert FeatureStatistics.from_json(document).to_json() == document
 
@@ -143,7 +143,7 @@ def test_episode_statistics_of_nan_stay_nan_without_a_warning():
 
 def test_image_statistics_of_large_images_and_long_episodes_are_sampled():
     frames = np.zeros((200, 4, 302, 3), dtype=np.uint8)
-    frames[:, :, 1::2] = 255  # 302 // 150 = 2: only every other column is looked at
+    frames[:, :, 1::2] = 255  # 302 // 150 = 2: only every other column is sampled
     result = image_statistics(frames)
     assert result.count == 100
     assert result.max.shape == (3, 1, 1)

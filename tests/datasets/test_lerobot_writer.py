@@ -1,4 +1,4 @@
-"""What we write is what lerobot writes, and comes back bit by bit."""
+"""Data sets are written as lerobot writes them, and read back bit by bit."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ STATE_AND_ACTION = {
 
 
 def episodes_of(kind: str) -> list[EpisodeFrames]:
-    """The episodes of a sample, as our own writer takes them."""
+    """Return the episodes of a sample for our own writer."""
     sample = open_dataset(SAMPLES / kind)
     episodes = []
     for number, start in enumerate(sample.episode_starts.tolist()):
@@ -40,7 +40,7 @@ def episodes_of(kind: str) -> list[EpisodeFrames]:
 
 @pytest.fixture(scope="module")
 def rewritten(tmp_path_factory):
-    """Both samples, written anew by us."""
+    """Return the folders of both samples, written anew by us."""
     roots = {}
     for kind in ("video", "image"):
         root = tmp_path_factory.mktemp("rewritten") / kind
@@ -67,7 +67,7 @@ def some_episodes(lengths: list[int], seed: int = 0, task: str = "push") -> list
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_written_info_is_lerobots_to_the_byte(rewritten, kind):
+def test_written_info_equals_lerobots_to_the_byte(rewritten, kind):
     ours = (rewritten[kind] / "meta/info.json").read_text()
     assert ours == (SAMPLES / kind / "meta/info.json").read_text()
 
@@ -83,7 +83,7 @@ def test_written_data_files_have_lerobots_schema(rewritten, kind):
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_written_data_rows_are_lerobots(rewritten, kind):
+def test_written_data_rows_equal_lerobots(rewritten, kind):
     ours, theirs = (pq.read_table(root / DATA) for root in (rewritten[kind], SAMPLES / kind))
     for name in set(theirs.column_names) - {CAMERA}:
         assert ours[name].to_pylist() == theirs[name].to_pylist()
@@ -103,7 +103,7 @@ def test_written_images_have_lerobots_names_and_pixels(rewritten):
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_written_tasks_are_lerobots_with_task_as_index_in_pandas(rewritten, kind):
+def test_written_tasks_equal_lerobots_with_task_as_index_in_pandas(rewritten, kind):
     ours, theirs = (
         pq.read_table(root / "meta/tasks.parquet") for root in (rewritten[kind], SAMPLES / kind)
     )
@@ -116,7 +116,7 @@ def test_written_tasks_are_lerobots_with_task_as_index_in_pandas(rewritten, kind
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-def test_written_episodes_table_is_lerobots(rewritten, kind):
+def test_written_episodes_table_equals_lerobots(rewritten, kind):
     ours, theirs = (pq.read_table(root / EPISODES) for root in (rewritten[kind], SAMPLES / kind))
     assert ours.schema.equals(theirs.schema, check_metadata=True)
     for name in theirs.column_names:
@@ -223,7 +223,7 @@ def test_append_of_every_dtype_and_shape_is_read_back(tmp_path):
     assert metadata["info"]["features"]["matrix.int8"] == array_2d
 
 
-def test_append_of_one_number_a_frame_may_lack_an_axis(tmp_path):
+def test_append_of_one_number_a_frame_without_an_axis_is_read_back(tmp_path):
     features = {"next.reward": Feature(dtype="float32", shape=(1,))}
     writer = DatasetWriter.create(tmp_path, features, fps=10)
     rewards = np.array([0.0, 1.0], dtype=np.float32)
@@ -309,7 +309,7 @@ def test_create_with_features_that_cannot_be_written_is_refused(tmp_path, featur
     assert list(tmp_path.iterdir()) == []
 
 
-def test_create_in_a_folder_that_holds_something_is_refused(tmp_path):
+def test_create_in_a_folder_with_files_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DatasetError, match="must be an empty or new folder"):
         DatasetWriter.create(tmp_path, STATE_AND_ACTION, fps=10)

@@ -1,4 +1,4 @@
-"""Labels beside a data set that is there already: what may be replaced, and what they belong to."""
+"""Labels beside an existing data set: which may be replaced, and to which recording they belong."""
 
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
 LABELS = {"steps_to_go": np.arange(4, dtype=np.float32)}
 
 
-def recorded(root: Path, *, practised: bool = False) -> Dataset:
-    """A data set of one episode of four frames; practised ones have a sidecar of their own."""
+def record_dataset(root: Path, *, practised: bool = False) -> Dataset:
+    """Return a data set of one episode of four frames, with the sidecar of practice if asked."""
     features = {"action": Feature(dtype="float32", shape=(2,))}
     frames = EpisodeFrames(task="push left", columns={"action": np.ones((4, 2), np.float32)})
     progress = [{**LABELS, "log_prob": np.zeros(4, np.float32)}] if practised else None
@@ -29,8 +29,8 @@ def recorded(root: Path, *, practised: bool = False) -> Dataset:
     return open_dataset(root)
 
 
-def test_write_sidecar_is_found_by_read_progress(tmp_path: Path):
-    dataset = recorded(tmp_path)
+def test_write_sidecar_labels_are_read_back_by_read_progress(tmp_path: Path):
+    dataset = record_dataset(tmp_path)
     write_sidecar(dataset, sidecar_place(dataset), LABELS, {"weights_sha256": "abc"})
     progress = read_progress(dataset)
     assert progress is not None
@@ -39,8 +39,8 @@ def test_write_sidecar_is_found_by_read_progress(tmp_path: Path):
     check_current(dataset)
 
 
-def test_check_free_of_labels_needs_overwrite(tmp_path: Path):
-    dataset = recorded(tmp_path)
+def test_check_free_with_labels_is_refused_without_overwrite(tmp_path: Path):
+    dataset = record_dataset(tmp_path)
     path = sidecar_place(dataset)
     write_sidecar(dataset, path, LABELS, {})
     with pytest.raises(DatasetError, match="must not exist yet, got a file; pass --overwrite"):
@@ -48,14 +48,14 @@ def test_check_free_of_labels_needs_overwrite(tmp_path: Path):
     check_free(dataset, path, overwrite=True)
 
 
-def test_check_free_of_what_practice_wrote_is_refused(tmp_path: Path):
-    dataset = recorded(tmp_path, practised=True)
+def test_check_free_with_the_sidecar_of_practice_is_refused(tmp_path: Path):
+    dataset = record_dataset(tmp_path, practised=True)
     with pytest.raises(DatasetError, match="must have no sidecar of its practice"):
         check_free(dataset, sidecar_place(dataset), overwrite=True)
 
 
-def test_check_current_of_labels_of_an_earlier_recording_is_refused(tmp_path: Path):
-    dataset = recorded(tmp_path / "set")
+def test_check_current_with_labels_of_an_earlier_recording_is_refused(tmp_path: Path):
+    dataset = record_dataset(tmp_path / "set")
     write_sidecar(dataset, sidecar_place(dataset), LABELS, {})
     path = tmp_path / "set/data/chunk-000/file-000.parquet"
     longer = path.read_bytes() + b" "  # another size, so another recording
@@ -64,7 +64,7 @@ def test_check_current_of_labels_of_an_earlier_recording_is_refused(tmp_path: Pa
         check_current(dataset)
 
 
-def test_cached_columns_are_computed_once_for_what_they_are_made_of(
+def test_cached_columns_of_equal_sources_are_computed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("nearer.datasets.caching.results.git_revision", lambda: "a revision")
@@ -74,7 +74,7 @@ def test_cached_columns_are_computed_once_for_what_they_are_made_of(
         calls.append(1)
         return dict(LABELS)
 
-    for made_of in ({"seed": 0}, {"seed": 0}, {"seed": 1}):
-        columns = cached_columns("labels", made_of, tmp_path, make)
+    for sources in ({"seed": 0}, {"seed": 0}, {"seed": 1}):
+        columns = cached_columns("labels", sources, tmp_path, make)
         assert digest_of(columns.values()) == digest_of(LABELS.values())
     assert len(calls) == 2

@@ -1,4 +1,4 @@
-"""The split of a data set's episodes: drawn once, kept by the run, read back as it was."""
+"""The split of a data set's episodes is drawn once, stored in the run and read back."""
 
 import json
 from pathlib import Path
@@ -37,30 +37,30 @@ def dataset(tmp_path: Path) -> Dataset:
     return open_dataset(tmp_path / "data")
 
 
-def drawn(dataset: Dataset, *, fraction: float = 0.5, phrases: tuple[str, ...] = ()):
+def draw(dataset: Dataset, *, fraction: float = 0.5, phrases: tuple[str, ...] = ()):
     return draw_split(
         dataset, fraction=fraction, leave_out_phrases=phrases, val_fraction=0.25, seed=3
     )
 
 
 def test_draw_split_takes_the_fraction_and_holds_out_its_part(dataset: Dataset):
-    split = drawn(dataset)
+    split = draw(dataset)
     assert (len(split.episodes), len(split.train), len(split.validation)) == (10, 8, 2)
     assert sorted([*split.train, *split.validation]) == sorted(split.episodes)
     assert sorted([*split.train, *split.not_trained_on]) == list(range(NUM_EPISODES))
     assert split.data_sha256 == contents_hash(dataset)
 
 
-def test_draw_split_draws_as_the_pure_functions_do(dataset: Dataset):
-    split = drawn(dataset)
+def test_draw_split_equals_draw_fraction_and_split_episodes(dataset: Dataset):
+    split = draw(dataset)
     train, validation = split_episodes(10, 0.25, seed=3)
     assert split.episodes.tolist() == draw_fraction(NUM_EPISODES, 0.5, seed=3).tolist()
     assert split.train_positions.tolist() == train.tolist()
     assert split.validation_positions.tolist() == validation.tolist()
 
 
-def test_split_positions_are_the_parts_that_training_splits_off(dataset: Dataset):
-    split = drawn(dataset)
+def test_split_positions_equal_the_parts_of_split_by_episode(dataset: Dataset):
+    split = draw(dataset)
     data = load_demonstrations(dataset, episodes=split.episodes)
     for part, positions in zip(
         split_by_episode(data, 0.25, seed=3),
@@ -71,17 +71,17 @@ def test_split_positions_are_the_parts_that_training_splits_off(dataset: Dataset
 
 
 def test_draw_split_with_a_phrase_left_out_never_uses_it(dataset: Dataset):
-    split = drawn(dataset, fraction=1.0, phrases=("blue moon",))
+    split = draw(dataset, fraction=1.0, phrases=("blue moon",))
     assert split.episodes.tolist() == [row for row in range(NUM_EPISODES) if row % 4]
 
 
 def test_draw_split_of_one_episode_is_refused(dataset: Dataset):
     with pytest.raises(ConfigError, match="at least 2 episodes, one to train on and one held out"):
-        drawn(dataset, fraction=0.05)
+        draw(dataset, fraction=0.05)
 
 
 def test_read_split_returns_what_was_written(dataset: Dataset, tmp_path: Path):
-    split = drawn(dataset)
+    split = draw(dataset)
     write_split(tmp_path, split)
     assert read_split(tmp_path).to_json() == split.to_json()
 
@@ -100,7 +100,7 @@ def test_read_split_returns_what_was_written(dataset: Dataset, tmp_path: Path):
 def test_read_split_of_a_damaged_file_is_refused(
     dataset: Dataset, tmp_path: Path, change: dict[str, object], message: str
 ):
-    document = drawn(dataset).to_json() | change
+    document = draw(dataset).to_json() | change
     (tmp_path / SPLIT).write_text(json.dumps(document))
     with pytest.raises(ConfigError, match=message):
         read_split(tmp_path)
@@ -111,7 +111,7 @@ def test_read_split_of_a_run_without_one_is_refused(tmp_path: Path):
         read_split(tmp_path)
 
 
-def test_not_trained_on_of_a_split_by_hand_counts_unused_and_validation_episodes():
+def test_training_split_not_trained_on_is_unused_and_validation_episodes():
     split = TrainingSplit(
         data_sha256="",
         total_episodes=5,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from nearer.algorithm.rollout import collect
+from nearer.algorithm.rollout import rollout
 from nearer.core.episode import Ended
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.envs.point_mass import ENV_ID, PointMass, PointMassVector, advance
@@ -50,7 +50,7 @@ def test_point_mass_vector_equals_single_envs_bit_for_bit() -> None:
         assert info["is_success"].tolist() == [step[4]["is_success"] for step in steps]
 
 
-def test_point_mass_fleets_keep_the_contract() -> None:
+def test_point_mass_fleets_keep_the_contract_of_a_fleet() -> None:
     check_fleet(make_fleet(ENV_ID, 4))
     check_fleet(SingleEnvFleet([gymnasium.make(ENV_ID) for _ in range(3)]))
 
@@ -70,7 +70,7 @@ def test_pd_demonstrator_succeeds_in_as_many_steps_as_the_notebooks() -> None:
         seed for _, seed in zip(range(300), episode_seeds(Purpose.DEMONSTRATION, 0), strict=False)
     )
     episodes = list(
-        collect(fleet, demonstrator, GroundTruthTermination(fleet), seeds=seeds, max_steps=150)
+        rollout(fleet, demonstrator, GroundTruthTermination(fleet), seeds=seeds, max_steps=150)
     )
     assert len(episodes) == 300
     successes = [episode.ended is Ended.SUCCESS_TRUE for episode in episodes]

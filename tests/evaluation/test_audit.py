@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearer.algorithm.rollout import collect
+from nearer.algorithm.rollout import rollout
 from nearer.core.episode import ScoredEpisode
 from nearer.core.interfaces import TerminationRule
 from nearer.core.intervals import Rate
@@ -18,7 +18,7 @@ PLAN = AuditPlan()
 
 
 def audits(*rows: tuple[int, int, int, float]) -> list[Audit]:
-    """(detected, right, success, progress) of 30 audited episodes each."""
+    """Return audits of 30 episodes by (detected, correctly detected, success, progress)."""
     return [
         Audit(
             iteration=8 * i,
@@ -86,26 +86,26 @@ def test_alarm_of_recall_needs_ten_successes() -> None:
     assert alarm(audits((0, 0, 30, 30.0), *[(20, 20, 20, 30.0)] * 3), PLAN) is None
 
 
-def scored_with(fleet: GroundTruthRecorder, termination: TerminationRule) -> list[ScoredEpisode]:
-    """Twelve episodes, with a model that says nothing."""
-    episodes = collect(fleet, EchoPolicy(), termination, seeds=iter(range(1, 13)), max_steps=9)
+def score_zero(fleet: GroundTruthRecorder, termination: TerminationRule) -> list[ScoredEpisode]:
+    """Return twelve episodes with all scores 0."""
+    episodes = rollout(fleet, EchoPolicy(), termination, seeds=iter(range(1, 13)), max_steps=9)
     return [
         ScoredEpisode(
-            episode=one,
-            steps_to_go=np.zeros(one.num_steps + 1, dtype=np.float32),
-            steps_to_go_std=np.zeros(one.num_steps + 1, dtype=np.float32),
-            quantiles=np.zeros((one.num_steps + 1, 3), dtype=np.float32),
-            rewards=np.zeros(one.num_steps, dtype=np.float32),
-            returns=np.zeros(one.num_steps, dtype=np.float32),
-            solved=np.zeros(one.num_steps + 1, dtype=bool),
+            episode=episode,
+            steps_to_go=np.zeros(episode.num_steps + 1, dtype=np.float32),
+            steps_to_go_std=np.zeros(episode.num_steps + 1, dtype=np.float32),
+            quantiles=np.zeros((episode.num_steps + 1, 3), dtype=np.float32),
+            rewards=np.zeros(episode.num_steps, dtype=np.float32),
+            returns=np.zeros(episode.num_steps, dtype=np.float32),
+            solved=np.zeros(episode.num_steps + 1, dtype=bool),
         )
-        for one in episodes
+        for episode in episodes
     ]
 
 
-def test_auditor_leaves_out_episodes_that_ground_truth_ended(tmp_path: Path) -> None:
+def test_auditor_episodes_ended_by_ground_truth_are_left_out(tmp_path: Path) -> None:
     fleet = GroundTruthRecorder(CountingFleet(4, goal_steps=7))
-    scored = scored_with(fleet, GroundTruthTermination(fleet))
+    scored = score_zero(fleet, GroundTruthTermination(fleet))
     plan = AuditPlan(min_trials=1)
     report = Auditor(plan, fleet, 0, tmp_path / "audits.jsonl").check(0, scored)
     assert report.metrics["audit/success"] == pytest.approx(8 / 12)
@@ -113,16 +113,16 @@ def test_auditor_leaves_out_episodes_that_ground_truth_ended(tmp_path: Path) -> 
     assert report.alarm is None
 
 
-def test_auditor_compares_verdicts_with_ground_truth(tmp_path: Path) -> None:
-    # the judge claims success after 5 steps, the truth comes after 7: nothing it ends is right
+def test_auditor_early_detections_have_no_precision(tmp_path: Path) -> None:
+    # the detector claims success after 5 steps, ground truth comes after 7: no detection is right
     fleet = GroundTruthRecorder(CountingFleet(4, goal_steps=7))
-    scored = scored_with(fleet, CountTermination(5))
+    scored = score_zero(fleet, CountTermination(5))
     plan = AuditPlan(audit_every=2, audit_episodes=100)
     auditor = Auditor(plan, fleet, 0, tmp_path / "audits.jsonl")
     record = auditor.check(0, scored).metrics
     assert (record["audit/precision"], record["audit/success"]) == (0.0, 0.0)
     assert record["audit/episodes"] == 12
     assert auditor.check(1, scored).metrics == {}
-    # a resumed run finds the audit on disk, although the truth is gone
+    # a resumed run reads the audit from disk, without its ground truth
     again = Auditor(plan, fleet, 0, tmp_path / "audits.jsonl")
     assert again.check(0, scored).metrics == record

@@ -11,12 +11,12 @@ from nearer.evaluation.eval_info import read_eval_info, write_eval_info
 
 
 def test_read_eval_info_is_the_evaluation_that_was_written(tmp_path: Path) -> None:
-    made = evaluation(2, 3)
-    write_eval_info(tmp_path / "eval_info.json", info_of(made, "env"))
-    assert read_eval_info(tmp_path / "eval_info.json").evaluation == made
+    written = evaluation(2, 3)
+    write_eval_info(tmp_path / "eval_info.json", info_of(written, "env"))
+    assert read_eval_info(tmp_path / "eval_info.json").evaluation == written
 
 
-def test_eval_info_has_the_keys_of_lerobot(tmp_path: Path) -> None:
+def test_write_eval_info_has_the_keys_of_lerobot(tmp_path: Path) -> None:
     write_eval_info(tmp_path / "eval_info.json", info_of(evaluation(2, 4), "env"))
     document = json.loads((tmp_path / "eval_info.json").read_text())
     assert document["overall"]["pc_success"] == 50.0

@@ -1,4 +1,4 @@
-"""What a reward model predicts of labelled episodes, and how it is kept."""
+"""Predictions of a reward model on labelled episodes, and how they are stored."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from nearer.models.settings import MLPConfig
 from nearer.testing import CountingFleet, EchoPolicy
 
 
-def test_predict_rollouts_keeps_frames_labels_and_words_together() -> None:
+def test_predict_rollouts_keeps_frames_labels_and_instructions_together() -> None:
     fleet = CountingFleet(3, goal_steps=4)
     sizes = fleet.spaces
     spaces = Spaces(
@@ -25,12 +25,12 @@ def test_predict_rollouts_keeps_frames_labels_and_words_together() -> None:
     rollouts = list(
         rollouts_with_ground_truth(fleet, EchoPolicy(), episodes=5, max_steps=6, seed=0)
     )
-    made = predict_rollouts(model, rollouts)
-    assert made.lengths.tolist() == [episode.num_steps + 1 for episode, _ in rollouts]
-    assert made.instructions == tuple(episode.instruction for episode, _ in rollouts)
-    assert np.allclose(made.predictions.probabilities.sum(axis=1), 1, atol=1e-5)
+    predictions = predict_rollouts(model, rollouts)
+    assert predictions.lengths.tolist() == [episode.num_steps + 1 for episode, _ in rollouts]
+    assert predictions.instructions == tuple(episode.instruction for episode, _ in rollouts)
+    assert np.allclose(predictions.predictions.probabilities.sum(axis=1), 1, atol=1e-5)
     inputs = normalised_inputs_of(model, (reward_inputs(episode) for episode, _ in rollouts))
-    assert np.array_equal(made.predictions.normalised_inputs, inputs)
-    kept = LabelledPredictions.of_columns(made.columns())
-    assert kept.instructions == made.instructions
-    assert np.array_equal(kept.success, np.concatenate([success for _, success in rollouts]))
+    assert np.array_equal(predictions.predictions.normalised_inputs, inputs)
+    restored = LabelledPredictions.of_columns(predictions.columns())
+    assert restored.instructions == predictions.instructions
+    assert np.array_equal(restored.success, np.concatenate([success for _, success in rollouts]))

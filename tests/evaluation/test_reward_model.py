@@ -30,14 +30,16 @@ def test_run_of_a_checkpoint_is_its_run(checkpoint: Path, tmp_path: Path) -> Non
         assert run_of(path) == tmp_path / "run"
 
 
-def test_calibrated_threshold_of_a_checkpoint_is_its_runs(checkpoint: Path, tmp_path: Path) -> None:
+def test_calibrated_threshold_of_a_checkpoint_is_that_of_its_run(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     assert calibrated_threshold(checkpoint) is None
     write_calibration(tmp_path / "run", calibration(threshold_steps=1.5))
     assert calibrated_threshold(checkpoint) == 1.5
     assert calibration_of(checkpoint) == tmp_path / "run/calibration.json"
 
 
-def test_load_reward_model_of_a_practised_run_that_lost_its_stage_one_is_refused(
+def test_load_reward_model_of_practice_without_its_stage_one_run_is_refused(
     tmp_path: Path,
 ) -> None:
     write_header(tmp_path / "run", header("improve", {"run": str(tmp_path / "x"), "reward": None}))

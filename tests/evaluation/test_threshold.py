@@ -11,14 +11,14 @@ from nearer.evaluation.threshold import (
 )
 
 
-def labelled(d: list[float], fulfilled_from: int | None) -> LabelledEpisode:
+def labelled(d: list[float], success_from: int | None) -> LabelledEpisode:
     truth = np.zeros(len(d), dtype=bool)
-    if fulfilled_from is not None:
-        truth[fulfilled_from:] = True
+    if success_from is not None:
+        truth[success_from:] = True
     return LabelledEpisode(steps_to_go=np.array(d, dtype=np.float32), success=truth)
 
 
-def test_detector_curve_by_hand() -> None:
+def test_detector_curve_of_four_episodes_equals_numbers_by_hand() -> None:
     episodes = [
         labelled([9, 5, 2, 0.5], 3),  # right at s = 1; too early at s = 2
         labelled([9, 1, 0.2, 0.1], None),  # a false alarm at s = 1
@@ -33,15 +33,14 @@ def test_detector_curve_by_hand() -> None:
     assert (curve.num_episodes, curve.num_success) == (4, 3)
 
 
-def test_choose_threshold_takes_the_most_sensitive_precise_one() -> None:
+def test_choose_threshold_of_precise_ones_takes_the_best_recall() -> None:
     good = [labelled([9, 5, 2, 0.5], 3)] * 9
     curves = {"a": detector_curve([*good, labelled([9, 1.5, 1.5, 1.5], None)], [0.1, 0.5, 1, 1.6])}
     assert choose_threshold(curves, min_precision=0.95) == 0.5
     assert choose_threshold(curves, min_precision=0.5) == 0.5
     strict = {"b": detector_curve([labelled([0.3], None), labelled([0.4], 0)], [0.1, 0.35, 0.45])}
-    assert (
-        choose_threshold(strict, min_precision=0.9) == 0.45
-    )  # nothing is precise: the best there is
+    # no threshold is precise enough: the best F1
+    assert choose_threshold(strict, min_precision=0.9) == 0.45
 
 
 def test_choose_threshold_without_a_precise_one_takes_the_best_f1() -> None:
@@ -52,7 +51,7 @@ def test_choose_threshold_without_a_precise_one_takes_the_best_f1() -> None:
     assert choose_threshold(curves, min_precision=0.9) == 0.5
 
 
-def test_threshold_choice_of_a_detector_that_is_never_right_says_so() -> None:
+def test_threshold_choice_of_a_detector_never_right_names_the_source() -> None:
     curves = {"rollouts": detector_curve([labelled([0.3, 0.1], None), labelled([9.0, 9.0], 1)])}
     choice = threshold_choice(curves, 0.9, ["rollouts"])
     assert "none rightly detects anything on rollouts" in choice.rule

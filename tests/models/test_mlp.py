@@ -21,8 +21,8 @@ SPACES = Spaces(agent_pos=2, environment_state=1, action=2)
 
 def inputs(rows: int = 64) -> Inputs:
     state = torch.randn(rows, 3, generator=torch.Generator().manual_seed(0)) * 3 + 1
-    none = torch.zeros(rows, 0)
-    return Inputs(state=state, features=none, instructions=["reach the goal"] * rows)
+    no_features = torch.zeros(rows, 0)
+    return Inputs(state=state, features=no_features, instructions=["reach the goal"] * rows)
 
 
 @pytest.fixture

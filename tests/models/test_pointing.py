@@ -45,7 +45,7 @@ def scene_images(num: int) -> torch.Tensor:
 # Scenes
 
 
-def test_camera_ground_is_the_inverse_of_its_projection() -> None:
+def test_camera_ground_of_projected_points_is_where_they_were() -> None:
     camera = draw_scene(rng(0)).camera
     ground = np.array([[0.0, 0.0], [0.1, -0.05]])
     raised = np.concatenate([ground, np.zeros((2, 1))], axis=1)
@@ -87,9 +87,9 @@ def test_draw_example_of_one_seed_is_the_same() -> None:
 
 
 def test_draw_example_without_names_shows_no_held_out_pair() -> None:
-    shown = {name for i in range(60) for name in draw_example(rng(4, i)).names}
-    assert not shown & HELD_OUT
-    assert len(shown) > 60
+    object_names = {name for i in range(60) for name in draw_example(rng(4, i)).names}
+    assert not object_names & HELD_OUT
+    assert len(object_names) > 60
     assert {shape for _, shape in HELD_OUT} <= set(OUTLINES) == set(SHAPE_WORDS)
 
 
@@ -253,7 +253,7 @@ def test_tower_trains_everything_but_its_trunk(tower: PointingTower) -> None:
     assert fresh.stem.first.conv.weight.grad is not None
 
 
-def test_shipped_weights_locate_named_objects(tower: PointingTower) -> None:
+def test_load_pointing_shipped_weights_locate_named_objects(tower: PointingTower) -> None:
     """On 60 new scenes of each kind; the numbers of 500 are in the weights' JSON."""
     measured = measure(tower, 60, seed=12)
     assert measured["wrong"] < 0.35
@@ -262,11 +262,13 @@ def test_shipped_weights_locate_named_objects(tower: PointingTower) -> None:
     assert measured["pole_px_median"] < 2.5
 
 
-def test_save_pointing_loads_with_the_same_points(tower: PointingTower, tmp_path: Path) -> None:
+def test_save_pointing_tower_loads_with_the_same_points(
+    tower: PointingTower, tmp_path: Path
+) -> None:
     save_pointing(load_pointing(), tmp_path, {"seed": 3})
     loaded = load_pointing(tmp_path)
     images = scene_images(2)
-    points = [it.locate(images, [SENTENCE] * 2) for it in (tower, loaded)]
+    points = [each.locate(images, [SENTENCE] * 2) for each in (tower, loaded)]
     assert torch.equal(*points)
     assert json.loads((tmp_path / "pointing.json").read_text())["seed"] == 3
     (tmp_path / "pointing.safetensors").write_bytes(b"torn")
@@ -298,7 +300,7 @@ def test_draw_batch_targets_lie_inside_the_image_and_sum_to_one() -> None:
     assert bool((batch.points <= 1).all())
 
 
-def test_pretrain_learns_repeats_itself_and_goes_on_from_weights(tmp_path: Path) -> None:
+def test_pretrain_is_repeatable_and_continues_from_weights(tmp_path: Path) -> None:
     losses: list[float] = []
 
     def on_progress(progress: Progress) -> None:

@@ -81,7 +81,7 @@ def test_sharpened_tower_has_the_initial_sharpness() -> None:
     assert tower.log_sharpness.exp().item() == pytest.approx(0.4)
 
 
-def test_tower_of_scratch_is_the_seeds() -> None:
+def test_tower_of_scratch_differs_between_seeds_alone() -> None:
     first, same, other = (tower_of("scratch", seed).stem.key.weight for seed in (0, 0, 1))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)

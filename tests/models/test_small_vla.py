@@ -1,6 +1,7 @@
 """The built-in model: tokens, planar features, exact log-probabilities, self-training."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,14 +107,14 @@ def test_small_vla_keeps_the_contract_of_a_model(model: SmallVLA) -> None:
 
 def test_small_vla_probabilities_of_all_actions_sum_to_one(model: SmallVLA) -> None:
     single = noise_inputs(1)
-    every = torch.cartesian_prod(torch.arange(NUM_TOKENS), torch.arange(NUM_TOKENS))
+    all_tokens = torch.cartesian_prod(torch.arange(NUM_TOKENS), torch.arange(NUM_TOKENS))
     repeated = Inputs(
-        state=single.state.repeat(len(every), 1),
-        features=single.features.repeat(len(every), 1),
-        instructions=list(single.instructions) * len(every),
+        state=single.state.repeat(len(all_tokens), 1),
+        features=single.features.repeat(len(all_tokens), 1),
+        instructions=list(single.instructions) * len(all_tokens),
     )
     with torch.inference_mode():
-        log_prob = model.log_prob(repeated, model.tokens.decode(every))
+        log_prob = model.log_prob(repeated, model.tokens.decode(all_tokens))
     assert log_prob.exp().sum().item() == pytest.approx(1.0, abs=1e-4)
 
 
@@ -129,7 +130,7 @@ def test_small_vla_checkpoint_loads_with_its_vision_encoder(
     assert model.vision_encoder.identity == loaded.vision_encoder.identity
 
 
-def test_training_the_heads_leaves_the_tower_frozen(model: SmallVLA) -> None:
+def test_small_vla_training_of_its_heads_leaves_the_tower_frozen(model: SmallVLA) -> None:
     before = model.vision_encoder.identity
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=0.1, weight_decay=0.1)
     inputs = noise_inputs(32)
@@ -139,7 +140,7 @@ def test_training_the_heads_leaves_the_tower_frozen(model: SmallVLA) -> None:
     assert model.vision_encoder.identity == before
 
 
-def test_encode_of_a_frame_alone_equals_encode_in_a_batch(model: SmallVLA) -> None:
+def test_vision_encoder_encode_of_a_frame_alone_equals_encode_in_a_batch(model: SmallVLA) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (20, 96, 128, 3), dtype=np.uint8)
     together = model.vision_encoder.encode({"front": images}, [INSTRUCTIONS[0]] * 20)
@@ -148,7 +149,7 @@ def test_encode_of_a_frame_alone_equals_encode_in_a_batch(model: SmallVLA) -> No
     assert np.allclose(together[7:8], alone, atol=0.02)
 
 
-def test_instruction_with_an_unknown_word_is_refused(model: SmallVLA) -> None:
+def test_small_vla_instruction_with_an_unknown_word_is_refused(model: SmallVLA) -> None:
     inputs = noise_inputs(1)
     unknown = Inputs(state=inputs.state, features=inputs.features, instructions=["eat the moon"])
     with pytest.raises(ConfigError, match=r"must use words of the demonstrations.*'eat'"):
@@ -156,9 +157,9 @@ def test_instruction_with_an_unknown_word_is_refused(model: SmallVLA) -> None:
 
 
 def test_small_vla_of_a_robot_without_a_camera_is_refused() -> None:
-    blind = Spaces(agent_pos=2, environment_state=0, action=2)
+    spaces = Spaces(agent_pos=2, environment_state=0, action=2)
     with pytest.raises(ConfigError, match="--model small-vla must have images"):
-        new_model("small-vla", SmallVLAConfig(), blind, INSTRUCTIONS, seed=0)
+        new_model("small-vla", SmallVLAConfig(), spaces, INSTRUCTIONS, seed=0)
 
 
 class CountingEncoder:
@@ -172,9 +173,9 @@ class CountingEncoder:
         self.num_encoded = 0
 
     def encode(self, images: Mapping[str, Array], instructions: Sequence[str]) -> Array:
-        assert len(instructions) == len(images["eye"])
+        assert len(instructions) == len(images["front"])
         self.num_encoded += len(instructions)
-        return images["eye"][:, 0, 0, :1].astype(np.float32)
+        return images["front"][:, 0, 0, :1].astype(np.float32)
 
     def track(self, before: Array | None, encodings: Array) -> Array:
         return np.hstack([encodings, -np.ones_like(encodings) if before is None else before[:, :1]])
@@ -191,11 +192,11 @@ class ImageFleet(CountingFleet):
 
 
 def with_images(transition):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
     count = transition.observation.agent_pos[:, 1].astype(np.uint8)
-    eye = np.broadcast_to(count[:, None, None, None], (len(count), 4, 4, 3)).copy()
-    return replace(transition, observation=replace(transition.observation, images={"eye": eye}))
+    images = np.broadcast_to(count[:, None, None, None], (len(count), 4, 4, 3)).copy()
+    return replace(
+        transition, observation=replace(transition.observation, images={"front": images})
+    )
 
 
 def test_encoded_fleet_encodes_every_frame_once_and_drops_its_images() -> None:
@@ -210,7 +211,7 @@ def test_encoded_fleet_encodes_every_frame_once_and_drops_its_images() -> None:
     assert vision_encoder.num_encoded == 5
 
 
-def test_track_prefers_a_near_peak_unless_the_far_one_is_certain() -> None:
+def test_track_with_two_peaks_takes_the_near_one_unless_the_far_is_certain() -> None:
     before = np.array([[[0.5, 0.5, 0.9]]], dtype=np.float32)
     candidates = np.array([[[[0.1, 0.1, 0.6], [0.51, 0.5, 0.3]]]], dtype=np.float32)
     assert track(before, candidates, aspect=4 / 3)[0, 0].tolist() == pytest.approx([0.51, 0.5, 0.3])
@@ -274,7 +275,7 @@ def test_self_training_raises_the_probability_of_its_pseudo_labels(model: SmallV
     assert not any(weight.requires_grad for weight in model.tower.parameters())
 
 
-def test_two_peaks_of_two_bumps_are_their_positions_and_probabilities() -> None:
+def test_pointing_two_peaks_of_two_bumps_are_their_positions() -> None:
     logits = torch.zeros(1, 1, 48, 64)
     logits[0, 0, 10, 20] = 12.0
     logits[0, 0, 30, 50] = 11.0
@@ -284,7 +285,7 @@ def test_two_peaks_of_two_bumps_are_their_positions_and_probabilities() -> None:
     assert 0.6 < first[2] < 0.75 < (first[2] + second[2]) <= 1
 
 
-def test_encode_on_any_number_of_threads_gives_the_same_bits(model: SmallVLA) -> None:
+def test_vision_encoder_on_any_number_of_threads_gives_the_same_bits(model: SmallVLA) -> None:
     rng = np.random.default_rng(0)
     images = {"front": rng.integers(0, 256, (10, 96, 128, 3), dtype=np.uint8)}
     instructions = ["push the red moon to the blue cube", "push the blue cube to the red moon"] * 5
@@ -301,23 +302,23 @@ def test_encode_on_any_number_of_threads_gives_the_same_bits(model: SmallVLA) ->
 
 def test_small_vla_with_255_action_levels_and_chunks_keeps_the_contract(tmp_path: Path) -> None:
     tokens = ActionTokens(torch.tensor([1 / 127]), levels=127)
-    every = torch.arange(255)[:, None]
+    all_tokens = torch.arange(255)[:, None]
     assert tokens.count == 255
-    assert torch.equal(tokens.encode(tokens.decode(every)), every)
-    assert tokens.decode(every[[0, 127, 254]]).flatten().tolist() == pytest.approx([-1, 0, 1])
+    assert torch.equal(tokens.encode(tokens.decode(all_tokens)), all_tokens)
+    assert tokens.decode(all_tokens[[0, 127, 254]]).flatten().tolist() == pytest.approx([-1, 0, 1])
     chunks = SPACES.in_chunks(Chunking(chunk=3))
     sizes = SmallVLAConfig(hidden=16, action_levels=127)
-    fine = new_model("small-vla", sizes, chunks, INSTRUCTIONS, seed=0)
-    fine.normalise_by(noise_inputs(), torch.rand(50, 6) * 0.1 - 0.05)
-    check_model(fine.eval(), noise_inputs(20))
-    save_checkpoint(tmp_path / "000001", fine, None)
+    model = new_model("small-vla", sizes, chunks, INSTRUCTIONS, seed=0)
+    model.normalise_by(noise_inputs(), torch.rand(50, 6) * 0.1 - 0.05)
+    check_model(model.eval(), noise_inputs(20))
+    save_checkpoint(tmp_path / "000001", model, None)
     loaded = load_model(tmp_path / "000001", build_model)
     assert loaded.spaces == chunks
     inputs, actions = noise_inputs(8), torch.rand(8, 6) * 0.1 - 0.05
-    assert torch.equal(loaded.log_prob(inputs, actions), fine.log_prob(inputs, actions))
+    assert torch.equal(loaded.log_prob(inputs, actions), model.log_prob(inputs, actions))
 
 
-def test_checkpoint_of_self_training_settings_loads_with_the_same_settings(tmp_path: Path) -> None:
+def test_small_vla_checkpoint_keeps_its_self_training_settings(tmp_path: Path) -> None:
     self_training = SelfTrainingConfig(learning_rate=2e-3, part_size=4)
     sizes = SmallVLAConfig(hidden=16, self_training=self_training)
     saved = new_model("small-vla", sizes, SPACES, INSTRUCTIONS, seed=0)
@@ -329,6 +330,6 @@ def test_checkpoint_of_self_training_settings_loads_with_the_same_settings(tmp_p
     assert loaded.vision_encoder.self_training == self_training
 
 
-def test_self_training_settings_of_an_uneven_part_size_are_refused() -> None:
+def test_self_training_config_of_an_uneven_part_size_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"batch-size must be a multiple of the part size 5"):
         SelfTrainingConfig(part_size=5)

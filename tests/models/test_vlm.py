@@ -14,12 +14,14 @@ from model_inputs import (
     INSTRUCTIONS,
     ROBOTS,
     SPACES,
+    changed_inputs,
+    copy_model_folder,
     fine_tune,
     model_inputs,
     noise_images,
+    probability_of_all_actions,
     robot_rngs,
 )
-from nearer.algorithm.action_tokens import NUM_TOKENS
 from nearer.algorithm.model import Inputs
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.core.spaces import Camera
@@ -70,15 +72,15 @@ def test_vlm_trained_and_saved_loads_with_the_same_outputs(folder: Path, tmp_pat
         model.vision_encoder.encode(noise_images(), INSTRUCTIONS),
     )
     with torch.inference_mode():
-        saved, restored = (it.sample(inputs, robot_rngs()) for it in (model, loaded))
+        saved, restored = (m.sample(inputs, robot_rngs()) for m in (model, loaded))
     assert torch.equal(saved[0], restored[0])
     torch.testing.assert_close(saved[1], restored[1])
 
 
-def test_hidden_state_of_cached_image_tokens_equals_a_plain_forward_pass(folder: Path) -> None:
-    """The tower first, then prefix and suffix: the same numbers as transformers in one call."""
-    blind = replace(SPACES, agent_pos=0)
-    model = pretrained_vlm(open_source(str(folder)), VLMConfig(frames=1), blind)
+def test_vlm_hidden_state_of_cached_image_tokens_equals_a_plain_forward_pass(folder: Path) -> None:
+    """The tower first, then prefix and suffix, gives what transformers gives in one call."""
+    without_state = replace(SPACES, agent_pos=0)
+    model = pretrained_vlm(open_source(str(folder)), VLMConfig(frames=1), without_state)
     encodings = torch.from_numpy(model.vision_encoder.encode(noise_images(1), ["push"]))
     inputs = Inputs(state=torch.zeros(1, 0), features=encodings, instructions=["push"])
     with torch.inference_mode():
@@ -118,12 +120,12 @@ def qwen_patches(image: Tensor, patch: int) -> Tensor:
     return torch.stack(rows)
 
 
-def test_both_prompts_in_one_pass_give_the_outputs_of_each_alone(folder: Path) -> None:
+def test_vlm_both_prompts_in_one_pass_give_the_outputs_of_each_alone(folder: Path) -> None:
     model = small_model(folder).eval()
     inputs = model_inputs(model)
     with torch.inference_mode():
         actions, log_prob = model.sample(inputs, robot_rngs())
-        both = model.answers(inputs, robot_rngs())
+        both = model.sample_and_steps_to_go(inputs, robot_rngs())
         assert torch.equal(both[0], actions)
         torch.testing.assert_close(both[1], log_prob, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(log_prob, model.log_prob(inputs, actions), rtol=1e-4, atol=1e-4)
@@ -135,14 +137,10 @@ def test_both_prompts_in_one_pass_give_the_outputs_of_each_alone(folder: Path) -
 
 def test_vlm_probabilities_of_all_actions_sum_to_one(smolvlm: Path) -> None:
     model = small_model(smolvlm).eval()
-    inputs = model_inputs(model).rows(torch.tensor([1] * NUM_TOKENS**2))
-    tokens = torch.cartesian_prod(torch.arange(NUM_TOKENS), torch.arange(NUM_TOKENS))
-    with torch.inference_mode():
-        total = model.log_prob(inputs, model.tokens.decode(tokens)).exp().sum()
-    assert total.item() == pytest.approx(1, abs=1e-4)
+    assert probability_of_all_actions(model) == pytest.approx(1, abs=1e-4)
 
 
-def test_steps_to_go_in_a_batch_equals_steps_to_go_alone(folder: Path) -> None:
+def test_vlm_steps_to_go_in_a_batch_equals_steps_to_go_alone(folder: Path) -> None:
     model = small_model(folder).eval()
     inputs = model_inputs(model)
     with torch.inference_mode():
@@ -151,22 +149,13 @@ def test_steps_to_go_in_a_batch_equals_steps_to_go_alone(folder: Path) -> None:
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-3)
 
 
-def test_steps_to_go_of_a_changed_frame_instruction_or_state_changes(smolvlm: Path) -> None:
+def test_vlm_steps_to_go_of_a_changed_frame_instruction_or_state_differs(smolvlm: Path) -> None:
     model = small_model(smolvlm).eval()
     inputs = model_inputs(model)
-    before = inputs.features.clone()
-    before[:, : model.vision_encoder.encoding_width] = before[
-        :1, : model.vision_encoder.encoding_width
-    ]
-    others = {
-        "the frame before": replace(inputs, features=before),
-        "words": replace(inputs, instructions=INSTRUCTIONS[::-1]),
-        "state": replace(inputs, state=inputs.state.flip(0)),
-    }
     with torch.inference_mode():
         logits = model.steps_to_go_logits(inputs)
-        for what, other in others.items():
-            assert (model.steps_to_go_logits(other) - logits).abs().max() > 1e-3, what
+        for part, changed in changed_inputs(model, inputs).items():
+            assert (model.steps_to_go_logits(changed) - logits).abs().max() > 1e-3, part
 
 
 @pytest.mark.parametrize(
@@ -179,7 +168,7 @@ def test_steps_to_go_of_a_changed_frame_instruction_or_state_changes(smolvlm: Pa
     ],
     ids=["tower", "lora", "lora-bf16", "bf16"],
 )
-def test_gradients_of_each_setting_reach_trainable_weights_only(
+def test_vlm_gradients_of_each_setting_reach_trainable_weights_only(
     folder: Path, settings: VLMConfig
 ) -> None:
     model = small_model(folder, settings)
@@ -213,7 +202,7 @@ def test_vlm_trained_tower_is_frozen_once_loaded(smolvlm: Path, tmp_path: Path) 
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_added_tokens_start_as_the_mean_of_their_words(smolvlm: Path) -> None:
+def test_vlm_added_action_tokens_start_as_the_mean_of_their_words(smolvlm: Path) -> None:
     model = small_model(smolvlm)
     words = model.network.get_input_embeddings().weight[model.prompts.tokens("+10")].mean(dim=0)
     torch.testing.assert_close(model.action_tokens.weight[-1], words)
@@ -269,14 +258,7 @@ def test_prompt_of_a_long_or_injected_instruction_is_refused(smolvlm: Path) -> N
 
 def test_open_source_of_an_unsupported_model_is_refused(tmp_path: Path, smolvlm: Path) -> None:
     def copy(name: str, **files: str | None) -> str:
-        folder = tmp_path / name
-        folder.mkdir()
-        for path in smolvlm.iterdir():
-            (folder / path.name).write_bytes(path.read_bytes())
-        for file, text in files.items():
-            path = folder / file.replace("_json", ".json")
-            path.unlink() if text is None else path.write_text(text)
-        return str(folder)
+        return str(copy_model_folder(smolvlm, tmp_path / name, **files))
 
     refused = {
         copy("text", config_json='{"model_type": "llama"}'): "takes no images",
@@ -299,12 +281,12 @@ def test_open_source_of_an_unsupported_model_is_refused(tmp_path: Path, smolvlm:
         pretrained_vlm(open_source(str(smolvlm)), VLMConfig(), replace(SPACES, cameras=()))
 
 
-def test_damaged_weights_are_refused(smolvlm: Path, tmp_path: Path) -> None:
-    for path in smolvlm.iterdir():
-        whole = path.read_bytes()
-        (tmp_path / path.name).write_bytes(whole[:500] if path.suffix == ".safetensors" else whole)
+def test_pretrained_vlm_damaged_weights_are_refused(smolvlm: Path, tmp_path: Path) -> None:
+    truncated = copy_model_folder(smolvlm, tmp_path / "truncated")
+    for weights in truncated.glob("*.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:500])
     with pytest.raises(CheckpointError, match="safetensors"):
-        small_model(tmp_path)
+        small_model(truncated)
 
 
 def test_vlm_too_large_for_memory_is_refused_before_it_is_loaded(
@@ -323,15 +305,15 @@ def test_vlm_too_large_for_memory_is_refused_before_it_is_loaded(
 
 
 def test_vlm_with_two_cameras_encodes_both(smolvlm: Path) -> None:
-    two = replace(SPACES, cameras=(Camera("top", 24, 40), Camera("wrist", 16, 16)))
-    model = pretrained_vlm(open_source(str(smolvlm)), VLMConfig(), two).eval()
+    spaces = replace(SPACES, cameras=(Camera("top", 24, 40), Camera("wrist", 16, 16)))
+    model = pretrained_vlm(open_source(str(smolvlm)), VLMConfig(), spaces).eval()
     images = noise_images() | {"wrist": np.zeros((ROBOTS, 16, 16, 3), dtype=np.uint8)}
     encodings = model.vision_encoder.encode(images, INSTRUCTIONS)
     images["wrist"] += 200
-    other = model.vision_encoder.encode(images, INSTRUCTIONS)
+    changed = model.vision_encoder.encode(images, INSTRUCTIONS)
     half = encodings.shape[1] // 2
-    assert np.array_equal(encodings[:, :half], other[:, :half])
-    assert not np.array_equal(encodings[:, half:], other[:, half:])
+    assert np.array_equal(encodings[:, :half], changed[:, :half])
+    assert not np.array_equal(encodings[:, half:], changed[:, half:])
     inputs = Inputs(
         state=torch.zeros(ROBOTS, 2),
         features=torch.from_numpy(model.vision_encoder.track(None, encodings)),
@@ -340,6 +322,6 @@ def test_vlm_with_two_cameras_encodes_both(smolvlm: Path) -> None:
     assert model.steps_to_go_logits(inputs).shape == (ROBOTS, 50)
 
 
-def test_new_model_of_a_vlms_folder_is_a_vlm(smolvlm: Path) -> None:
+def test_factory_new_model_of_a_vlms_folder_is_a_vlm(smolvlm: Path) -> None:
     model = new_model(str(smolvlm), VLMConfig(), SPACES, INSTRUCTIONS, seed=0)
     assert isinstance(model, VLM)

@@ -42,7 +42,7 @@ def test_split_columns_gives_each_shape_its_columns() -> None:
     assert [shape for _, shape in parts] == [(2, 1), (2,)]
 
 
-def test_in_parts_without_gradients_equals_all_rows_at_once() -> None:
+def test_rows_in_parts_without_gradients_equal_all_rows_at_once() -> None:
     values, slices = torch.arange(70.0), []
 
     def double(rows: slice) -> torch.Tensor:
@@ -67,7 +67,7 @@ def test_unit_state_of_the_quantiles_is_one_and_beyond_is_clipped() -> None:
     assert [limit.numel() for limit in state_range(torch.zeros(5, 0))] == [0, 0]
 
 
-def test_stacked_encodings_have_the_previous_frame_first() -> None:
+def test_stacked_encodings_start_with_the_previous_frame() -> None:
     first, second = np.float32([[1, 2]]), np.float32([[3, 4]])
     start = stacked(None, first, frames=2)
     assert start.tolist() == [[1, 2, 1, 2]]

@@ -51,7 +51,12 @@ def noise_inputs(model: VLM) -> Inputs:
     return Inputs(state=torch.zeros(2, 2), features=features, instructions=["push"] * 2)
 
 
-def without(folder: Path, copy: Path, *tokens: str) -> Path:
+def sample_actions(model: VLM) -> torch.Tensor:
+    rngs = [np.random.default_rng(robot) for robot in range(2)]
+    return model.sample_and_steps_to_go(noise_inputs(model), rngs)[0]
+
+
+def copy_without_tokens(folder: Path, copy: Path, *tokens: str) -> Path:
     """Return a copy of a folder whose tokenizer lacks some special tokens."""
     copy.mkdir()
     for path in folder.iterdir():
@@ -78,7 +83,7 @@ def test_lanczos_resize_equals_pillows(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("settings", [VLMConfig(), LORA], ids=["full", "lora"])
-def test_checkpoint_of_a_bfloat16_model_keeps_trained_weights_in_float32(
+def test_vlm_checkpoint_in_bfloat16_keeps_trained_weights_in_float32(
     idefics3: Path, settings: VLMConfig, tmp_path: Path
 ) -> None:
     assert json.loads((idefics3 / "config.json").read_text())["dtype"] == "bfloat16"
@@ -102,7 +107,7 @@ def test_checkpoint_of_a_bfloat16_model_keeps_trained_weights_in_float32(
     torch.testing.assert_close(logits[1], logits[0])
 
 
-def test_identity_of_another_precision_differs(idefics3: Path) -> None:
+def test_vision_encoder_identity_of_another_precision_differs(idefics3: Path) -> None:
     exact, coarse = small_model(idefics3), small_model(idefics3, VLMConfig(precision="bfloat16"))
     assert not np.array_equal(encode_noise(exact), encode_noise(coarse))
     assert exact.vision_encoder.identity != coarse.vision_encoder.identity
@@ -112,19 +117,21 @@ def test_prompt_opening_is_the_first_token_that_the_tokenizer_has(
     idefics3: Path, tmp_path: Path
 ) -> None:
     """SmolVLM-256M-Instruct has the model type idefics3 and SmolLM2's tokenizer."""
-    smol = small_model(without(idefics3, tmp_path / "smol", "<|begin_of_text|>"))
+    smol = small_model(copy_without_tokens(idefics3, tmp_path / "smol", "<|begin_of_text|>"))
     models = (small_model(idefics3), smol)
     opening = [it.prompts.tokenizer.id_to_token(it.prefix[0].item()) for it in models]
     assert opening == ["<|begin_of_text|>", "<|im_start|>"]
     with pytest.raises(ConfigError, match=r"<\|begin_of_text\|> or <\|im_start\|>"):
-        small_model(without(idefics3, tmp_path / "none", "<|begin_of_text|>", "<|im_start|>"))
+        small_model(
+            copy_without_tokens(idefics3, tmp_path / "none", "<|begin_of_text|>", "<|im_start|>")
+        )
 
 
 def test_prompt_without_the_global_image_token_spells_it_out(
     idefics3: Path, tmp_path: Path
 ) -> None:
     """Idefics3-8B-Llama3 was trained without a token <global-img>."""
-    spelled = small_model(without(idefics3, tmp_path / "spelled", "<global-img>"))
+    spelled = small_model(copy_without_tokens(idefics3, tmp_path / "spelled", "<global-img>"))
     prefix = spelled.prompts.tokenizer.decode(spelled.prefix.tolist(), skip_special_tokens=False)
     assert "<fake_token_around_image><global-img><image>" in prefix.replace(" ", "")
 
@@ -149,7 +156,7 @@ def test_image_px_for_qwen_is_the_size_of_its_input(tmp_path: Path) -> None:
         small_model(folder, VLMConfig(image_px=50))
 
 
-def test_checkpointing_recomputes_layers_only_where_gradients_are_needed(idefics3: Path) -> None:
+def test_vlm_checkpointing_recomputes_layers_where_gradients_are_needed(idefics3: Path) -> None:
     model = small_model(idefics3, VLMConfig(checkpointing=True)).eval()  # as in Stage 2
     plain = small_model(idefics3).eval()
     calls: list[None] = []
@@ -168,15 +175,12 @@ def test_checkpointing_recomputes_layers_only_where_gradients_are_needed(idefics
             torch.testing.assert_close(weight.grad, expected[name], msg=name)
     calls.clear()
     with torch.inference_mode():
-        sampled = [
-            it.answers(noise_inputs(it), [np.random.default_rng(robot) for robot in range(2)])[0]
-            for it in (model, plain)
-        ]
+        sampled = [sample_actions(each) for each in (model, plain)]
     assert len(calls) == 2, "one pass for both prompts, one for the second axis"
     assert torch.equal(*sampled)
 
 
-def test_checkpoint_of_a_gpu_run_loads_without_a_gpu(idefics3: Path, tmp_path: Path) -> None:
+def test_vlm_checkpoint_of_a_gpu_run_loads_without_a_gpu(idefics3: Path, tmp_path: Path) -> None:
     model = small_model(idefics3)
     model.settings = replace(model.settings, device="cuda")
     save_checkpoint(tmp_path / "000001", model, None)
@@ -192,7 +196,7 @@ def test_bytes_needed_of_a_sharded_model_is_less_a_process() -> None:
     assert 11 < sharded < 24
 
 
-def test_checkpoint_larger_than_memory_is_refused(
+def test_load_model_checkpoint_larger_than_memory_is_refused(
     idefics3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_checkpoint(tmp_path / "000001", small_model(idefics3), None)
@@ -203,8 +207,8 @@ def test_checkpoint_larger_than_memory_is_refused(
         small_model(idefics3)
 
 
-def test_prompt_of_a_truncating_tokenizer_is_not_truncated(idefics3: Path, tmp_path: Path) -> None:
-    folder = without(idefics3, tmp_path / "cut")
+def test_prompt_suffix_of_a_truncating_tokenizer_is_whole(idefics3: Path, tmp_path: Path) -> None:
+    folder = copy_without_tokens(idefics3, tmp_path / "cut")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(4)
     tokenizer.enable_padding(length=90)
@@ -232,7 +236,7 @@ def test_open_source_of_a_gated_or_quantised_model_is_refused(
     assert downloads == [("user/name", "v1.0")]
     with pytest.raises(ConfigError, match="licence that is to be accepted"):
         open_source("google/paligemma-3b-pt-224")
-    folder = without(idefics3, tmp_path / "awq")
+    folder = copy_without_tokens(idefics3, tmp_path / "awq")
     document = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(document | {"quantization_config": {}}))
     with pytest.raises(ConfigError, match="quantised"):

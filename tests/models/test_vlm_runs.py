@@ -1,4 +1,4 @@
-"""Pretrained models through both stages by the commands; resuming gives the same bits."""
+"""Both stages with pretrained models; a resumed Stage 1 gives the same bits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ STEPS = 6
 
 @pytest.fixture(scope="module")
 def stage_one(tmp_path_factory: pytest.TempPathFactory) -> SFTConfig:
-    """Return the settings of a tiny Stage 1; its data set and model are there, it has not run."""
+    """Return the settings of a tiny Stage 1 with its data set and model; it has not run."""
     root = tmp_path_factory.mktemp("vlm")
     data = CollectConfig(env=ENV, out=root / "data", episodes=4, num_envs=4, max_steps=60, seed=3)
     collect_demonstrations(data)
@@ -72,7 +72,7 @@ def final_state(run: Path) -> tuple[str, list[float]]:
     ],
     ids=["full", "tower", "lora", "dual"],
 )
-def test_both_stages_of_a_pretrained_model_resume_to_the_same_bits(
+def test_sft_of_a_pretrained_model_resumes_to_the_same_bits_and_practises(
     stage_one: SFTConfig, model: str, settings: VLMConfig, tmp_path: Path
 ) -> None:
     pretrained = str(Path(stage_one.model).with_name(model))

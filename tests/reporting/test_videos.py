@@ -1,4 +1,4 @@
-"""Videos of recorded episodes: the recorded path again, small files that browsers play."""
+"""Videos of recorded episodes: replays of the recorded path in small files for browsers."""
 
 import io
 from collections.abc import Iterator
@@ -12,10 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from arm_env import ARM, ScriptedPolicy, registered_arm
+from nearer.algorithm.rollout import rollout
 from nearer.commands.eval import run_eval
 from nearer.configs.eval import EvalConfig
+from nearer.core.action_chunks import Chunking
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import EnvError
+from nearer.evaluation.ground_truth import NoTermination
+from nearer.fleets.chunked import ChunkedFleet
 from nearer.fleets.gym import make_fleet
 from nearer.reporting.videos import (
     MAX_VIDEO_BYTES,
@@ -28,23 +33,23 @@ from nearer.reporting.videos import (
 )
 
 RENDERING = "nearer-test/Counter-v0"
-BLIND = "nearer-test/Blind-v0"
+NO_CAMERA = "nearer-test/NoCamera-v0"
 ROBOT = "nearer-test/Robot-v0"
 SIZE = (72, 128)
 
 
 class Counter(gymnasium.Env[Any, Any]):
-    """Adds up actions; its image gets brighter with the sum. Starts where the seed says."""
+    """Adds up actions; its image gets brighter with the sum. The seed gives the start."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
     observation_space = gymnasium.spaces.Dict(
         {"agent_pos": gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)}
     )
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
-    made = 0
+    num_made = 0
 
     def __init__(self, render_mode: str | None = None) -> None:
-        Counter.made += 1
+        Counter.num_made += 1
         self.render_mode = render_mode
         self._sum = np.zeros(1)
 
@@ -65,7 +70,7 @@ class Counter(gymnasium.Env[Any, Any]):
         return {"agent_pos": self._sum.astype(np.float32)}
 
 
-class Blind(Counter):
+class NoCameraCounter(Counter):
     """A counter without a camera."""
 
     metadata = {"render_modes": []}  # noqa: RUF012
@@ -74,29 +79,29 @@ class Blind(Counter):
 @pytest.fixture(autouse=True)
 def envs() -> Iterator[None]:
     gymnasium.register(RENDERING, lambda **settings: Counter(**settings))
-    gymnasium.register(BLIND, lambda **settings: Blind(**settings))
+    gymnasium.register(NO_CAMERA, lambda **settings: NoCameraCounter(**settings))
     gymnasium.register(ROBOT, lambda **settings: Counter(**settings), nondeterministic=True)
     yield
-    for env_id in (RENDERING, BLIND, ROBOT):
+    for env_id in (RENDERING, NO_CAMERA, ROBOT):
         del gymnasium.registry[env_id]
 
 
-def recorded(env_id: str, seed: int, num_steps: int) -> Episode:
+def record_episode(env_id: str, seed: int, num_steps: int) -> Episode:
     """Return an episode as a fleet records it: all actions 0.3."""
     fleet = make_fleet(env_id, 1)
     robot = np.array([0])
-    seen = [fleet.reset(robot, [seed]).observation.agent_pos]
+    positions = [fleet.reset(robot, [seed]).observation.agent_pos]
     action = np.full((1, fleet.spaces.action), 0.3, np.float32)
-    seen += [fleet.step(robot, action).observation.agent_pos for _ in range(num_steps)]
+    positions += [fleet.step(robot, action).observation.agent_pos for _ in range(num_steps)]
     fleet.close()
-    none = np.zeros((num_steps + 1, 0), np.float32)
+    no_state = np.zeros((num_steps + 1, 0), np.float32)
     return Episode(
         robot=0,
         seed=seed,
         instruction="count",
         policy_version=0,
         observations=EncodedObservation.without_features(
-            Observation(agent_pos=np.concatenate(seen), environment_state=none)
+            Observation(agent_pos=np.concatenate(positions), environment_state=no_state)
         ),
         actions=action.repeat(num_steps, axis=0),
         log_prob=np.zeros(num_steps, np.float32),
@@ -105,7 +110,7 @@ def recorded(env_id: str, seed: int, num_steps: int) -> Episode:
 
 
 def test_replay_of_a_recorded_episode_shows_every_observation() -> None:
-    episode = recorded(RENDERING, seed=7, num_steps=4)
+    episode = record_episode(RENDERING, seed=7, num_steps=4)
     with rendering_env(RENDERING) as env:
         assert env is not None
         frames = np.stack(list(replay(env, 7, episode.actions, episode.observations.agent_pos)))
@@ -114,11 +119,11 @@ def test_replay_of_a_recorded_episode_shows_every_observation() -> None:
 
 
 def test_episode_videos_of_another_path_raises() -> None:
-    episode = recorded(RENDERING, seed=7, num_steps=4)
-    off = episode.observations.agent_pos.copy()
-    off[2] = np.nextafter(off[2], np.float32(9))
+    episode = record_episode(RENDERING, seed=7, num_steps=4)
+    changed = episode.observations.agent_pos.copy()
+    changed[2] = np.nextafter(changed[2], np.float32(9))
     observations = EncodedObservation.without_features(
-        replace(episode.observations.observation, agent_pos=off)
+        replace(episode.observations.observation, agent_pos=changed)
     )
     with pytest.raises(EnvError, match=r"bit for bit, got .* at step 2 of seed 7 .* --videos 0"):
         list(episode_videos(RENDERING, [replace(episode, observations=observations)]))
@@ -127,14 +132,14 @@ def test_episode_videos_of_another_path_raises() -> None:
 
 
 def test_episode_videos_without_rendering_yields_nothing() -> None:
-    assert list(episode_videos(BLIND, [recorded(BLIND, seed=1, num_steps=2)])) == []
+    assert list(episode_videos(NO_CAMERA, [record_episode(NO_CAMERA, seed=1, num_steps=2)])) == []
 
 
 def test_episode_videos_of_a_nondeterministic_env_does_not_make_it() -> None:
-    episode = recorded(ROBOT, seed=1, num_steps=2)
-    made = Counter.made
+    episode = record_episode(ROBOT, seed=1, num_steps=2)
+    num_before = Counter.num_made
     assert list(episode_videos(ROBOT, [episode])) == []
-    assert Counter.made == made
+    assert Counter.num_made == num_before
 
 
 def test_episode_videos_of_an_unknown_env_raises() -> None:
@@ -163,7 +168,7 @@ def test_make_video_is_h264_at_the_control_rate() -> None:
 
 
 @pytest.mark.parametrize("success", [True, False])
-def test_make_video_only_success_ends_with_a_green_border(success: bool) -> None:
+def test_make_video_of_success_alone_ends_with_a_green_border(success: bool) -> None:
     video = make_video(np.full((3, 64, 64, 3), 128, np.uint8), fps=5, success=success)
     corner = frames_of(video.mp4)[1][-1][1, 1].astype(int)
     assert (corner[1] > corner[0] + 50) == success
@@ -193,3 +198,22 @@ def test_eval_of_the_point_mass_writes_rollouts_and_no_videos(
     run_eval(EvalConfig(checkpoint=run, env=env, episodes=2, max_steps=5, num_envs=2, out=out))
     assert (out / "rollouts.json").exists()
     assert list((out / "videos").iterdir()) == []
+
+
+def test_replay_of_relative_chunks_shows_every_control_step() -> None:
+    chunking = Chunking(chunk=3, relative=True)
+    decisions = np.full((9, 6), 0.05, np.float32)
+    decisions[:, 2:4] += 0.05
+    decisions[:, 4:] += 0.1
+    policy = ScriptedPolicy([decisions])
+    with registered_arm():
+        fleet = ChunkedFleet(make_fleet(ARM, 1), chunking)
+        (episode,) = rollout(fleet, policy, NoTermination(), seeds=iter([2]), max_steps=12)
+        recorded = episode.observations.agent_pos
+        with rendering_env(ARM) as env:
+            assert env is not None
+            frames = np.stack(list(replay(env, episode.seed, episode.actions, recorded, chunking)))
+            assert frames[:, 0, 0, 0].tolist() == list(range(13))
+            changed = episode.actions + np.float32(0.01)
+            with pytest.raises(EnvError, match="bit for bit"):
+                list(replay(env, episode.seed, changed, recorded, chunking))

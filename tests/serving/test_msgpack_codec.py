@@ -90,7 +90,7 @@ def test_unpack_hostile_message_is_refused_and_the_connection_goes_on() -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=200))
-def test_unpack_any_bytes_are_refused(data: bytes) -> None:
+def test_unpack_random_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(MessageError, match=" must "):
         read_request(unpack(data), POINT_MASS, ())
 
@@ -101,7 +101,7 @@ def test_unpack_any_bytes_are_refused(data: bytes) -> None:
     st.lists(st.integers(0, 3), max_size=4),
     st.floats(-100, 100) | st.booleans() | st.integers(-100, 100) | st.text(max_size=20),
 )
-def test_pack_and_unpack_agree_with_openpis_client(
+def test_pack_and_unpack_of_arrays_agree_with_openpis_client(
     dtype: str, shape: list[int], value: Any
 ) -> None:
     values = np.array(np.arange(np.prod(shape, dtype=int)).reshape(shape) % 2, dtype=dtype)
@@ -117,6 +117,6 @@ def test_pack_and_unpack_agree_with_openpis_client(
     assert unpack(msgpack_numpy.packb({"x": np.float32(0.5)})) == {"x": 0.5}
 
 
-def test_pack_unknown_type_is_an_error() -> None:
+def test_pack_unknown_type_is_refused() -> None:
     with pytest.raises(TypeError, match="must hold text, numbers and arrays, got set"):
         pack({"x": {1}})

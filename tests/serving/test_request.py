@@ -38,10 +38,10 @@ def test_read_request_lerobots_names_and_lists_of_numbers() -> None:
 
 
 def test_read_request_image_is_copied_to_writable_memory() -> None:
-    shown = observation_with_image(0)
-    shown.images["front"].flags.writeable = False
-    request = read_request(image_message(shown), WITH_CAMERA, WITH_CAMERA.cameras)
-    assert np.array_equal(request.observation.images["front"], shown.images["front"])
+    observation = observation_with_image(0)
+    observation.images["front"].flags.writeable = False
+    request = read_request(image_message(observation), WITH_CAMERA, WITH_CAMERA.cameras)
+    assert np.array_equal(request.observation.images["front"], observation.images["front"])
     assert request.observation.images["front"].flags.writeable
 
 

@@ -42,7 +42,7 @@ openpi = pytest.importorskip("openpi_client.websocket_client_policy")
 pytestmark = OLD_CLIENT
 
 
-def test_server_client_gets_the_actions_that_the_policy_samples_with_the_same_seed() -> None:
+def test_server_client_gets_the_actions_that_the_policy_samples() -> None:
     model = mlp()
     rngs = generator(Purpose.SERVING, SEED, 0)
     with serving(served(model)) as port, client(port) as robot:
@@ -50,12 +50,14 @@ def test_server_client_gets_the_actions_that_the_policy_samples_with_the_same_se
         assert (metadata["action"], metadata["chunk"], metadata["robot"]) == (2, 1, 0)
         for step in range(5):
             response = robot.infer(state_message(step))
-            seen = observation_of(state_message(step))
-            expected = ModelPolicy(model).act(seen, [""], np.arange(1), [rngs])
+            observation = observation_of(state_message(step))
+            expected = ModelPolicy(model).act(observation, [""], np.arange(1), [rngs])
             assert response["actions"].dtype == np.float32
             assert np.array_equal(response["actions"], expected.actions)
             assert response["log_prob"] == expected.log_prob[0]
-            d = expected_steps(steps_to_go_probabilities(model, inputs_of(seen, [""])), model.bins)
+            d = expected_steps(
+                steps_to_go_probabilities(model, inputs_of(observation, [""])), model.bins
+            )
             assert response["steps_to_go"] == d.item()
             assert response["done"] == (d.item() <= 1.0)
             assert response["steps_to_go_std"] > 0
@@ -93,15 +95,15 @@ def test_server_connection_without_the_token_is_refused() -> None:
         with client(port, api_key=token) as robot:
             assert robot.infer(state_message())["actions"].shape == (1, 2)
         for wrong in (None, "another-token-of-length", token + "x", "ü"):
-            with pytest.raises((InvalidStatus, UnicodeEncodeError)) as refused:
+            with pytest.raises((InvalidStatus, UnicodeEncodeError)) as refusal:
                 openpi.WebsocketClientPolicy("127.0.0.1", port, api_key=wrong)
-            if isinstance(refused.value, InvalidStatus):
-                assert refused.value.response.status_code == 401
-                assert b"Api-Key TOKEN" in (refused.value.response.body or b"")
-                assert token.encode() not in (refused.value.response.body or b"")
+            if isinstance(refusal.value, InvalidStatus):
+                assert refusal.value.response.status_code == 401
+                assert b"Api-Key TOKEN" in (refusal.value.response.body or b"")
+                assert token.encode() not in (refusal.value.response.body or b"")
 
 
-def test_server_header_of_any_bytes_is_no_token() -> None:
+def test_server_header_of_other_bytes_is_refused() -> None:
     with serving(served(mlp()), token="a-token-of-some-length") as port:
         for value in (
             b"Api-Key \xff\xfe",
@@ -127,7 +129,7 @@ def test_server_health_needs_no_token_and_browsers_are_refused() -> None:
         connect(f"ws://127.0.0.1:{port}", origin="http://a.page")  # type: ignore[arg-type]
 
 
-def test_server_wrong_observation_gets_a_sentence_and_the_connection_goes_on() -> None:
+def test_server_wrong_observation_is_refused_and_the_connection_goes_on() -> None:
     good = image_message(observation_with_image(0), prompt=INSTRUCTIONS[0])
     small = np.zeros((48, 64, 3), np.uint8)
     wrong = {
@@ -149,15 +151,15 @@ def test_server_wrong_observation_gets_a_sentence_and_the_connection_goes_on() -
             robot.infer(image_message(observation_with_image(0)))
         for name, cases in wrong.items():
             for value, sentence in cases:
-                with pytest.raises(RuntimeError, match=sentence) as refused:
+                with pytest.raises(RuntimeError, match=sentence) as refusal:
                     robot.infer(good | {name: value})
-                assert "Traceback" not in str(refused.value)
+                assert "Traceback" not in str(refusal.value)
         with pytest.raises(RuntimeError, match=r"must have the image observation\.images\.front"):
             robot.infer({"observation/state": np.zeros(2), "observation/images/back": small})
         assert robot.infer(good)["actions"].shape == (1, 2)
 
 
-def test_server_limits_close_connections() -> None:
+def test_server_connection_beyond_a_limit_is_closed() -> None:
     limits = Limits(message_bytes=10_000, rate_hz=1000, robots=1, idle_s=0.5)
     with serving(served(mlp()), limits) as port:
         with bare_connection(port) as connection:
@@ -170,10 +172,11 @@ def test_server_limits_close_connections() -> None:
             with pytest.raises(ConnectionClosed, match="at most 1 robots at a time"):
                 openpi.WebsocketClientPolicy("127.0.0.1", port)
             assert first.infer(state_message())["actions"].shape == (1, 2)
-            with pytest.raises(ConnectionClosed, match=r"no message for 0\.5 s"):
-                first._ws.recv()
+        idle_too_long = pytest.raises(ConnectionClosed, match=r"no message for 0\.5 s")
+        with bare_connection(port) as idle, idle_too_long:
+            idle.recv()
         with client(port) as later:
-            assert later.get_server_metadata()["robot"] == 2
+            assert later.get_server_metadata()["robot"] == 3
 
 
 def test_server_messages_beyond_the_rate_wait() -> None:

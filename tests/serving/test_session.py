@@ -38,7 +38,7 @@ def vla() -> FoundationModel:
     return small_vla()
 
 
-class OneRobot(CountingFleet):
+class ReplayedObservationsFleet(CountingFleet):
     """A fleet of given observations, so that practice and serving get the same."""
 
     def __init__(self, observations: list[Observation]) -> None:
@@ -52,12 +52,17 @@ class OneRobot(CountingFleet):
         return Sensed(observation=next(self._left), env_ended=np.zeros(1, bool))
 
 
-def practised(model: FoundationModel, shown: list[Observation], rng: Any) -> list[Any]:
+def practice_actions(
+    model: FoundationModel, observations: list[Observation], rng: Any
+) -> list[Any]:
     """Return actions as practice samples them: every frame is encoded and tracked."""
-    fleet, robots = EncodedFleet(OneRobot(shown), model.vision_encoder), np.arange(1)
+    fleet, robots = (
+        EncodedFleet(ReplayedObservationsFleet(observations), model.vision_encoder),
+        np.arange(1),
+    )
     sensed = fleet.reset(robots, [0])
     actions: list[Any] = []
-    for _ in shown[1:]:
+    for _ in observations[1:]:
         decision = ModelPolicy(model).act(sensed.observation, [INSTRUCTIONS[0]], robots, [rng])
         actions.append(decision.actions)
         sensed = fleet.step(robots, decision.actions)
@@ -65,19 +70,21 @@ def practised(model: FoundationModel, shown: list[Observation], rng: Any) -> lis
     return [*actions, decision.actions]
 
 
-def test_respond_tracks_images_as_in_practice_and_forgets_at_a_reset(
+def test_respond_images_are_tracked_as_in_practice_until_a_reset(
     vla: FoundationModel,
 ) -> None:
-    shown = [observation_with_image(seed) for seed in range(3)]
+    observations = [observation_with_image(seed) for seed in range(3)]
     rng = generator(Purpose.SERVING, SEED, 0)
-    expected = practised(vla, shown, rng) + practised(vla, shown[1:], rng)
+    expected = practice_actions(vla, observations, rng) + practice_actions(
+        vla, observations[1:], rng
+    )
     with serving(served(vla)) as port, client(port) as robot:
         actions = [
-            robot.infer(image_message(shown[0], prompt=INSTRUCTIONS[0]))["actions"],
-            robot.infer(image_message(shown[1]))["actions"],
-            robot.infer(image_message(shown[2], prompt=INSTRUCTIONS[0]))["actions"],
-            robot.infer(image_message(shown[1], reset=True))["actions"],
-            robot.infer(image_message(shown[2]))["actions"],
+            robot.infer(image_message(observations[0], prompt=INSTRUCTIONS[0]))["actions"],
+            robot.infer(image_message(observations[1]))["actions"],
+            robot.infer(image_message(observations[2], prompt=INSTRUCTIONS[0]))["actions"],
+            robot.infer(image_message(observations[1], reset=True))["actions"],
+            robot.infer(image_message(observations[2]))["actions"],
         ]
     assert np.array_equal(np.stack(actions), np.stack(expected))
 
@@ -113,21 +120,23 @@ def test_respond_policy_in_chunks_counts_control_steps() -> None:
     message = {"observation.state": [5.0, -5.0], "observation.environment_state": [0.0, 1.0]}
     response = policy.respond(session, message)
     assert np.shape(response.actions) == (3, 2)
-    seen = EncodedObservation.without_features(
+    observation = EncodedObservation.without_features(
         Observation(
             agent_pos=np.array([[5, -5]], np.float32),
             environment_state=np.array([[0, 1]], np.float32),
         )
     )
     rng = generator(Purpose.SERVING, SEED, 0)
-    decided = ModelPolicy(model).act(seen, [""], np.arange(1), [rng]).actions
-    assert np.array_equal(response.actions, decided.reshape(3, 2) + seen.agent_pos)
-    d = expected_steps(steps_to_go_probabilities(model, inputs_of(seen, [""])), model.bins).item()
+    decision = ModelPolicy(model).act(observation, [""], np.arange(1), [rng]).actions
+    assert np.array_equal(response.actions, decision.reshape(3, 2) + observation.agent_pos)
+    d = expected_steps(
+        steps_to_go_probabilities(model, inputs_of(observation, [""])), model.bins
+    ).item()
     assert response.steps_to_go == pytest.approx(3 * d)
     assert policy.metadata(session).threshold_steps == 6.0
 
 
-def test_metadata_names_cameras_of_a_model_that_reads_images(vla: FoundationModel) -> None:
+def test_metadata_of_a_model_that_reads_images_names_its_cameras(vla: FoundationModel) -> None:
     policy = served(vla, threshold=None)
     metadata = policy.metadata(policy.new_session(5))
     assert metadata.images == {"front": (96, 128, 3)}

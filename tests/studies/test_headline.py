@@ -1,4 +1,4 @@
-"""The headline: its table, its figure, and that what is on disk is not run again."""
+"""The headline: its table and figure; finished runs on disk are not run again."""
 
 import json
 import re
@@ -43,7 +43,7 @@ MEASUREMENTS = [
 ]
 
 
-def test_headline_table_pools_seeds_beside_the_papers() -> None:
+def test_headline_table_of_two_seeds_pools_them_beside_the_papers() -> None:
     ten, thirty = headline_table(MEASUREMENTS).splitlines()[2:]
     assert "| 0.550 [0.481, 0.617] (n = 200) | 0.800 [0.739, 0.850] (n = 200) |" in ten
     assert "0.500 -> 0.700, 0.600 -> 0.900 | +0.250 [-0.386, +0.886] | 0.452 -> 0.745 |" in ten
@@ -67,10 +67,10 @@ def test_write_results_writes_numbers_and_a_figure(tmp_path: Path) -> None:
     assert {"10 %", "600 demonstrations", "Stage 1", "after practice"} <= texts
 
 
-def test_measure_stages_runs_only_what_is_missing(
+def test_measure_stages_with_a_finished_stage_one_runs_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran: list[str] = []
+    commands_run: list[str] = []
     config = ReproduceConfig(out=tmp_path, fractions=(10,), seeds=(3,))
     recipe = headline.recipe_for(config, seed=3, percent=10)
     for run in (recipe.sft.out, recipe.improve.out):
@@ -80,17 +80,17 @@ def test_measure_stages_runs_only_what_is_missing(
     assert (recipe.sft.fraction, recipe.sft.training.seed) == (0.1, 3)
 
     def improve(config: object, on_progress: object) -> None:
-        ran.append("improve")
+        commands_run.append("improve")
         line = {"practice/episodes": 12}
         (recipe.improve.out / "metrics.jsonl").write_text(json.dumps(line) + "\n")
 
     def evaluate(config: object, on_progress: object) -> Evaluation:
-        ran.append("eval")
+        commands_run.append("eval")
         return evaluation(won=7, lost=3)
 
     monkeypatch.setattr(headline, "run_improve", improve)
     monkeypatch.setattr(headline, "run_eval", evaluate)
     measurements = list(headline.measure_stages(recipe, 3, 10, 200, ignore_progress))
-    assert ran == ["eval", "improve", "eval"]
+    assert commands_run == ["eval", "improve", "eval"]
     assert [m.practice_episodes for m in measurements] == [0, 12]
     assert {(m.n_success, m.n_episodes) for m in measurements} == {(7, 10)}

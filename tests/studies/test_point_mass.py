@@ -120,7 +120,7 @@ def test_improve_stores_episodes_with_steps_to_go_and_rewards(recipe: Recipe) ->
     assert progress["reward"][start : start + length - 1] == pytest.approx(d[:-1] - d[1:], abs=1e-4)
 
 
-def test_runs_record_command_versions_and_config(recipe: Recipe) -> None:
+def test_run_header_records_command_versions_and_config(recipe: Recipe) -> None:
     header = read_header(recipe.improve.out)
     assert header.command == "improve"
     assert header.versions["torch"] == torch.__version__
@@ -168,5 +168,5 @@ def test_run_eval_any_number_of_envs_gives_equal_results(recipe: Recipe) -> None
     assert num_equal >= 38
 
 
-def test_config_read_from_the_run_equals_the_one_written(recipe: Recipe) -> None:
+def test_improve_config_read_from_the_run_equals_the_written_one(recipe: Recipe) -> None:
     assert read_config(ImproveConfig, read_header(recipe.improve.out).config) == recipe.improve

@@ -29,7 +29,7 @@ from nearer.studies.pretraining_ablation import LEFT_OUT, names_left_out, reprod
 
 
 class FakeCommands:
-    """Commands that run nothing, keep their configs, and write what the study reads."""
+    """Commands that run nothing, record their configs and write what the study reads."""
 
     def __init__(self) -> None:
         self.sft: list[SFTConfig] = []
@@ -43,12 +43,12 @@ class FakeCommands:
         self.order.append("eval_reward")
         assert config.out is not None
         config.out.mkdir(parents=True)
-        chosen = choice("rollouts", threshold_steps=0.75)
+        threshold = choice("rollouts", threshold_steps=0.75)
         detector = replace(
-            chosen.at_threshold["rollouts"], precision=0.8, recall=0.2, num_detections=5
+            threshold.at_threshold["rollouts"], precision=0.8, recall=0.2, num_detections=5
         )
-        chosen = replace(chosen, at_threshold={"rollouts": detector})
-        write_reward_report(config.out, replace(reward_report(), recommended=chosen))
+        threshold = replace(threshold, at_threshold={"rollouts": detector})
+        write_reward_report(config.out, replace(reward_report(), recommended=threshold))
 
     def run_sft(self, config: SFTConfig, on_progress: object) -> None:
         self.sft.append(config)
@@ -59,9 +59,9 @@ class FakeCommands:
         self.improve.append(config)
         self.order.append("improve")
         _finish(config.out)
-        kept = "000000" if config.reward else "000012"
-        (config.out / "checkpoints" / kept).mkdir(parents=True)
-        (config.out / "checkpoints/policy").symlink_to(kept)
+        kept_checkpoint = "000000" if config.reward else "000012"
+        (config.out / "checkpoints" / kept_checkpoint).mkdir(parents=True)
+        (config.out / "checkpoints/policy").symlink_to(kept_checkpoint)
 
     def run_eval(self, config: EvalConfig, on_progress: object) -> Evaluation:
         """Ten starts, four of which name a pair that may be left out; the first three succeed."""
@@ -82,17 +82,20 @@ def _finish(run: Path) -> None:
     (run / "FINISHED").touch()
     losses = {"sft/val_loss_bc": 4.5, "sft/val_loss_steps_to_go": 3.0}
     (run / "metrics.jsonl").write_text(json.dumps({"practice/episodes": 12, **losses}) + "\n")
-    made = calibration(threshold_steps=0.5)
+    stage_one_calibration = calibration(threshold_steps=0.5)
     detector = replace(
-        made.at_threshold["labelled rollouts"], precision=0.9, recall=0.7, num_detections=40
+        stage_one_calibration.at_threshold["labelled rollouts"],
+        precision=0.9,
+        recall=0.7,
+        num_detections=40,
     )
-    made = replace(
-        made,
+    stage_one_calibration = replace(
+        stage_one_calibration,
         at_threshold={"labelled rollouts": detector},
         rank_correlation=0.5,
-        reliability=replace(made.reliability, mean_absolute_error_steps=5.0),
+        reliability=replace(stage_one_calibration.reliability, mean_absolute_error_steps=5.0),
     )
-    write_calibration(run, made)
+    write_calibration(run, stage_one_calibration)
 
 
 @pytest.fixture
@@ -133,8 +136,8 @@ def test_reproduce_pretraining_multimodal_policy_practises_with_each_reward(
         ("unimodal", multimodal),
         ("scratch", multimodal),
     ]
-    kept = {(p.variant, p.role): p.kept_iteration for p in points if p.stage == 2}
-    assert kept == {
+    kept_iterations = {(p.variant, p.role): p.kept_iteration for p in points if p.stage == 2}
+    assert kept_iterations == {
         (variant, role): 12 if role == "policy" or variant == "multimodal" else 0
         for variant in VARIANTS.values()
         for role in ("policy", "reward")
@@ -195,7 +198,7 @@ def config_of(out: Path, few: int) -> ReproduceConfig:
     return ReproduceConfig(which="pretraining", out=out, fractions=(10,), seeds=(0,), few=few)
 
 
-def test_names_left_out_exactly_the_pairs_that_pretraining_has_not_seen() -> None:
+def test_names_left_out_is_true_for_pairs_unseen_in_pretraining_alone() -> None:
     """Every wording of such a block is a phrase, and no wording of another block holds one."""
     for block in BLOCKS:
         for name in names(block, BLOCKS):
@@ -208,7 +211,7 @@ def test_names_left_out_exactly_the_pairs_that_pretraining_has_not_seen() -> Non
         assert shape in {block.shape for block in rest}
 
 
-def test_leave_out_matches_whole_words_and_keeps_the_order() -> None:
+def test_leave_out_phrases_match_whole_words_and_keep_the_order() -> None:
     instructions = ["push the blue moon", "push the blue moonlight", "Push the BLUE  moon up", "go"]
     rows = np.array([7, 3, 9, 1])
     assert leave_out(rows, instructions, ["blue moon"]).tolist() == [3, 1]

@@ -32,13 +32,13 @@ def point(seed: int, role: Role = "reward", kept_iteration: int = 2) -> Ablation
     )
 
 
-def test_pretraining_table_pools_seeds_beside_the_papers() -> None:
+def test_pretraining_table_of_two_seeds_pools_them_beside_the_papers() -> None:
     row = pretraining_table([point(0), point(1)]).splitlines()[4]
     assert row.startswith("| 10 % | scratch | - | - | - | - | - | - | 0.450 [")
     assert row.endswith("(n = 20) | 0.452 |")
 
 
-def test_pretraining_table_unchanged_policies_are_counted() -> None:
+def test_pretraining_table_of_unchanged_policies_counts_them() -> None:
     table = pretraining_table([point(0, kept_iteration=0), point(1)])
     assert "(n = 20), 1 of 2 kept the start | 0.452 |" in table
 

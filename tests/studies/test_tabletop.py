@@ -48,10 +48,10 @@ def test_sft_steps_to_go_correlates_on_validation_episodes(recipe: Recipe) -> No
     _, held_out = split_by_episode(data, 0.25, recipe.sft.training.seed)
     probabilities = steps_to_go_probabilities(reward, held_out.inputs(slice(None)))
     predicted = (probabilities @ reward.bins.edges()).numpy()
-    true = held_out.steps_to_go.numpy()
-    rank_correlation = np.corrcoef(np.argsort(np.argsort(predicted)), np.argsort(np.argsort(true)))[
-        0, 1
-    ]
+    ground_truth = held_out.steps_to_go.numpy()
+    rank_correlation = np.corrcoef(
+        np.argsort(np.argsort(predicted)), np.argsort(np.argsort(ground_truth))
+    )[0, 1]
     assert rank_correlation > 0.5  # 0.8 with 300 demonstrations; guessing gives 0
 
 

@@ -150,11 +150,11 @@ def test_tabletop_reset_keep_board_changes_the_instruction_alone() -> None:
     env.step(np.float32([0.05, 0.0]))
     layout = env.layouts(np.arange(1))[0]
     instructions = [env.reset(options={"keep_board": True})[1]["instruction"] for _ in range(5)]
-    kept = env.layouts(np.arange(1))[0]
-    assert np.array_equal(kept.poses, layout.poses)
-    assert np.array_equal(kept.effector, layout.effector)
+    kept_layout = env.layouts(np.arange(1))[0]
+    assert np.array_equal(kept_layout.poses, layout.poses)
+    assert np.array_equal(kept_layout.effector, layout.effector)
     assert len(set(instructions)) > 1
-    assert not is_successful(env.tasks(np.arange(1))[0], kept)
+    assert not is_successful(env.tasks(np.arange(1))[0], kept_layout)
     repeated = [env.reset(seed=8, options={"keep_board": True})[1]["instruction"] for _ in range(2)]
     assert repeated[0] == repeated[1]
 
@@ -163,9 +163,9 @@ def test_tabletop_reset_given_instruction_keeps_the_seeds_layout() -> None:
     env = Tabletop(images=False)
     drawn = env.reset(seed=4)[0]
     instruction = "push the blue cube next to the green star"
-    given, info = env.reset(seed=4, options={"instruction": instruction})
+    observation, info = env.reset(seed=4, options={"instruction": instruction})
     assert info["instruction"] == instruction
-    assert equal(drawn, given)
+    assert equal(drawn, observation)
     assert [str(block) for block in env.tasks(np.arange(1))[0].blocks] == [
         "blue cube",
         "green star",

@@ -37,12 +37,12 @@ def with_videos(report: Report, tmp_path: Path) -> Report:
 
 def moved(report: Report, root: Path) -> Report:
     """Return the report with run folders of its own that have three videos each."""
-    one, two = report.stage_one[0], report.stage_two[0]
-    one = replace(one, root=root / "one")
-    two = replace(two, root=root / "two", before=one)
-    for run in (one, two):
+    stage_one, stage_two = report.stage_one[0], report.stage_two[0]
+    stage_one = replace(stage_one, root=root / "first")
+    stage_two = replace(stage_two, root=root / "second", before=stage_one)
+    for run in (stage_one, stage_two):
         give_videos(run.root, 3)
-    return replace(report, stage_one=(one,), stage_two=(two,))
+    return replace(report, stage_one=(stage_one,), stage_two=(stage_two,))
 
 
 def cards(html: str) -> list[str]:
@@ -55,13 +55,15 @@ def marks(card: str) -> list[str]:
     return [b64decode(mp4)[len(VIDEO.mp4) :].decode() for mp4 in encoded]
 
 
-def test_side_by_side_puts_stage_one_left_of_stage_two(with_videos: Report) -> None:
+def test_side_by_side_of_equal_starts_puts_stage_one_left_of_stage_two(with_videos: Report) -> None:
     html = side_by_side(with_videos)
-    assert [marks(card) for card in cards(html)] == [[f"one {i}", f"two {i}"] for i in range(3)]
+    assert [marks(card) for card in cards(html)] == [
+        [f"first {i}", f"second {i}"] for i in range(3)
+    ]
     assert html.count('poster="data:image/jpeg;base64,') == 6
-    seen = [words(card) for card in cards(html)]
-    assert "Stage 1 ✓ success after 10 steps Stage 2 ✓ success after 10 steps" in seen[0]
-    assert "Stage 1 ✗ no success within 140 steps Stage 2 ✓ success after 10 steps" in seen[2]
+    texts = [words(card) for card in cards(html)]
+    assert "Stage 1 ✓ success after 10 steps Stage 2 ✓ success after 10 steps" in texts[0]
+    assert "Stage 1 ✗ no success within 140 steps Stage 2 ✓ success after 10 steps" in texts[2]
 
 
 def test_side_by_side_videos_play_and_loop_by_themselves(with_videos: Report) -> None:
@@ -70,14 +72,16 @@ def test_side_by_side_videos_play_and_loop_by_themselves(with_videos: Report) ->
         assert html.count(f' {attribute}=""') == 6
 
 
-def test_side_by_side_escapes_instructions(with_videos: Report) -> None:
+def test_side_by_side_markup_in_instructions_is_escaped(with_videos: Report) -> None:
     html = side_by_side(with_videos)
     assert "<script" not in html
     assert "<b>bold" not in html
     assert f"“{EVIL}”" in words(html)
 
 
-def test_side_by_side_says_when_the_env_ended_an_episode(report: Report, tmp_path: Path) -> None:
+def test_side_by_side_of_an_episode_ended_by_the_env_says_so(
+    report: Report, tmp_path: Path
+) -> None:
     short = evaluated(outcomes(0), env=ENV, rollouts=[rollout(8, success=False)] * 4)
     html = side_by_side(moved(pair(report, short, short), tmp_path))
     assert "ended by the env after 8 steps without success" in words(html)
@@ -105,9 +109,9 @@ def test_side_by_side_without_videos_names_the_command(report: Report) -> None:
     without = pair(report, evaluated(outcomes(1), env=ENV), None)
     html = side_by_side(without)
     assert cards(html) == []
-    one, two = without.runs
-    assert f"they come with nearer eval --checkpoint {one.root}" in words(html)
-    assert f"make them with nearer eval --checkpoint {two.root}" in words(html)
+    stage_one, stage_two = without.runs
+    assert f"they come with nearer eval --checkpoint {stage_one.root}" in words(html)
+    assert f"make them with nearer eval --checkpoint {stage_two.root}" in words(html)
 
 
 def test_side_by_side_of_a_video_without_poster_shows_the_video(with_videos: Report) -> None:

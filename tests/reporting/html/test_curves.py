@@ -45,24 +45,24 @@ def points(paint: Paint, colour: str) -> list[tuple[float, float]]:
 
 
 def test_audited_pools_windows_at_the_practice_of_their_middle(practised: StageTwo) -> None:
-    found = audited(practised, lambda one: one.precision)
+    curve = audited(practised, lambda rates: rates.precision)
     assert AUDIT_WINDOW == 3
-    assert found.episodes.tolist() == [20, 45]
-    assert [(rate.successes, rate.total) for rate in found.rates] == [(24, 24), (16, 16)]
+    assert curve.episodes.tolist() == [20, 45]
+    assert [(rate.successes, rate.total) for rate in curve.rates] == [(24, 24), (16, 16)]
 
 
 def test_audited_leaves_out_windows_without_trials(practised: StageTwo) -> None:
     silent = [audit(i, detected=0, right=0) for i in range(3)]
     run = replace(practised, audits=(*silent, audit(3)))
-    assert audited(run, lambda one: one.precision).episodes.tolist() == [40]
+    assert audited(run, lambda rates: rates.precision).episodes.tolist() == [40]
 
 
 def test_paint_success_puts_evaluations_at_their_practice(
     report: Report, practised: StageTwo
 ) -> None:
-    one = replace(report.stage_one[0], evaluated=evaluated(solving(8, 10)))
-    two = replace(practised, evaluated=evaluated(solving(9, 10)))
-    paint = paint_success([two], [one])
+    stage_one = replace(report.stage_one[0], evaluated=evaluated(solving(8, 10)))
+    stage_two = replace(practised, evaluated=evaluated(solving(9, 10)))
+    paint = paint_success([stage_two], [stage_one])
     assert points(paint, STAGE_1) == [(0, 0.8)]
     assert (90, 0.9) in points(paint, stage_two_colour(0)), "the kept checkpoint, not the last"
     assert {"80.0 % evaluated", "90.0 % evaluated"} <= set(labels(painted(paint)))
@@ -71,13 +71,13 @@ def test_paint_success_puts_evaluations_at_their_practice(
 def test_paint_success_of_several_runs_has_no_values_that_would_overlap(
     practised: StageTwo,
 ) -> None:
-    two = replace(practised, evaluated=evaluated(solving(9, 10)))
-    assert labels(painted(paint_success([two, replace(two, index=1)], []))) == []
+    stage_two = replace(practised, evaluated=evaluated(solving(9, 10)))
+    assert labels(painted(paint_success([stage_two, replace(stage_two, index=1)], []))) == []
 
 
 def test_paint_length_starts_at_zero(report: Report, practised: StageTwo) -> None:
-    one = replace(report.stage_one[0], evaluated=evaluated(solving(1, 2), num_steps=60))
-    axes = painted(paint_length([practised], [one]))
+    stage_one = replace(report.stage_one[0], evaluated=evaluated(solving(1, 2), num_steps=60))
+    axes = painted(paint_length([practised], [stage_one]))
     assert axes.get_ylim()[0] == 0
     assert "100.0 evaluated" in labels(axes)
 

@@ -38,20 +38,20 @@ def test_rollouts_of_different_starts_do_not_claim_to_be_the_same(report: Report
 
 def test_rollouts_without_an_evaluation_name_the_command(report: Report) -> None:
     shown = pair(report, None, None)
-    seen = words(rollouts(shown))
+    text = words(rollouts(shown))
     for run in shown.runs:
-        assert f"nearer eval --checkpoint {run.root}" in seen
+        assert f"nearer eval --checkpoint {run.root}" in text
 
 
 def test_rollouts_of_several_runs_name_each(report: Report) -> None:
-    one = replace(
+    stage_one = replace(
         replace(report.stage_one[0], demonstrations=()),
         evaluated=evaluated(solving(1, 1), rollouts=[rollout(3)]),
     )
-    runs = [replace(one, root=one.root / name) for name in ("a", "a-very-long-name")]
-    seen = words(rollouts(report_of(runs, [])))
-    assert "Stage 1 a " in seen
-    assert "Stage 1 a-very-long…" in seen
+    runs = [replace(stage_one, root=stage_one.root / name) for name in ("a", "a-very-long-name")]
+    text = words(rollouts(report_of(runs, [])))
+    assert "Stage 1 a " in text
+    assert "Stage 1 a-very-long…" in text
 
 
 def test_rollouts_of_another_env_are_not_drawn(report: Report) -> None:

@@ -21,11 +21,11 @@ def rows(html: str) -> list[str]:
     return re.findall(r">([^<>]+, n = [\d,]+)<", html)
 
 
-def test_instructions_with_a_single_one_is_empty(report: Report) -> None:
+def test_instructions_section_of_a_single_instruction_is_empty(report: Report) -> None:
     assert section_of(report, [("push it", True), ("push it", False)]) == ""
 
 
-def test_instructions_with_a_few_have_a_row_each_lowest_success_first(report: Report) -> None:
+def test_instructions_section_of_a_few_has_a_row_each_lowest_success_first(report: Report) -> None:
     outcomes = [("push it", True), ("<b>pull", False), ("pull it", True), ("push it", True)]
     assert rows(section_of(report, outcomes)) == [
         "all starts, n = 4",
@@ -35,7 +35,7 @@ def test_instructions_with_a_few_have_a_row_each_lowest_success_first(report: Re
     ]
 
 
-def test_instructions_with_many_are_grouped_by_word(report: Report) -> None:
+def test_instructions_section_of_many_groups_them_by_word(report: Report) -> None:
     colours = ["red"] * 40 + ["blue"] * 60
     html = section_of(
         report,
@@ -45,20 +45,20 @@ def test_instructions_with_many_are_grouped_by_word(report: Report) -> None:
     assert "Different instructions 100" in words(html)
 
 
-def test_instructions_with_many_leave_out_rare_words(report: Report) -> None:
+def test_instructions_section_of_many_leaves_out_rare_words(report: Report) -> None:
     colours = ["red"] * 9 + ["blue"] * 60
     html = section_of(report, [(f"the {colour} {i}", True) for i, colour in enumerate(colours)])
     assert rows(html) == ["all starts, n = 69", "blue, n = 60"]
 
 
-def test_instructions_of_a_long_name_shorten_it(report: Report) -> None:
+def test_instructions_section_of_a_long_name_shortens_it(report: Report) -> None:
     (_, long, _) = rows(section_of(report, [("a" * 80, False), ("b", True)]))
     assert long == "a" * 51 + "…, n = 1"
 
 
-def test_instructions_of_several_policies_name_them(report: Report) -> None:
+def test_instructions_section_of_several_policies_names_them(report: Report) -> None:
     outcomes = [("push it", True), ("pull it", False)]
-    one = replace(report.stage_one[0], evaluated=evaluated(outcomes))
-    two = replace(report.stage_two[0], evaluated=evaluated(outcomes))
-    seen = words(instructions(report_of([one], [two])))
-    assert "● Stage 1 ● Stage 2" in seen
+    stage_one = replace(report.stage_one[0], evaluated=evaluated(outcomes))
+    stage_two = replace(report.stage_two[0], evaluated=evaluated(outcomes))
+    text = words(instructions(report_of([stage_one], [stage_two])))
+    assert "● Stage 1 ● Stage 2" in text

@@ -34,7 +34,7 @@ def test_text_of_markup_is_escaped() -> None:
     assert text(EVIL) == ESCAPED
 
 
-def test_raw_markup_stays_markup() -> None:
+def test_raw_of_markup_stays_markup() -> None:
     assert raw("<hr>") == "<hr>"
 
 
@@ -87,7 +87,7 @@ def test_interval_names_its_level_and_n() -> None:
     assert interval(Rate(successes=0, total=0)) == "no trials"
 
 
-def test_numbers_that_are_nan_are_dashes() -> None:
+def test_numbers_of_nan_are_dashes() -> None:
     assert (percent(nan), whole(nan), decimal(nan)) == ("–", "–", "–")
 
 

@@ -36,7 +36,7 @@ def test_write_report_of_the_same_run_is_the_same(runs: Runs, tmp_path: Path) ->
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_write_report_of_small_runs_is_light(page: str) -> None:
+def test_write_report_of_small_runs_is_less_than_500_kb(page: str) -> None:
     assert len(page) < 500_000
 
 
@@ -90,10 +90,10 @@ def test_render_with_markup_in_every_text_escapes_it(bare: StageTwo) -> None:
 
 
 def test_render_of_a_run_that_has_just_begun_names_the_commands(bare: StageTwo) -> None:
-    seen = words(render(report_of([], [bare])))
-    assert f"nearer eval --checkpoint {bare.root}" in seen
-    assert "No Stage-2 run with a finished iteration" in seen
-    assert "No Stage-1 run on this page" in seen
+    text = words(render(report_of([], [bare])))
+    assert f"nearer eval --checkpoint {bare.root}" in text
+    assert "No Stage-2 run with a finished iteration" in text
+    assert "No Stage-1 run on this page" in text
 
 
 def test_render_of_action_chunks_says_which_numbers_count_decisions(bare: StageTwo) -> None:
@@ -106,7 +106,7 @@ def test_render_of_action_chunks_says_which_numbers_count_decisions(bare: StageT
 def test_render_of_a_stage_one_run_alone_says_how_to_practise(report: Report) -> None:
     run = replace(report.stage_one[0], records=[], evaluated=None)
     run = replace(run, calibration=None, demonstrations=())
-    seen = words(render(report_of([run], [])))
-    assert "No Stage-2 run on this page; practise with nearer improve" in seen
-    assert "No validation yet" in seen
-    assert "Not measured yet" in seen
+    text = words(render(report_of([run], [])))
+    assert "No Stage-2 run on this page; practise with nearer improve" in text
+    assert "No validation yet" in text
+    assert "Not measured yet" in text

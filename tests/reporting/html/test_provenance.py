@@ -8,11 +8,11 @@ from report_values import words
 def test_provenance_lists_settings_revision_and_versions_of_every_run(report: Report) -> None:
     html = provenance(report)
     assert html.count("<details>") == 2
-    seen = words(html)
+    text = words(html)
     for run in report.runs:
-        assert f"{run.name} {run.root}" in seen
-        assert f"path {run.root}" in seen
-    assert "training.updates 40" in seen
-    assert "practice.max_env_steps 300" in seen
-    assert "git_revision" in seen
-    assert "torch" in seen
+        assert f"{run.name} {run.root}" in text
+        assert f"path {run.root}" in text
+    assert "training.updates 40" in text
+    assert "practice.max_env_steps 300" in text
+    assert "git_revision" in text
+    assert "torch" in text

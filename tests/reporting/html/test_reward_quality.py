@@ -33,21 +33,21 @@ def section_of(report: Report, measured: RewardReport | None) -> str:
 def test_reward_quality_has_a_paragraph_and_rows_for_every_source(
     report: Report, measured: RewardReport
 ) -> None:
-    seen = words(section_of(report, measured))
+    text = words(section_of(report, measured))
     assert len(measured.sources) == 2
     for name, source in measured.sources.items():
-        assert f"{name.capitalize()}: {source.labels}." in seen
+        assert f"{name.capitalize()}: {source.labels}." in text
         for slice_name, metrics in source.slices.items():
-            assert f"{name}: {slice_name} {metrics.num_episodes}" in seen
+            assert f"{name}: {slice_name} {metrics.num_episodes}" in text
 
 
 def test_reward_quality_names_the_recommended_threshold(
     report: Report, measured: RewardReport
 ) -> None:
     assert measured.recommended is not None
-    seen = words(section_of(report, measured))
-    assert f"Recommended threshold s = {measured.recommended.threshold_steps:g} steps." in seen
-    assert measured.recommended.rule in seen
+    text = words(section_of(report, measured))
+    assert f"Recommended threshold s = {measured.recommended.threshold_steps:g} steps." in text
+    assert measured.recommended.rule in text
 
 
 def test_reward_quality_without_ground_truth_recommends_nothing(
@@ -63,11 +63,11 @@ def test_reward_quality_without_ground_truth_recommends_nothing(
 def test_reward_quality_compares_every_baseline_on_every_source(
     report: Report, measured: RewardReport
 ) -> None:
-    seen = words(section_of(report, measured))
+    text = words(section_of(report, measured))
     assert measured.baselines is not None
     for source, baselines in measured.baselines.sources.items():
         for name in baselines:
-            assert f"{name} {source} " in seen
+            assert f"{name} {source} " in text
 
 
 def test_reward_quality_without_baselines_says_why(report: Report, measured: RewardReport) -> None:
@@ -78,14 +78,14 @@ def test_reward_quality_without_baselines_says_why(report: Report, measured: Rew
 
 
 def test_reward_quality_that_was_not_measured_names_the_command(report: Report) -> None:
-    seen = words(section_of(report, None))
-    assert "The reward model is not evaluated yet; evaluate it with nearer" in seen
-    assert "--checkpoint RUN --data DATASET --env ID" in seen
+    text = words(section_of(report, None))
+    assert "The reward model is not evaluated yet; evaluate it with nearer" in text
+    assert "--checkpoint RUN --data DATASET --env ID" in text
 
 
 def test_reward_quality_without_stage_one_names_the_command(report: Report) -> None:
-    seen = words(reward_quality(report_of([], report.stage_two)))
-    assert "No Stage-1 run on this page; evaluate one with nearer" in seen
+    text = words(reward_quality(report_of([], report.stage_two)))
+    assert "No Stage-1 run on this page; evaluate one with nearer" in text
 
 
 def test_paint_by_distance_leaves_out_groups_of_few_frames(measured: RewardReport) -> None:

@@ -14,10 +14,10 @@ from nearer.reporting.html.run_data import Report, flat, read_report
 from report_values import ENV_ID, Runs, practice_records, rollout
 
 
-def strip(run: Path, *kept: str) -> Path:
+def strip(run: Path, *kept_files: str) -> Path:
     """Remove all files of a run but run.json and those that are kept; return the run."""
     for path in sorted(run.rglob("*"), reverse=True):
-        if str(path.relative_to(run)) not in ("run.json", *kept):
+        if str(path.relative_to(run)) not in ("run.json", *kept_files):
             if path.is_symlink() or path.is_file():
                 path.unlink()
             elif not any(path.iterdir()):
@@ -26,17 +26,17 @@ def strip(run: Path, *kept: str) -> Path:
 
 
 def test_read_report_of_both_stages_has_what_their_commands_wrote(report: Report) -> None:
-    (one,), (two,) = report.stage_one, report.stage_two
+    (stage_one,), (stage_two,) = report.stage_one, report.stage_two
     assert [run.name for run in report.runs] == ["sft", "practice"]
-    assert one.records[-1]["step"] == 40
-    assert len(one.demonstrations) > 0
-    assert one.training.policy_checkpoint == "best"
-    assert one.env is None, "its calibration names none"
-    assert np.isnan(one.encoding_s), "an MLP has no vision encoder"
-    assert two.before is one
-    assert two.env == ENV_ID
-    assert two.updates_per_iteration == 1
-    assert len(two.audits) == len(two.records)
+    assert stage_one.records[-1]["step"] == 40
+    assert len(stage_one.demonstrations) > 0
+    assert stage_one.training.policy_checkpoint == "best"
+    assert stage_one.env is None, "its calibration names none"
+    assert np.isnan(stage_one.encoding_s), "an MLP has no vision encoder"
+    assert stage_two.before is stage_one
+    assert stage_two.env == ENV_ID
+    assert stage_two.updates_per_iteration == 1
+    assert len(stage_two.audits) == len(stage_two.records)
     assert [run.chunk for run in report.runs] == [1, 1]
     for run in report.runs:
         assert run.evaluated is not None

@@ -76,21 +76,21 @@ def validated(run: StageOne) -> StageOne:
 
 def test_learning_without_a_finished_iteration_names_the_command(report: Report) -> None:
     begun = replace(report.stage_two[0], records=[])
-    seen = words(learning(report_of([], [begun])))
-    assert "No Stage-2 run with a finished iteration; make one with nearer improve" in seen
+    text = words(learning(report_of([], [begun])))
+    assert "No Stage-2 run with a finished iteration; make one with nearer improve" in text
 
 
 def test_learning_of_several_runs_has_a_legend_of_them(report: Report) -> None:
-    two = replace(report.stage_two[0], records=practice_records(3))
-    runs = [replace(two, name=name, index=i) for i, name in enumerate(("first", "second"))]
+    stage_two = replace(report.stage_two[0], records=practice_records(3))
+    runs = [replace(stage_two, name=name, index=i) for i, name in enumerate(("first", "second"))]
     assert "━ first ━ second" in words(learning(report_of([], runs)))
-    assert "━ practice" not in words(learning(report_of([], [two])))
+    assert "━ practice" not in words(learning(report_of([], [stage_two])))
 
 
-def test_losses_say_which_checkpoints_were_selected(report: Report) -> None:
-    seen = words(losses(report_of([validated(report.stage_one[0])], [])))
-    assert "Checkpoint of the policy, lowest held-out loss 1.250 nats at update 200" in seen
-    assert "Checkpoint of the reward model, lowest held-out loss 3.200 nats at update 300" in seen
+def test_losses_of_a_validated_run_name_the_selected_checkpoints(report: Report) -> None:
+    text = words(losses(report_of([validated(report.stage_one[0])], [])))
+    assert "Checkpoint of the policy, lowest held-out loss 1.250 nats at update 200" in text
+    assert "Checkpoint of the reward model, lowest held-out loss 3.200 nats at update 300" in text
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def test_losses_of_a_last_checkpoint_say_so(
 ) -> None:
     run = validated(report.stage_one[0])
     late = replace(run, training=replace(run.training, **{setting: "last"}))
-    seen = words(losses(report_of([late], [])))
+    text = words(losses(report_of([late], [])))
     for sentence in sentences:
-        assert sentence in seen
+        assert sentence in text
 
 
 def test_losses_with_the_instruction_objective_show_its_accuracy(report: Report) -> None:
@@ -133,9 +133,9 @@ def test_losses_with_the_instruction_objective_show_its_accuracy(report: Report)
         training=replace(run.training, other_instructions=7),
         records=[{**record, **metrics} for record in run.records],
     )
-    seen = words(losses(report_of([run], [])))
-    assert "Instruction chosen among 8, held-out accuracy 64.0 %, chance 12.5 %" in seen
-    assert "The instruction objective does not select a checkpoint" in seen
+    text = words(losses(report_of([run], [])))
+    assert "Instruction chosen among 8, held-out accuracy 64.0 %, chance 12.5 %" in text
+    assert "The instruction objective does not select a checkpoint" in text
 
 
 def test_losses_before_the_first_validation_name_the_command(report: Report) -> None:
@@ -149,66 +149,66 @@ def test_steps_to_go_names_error_and_number_of_frames(report: Report) -> None:
     run = report.stage_one[0]
     assert run.calibration is not None
     reliability = run.calibration.reliability
-    seen = words(steps_to_go(report))
-    assert f"Held-out frames {reliability.num_frames:,}" in seen
+    text = words(steps_to_go(report))
+    assert f"Held-out frames {reliability.num_frames:,}" in text
     error = f"{reliability.mean_absolute_error_steps:.1f}"
-    assert f"Mean absolute error {error} control steps" in seen
+    assert f"Mean absolute error {error} control steps" in text
 
 
 def test_steps_to_go_before_the_end_of_training_names_the_command(report: Report) -> None:
     begun = replace(report.stage_one[0], calibration=None)
-    seen = words(steps_to_go(report_of([begun], [])))
-    assert "Not measured yet; finish the run with nearer sft --resume --out RUN" in seen
+    text = words(steps_to_go(report_of([begun], [])))
+    assert "Not measured yet; finish the run with nearer sft --resume --out RUN" in text
 
 
 def test_steps_to_go_without_stage_one_names_the_command(report: Report) -> None:
-    seen = words(steps_to_go(report_of([], report.stage_two)))
-    assert "No Stage-1 run on this page; make one with nearer sft --data DATASET" in seen
+    text = words(steps_to_go(report_of([], report.stage_two)))
+    assert "No Stage-1 run on this page; make one with nearer sft --data DATASET" in text
 
 
 def test_detector_names_the_threshold_and_its_rates_with_n(calibrated: StageOne) -> None:
-    seen = words(detector(report_of([calibrated], [])))
-    assert "Chosen threshold s = 1 control steps. How it was chosen: the best recall." in seen
-    assert "labelled rollouts 90.0 % 69.9 to 97.2 %, n = 20 45.0 % 30.7 to 60.2 %, n = 40" in seen
-    assert "n = 40 1.5" in seen, "the delay"
+    text = words(detector(report_of([calibrated], [])))
+    assert "Chosen threshold s = 1 control steps. How it was chosen: the best recall." in text
+    assert "labelled rollouts 90.0 % 69.9 to 97.2 %, n = 20 45.0 % 30.7 to 60.2 %, n = 40" in text
+    assert "n = 40 1.5" in text, "the delay"
 
 
 def test_detector_without_a_correct_detection_has_no_delay(calibrated: StageOne) -> None:
     calibration = calibrated.calibration
     assert calibration is not None
     silent = replace(calibration, at_threshold={"labelled rollouts": CURVE.at(0.1)})
-    seen = words(detector(report_of([replace(calibrated, calibration=silent)], [])))
-    assert "labelled rollouts – no trials 0.0 % 0.0 to 8.8 %, n = 40 –" in seen
+    text = words(detector(report_of([replace(calibrated, calibration=silent)], [])))
+    assert "labelled rollouts – no trials 0.0 % 0.0 to 8.8 %, n = 40 –" in text
 
 
 def test_detector_pools_all_audits_of_a_run(report: Report) -> None:
     audits = tuple(replace(AUDIT, iteration=i) for i in range(5))
     run = replace(report.stage_two[0], records=practice_records(5), audits=audits, before=None)
-    seen = words(detector(report_of([], [run])))
-    assert "precision 100.0 % (95 % interval 91.2 to 100.0 %, n = 40)" in seen
-    assert "recall 88.9 % (95 % interval 76.5 to 95.2 %, n = 45)" in seen
+    text = words(detector(report_of([], [run])))
+    assert "precision 100.0 % (95 % interval 91.2 to 100.0 %, n = 40)" in text
+    assert "recall 88.9 % (95 % interval 76.5 to 95.2 %, n = 45)" in text
 
 
 def test_detector_without_calibration_or_audits_names_both_commands(report: Report) -> None:
     run = replace(report.stage_two[0], audits=(), before=None)
-    seen = words(detector(report_of([], [run])))
-    assert "finish one with nearer sft --resume --out RUN" in seen
-    assert "practise with nearer improve --run RUN --env ID --audit-every 8" in seen
+    text = words(detector(report_of([], [run])))
+    assert "finish one with nearer sft --resume --out RUN" in text
+    assert "practise with nearer improve --run RUN --env ID --audit-every 8" in text
 
 
 def test_detector_of_runs_without_their_stage_one_run_stands_apart(
     report: Report, calibrated: StageOne
 ) -> None:
     other = replace(report.stage_two[0], before=None)
-    seen = words(detector(report_of([calibrated], [other])))
-    assert "Stage-2 runs whose Stage-1 run is not on this page" in seen
+    text = words(detector(report_of([calibrated], [other])))
+    assert "Stage-2 runs whose Stage-1 run is not on this page" in text
 
 
 def test_distributions_show_a_successful_and_a_failed_episode(calibrated: StageOne) -> None:
-    seen = words(distributions(report_of([calibrated], [])))
-    assert "Successful episode" in seen
-    assert "Failed episode" in seen
-    assert "1 steps; d goes from 2.6 to 0.2." in seen
+    text = words(distributions(report_of([calibrated], [])))
+    assert "Successful episode" in text
+    assert "Failed episode" in text
+    assert "1 steps; d goes from 2.6 to 0.2." in text
 
 
 def test_distributions_of_an_episode_that_succeeds_at_once_say_so(calibrated: StageOne) -> None:

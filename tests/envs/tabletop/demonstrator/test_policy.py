@@ -1,4 +1,4 @@
-"""The scripted demonstrator: it solves every instruction, with motion noise."""
+"""The scripted demonstrator solves every instruction, with motion noise."""
 
 from dataclasses import dataclass, field
 
@@ -35,16 +35,16 @@ def _observation(num_robots: int) -> EncodedObservation:
 
 @dataclass
 class SimulatedTabletops:
-    """Ground truth of real simulations."""
+    """Ground truth of simulations, as the demonstrator reads it."""
 
     simulations: list[Simulation]
-    given: list[TabletopTask] = field(default_factory=list[TabletopTask])
+    tasks_by_robot: list[TabletopTask] = field(default_factory=list[TabletopTask])
 
     def layouts(self, robots: Array) -> list[BlockLayout]:
         return [self.simulations[robot].layout() for robot in robots]
 
     def tasks(self, robots: Array) -> list[TabletopTask]:
-        return [self.given[robot] for robot in robots]
+        return [self.tasks_by_robot[robot] for robot in robots]
 
 
 def start(
@@ -55,7 +55,7 @@ def start(
     for simulation, seed in zip(tabletops.simulations, seeds, strict=True):
         layout, task = draw_start(blocks, [family], np.random.default_rng([seed, 1]))
         simulation.reset(layout)
-        tabletops.given.append(task)
+        tabletops.tasks_by_robot.append(task)
     return tabletops
 
 
@@ -79,11 +79,11 @@ def demonstrate(tabletops: SimulatedTabletops, noise: MotionNoise, seeds: list[i
         for robot, action in zip(robots, decision.actions, strict=True):
             actions[robot].append(action)
             tabletops.simulations[robot].step(action)
-    return [np.array(taken).reshape(-1, 2) for taken in actions]
+    return [np.array(episode_actions).reshape(-1, 2) for episode_actions in actions]
 
 
 def is_solved(tabletops: SimulatedTabletops, robot: int) -> bool:
-    return is_successful(tabletops.given[robot], tabletops.simulations[robot].layout())
+    return is_successful(tabletops.tasks_by_robot[robot], tabletops.simulations[robot].layout())
 
 
 @pytest.mark.parametrize("appearance", [SIM, REAL], ids=["sim", "real"])
@@ -98,17 +98,20 @@ def test_demonstrator_solves_instructions_of_every_family(
     )
     solved = [is_solved(tabletops, i) for i in range(len(seeds))]
     assert np.mean(solved) >= 22 / 24
-    for taken in actions:
-        assert len(taken) > 0
-        assert np.abs(taken).max() <= MAX_ACTION_M
-    steps = [len(taken) for taken in actions]
+    for episode_actions in actions:
+        assert len(episode_actions) > 0
+        assert np.abs(episode_actions).max() <= MAX_ACTION_M
+    steps = [len(episode_actions) for episode_actions in actions]
     assert np.mean(steps) < 50
 
 
 def test_demonstrator_tempo_differs_between_and_within_episodes() -> None:
     seeds = list(range(20_100, 20_124))
     tabletops = start(InstructionFamily.BLOCK_TO_BLOCK, SIM, seeds)
-    speeds = [np.hypot(*taken.T) for taken in demonstrate(tabletops, MOTION_NOISE_SIM, seeds)]
+    speeds = [
+        np.hypot(*episode_actions.T)
+        for episode_actions in demonstrate(tabletops, MOTION_NOISE_SIM, seeds)
+    ]
     mean_m = np.array([speed.mean() for speed in speeds])
     assert mean_m.max() > 1.3 * mean_m.min()
     assert np.median(mean_m) == pytest.approx(0.021, abs=0.005)
@@ -132,7 +135,7 @@ def test_demonstrator_solves_a_next_instruction_without_a_reset() -> None:
     tabletops = start(InstructionFamily.BLOCK_TO_BLOCK, SIM, [20_300])
     solved: list[bool] = []
     for episode in range(16):
-        tabletops.given[0] = draw_task(tabletops.simulations[0].layout(), families, rng)
+        tabletops.tasks_by_robot[0] = draw_task(tabletops.simulations[0].layout(), families, rng)
         demonstrate(tabletops, MOTION_NOISE_SIM, [20_301 + episode])
         solved.append(is_solved(tabletops, 0))
     assert sum(solved) >= 15
