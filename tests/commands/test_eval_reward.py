@@ -18,7 +18,7 @@ from nearer.datasets.lerobot.reader import open_dataset
 from nearer.datasets.practice_store import read_practice
 from nearer.evaluation.baseline_settings import BaselineSettings
 from nearer.evaluation.baselines import BASELINES
-from nearer.evaluation.label_sources import VERDICT, TrainingData, training_data_of
+from nearer.evaluation.label_sources import DETECTED, TrainingData, training_data_of
 from nearer.evaluation.reward_report import REWARD_REPORT, RewardReport, read_reward_report
 from nearer.evaluation.success import rollouts_with_ground_truth
 from nearer.models.factory import new_model
@@ -117,7 +117,7 @@ def test_training_data_of_half_a_data_set_separates_unseen_episodes(runs: Path) 
 def test_eval_reward_practice_without_env_has_no_ground_truth(runs: Path, tmp_path: Path) -> None:
     report = evaluate_reward(runs, tmp_path, "--data", str(runs / "practice/practice"))
     source = report.sources["practised episodes"]
-    assert source.labels == VERDICT
+    assert source.labels == DETECTED
     assert not source.is_ground_truth
     assert report.recommended is None
     assert report.baselines is None
