@@ -107,7 +107,7 @@ def test_flags_that_documents_name_exist(page: str) -> None:
     assert named - FLAGS_OF_OTHERS <= flags
 
 
-def test_no_machine_stands_in_the_tree() -> None:
+def test_tree_names_no_machine() -> None:
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()

@@ -36,6 +36,7 @@ MAY_NAME_GROUND_TRUTH = (
 )
 NO_TORCH = ("core", "fleets.gym", "envs.point_mass")
 """What a robot's machine or a simulator imports."""
+ALL_COMMANDS = tuple(command.name for command in COMMANDS)
 RUN_BY_COMMANDS = ("nearer.__main__", "nearer.commands", "nearer.configs")
 """Modules that tests may reach through the command line alone."""
 
@@ -114,7 +115,7 @@ def has_function(path: Path) -> bool:
     return any(isinstance(node, ast.FunctionDef) for node in ast.walk(ast.parse(path.read_text())))
 
 
-def test_every_module_with_a_function_is_imported_by_a_test() -> None:
+def test_modules_with_a_function_are_imported_by_a_test() -> None:
     parts = {path: path.relative_to(SOURCE.parent).with_suffix("").parts for path in modules()}
     names = {
         ".".join(words).removesuffix(".__init__")
@@ -128,20 +129,22 @@ def test_every_module_with_a_function_is_imported_by_a_test() -> None:
 
 
 def commands_run_by(path: Path) -> set[str]:
-    """Return the commands that a test file runs as main(["NAME", ...])."""
-    return {
-        str(node.args[0].elts[0].value)
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "main"
-        and node.args
-        and isinstance(node.args[0], ast.List)
-        and isinstance(node.args[0].elts[0], ast.Constant)
-    }
+    """Return the commands that a test file runs, as main(["NAME", ...]) or refused(.., "NAME", ..)."""
+    names: set[str] = set()
+    for call in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            continue
+        words = call.args
+        if call.func.id == "main" and words and isinstance(words[0], ast.List):
+            words = words[0].elts
+        elif call.func.id != "refused":
+            continue
+        texts = (word.value for word in words if isinstance(word, ast.Constant))
+        names |= {str(text) for text in texts if text in ALL_COMMANDS}
+    return names
 
 
-def test_every_command_is_run_by_a_test() -> None:
+def test_commands_are_run_by_a_test() -> None:
     ran = {name for path in TESTS.rglob("test_*.py") for name in commands_run_by(path)}
-    missing = [command.name for command in COMMANDS if command.name not in ran]
+    missing = [name for name in ALL_COMMANDS if name not in ran]
     assert not missing, f"no test runs nearer {', nearer '.join(missing)}; run main([NAME, ...])"

@@ -85,7 +85,7 @@ def test_contracts_load_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_every_config_and_its_parts_load_without_torch() -> None:
+def test_configs_and_their_parts_load_without_torch() -> None:
     code = (
         "import sys, nearer; names = nearer.configs.__all__; assert 'Practice' in names; "
         "assert all(getattr(nearer.configs, name).__doc__ for name in names); "
@@ -97,11 +97,11 @@ def test_every_config_and_its_parts_load_without_torch() -> None:
 def test_public_names_are_those_that_type_checkers_see() -> None:
     source = Path(nearer.__file__).read_text()
     block = source[source.index("if TYPE_CHECKING:\n") : source.index("__all__")]
-    seen: dict[str, Any] = {}
-    exec(block.replace("if TYPE_CHECKING:", "if True:"), seen)
+    names: dict[str, Any] = {}
+    exec(block.replace("if TYPE_CHECKING:", "if True:"), names)
     for name in nearer.__all__:
         if name != "__version__":
-            assert seen[name] is getattr(nearer, name)
+            assert names[name] is getattr(nearer, name)
 
 
 def test_public_names_have_a_section_in_the_python_page() -> None:
@@ -127,7 +127,7 @@ def test_act_from_a_dict_an_instant_or_a_row_is_the_same() -> None:
     model, row = mlp(), states(1)
     raw = {"agent_pos": row.agent_pos[0], "environment_state": row.environment_state[0]}
     instant = nearer.Observation(**raw)
-    answers = [agent_of(model).act(seen, "touch the goal") for seen in (raw, instant, row)]
+    answers = [agent_of(model).act(given, "touch the goal") for given in (raw, instant, row)]
     assert answers[0].actions.shape == (1, 2)
     for answer in answers[1:]:
         assert np.array_equal(answer.actions, answers[0].actions)

@@ -77,7 +77,9 @@ def test_improve_threshold_above_every_start_is_refused(workspace: Path, capsys:
     command = ["improve", "--run", workspace / "sft", "--out", workspace / "run", *TINY_IMPROVE]
     limits = ["--max-steps", "140", "--threshold", "140", "--max-env-steps", "999"]
     message = refused(capsys, *command, *limits)
-    sentence = "starts in a row that look done at a threshold of 140.0 steps; choose a lower threshold"
+    sentence = (
+        "starts in a row that look done at a threshold of 140.0 steps; choose a lower threshold"
+    )
     assert sentence in message
 
 

@@ -9,7 +9,7 @@ ALL = [error for error in vars(errors).values() if isinstance(error, type)]
 
 
 @pytest.mark.parametrize("error", ALL)
-def test_every_error_is_a_nearer_error_and_the_overview_names_it(error: type[Exception]) -> None:
+def test_errors_are_nearer_errors_that_the_overview_names(error: type[Exception]) -> None:
     assert issubclass(error, NearerError)
     assert error.__name__ in (errors.__doc__ or "")
 

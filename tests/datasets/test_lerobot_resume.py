@@ -75,7 +75,7 @@ def test_kept_statistics_are_those_of_the_kept_frames_together(written: Written)
     assert action.std.item() == pytest.approx(frames.std())
 
 
-def test_nothing_kept_has_no_statistics_and_starts_with_file_zero(written: Written) -> None:
+def test_kept_statistics_of_no_episodes_are_empty_and_next_file_is_zero(written: Written) -> None:
     root, info, table = written
     nothing = {name: values[:0] for name, values in table.items()}
     assert kept_statistics(info, nothing) == {}
