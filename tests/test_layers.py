@@ -129,7 +129,7 @@ def test_modules_with_a_function_are_imported_by_a_test() -> None:
 
 
 def commands_run_by(path: Path) -> set[str]:
-    """Return the commands that a test file runs, as main(["NAME", ...]) or refused(.., "NAME", ..)."""
+    """Return the commands of main(["NAME", ...]) and refused(..., "NAME", ...) in a test file."""
     names: set[str] = set()
     for call in ast.walk(ast.parse(path.read_text())):
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
