@@ -209,7 +209,7 @@ def test_dataset_frames_truncated_video_is_refused(tmp_path: Path) -> None:
         ),
         (
             lambda run: edit_json(run / "run.json", config={"x": 1}),
-            "got 'x'; continue the run with",
+            "got: x must be absent, got it beside .*; continue the run with",
         ),
         (
             lambda run: edit_json(run / "run.json", command="improve"),
