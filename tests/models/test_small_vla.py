@@ -20,8 +20,6 @@ from nearer.core.vision import Clips, TrainableVisionEncoder
 from nearer.fleets.encoded import EncodedFleet
 from nearer.models.factory import build_model, new_model
 from nearer.models.planar_features import PlanarFeatures, fit_plane, to_plane
-from nearer.models.pointing.self_training import path_targets
-from nearer.models.pointing.tracking import most_probable_path, track, two_peaks
 from nearer.models.settings import SelfTrainingConfig, SmallVLAConfig
 from nearer.models.small_vla import CameraVisionEncoder, SmallVLA
 from nearer.runs.checkpoint import load_model, save_checkpoint
@@ -35,9 +33,10 @@ TRUE_PLANE = torch.tensor([[0.02, -0.5, 0.62], [-0.8, 0.03, 0.4], [0.01, -0.35, 
 def noise_inputs(rows: int = 64) -> Inputs:
     generator = torch.Generator().manual_seed(0)
     points = torch.rand(rows, 3, 2, generator=generator)
-    features = torch.cat([points, torch.ones(rows, 3, 1)], dim=2).flatten(1)
+    beliefs = torch.zeros(rows, 3, 3, 3)  # the likeliest hypothesis of each object is sure
+    beliefs[:, :, 0] = torch.cat([points, torch.ones(rows, 3, 1)], dim=2)
     state = to_plane(TRUE_PLANE, points[:, -1])
-    return Inputs(state=state, features=features, instructions=[INSTRUCTIONS[0]] * rows)
+    return Inputs(state=state, features=beliefs.flatten(1), instructions=[INSTRUCTIONS[0]] * rows)
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_fit_plane_of_unrelated_points_is_none() -> None:
 
 def test_planar_features_of_a_centimetre_near_contact_exceed_those_far_away() -> None:
     inputs = noise_inputs(256)
-    points = inputs.features.reshape(-1, 3, 3)[..., :2]
+    points = inputs.features.reshape(-1, 3, 3, 3)[:, :, 0, :2]
     features = PlanarFeatures(state=2, max_deviation=10.0)
     features.fit(points, inputs.state)
     state = torch.tensor([[0.3, 0.0], [0.3, 0.0], [0.3, 0.0], [0.3, 0.0]])
@@ -211,35 +210,6 @@ def test_encoded_fleet_encodes_every_frame_once_and_drops_its_images() -> None:
     assert vision_encoder.num_encoded == 5
 
 
-def test_track_with_two_peaks_takes_the_near_one_unless_the_far_is_certain() -> None:
-    before = np.array([[[0.5, 0.5, 0.9]]], dtype=np.float32)
-    candidates = np.array([[[[0.1, 0.1, 0.6], [0.51, 0.5, 0.3]]]], dtype=np.float32)
-    assert track(before, candidates, aspect=4 / 3)[0, 0].tolist() == pytest.approx([0.51, 0.5, 0.3])
-    assert track(None, candidates, aspect=4 / 3)[0, 0].tolist() == pytest.approx([0.1, 0.1, 0.6])
-    certain = candidates * np.array([1, 1, 0.01], dtype=np.float32)
-    certain[..., 0, 2] = 0.99
-    assert track(before, certain, aspect=4 / 3)[0, 0, 0] == pytest.approx(0.1)
-
-
-def test_most_probable_path_through_occluded_frames_stays_at_the_object() -> None:
-    right, wrong = [0.5, 0.5], [0.1, 0.1]
-    encodings = np.array([[[[*right, 0.9], [*wrong, 0.05]]]] * 5, dtype=np.float32)
-    encodings[0] = [[[*wrong, 0.8], [*right, 0.1]]]  # track() would start at the wrong peak
-    encodings[3] = [[[*wrong, 0.7], [*right, 0.2]]]
-    path = most_probable_path(encodings, aspect=4 / 3)
-    np.testing.assert_allclose(path[:, 0, :2], [right] * 5)
-    np.testing.assert_allclose(path[:, 0, 2], [0.1, 0.9, 0.9, 0.2, 0.9])
-
-
-def test_path_targets_of_an_uncertain_object_have_no_weight() -> None:
-    encodings = np.zeros((3, 2, 2, 3), dtype=np.float32)
-    encodings[:, 0, 0] = [0.5, 0.5, 0.9]
-    encodings[:, 1, 0] = [0.5, 0.5, 0.4]
-    targets = path_targets(encodings, np.array([1, 2]), aspect=4 / 3, min_confidence=0.5)
-    assert targets[:, 0, 2].tolist() == pytest.approx([0.9] * 3)
-    assert targets[:, 1, 2].tolist() == [0.0] * 3
-
-
 def test_self_training_raises_the_probability_of_its_pseudo_labels(model: SmallVLA) -> None:
     fast = SelfTrainingConfig(batch_size=8, warmup_updates=4, learning_rate=2e-3)
     vision_encoder = CameraVisionEncoder(model.tower, SPACES.cameras[0], fast)
@@ -273,16 +243,6 @@ def test_self_training_raises_the_probability_of_its_pseudo_labels(model: SmallV
     vision_encoder.take(learned)
     assert log_probability() == trained
     assert not any(weight.requires_grad for weight in model.tower.parameters())
-
-
-def test_pointing_two_peaks_of_two_bumps_are_their_positions() -> None:
-    logits = torch.zeros(1, 1, 48, 64)
-    logits[0, 0, 10, 20] = 12.0
-    logits[0, 0, 30, 50] = 11.0
-    first, second = two_peaks(logits)[0, 0]
-    assert first[:2].tolist() == pytest.approx([20.5 / 64, 10.5 / 48], abs=0.01)
-    assert second[:2].tolist() == pytest.approx([50.5 / 64, 30.5 / 48], abs=0.01)
-    assert 0.6 < first[2] < 0.75 < (first[2] + second[2]) <= 1
 
 
 def test_vision_encoder_on_any_number_of_threads_gives_the_same_bits(model: SmallVLA) -> None:

@@ -55,6 +55,9 @@ class SelfTrainingConfig:
         max_gradient_norm: gradients are scaled down to this norm.
         min_confidence: an object whose mean peak probability over an episode is lower gets no
             pseudo-labels there.
+        rounds: pseudo-labels are made anew so many times, by the encoder trained so far.
+        occluded_weight: how often a frame is drawn in which the effector covers an object,
+            relative to others.
     """
 
     batch_size: int = 32
@@ -64,6 +67,8 @@ class SelfTrainingConfig:
     weight_decay: float = 0.02
     max_gradient_norm: float = 1.0
     min_confidence: float = 0.5
+    rounds: int = 2
+    occluded_weight: float = 4.0
 
     def __post_init__(self) -> None:
         check_settings(
@@ -76,6 +81,8 @@ class SelfTrainingConfig:
             weight_decay="[0, inf)",
             max_gradient_norm="(0, inf)",
             min_confidence="[0, 1]",
+            rounds="[1, inf)",
+            occluded_weight="(0, inf)",
         )
         if self.batch_size % self.part_size:
             raise ConfigError(

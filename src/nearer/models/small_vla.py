@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from nearer.algorithm.action_tokens import ActionTokens, action_units, draw_tokens
@@ -33,16 +33,18 @@ from nearer.models.planar_features import PlanarFeatures
 from nearer.models.pointing.self_training import (
     PseudoLabels,
     adapt,
+    draw_probabilities,
     path_targets,
     trainable_parameters,
 )
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
-from nearer.models.pointing.tracking import NUM_PEAKS, track, two_peaks
+from nearer.models.pointing.tracking import NUM_HYPOTHESES, NUM_PEAKS, track, two_peaks
 from nearer.models.settings import SelfTrainingConfig, SmallVLAConfig
 from nearer.runs.checkpoint import weights_hash
 
 _TOKEN_WIDTH = 16
 _FRAMES_PER_PART = 4  # larger batches leave the processor's cache: 16 took 1.3 times as long
+_FRAMES_READ_AT_ONCE = 1024
 _PEAK_WIDTH = 3  # u, v and probability
 
 
@@ -66,8 +68,8 @@ class CameraVisionEncoder:
 
     @property
     def width(self) -> int:
-        """Return the number of features of a frame: one point an object."""
-        return NUM_SLOTS * _PEAK_WIDTH
+        """Return the number of features of a frame: a few hypotheses an object."""
+        return NUM_SLOTS * NUM_HYPOTHESES * _PEAK_WIDTH
 
     def encode(
         self, images: Mapping[str, UInt8[Array, "frames h w c"]], instructions: Sequence[str]
@@ -102,10 +104,11 @@ class CameraVisionEncoder:
         before: Float32[Array, "robots features"] | None,
         encodings: Float32[Array, "robots encoding"],
     ) -> Float32[Array, "robots features"]:
-        """Return u, v and probability of every object, given its position in the frame before."""
+        """Return u, v and probability of every object's hypotheses, the likeliest first."""
         candidates = encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _PEAK_WIDTH)
-        previous = None if before is None else before.reshape(-1, NUM_SLOTS, _PEAK_WIDTH)
-        return track(previous, candidates, self._aspect).reshape(len(encodings), self.width)
+        shape = (-1, NUM_SLOTS, NUM_HYPOTHESES, _PEAK_WIDTH)
+        belief = None if before is None else before.reshape(shape)
+        return track(belief, candidates, self._aspect).reshape(len(encodings), self.width)
 
     def weights(self) -> Float32[Array, "weights"]:
         """Return the trainable weights as one vector."""
@@ -136,17 +139,40 @@ class CameraVisionEncoder:
             rng: draws the minibatches.
             on_progress: is called after every update.
         """
-        encodings = clips.encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _PEAK_WIDTH)
-        min_confidence = self.self_training.min_confidence
-        targets = path_targets(encodings, clips.episode_lengths, self._aspect, min_confidence)
+        settings = self.self_training
+        images = clips.images[self.camera.name]
         sentences = np.repeat(np.array(clips.instructions), clips.episode_lengths).tolist()
-        labels = PseudoLabels(
-            images=clips.images[self.camera.name],
-            frames=clips.rows,
-            sentences=sentences,
-            targets=targets,
-        )
-        adapt(self.tower, labels, self.self_training, updates, rng, on_progress)
+        encodings = clips.encodings
+        for number in range(settings.rounds):
+            if number:
+                parts = range(0, len(sentences), _FRAMES_READ_AT_ONCE)
+                encodings = np.concatenate(
+                    [self._encode_rows(images, clips.rows, sentences, first) for first in parts]
+                )
+            targets = path_targets(
+                encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _PEAK_WIDTH),
+                clips.episode_lengths,
+                self._aspect,
+                settings.min_confidence,
+            )
+            labels = PseudoLabels(
+                images=images,
+                frames=clips.rows,
+                sentences=sentences,
+                targets=targets,
+                drawn=draw_probabilities(targets, self._aspect, settings.occluded_weight),
+            )
+            adapt(self.tower, labels, settings, updates // settings.rounds, rng, on_progress)
+
+    def _encode_rows(
+        self,
+        images: UInt8[Array, "all_frames h w 3"],
+        rows: Int64[Array, "frames"],
+        sentences: Sequence[str],
+        first: int,
+    ) -> Float32[Array, "part encoding"]:
+        part = slice(first, first + _FRAMES_READ_AT_ONCE)
+        return self.encode({self.camera.name: images[rows[part]]}, sentences[part])
 
     @property
     def _aspect(self) -> float:
@@ -345,8 +371,9 @@ class SmallVLA(FoundationModel):
 
 
 def _points(inputs: Inputs) -> Float[Tensor, "samples objects 2"]:
-    """Return u, v of the first object, the second object and the effector."""
-    return inputs.features.reshape(-1, NUM_SLOTS, _PEAK_WIDTH)[..., :2]
+    """Return u, v of the first object, the second object and the effector: their likeliest."""
+    beliefs = inputs.features.reshape(-1, NUM_SLOTS, NUM_HYPOTHESES, _PEAK_WIDTH)
+    return beliefs[:, :, 0, :2]
 
 
 def two_layers(width_in: int, hidden: int, dropout: float) -> nn.Sequential:

@@ -1,11 +1,11 @@
 """Self-training of the vision encoder before Stage 1, on unlabelled demonstration frames.
 
-    encodings of an episode --most probable path--> pseudo-labels: each object's position
+    encodings of an episode --smoothed path--> pseudo-labels: each object's position
     a frame and its instruction --stem, sentence encoder--> softmax over the image, cross-entropy
 
 Frames of an episode in which an object is clearly visible supervise those in which the effector
-occludes it or two shapes look alike. Only images and instructions are used, no simulator state.
-Measured on other demonstrations, wrong encodings fall by a third to a half (docs/log.md).
+occludes it or two shapes look alike, and occluded frames are drawn more often than they occur. Only
+images and instructions are used, no simulator state.
 
 Source: Lee 2013 (pseudo-labels), for training on confident predictions of one's own; here the
 predictions are made consistent over time first.
@@ -18,15 +18,15 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
 from torch import Tensor, nn
 
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.models.parallel import parallel_map
 from nearer.models.pointing.losses import pointing_loss
-from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
-from nearer.models.pointing.tracking import most_probable_path
+from nearer.models.pointing.tower import EFFECTOR, NUM_SLOTS, PointingTower
+from nearer.models.pointing.tracking import behind_effector, smoothed_path
 from nearer.models.settings import SelfTrainingConfig
 
 
@@ -43,13 +43,15 @@ class PseudoLabels:
         images: may be larger than memory; only the rows of a batch's part are read.
         frames: rows of `images` that are trained on.
         sentences: one a frame.
-        targets: u, v and weight of each object, from `path_targets`.
+        targets: u, v and weight of each object, from `pseudo_labels`.
+        drawn: probability with which each frame is drawn for a minibatch.
     """
 
     images: UInt8[Array, "all_frames h w 3"]
     frames: Int64[Array, "frames"]
     sentences: Sequence[str]
     targets: Float32[Array, "frames slots 3"]
+    drawn: Float64[Array, "frames"]
 
     def loss(self, tower: PointingTower, rows: Int64[Array, "part"]) -> Float[Tensor, ""]:
         """Return the tower's pointing loss on these frames, summed over slots."""
@@ -93,7 +95,7 @@ def adapt(
     for update in range(updates):
         factor = warmup_cosine(update, updates, config.warmup_updates)
         optimizer.param_groups[0]["lr"] = config.learning_rate * factor
-        batch = rng.integers(0, len(labels.frames), config.batch_size)
+        batch = rng.choice(len(labels.frames), config.batch_size, p=labels.drawn)
         parts = parallel_map(loss_and_gradients, list(batch.reshape(-1, config.part_size)))
         loss, *gradients = (torch.stack(values).mean(dim=0) for values in zip(*parts, strict=True))
         for weight, gradient in zip(weights, gradients, strict=True):
@@ -120,8 +122,9 @@ def path_targets(
 ) -> Float32[Array, "frames slots 3"]:
     """Return u, v of each object in every frame, and its weight in the loss.
 
-    The weight is the mean probability of the object's peaks over the episode, or 0 where that is
-    below `min_confidence`: an object that is never clear yields no pseudo-label.
+    The weight is the mean probability of the object's highest peak over the episode; 0 where that
+    is below `min_confidence` (an object that is never clear yields no pseudo-label), and in frames
+    in which the filter that runs forwards and the one that runs backwards disagree.
 
     Args:
         encodings: from `two_peaks`, one episode's frames after another's.
@@ -129,13 +132,32 @@ def path_targets(
         aspect: width of the images over their height.
         min_confidence: in [0, 1].
     """
-    parts: list[Float32[Array, "frames slots 3"]] = []
+    targets = np.zeros((*encodings.shape[:2], 3), dtype=np.float32)
     for start, stop in pairwise([0, *np.cumsum(episode_lengths).tolist()]):
-        path = most_probable_path(encodings[start:stop], aspect).copy()
-        confidence = path[:, :, 2].mean(axis=0)
-        path[:, :, 2] = np.where(confidence >= min_confidence, confidence, 0.0)
-        parts.append(path)
-    return np.concatenate(parts)
+        positions, believed = smoothed_path(encodings[start:stop], aspect)
+        confidence = encodings[start:stop, :, 0, 2].mean(axis=0)
+        confidence = np.where(confidence >= min_confidence, confidence, 0.0)
+        targets[start:stop, :, :2] = positions
+        targets[start:stop, :, 2] = believed * confidence
+    return targets
+
+
+def draw_probabilities(
+    targets: Float32[Array, "frames slots 3"], aspect: float, occluded_weight: float
+) -> Float64[Array, "frames"]:
+    """Return with which probability each frame is drawn: more often where an object is occluded.
+
+    Args:
+        targets: from `path_targets`; a frame without any weight is not drawn.
+        aspect: width of the images over their height.
+        occluded_weight: how often a frame is drawn in which the effector covers the first or the
+            second object, relative to one in which it covers neither.
+    """
+    objects, effector = targets[:, :EFFECTOR], targets[:, EFFECTOR, :2]
+    covered = behind_effector(objects[..., :2], effector, aspect) * (objects[..., 2] > 0)
+    weights = 1 + (occluded_weight - 1) * covered.max(axis=1).astype(np.float64)
+    weights *= (targets[..., 2] > 0).any(axis=1)
+    return weights / weights.sum()
 
 
 def warmup_cosine(update: int, updates: int, warmup_updates: int) -> float:

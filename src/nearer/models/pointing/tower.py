@@ -23,6 +23,8 @@ from nearer.models.pointing.sentence_encoder import SentenceEncoder, Vocabulary
 
 NUM_SLOTS = 3
 """First object, second object, effector."""
+EFFECTOR = 2
+"""The slot of the effector."""
 _WINDOW = 3
 """A peak is the mean over this many cells to each side."""
 _CACHED_SENTENCES = 4096
