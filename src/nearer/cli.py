@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn, Union, cast
 from nearer.algorithm.torchrun import check_alone, first_reports, is_follower, started_as
 from nearer.configs.folders import Resumable, placed
 from nearer.core.errors import Interrupted, NearerError, ReportedElsewhere
+from nearer.core.memory import keep_freed_memory
 
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 _USAGE = 2  # what a shell expects where the arguments make no sense; tyro's as well
@@ -155,6 +156,7 @@ def main(
             from rich.console import Console
 
             console = Console(quiet=is_follower(), markup=False)  # paths may hold brackets
+            keep_freed_memory()
         run(config, console)
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)
