@@ -297,7 +297,7 @@ def _compared(
     for baseline, per_seed in predicted.items():
         gap = None
         if baseline != STEPS_TO_GO:
-            rng = generator(Purpose.BASELINES, config.seed)
+            rng = generator(Purpose.BASELINE_INTERVALS, config.seed)
             gap = precision_gap(predicted[STEPS_TO_GO], per_seed, evidence, rng)
         reports[baseline] = report(per_seed, gap)
     return reports

@@ -30,10 +30,14 @@ class Purpose(IntEnum):
     PRACTICE_BASELINE = 14
     BASELINES = 15
     SERVING = 16
+    BASELINE_INTERVALS = 17
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:
-    """Return the generator of this purpose and these keys (run seed, iteration, ...)."""
+    """Return the generator of this purpose and these keys (run seed, iteration, ...).
+
+    A purpose has the same number of keys everywhere: a last key of 0 is the same as none.
+    """
     return np.random.default_rng([int(purpose), *keys])
 
 
