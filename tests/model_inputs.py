@@ -11,6 +11,7 @@ from nearer.algorithm.action_tokens import NUM_TOKENS
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.core.arrays import Array
 from nearer.core.spaces import Camera, Spaces
+from nearer.models.pointing.tracking import NUM_HYPOTHESES
 from nearer.models.vlm.tower_model import TowerModel
 
 SPACES = Spaces(
@@ -34,6 +35,17 @@ def model_inputs(model: FoundationModel, instructions: Sequence[str] = INSTRUCTI
     features = vision_encoder.track(vision_encoder.track(None, encodings), encodings[::-1].copy())
     state = torch.linspace(-1, 1, 2 * ROBOTS).reshape(ROBOTS, 2)
     return Inputs(state=state, features=torch.from_numpy(features), instructions=instructions)
+
+
+def point_features(points: torch.Tensor) -> torch.Tensor:
+    """Return features of the built-in vision encoder that is sure of each slot's point.
+
+    Args:
+        points: u, v of the three slots, (..., 3, 2).
+    """
+    beliefs = torch.zeros(*points.shape[:-1], NUM_HYPOTHESES, 3)
+    beliefs[..., 0, :2], beliefs[..., 0, 2] = points, 1
+    return beliefs.flatten(-3)
 
 
 def robot_rngs() -> list[np.random.Generator]:

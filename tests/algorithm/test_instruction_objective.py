@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from model_inputs import point_features
 from nearer.algorithm.demonstrations import (
     Candidates,
     Demonstrations,
@@ -123,7 +124,7 @@ def demonstrations(episodes: int, others: int) -> Demonstrations:
     near = 0.02 * torch.randn(episodes, 2, generator=draw)
     points[:, 1, 0, 0] = points[:, 1, 0, 1] + near
     points[:, :, 1:, 2] = points[:, :, :1, 2]  # there is one effector, whatever is named
-    features = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1).flatten(3)
+    features = point_features(points)
     instructions = [INSTRUCTIONS[i % len(INSTRUCTIONS)] for i in range(episodes)]
     candidates = draw_candidates(instructions, others, np.random.default_rng(0))
     own = torch.stack([features[:, 0, 0], features[:, 0, 0], features[:, 1, 0]], dim=1)

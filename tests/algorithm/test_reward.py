@@ -13,6 +13,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict
 
+from model_inputs import point_features
 from nearer.algorithm.improve_settings import Practice
 from nearer.algorithm.model import FoundationModel, Inputs, inputs_of
 from nearer.algorithm.score import score
@@ -26,6 +27,7 @@ from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.datasets.practice_store import read_practice
 from nearer.evaluation.reward_model import calibration_of
 from nearer.models.factory import build_model, new_model
+from nearer.models.pointing.tracking import NUM_HYPOTHESES
 from nearer.models.settings import MLPConfig, SmallVLAConfig
 from nearer.runs.checkpoint import load_model, save_checkpoint, weights_hash
 from nearer.runs.documents import read_header
@@ -152,9 +154,9 @@ def fields_of(config: ImproveConfig) -> dict[str, Any]:
 def save_run(run: Path, model: FoundationModel) -> Path:
     """Save a model, normalised for `CameraEnv`, as both checkpoints of a run."""
     draw = torch.Generator().manual_seed(0)
-    points = torch.rand(64, 3, 3, generator=draw)
-    encodings = points.flatten(1) if model.vision_encoder else points[:, 0, :0]
-    inputs = Inputs(state=points[:, 0, :2], features=encodings, instructions=[INSTRUCTION] * 64)
+    points = torch.rand(64, 3, 2, generator=draw)
+    features = point_features(points) if model.vision_encoder else points[:, 0, :0]
+    inputs = Inputs(state=points[:, 0], features=features, instructions=[INSTRUCTION] * 64)
     model.normalise_by(inputs, torch.rand(64, 2, generator=draw) - 0.5)
     for link in ("policy", "reward"):
         save_checkpoint(run / "checkpoints" / link, model, None)
@@ -181,11 +183,13 @@ def practise(policy: Path, reward: Path, out: Path) -> None:
     main([*command, "--env", CAMERA_ENV, *sizes, *more])
 
 
+WIDTH = 3 * NUM_HYPOTHESES * 3
+"""Features of the built-in vision encoder: slots, hypotheses, and u, v, probability of each."""
 VISION_ENCODER_CASES = {
-    "policy without a vision encoder": (mlp(0), small_vla(1), (0, 9)),
-    "reward without a vision encoder": (small_vla(0), mlp(1), (9, 0)),
-    "equal vision encoders": (small_vla(0), small_vla(1), (9, 0)),
-    "different vision encoders": (small_vla(0), small_vla(1, tower_scale=0.9), (9, 9)),
+    "policy without a vision encoder": (mlp(0), small_vla(1), (0, WIDTH)),
+    "reward without a vision encoder": (small_vla(0), mlp(1), (WIDTH, 0)),
+    "equal vision encoders": (small_vla(0), small_vla(1), (WIDTH, 0)),
+    "different vision encoders": (small_vla(0), small_vla(1, tower_scale=0.9), (WIDTH, WIDTH)),
 }
 """Policy, reward and the widths of policy and reward features that practice stores."""
 
@@ -207,7 +211,7 @@ def test_improve_policy_and_reward_encode_with_their_own_vision_encoder(
         assert observations.features.shape[1] == widths[0]
         assert observations.reward_features.shape[1] == widths[1]
         np.testing.assert_allclose(first_score.steps_to_go, second_score.steps_to_go, rtol=1e-5)
-    if widths == (9, 9):
+    if widths == (WIDTH, WIDTH):
         observations = episodes[0].observations
         assert not np.array_equal(observations.features, observations.reward_features)
     actor = load_model(policy_run, build_model, "policy")

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model_inputs import point_features
 from nearer.algorithm.action_tokens import LEVELS, NUM_TOKENS, ActionTokens, action_units
 from nearer.algorithm.model import Inputs
 from nearer.core.action_chunks import Chunking
@@ -33,10 +34,10 @@ TRUE_PLANE = torch.tensor([[0.02, -0.5, 0.62], [-0.8, 0.03, 0.4], [0.01, -0.35, 
 def noise_inputs(rows: int = 64) -> Inputs:
     generator = torch.Generator().manual_seed(0)
     points = torch.rand(rows, 3, 2, generator=generator)
-    beliefs = torch.zeros(rows, 3, 3, 3)  # the likeliest hypothesis of each object is sure
-    beliefs[:, :, 0] = torch.cat([points, torch.ones(rows, 3, 1)], dim=2)
     state = to_plane(TRUE_PLANE, points[:, -1])
-    return Inputs(state=state, features=beliefs.flatten(1), instructions=[INSTRUCTIONS[0]] * rows)
+    return Inputs(
+        state=state, features=point_features(points), instructions=[INSTRUCTIONS[0]] * rows
+    )
 
 
 @pytest.fixture
