@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.distributed import TCPStore
 
 from job_server import job_server
+from model_inputs import point_features
 from nearer.algorithm.demonstrations import Candidates, Demonstrations, split_by_episode
 from nearer.algorithm.distributed import started
 from nearer.algorithm.model import FoundationModel, Inputs
@@ -119,10 +120,10 @@ def demonstrations() -> Demonstrations:
     rng = torch.Generator().manual_seed(0)
     instructions = [f"push the {c} moon" for c in ("red", "blue", "green", "yellow")] * 10
     candidates = [tuple(dict.fromkeys([own, *instructions]))[:3] for own in instructions]
-    candidate_features = torch.rand(40, 2, 3, 9, generator=rng)
+    candidate_features = point_features(torch.rand(40, 2, 3, 3, 2, generator=rng))
     return Demonstrations(
         state=torch.rand(120, 2, generator=rng),
-        features=torch.rand(120, 9, generator=rng),
+        features=point_features(torch.rand(120, 3, 2, generator=rng)),
         actions=torch.rand(120, 2, generator=rng),
         steps_to_go=torch.tensor([2, 1, 0] * 40),
         episode_lengths=np.full(40, 3),
