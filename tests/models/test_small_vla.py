@@ -246,6 +246,36 @@ def test_self_training_raises_the_probability_of_its_pseudo_labels(model: SmallV
     assert not any(weight.requires_grad for weight in model.tower.parameters())
 
 
+def clips_of_noise(confidence: float) -> Clips:
+    places = np.float32([0.3, 0.6, confidence, 0.8, 0.8, 0.01])
+    rng = np.random.default_rng(0)
+    return Clips(
+        images={"front": rng.integers(0, 256, (1, 96, 128, 3), dtype=np.uint8)},
+        rows=np.array([0, 0]),  # nothing moves
+        encodings=np.tile(places, (2, 3)),
+        episode_lengths=np.array([2]),
+        instructions=["push the red moon to the blue cube"],
+    )
+
+
+def test_self_training_of_an_encoder_sure_of_nothing_leaves_it_as_it_is(model: SmallVLA) -> None:
+    vision_encoder = CameraVisionEncoder(model.tower, SPACES.cameras[0])
+    before = vision_encoder.weights()
+    vision_encoder.learn(clips_of_noise(confidence=0.1), 4, np.random.default_rng(0))
+    assert np.array_equal(vision_encoder.weights(), before)
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+def test_self_training_over_rounds_makes_every_update(model: SmallVLA, updates: int) -> None:
+    small = SelfTrainingConfig(batch_size=1, part_size=1, rounds=2, min_confidence=0.0)
+    vision_encoder = CameraVisionEncoder(model.tower, SPACES.cameras[0], small)
+    stages: list[str] = []
+    clips = clips_of_noise(confidence=0.9)
+    rng = np.random.default_rng(0)
+    vision_encoder.learn(clips, updates, rng, lambda progress: stages.append(progress.stage))
+    assert stages.count("self-training") == updates
+
+
 def test_vision_encoder_on_any_number_of_threads_gives_the_same_bits(model: SmallVLA) -> None:
     rng = np.random.default_rng(0)
     images = {"front": rng.integers(0, 256, (10, 96, 128, 3), dtype=np.uint8)}

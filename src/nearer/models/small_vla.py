@@ -23,7 +23,7 @@ from nearer.algorithm.action_tokens import ActionTokens, action_units, draw_toke
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.core.arrays import Array
-from nearer.core.callbacks import ProgressCallback, ignore_progress
+from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Camera, Spaces
@@ -133,6 +133,8 @@ class CameraVisionEncoder:
     ) -> None:
         """Train, in place, on pseudo-labels: where each object was in an episode, with hindsight.
 
+        An encoder that is sure of no object, such as one without pretraining, stays as it is.
+
         Args:
             clips: episodes, with this encoder's own encodings.
             updates: gradient updates.
@@ -143,18 +145,18 @@ class CameraVisionEncoder:
         images = clips.images[self.camera.name]
         sentences = np.repeat(np.array(clips.instructions), clips.episode_lengths).tolist()
         encodings = clips.encodings
-        for number in range(settings.rounds):
+        rounds = min(settings.rounds, updates)
+        for number in range(rounds):
             if number:
-                parts = range(0, len(sentences), _FRAMES_READ_AT_ONCE)
-                encodings = np.concatenate(
-                    [self._encode_rows(images, clips.rows, sentences, first) for first in parts]
-                )
+                encodings = self._encode_rows(images, clips.rows, sentences, on_progress)
             targets = path_targets(
                 encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _PEAK_WIDTH),
                 clips.episode_lengths,
                 self._aspect,
                 settings.min_confidence,
             )
+            if not targets[..., 2].any():
+                return
             labels = PseudoLabels(
                 images=images,
                 frames=clips.rows,
@@ -162,17 +164,22 @@ class CameraVisionEncoder:
                 targets=targets,
                 drawn=draw_probabilities(targets, self._aspect, settings.occluded_weight),
             )
-            adapt(self.tower, labels, settings, updates // settings.rounds, rng, on_progress)
+            round_updates = updates * (number + 1) // rounds - updates * number // rounds
+            adapt(self.tower, labels, settings, round_updates, rng, on_progress)
 
     def _encode_rows(
         self,
         images: UInt8[Array, "all_frames h w 3"],
         rows: Int64[Array, "frames"],
         sentences: Sequence[str],
-        first: int,
-    ) -> Float32[Array, "part encoding"]:
-        part = slice(first, first + _FRAMES_READ_AT_ONCE)
-        return self.encode({self.camera.name: images[rows[part]]}, sentences[part])
+        on_progress: ProgressCallback,
+    ) -> Float32[Array, "frames encoding"]:
+        encodings: list[Float32[Array, "part encoding"]] = []
+        for first in range(0, len(rows), _FRAMES_READ_AT_ONCE):
+            on_progress(Progress(stage="encoding images", done=first, total=len(rows)))
+            part = slice(first, first + _FRAMES_READ_AT_ONCE)
+            encodings.append(self.encode({self.camera.name: images[rows[part]]}, sentences[part]))
+        return np.concatenate(encodings)
 
     @property
     def _aspect(self) -> float:
