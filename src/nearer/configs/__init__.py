@@ -1,7 +1,7 @@
 """The settings of every command, one file a command; nothing here imports torch or matplotlib.
 
     flags      what flags of several commands share
-    folders    where a command writes unless it is told
+    folders    where a command writes without --out
     saved      a config as run.json keeps it, and the config of a run that is continued
 
 `nearer.configs.SFTConfig` and the others are loaded when they are first used, and so are the parts

@@ -1,6 +1,6 @@
 """Any number that should fall on the way to the goal, as a success detector.
 
-    detector_metrics   how well it tells success from failure, whatever its unit
+    detector_metrics   how well it separates success from failure, whatever its unit
     precision_gap      by how much one is better than another
 
 A detector ends an episode, so it never meets what comes after: numbers that take frame by frame are
@@ -44,7 +44,7 @@ class HalfThreshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorMetrics(DetectorCounts):
-    """How well a number tells success from failure, whatever its unit.
+    """How well a number separates success from failure, whatever its unit.
 
     The counts are of thresholds that were chosen on one half of the episodes and measured on the
     other, both ways round; all zero where a half is too small or has no success.
@@ -73,7 +73,7 @@ class PrecisionGap:
 def detector_metrics(
     distance: Float32[Array, "frames"], evidence: Evidence, min_precision: float
 ) -> DetectorMetrics:
-    """Return how well a number tells success from failure, whatever its unit.
+    """Return how well a number separates success from failure, whatever its unit.
 
     Args:
         distance: falls on the way to the goal.

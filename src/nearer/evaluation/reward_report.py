@@ -49,7 +49,7 @@ class SourceReport:
         labels: how they were made, a sentence.
         is_ground_truth: whether they are worth choosing a threshold by.
         reward: how right steps-to-go is.
-        detector: how well d tells success from failure.
+        detector: how well d separates success from failure.
         slices: kind of episodes -> these in short; all are among them.
     """
 

@@ -7,8 +7,8 @@ to three positions and the probability of each. From one frame to the next an ob
     is hidden      and stays where it was, or moves with the effector that pushes it
     was elsewhere  and is seen at a peak that is far from all hypotheses: rare, a correction
 
-An object is hidden where the effector covers it, just above the effector in the image, since
-cameras look at a table from above. The softmax then points at another object with high probability,
+An object is hidden where the effector covers it: just above the effector in the image, for a camera
+above the table. The softmax then points at another object with high probability,
 frame after frame for the same reason, so its logarithm counts for less than independent evidence.
 
 `track` is the filter, one frame at a time, as a robot must. `smoothed_path` is for recorded
