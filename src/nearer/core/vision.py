@@ -1,8 +1,8 @@
 """The contract of a vision encoder: the frozen part of a model that reads images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64, Num, UInt8
@@ -47,6 +47,30 @@ class VisionEncoder(Protocol):
     ) -> Float32[Array, "robots features"]:
         """Return the features of a frame, given those of the frame before; None at the start."""
         ...
+
+
+def track_episodes(
+    track: Callable[[Any, Any], Array],
+    encodings: Num[Array, "frames ..."],
+    episode_lengths: Int64[Array, "episodes"],
+) -> Float32[Array, "frames ..."]:
+    """Return what `track` returns for every frame, given its result for the frame before.
+
+    All episodes take a step at a time: as many calls as the longest one has frames.
+
+    Args:
+        track: such as `VisionEncoder.track`.
+        encodings: one episode's frames after another's.
+        episode_lengths: frames an episode.
+    """
+    starts = np.cumsum(episode_lengths) - episode_lengths
+    first = track(None, encodings[starts])
+    tracked = np.zeros((len(encodings), *first.shape[1:]), dtype=np.float32)
+    tracked[starts] = first
+    for step in range(1, int(episode_lengths.max())):
+        rows = starts[episode_lengths > step] + step
+        tracked[rows] = track(tracked[rows - 1], encodings[rows])
+    return tracked
 
 
 @runtime_checkable

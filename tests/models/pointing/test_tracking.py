@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nearer.core.arrays import Array
-from nearer.models.pointing.tracking import behind_effector, smoothed_path, track, two_peaks
+from nearer.models.pointing.tracking import behind_effector, smoothed_paths, track, two_peaks
 
 ASPECT = 4 / 3
 EFFECTOR = (0.5, 0.6)
@@ -96,21 +96,34 @@ def test_track_row_of_many_equals_the_row_alone() -> None:
         assert alone.tobytes() == together[part].tobytes()
 
 
-def test_smoothed_path_through_hidden_frames_is_believed_in_place() -> None:
+def test_smoothed_paths_through_hidden_frames_is_believed_in_place() -> None:
     visible, hidden = frame((BEHIND, SURE), (AWAY, UNSURE)), frame((AWAY, SURE), (AWAY, UNSURE))
-    positions, believed = smoothed_path(np.concatenate([visible, hidden, hidden, visible]), ASPECT)
+    positions, believed = smoothed_paths(
+        np.concatenate([visible, hidden, hidden, visible]), np.array([4]), ASPECT
+    )
     np.testing.assert_allclose(positions[:, 0], [BEHIND] * 4, rtol=1e-5)
     assert believed[:, 0].all()
 
 
-def test_smoothed_path_where_the_passes_disagree_is_not_believed() -> None:
+def test_smoothed_paths_where_the_passes_disagree_is_not_believed() -> None:
     right, wrong = (0.2, 0.8), (0.8, 0.2)
     start, later = frame((wrong, 0.6), (right, 0.4)), frame((right, SURE), (wrong, UNSURE))
-    positions, believed = smoothed_path(np.concatenate([start, *[later] * 9]), ASPECT)
+    positions, believed = smoothed_paths(
+        np.concatenate([start, *[later] * 9]), np.array([10]), ASPECT
+    )
     assert not believed[0, 0]
     assert believed[-3:, 0].all()
     np.testing.assert_allclose(positions[-3:, 0], [right] * 3, rtol=1e-5)
     assert believed[:, 1:].all()
+
+
+def test_smoothed_paths_of_two_episodes_equal_each_alone() -> None:
+    encodings = np.random.default_rng(2).random((7, 3, 2, 3)).astype(np.float32)
+    together = smoothed_paths(encodings, np.array([3, 4]), ASPECT)
+    first = smoothed_paths(encodings[:3], np.array([3]), ASPECT)
+    second = smoothed_paths(encodings[3:], np.array([4]), ASPECT)
+    for whole, *parts in zip(together, first, second, strict=True):
+        assert np.array_equal(whole, np.concatenate(parts))
 
 
 def test_behind_effector_is_one_above_it_and_zero_far_away() -> None:

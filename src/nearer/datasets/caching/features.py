@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int64
 
 from nearer.core.arrays import Array
 from nearer.core.callbacks import ProgressCallback, ignore_progress
-from nearer.core.vision import ComparingVisionEncoder, VisionEncoder
+from nearer.core.vision import ComparingVisionEncoder, VisionEncoder, track_episodes
 from nearer.datasets.caching.encodings import (
     EncodingTask,
     Images,
@@ -31,15 +31,7 @@ def open_features(
 ) -> Float32[Array, "frames features"]:
     """Return the features of every frame, tracked through its episode; see `open_encodings`."""
     encodings = open_encodings(dataset, vision_encoder, episodes, cache, on_progress)
-    features = np.zeros((len(encodings), vision_encoder.width), dtype=np.float32)
-    lengths = dataset.episode_lengths[episodes]
-    starts = np.cumsum(lengths) - lengths
-    features[starts] = vision_encoder.track(None, encodings[starts])
-    # One step of all episodes at a time: as many calls as the longest episode has frames.
-    for step in range(1, int(lengths.max())):
-        rows = starts[lengths > step] + step
-        features[rows] = vision_encoder.track(features[rows - 1], encodings[rows])
-    return features
+    return track_episodes(vision_encoder.track, encodings, dataset.episode_lengths[episodes])
 
 
 def stacked_rows(

@@ -14,7 +14,6 @@ predictions are made consistent over time first.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.models.parallel import parallel_map
 from nearer.models.pointing.losses import pointing_loss
 from nearer.models.pointing.tower import EFFECTOR, NUM_SLOTS, PointingTower
-from nearer.models.pointing.tracking import behind_effector, smoothed_path
+from nearer.models.pointing.tracking import behind_effector, smoothed_paths
 from nearer.models.settings import SelfTrainingConfig
 
 
@@ -132,14 +131,13 @@ def path_targets(
         aspect: width of the images over their height.
         min_confidence: in [0, 1].
     """
-    targets = np.zeros((*encodings.shape[:2], 3), dtype=np.float32)
-    for start, stop in pairwise([0, *np.cumsum(episode_lengths).tolist()]):
-        positions, believed = smoothed_path(encodings[start:stop], aspect)
-        confidence = encodings[start:stop, :, 0, 2].mean(axis=0)
-        confidence = np.where(confidence >= min_confidence, confidence, 0.0)
-        targets[start:stop, :, :2] = positions
-        targets[start:stop, :, 2] = believed * confidence
-    return targets
+    positions, believed = smoothed_paths(encodings, episode_lengths, aspect)
+    starts = np.cumsum(episode_lengths) - episode_lengths
+    sums = np.add.reduceat(encodings[:, :, 0, 2], starts, axis=0)
+    confidence = sums / episode_lengths[:, None].astype(np.float32)
+    confidence = np.where(confidence >= min_confidence, confidence, np.float32(0))
+    weights = believed * np.repeat(confidence, episode_lengths, axis=0)
+    return np.concatenate([positions, weights[..., None]], axis=2)
 
 
 def draw_probabilities(

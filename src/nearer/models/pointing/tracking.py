@@ -11,7 +11,7 @@ An object is hidden where the effector covers it: just above the effector in the
 above the table. The softmax then points at another object with high probability,
 frame after frame for the same reason, so its logarithm counts for less than independent evidence.
 
-`track` is the filter, one frame at a time, as a robot must. `smoothed_path` is for recorded
+`track` is the filter, one frame at a time, as a robot must. `smoothed_paths` is for recorded
 episodes: the filter forwards and backwards, and where both agree. Constants are measured on
 trial rollouts (docs/log.md). Positions are in image heights.
 
@@ -19,12 +19,15 @@ Source: Thrun, Burgard and Fox 2005, Probabilistic Robotics, section 2.4, for th
 the likeliest few hypotheses is that of Reid 1979, IEEE Transactions on Automatic Control 24 (6).
 """
 
+from functools import partial
+
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from nearer.core.arrays import Array
+from nearer.core.vision import track_episodes
 from nearer.models.pointing.tower import EFFECTOR, peaks
 
 NUM_PEAKS = 2
@@ -106,19 +109,25 @@ def track(
     return _likeliest(places, np.concatenate(weights, axis=2), scale)
 
 
-def smoothed_path(
-    encodings: Float32[Array, "frames slots 2 3"], aspect: float
+def smoothed_paths(
+    encodings: Float32[Array, "frames slots 2 3"],
+    episode_lengths: Int64[Array, "episodes"],
+    aspect: float,
 ) -> tuple[Float32[Array, "frames slots 2"], Bool[Array, "frames slots"]]:
-    """Return u, v of each object along a recorded episode, and in which frames to believe it.
+    """Return u, v of each object along recorded episodes, and in which frames to believe it.
 
     The filter runs forwards and backwards; a position is believed where both agree, so that an
     object that is hidden for some frames is placed only where it was seen before and after.
 
     Args:
-        encodings: from `two_peaks`, every frame of one episode.
+        encodings: from `two_peaks`, one episode's frames after another's.
+        episode_lengths: frames an episode.
         aspect: width of the images over their height.
     """
-    forwards, backwards = _path(encodings, aspect), _path(encodings[::-1], aspect)[::-1]
+    step = partial(track, aspect=aspect)
+    forwards = track_episodes(step, encodings, episode_lengths)[:, :, 0, :2]
+    # Last frame first, of the last episode first.
+    backwards = track_episodes(step, encodings[::-1], episode_lengths[::-1])[::-1, :, 0, :2]
     offsets = (forwards - backwards) * np.array([aspect, 1.0], dtype=np.float32)
     agree = np.square(offsets).sum(axis=-1) < _AGREEMENT**2
     return (forwards + backwards) / 2, agree
@@ -132,15 +141,6 @@ def behind_effector(
     """Return how much the effector covers a point: 1 in the middle of what it covers, to 0."""
     scale = np.array([aspect, 1.0], dtype=np.float32)
     return _cover(points * scale, effector * scale)
-
-
-def _path(encodings: Float32[Array, "frames slots 2 3"], aspect: float) -> Array:
-    belief: Array | None = None
-    path: list[Array] = []
-    for frame in range(len(encodings)):
-        belief = track(belief, encodings[frame : frame + 1], aspect)
-        path.append(belief[0, :, 0, :2])
-    return np.stack(path)
 
 
 def _moved(places: Array, belief: Array, effector: Array) -> tuple[Array, Array]:
