@@ -15,11 +15,12 @@ def test_pretrain_writes_weights_that_load_with_their_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "weights"
-    main(["pretrain", "--out", str(out), "--no-imagenet", "--workers", "1", *TINY])
+    main(["pretrain", "--out", str(out), "--workers", "1", *TINY])
     assert f"the vision encoder is in {out}" in capsys.readouterr().out
     assert not load_pointing(out).training
     settings = settings_json(out)
-    assert (settings["images"], settings["updates"], settings["imagenet"]) == (4, 2, False)
+    assert (settings["images"], settings["updates"]) == (4, 2)
+    assert settings["objective"] == "multimodal"
 
 
 def test_pretrain_without_an_image_is_refused(

@@ -9,16 +9,18 @@ import torch
 from PIL import Image
 
 from nearer.core.errors import ConfigError
-from nearer.models.pointing.efficientnet_lite0 import Lite0, folded
-from nearer.models.pointing.imagenet import sharpened
 from nearer.models.pointing.pretraining.camera_effects import with_camera_effects
+from nearer.models.pointing.pretraining.corpus import draw_example
+from nearer.models.pointing.pretraining.efficientnet_lite0 import Lite0, folded
+from nearer.models.pointing.pretraining.objectives import UnimodalObjective
 from nearer.models.pointing.pretraining.outlines import OUTLINES
 from nearer.models.pointing.pretraining.renderer import on_image
 from nearer.models.pointing.pretraining.scene import HEIGHT_PX, WIDTH_PX, draw_scene
 from nearer.models.pointing.pretraining.settings import PretrainConfig
 from nearer.models.pointing.pretraining.surfaces import draw_surface
 from nearer.models.pointing.sentence_encoder import Vocabulary
-from nearer.models.pointing.tower import PointingTower, TowerConfig
+from nearer.models.pointing.tower import PointingTower
+from nearer.models.pointing.unet import UNetConfig
 from nearer.models.pointing.variants import tower_of
 
 
@@ -76,13 +78,22 @@ def test_lite0_with_folded_batch_norm_equals_convolution_then_norm() -> None:
     assert torch.allclose(lite0.stem(images), expected, atol=1e-4)
 
 
-def test_sharpened_tower_has_the_initial_sharpness() -> None:
-    tower = sharpened(PointingTower(TowerConfig(), Vocabulary(["red"])))
-    assert tower.log_sharpness.exp().item() == pytest.approx(0.4)
+def test_unimodal_objective_trains_the_unet_and_neither_words_nor_teacher() -> None:
+    torch.manual_seed(0)
+    tower = PointingTower(UNetConfig(), Vocabulary(["red"])).train()
+    objective = UnimodalObjective(Lite0(), tower.config.width)
+    examples = [draw_example(np.random.default_rng(seed)) for seed in range(3)]
+    loss = objective(tower, examples, np.random.default_rng(0))["features"]
+    assert loss.item() > 0
+    loss.backward()
+    trained = {name for name, weight in tower.named_parameters() if weight.grad is not None}
+    assert trained == {f"unet.{name}" for name, _ in tower.unet.named_parameters()}
+    assert objective.regressor.weight.grad is not None
+    assert not any(weight.requires_grad for weight in objective.teacher.parameters())
 
 
 def test_tower_of_scratch_differs_between_seeds_alone() -> None:
-    first, same, other = (tower_of("scratch", seed).stem.key.weight for seed in (0, 0, 1))
+    first, same, other = (tower_of("scratch", seed).unet.key.weight for seed in (0, 0, 1))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
 

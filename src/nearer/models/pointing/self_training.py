@@ -1,7 +1,7 @@
 """Self-training of the vision encoder before Stage 1, on unlabelled demonstration frames.
 
     encodings of an episode --smoothed path--> pseudo-labels: each object's position
-    a frame and its instruction --stem, sentence encoder--> softmax over the image, cross-entropy
+    a frame and its instruction --U-Net, sentence encoder--> softmax over the image, cross-entropy
 
 Frames of an episode in which an object is clearly visible supervise those in which the effector
 occludes it or two shapes look alike, and occluded frames are drawn more often than they occur. Only
@@ -30,8 +30,8 @@ from nearer.models.settings import SelfTrainingConfig
 
 
 def trainable_parameters(tower: PointingTower) -> list[nn.Parameter]:
-    """Return the parameters of stem and sentence encoder; the ImageNet trunk stays frozen."""
-    return [*tower.stem.parameters(), *tower.words.parameters()]
+    """Return the parameters of U-Net and sentence encoder."""
+    return [*tower.unet.parameters(), *tower.words.parameters()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class PseudoLabels:
         """Return the tower's pointing loss on these frames, summed over slots."""
         images = torch.from_numpy(self.images[self.frames[rows]])
         queries = tower.queries([self.sentences[int(row)] for row in rows])
-        logits = tower.logits(tower.keys(images, tower.maps(images)), queries)
+        logits = tower.logits(tower.keys(images), queries)
         targets = torch.from_numpy(self.targets[rows]).reshape(len(rows), 1, NUM_SLOTS, 1, 3)
         return pointing_loss(logits[:, None], targets[..., :2], targets[..., 2]).sum()
 

@@ -1,7 +1,6 @@
 """The pointing tower: images and sentences -> where the mentioned objects are.
 
-    image --enlarged, EfficientNet-Lite0, frozen--> feature map --+
-          --convolutional stem, stride 2 and 4--------------------+--> keys at stride 2
+    image    --U-Net-------------> keys, one for every cell of two by two pixels
     sentence --sentence encoder--> three queries
     query . key -> softmax over the image -> (u, v) of its peak, and the peak's probability
 
@@ -12,75 +11,49 @@ what is there, not where.
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from nearer.models.pointing.efficientnet_lite0 import CHANNELS, Lite0
 from nearer.models.pointing.sentence_encoder import SentenceEncoder, Vocabulary
+from nearer.models.pointing.unet import UNet, UNetConfig
 
 NUM_SLOTS = 3
 """First object, second object, effector."""
 EFFECTOR = 2
 """The slot of the effector."""
+_SHARPNESS = 0.4
+"""Of the softmax before pretraining."""
 _WINDOW = 3
 """A peak is the mean over this many cells to each side."""
 _CACHED_SENTENCES = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TowerConfig:
-    """Sizes of the tower.
-
-    Attributes:
-        width: of queries and keys.
-        fine: channels at stride 2.
-        middle: channels at stride 4.
-    """
-
-    width: int = 64
-    fine: int = 24
-    middle: int = 64
-
-
 class PointingTower(nn.Module):
     """The built-in vision encoder with its sentence encoder."""
 
-    def __init__(self, config: TowerConfig, vocabulary: Vocabulary) -> None:
+    def __init__(self, config: UNetConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.config = config
-        self.trunk = Lite0()
-        self.stem = ConvStem(config)
+        self.unet = UNet(config)
         self.words = SentenceEncoder(vocabulary, config.width)
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(0.25)))
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(_SHARPNESS)))
         self._query_cache: OrderedDict[str, Tensor] = OrderedDict()
         self._cached_version = -1
 
-    @torch.no_grad()
-    def maps(self, images: UInt8[Tensor, "frames h w c"]) -> Float[Tensor, "frames channels y x"]:
-        """Return the frozen trunk's feature maps.
-
-        In float32 also under autocast: bfloat16 is slow on processors without it.
-        """
-        with torch.autocast(images.device.type, enabled=False):
-            return self.trunk(images)
-
     def keys(
-        self,
-        images: UInt8[Tensor, "frames h w c"],
-        maps: Float[Tensor, "frames channels y x"],
+        self, images: UInt8[Tensor, "frames h w c"]
     ) -> Float[Tensor, "frames width rows columns"]:
-        """Return the key of every cell of two by two pixels; this part is trainable.
+        """Return the key of every cell of two by two pixels.
 
         In float32 also under autocast: rounded keys would move the peaks.
         """
         with torch.autocast(images.device.type, enabled=False):
-            return self.stem(images, maps)
+            return self.unet(images)
 
     def queries(self, sentences: Sequence[str]) -> Float[Tensor, "sentences 3 width"]:
-        """Return the queries of the three slots of every sentence; this part is trainable."""
+        """Return the queries of the three slots of every sentence."""
         device = self.log_sharpness.device
         with torch.autocast(device.type, enabled=False):
             return self.words(self.words.vocabulary.encode(sentences).to(device))
@@ -121,7 +94,7 @@ class PointingTower(nn.Module):
             images: RGB, 96 rows by 128 columns; the keys of each are computed once.
             queries: from `cached_queries`, of equally many sentences for each image.
         """
-        keys = self.keys(images, self.maps(images))
+        keys = self.keys(images)
         logits = self.logits(keys, queries.flatten(1, 2))
         return logits.reshape(*queries.shape[:3], *keys.shape[2:])
 
@@ -145,78 +118,8 @@ class PointingTower(nn.Module):
         self, images: UInt8[Tensor, "frames h w c"], sentences: Sequence[str]
     ) -> Float[Tensor, "frames 9"]:
         """Return what `locate` returns, with gradients."""
-        keys = self.keys(images, self.maps(images))
+        keys = self.keys(images)
         return peaks(self.logits(keys, self.queries(sentences))).flatten(1)
-
-
-class ConvStem(nn.Module):
-    """The trainable convolutions: small shapes at stride 2 and 4, merged with the trunk's map."""
-
-    def __init__(self, config: TowerConfig) -> None:
-        super().__init__()
-        fine, middle = config.fine, config.middle
-        self.first = _Conv(3, fine, 5, 2)
-        self.second = _Conv(fine, fine, 3)
-        self.down = _Conv(fine, middle, 3, 2)
-        self.learned = _Conv(CHANNELS, middle, 1)
-        self.around = _Conv(middle, 2 * middle, 3)
-        self.gather = _Conv(2 * middle, middle, 1)
-        self.up = _Conv(middle, fine, 1)
-        self.last = _Conv(fine, fine, 3)
-        self.key = nn.Conv2d(2 * fine, config.width, 1)
-        self.norm = nn.LayerNorm(config.width)
-
-    def fold_batch_norm(self) -> None:
-        """Fold batch normalisation into the convolutions: the same outputs, faster."""
-        for module in self.modules():
-            if isinstance(module, _Conv):
-                module.fold()
-
-    def forward(
-        self, images: UInt8[Tensor, "frames h w c"], maps: Tensor
-    ) -> Float[Tensor, "frames width rows columns"]:
-        """Return normalised keys at stride 2."""
-        relu = nn.functional.relu
-        hidden = (images.permute(0, 3, 1, 2).float() - 127) / 64  # 0..255 -> about -2..2
-        hidden = hidden.contiguous(memory_format=torch.channels_last)
-        fine = relu(self.second(relu(self.first(hidden))))
-        middle = self.down(fine)
-        middle = relu(middle + _resized_like(self.learned(maps), middle))
-        middle = relu(middle + self.gather(relu(self.around(middle))))
-        fine = relu(fine + _resized_like(self.up(middle), fine))
-        keys = self.key(torch.cat([fine, relu(self.last(fine))], dim=1))
-        return self.norm(keys.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class _Conv(nn.Module):
-    """A convolution, followed by batch normalisation until that is folded into it."""
-
-    def __init__(self, width_in: int, width_out: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width_in, width_out, kernel, stride, padding=kernel // 2)
-        self.norm: nn.BatchNorm2d | None = nn.BatchNorm2d(width_out)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        maps = self.conv(maps)
-        return maps if self.norm is None else self.norm(maps)
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Fold the normalisation with its running statistics, as at inference."""
-        norm = self.norm
-        if norm is None or norm.running_mean is None or norm.running_var is None:
-            return
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        if self.conv.bias is not None:
-            self.conv.bias.copy_((self.conv.bias - norm.running_mean) * scale + norm.bias)
-        self.conv.weight.mul_(scale[:, None, None, None])
-        self.norm = None
-
-
-def _resized_like(maps: Tensor, like: Tensor) -> Tensor:
-    return nn.functional.interpolate(
-        maps, size=like.shape[2:], mode="bilinear", align_corners=False
-    )
 
 
 def peaks(

@@ -2,20 +2,17 @@
 
 What each variant starts from:
 
-    small-vla            multimodal: ImageNet trunk, stem and words jointly (`nearer pretrain`)
-    small-vla-unimodal   ImageNet trunk, random stem and words: never trained together
-    small-vla-scratch    random trunk, stem and words
+    small-vla            multimodal: vision and language pretrained jointly on captioned images
+    small-vla-unimodal   vision pretrained alone (a network trained on ImageNet, distilled on the
+                         same images); random words
+    small-vla-scratch    random weights
 """
-
-import json
 
 import torch
 
 from nearer.core.seeds import Purpose, episode_seed
-from nearer.models.pointing.imagenet import imagenet_trunk, sharpened
-from nearer.models.pointing.sentence_encoder import Vocabulary
-from nearer.models.pointing.tower import PointingTower, TowerConfig
-from nearer.models.pointing.weights import DESCRIPTION, SHIPPED, channels_last, load_pointing
+from nearer.models.pointing.tower import PointingTower
+from nearer.models.pointing.weights import MULTIMODAL, UNIMODAL, channels_last, load_pointing
 
 
 def tower_of(variant: str, seed: int) -> PointingTower:
@@ -24,18 +21,14 @@ def tower_of(variant: str, seed: int) -> PointingTower:
     Args:
         variant: multimodal, unimodal or scratch.
         seed: of the weights that are not pretrained.
-
-    Raises:
-        ConfigError: unimodal, and the package with the ImageNet weights is not installed.
     """
+    pretrained = load_pointing(MULTIMODAL)
     if variant == "multimodal":
-        return load_pointing()
-    description = json.loads((SHIPPED / DESCRIPTION).read_text())
+        return pretrained
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(episode_seed(Purpose.WEIGHTS, seed))
-        vocabulary = Vocabulary(description["vocabulary"])
-        tower = PointingTower(TowerConfig(**description["tower"]), vocabulary)
+        tower = PointingTower(pretrained.config, pretrained.words.vocabulary)
+    tower.unet.fold_batch_norm()
     if variant == "unimodal":
-        tower.trunk.load_state_dict(imagenet_trunk())
-    sharpened(tower).stem.fold_batch_norm()
+        tower.unet.load_state_dict(load_pointing(UNIMODAL).unet.state_dict())
     return channels_last(tower).eval()

@@ -10,16 +10,20 @@ from safetensors import SafetensorError
 
 from nearer.core.errors import CheckpointError
 from nearer.models.pointing.sentence_encoder import Vocabulary
-from nearer.models.pointing.tower import PointingTower, TowerConfig
+from nearer.models.pointing.tower import PointingTower
+from nearer.models.pointing.unet import UNetConfig
 from nearer.models.saved_config import JsonObject
 from nearer.runs.files import whole_file, write_json
 
-SHIPPED = Path(__file__).parent / "weights"
+_SHIPPED = Path(__file__).parent / "weights"
+MULTIMODAL = _SHIPPED / "multimodal"
 """The weights that come with the package, made by `nearer pretrain`."""
-_TENSORS, DESCRIPTION = "pointing.safetensors", "pointing.json"
+UNIMODAL = _SHIPPED / "unimodal"
+"""Those of `nearer pretrain --objective unimodal`, for the ablation of pretraining."""
+_TENSORS, _DESCRIPTION = "pointing.safetensors", "pointing.json"
 
 
-def load_pointing(folder: Path = SHIPPED) -> PointingTower:
+def load_pointing(folder: Path = MULTIMODAL) -> PointingTower:
     """Return a pretrained tower, in evaluation mode.
 
     Args:
@@ -29,17 +33,17 @@ def load_pointing(folder: Path = SHIPPED) -> PointingTower:
         CheckpointError: the files are missing, damaged or not of the same tower.
     """
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
+        description = json.loads((folder / _DESCRIPTION).read_text())
         tensors = safetensors.torch.load_file(folder / _TENSORS)
         tower = PointingTower(
-            TowerConfig(**description["tower"]), Vocabulary(description["vocabulary"])
+            UNetConfig(**description["tower"]), Vocabulary(description["vocabulary"])
         )
-        tower.stem.fold_batch_norm()
+        tower.unet.fold_batch_norm()
         tower.load_state_dict(tensors)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{folder} must hold {_TENSORS} and {DESCRIPTION} of one nearer pretrain, got: "
+            f"{folder} must hold {_TENSORS} and {_DESCRIPTION} of one nearer pretrain, got: "
             f"{first}; install nearer again, or make them with nearer pretrain"
         ) from error
     return channels_last(tower).eval()
@@ -47,7 +51,7 @@ def load_pointing(folder: Path = SHIPPED) -> PointingTower:
 
 def settings_json(folder: Path) -> JsonObject:
     """Return the settings that weights were pretrained with, as their JSON has them."""
-    return json.loads((folder / DESCRIPTION).read_text())["settings"]
+    return json.loads((folder / _DESCRIPTION).read_text())["settings"]
 
 
 def channels_last(tower: PointingTower) -> PointingTower:
@@ -60,7 +64,7 @@ def channels_last(tower: PointingTower) -> PointingTower:
 
 
 def save_pointing(tower: PointingTower, folder: Path, pretraining: JsonObject) -> None:
-    """Write weights (the trunk in bfloat16, the rest in float16) and their description.
+    """Write weights, in float16, and their description.
 
     Batch normalisation is folded into the convolutions first, in place: what is written is the
     tower for inference.
@@ -70,11 +74,10 @@ def save_pointing(tower: PointingTower, folder: Path, pretraining: JsonObject) -
         folder: made if it is not there.
         pretraining: settings, losses and measures, kept in the description.
     """
-    tower.stem.fold_batch_norm()
+    tower.unet.fold_batch_norm()
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        name: value.to(torch.bfloat16 if name.startswith("trunk.") else torch.float16).contiguous()
-        for name, value in tower.state_dict().items()
+        name: value.to(torch.float16).contiguous() for name, value in tower.state_dict().items()
     }
     description = {
         "tower": asdict(tower.config),
@@ -84,4 +87,4 @@ def save_pointing(tower: PointingTower, folder: Path, pretraining: JsonObject) -
     with whole_file(folder / _TENSORS) as temporary:
         safetensors.torch.save_file(tensors, temporary)
         temporary.chmod(0o644)  # safetensors' own default hides it from other users
-    write_json(folder / DESCRIPTION, description)
+    write_json(folder / _DESCRIPTION, description)

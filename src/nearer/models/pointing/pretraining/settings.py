@@ -2,20 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from nearer.core.settings import check_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainConfig:
-    """Pretrain the built-in vision encoder to point at what a sentence mentions.
+    """Pretrain the built-in vision encoder on drawn scenes.
 
     Attributes:
         out: folder for the weights.
-        start: folder of weights to go on from; none: the ImageNet trunk, the rest random.
+        objective: multimodal: point at what a sentence mentions; unimodal: images alone, reproduce
+            the features of a network trained on ImageNet.
+        start: folder of weights to go on from; none: random weights.
         emoji: the unpacked npm package emoji-datasource-google; none: no emoji in the scenes.
         easy_vqa: put drawings of the package easy-vqa into the scenes.
-        imagenet: start from ImageNet's Lite0; else from random weights, for comparison.
         images: scenes drawn.
         updates: optimiser steps.
         batch_size: images a step.
@@ -29,10 +31,10 @@ class PretrainConfig:
     """
 
     out: Path = Path("outputs/pretrain")
+    objective: Literal["multimodal", "unimodal"] = "multimodal"
     start: Path | None = None
     emoji: Path | None = None
     easy_vqa: bool = True
-    imagenet: bool = True
     images: int = 30_000
     updates: int = 2_000
     batch_size: int = 32
