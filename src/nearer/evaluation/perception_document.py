@@ -125,7 +125,7 @@ def read_frames(folder: Path, perception: Perception) -> list[UInt8[Array, "h w 
     path = folder / CONTACT_SHEET
     try:
         sheet = np.asarray(Image.open(path).convert("RGB"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise ConfigError(f"{path} must be an image, got: {error}; {_ADVICE}") from error
     height, width = perception.height, perception.width
     rows = -(-len(perception.frames) // COLUMNS)

@@ -39,8 +39,8 @@ def test_perception_has_the_rates_of_both_stages(html: str) -> None:
     text = words(html)
     assert text.count("50.0 %") == 4, "all frames and those far from the effector, two stages"
     for stage in ("Stage 1", "Stage 2"):
-        assert f"first {stage} 50.0 %" in text
-        assert f"second {stage}" not in text, "no instruction names a second object"
+        assert f"first object {stage} 50.0 %" in text
+        assert f"second object {stage}" not in text, "no instruction names a second object"
     assert "no frames" in text, "covered by the effector"
     assert "used in evaluation only" in text
 

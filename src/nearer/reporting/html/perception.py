@@ -76,7 +76,7 @@ def perception(report: Report) -> Html:
         "perception",
         "Perception: where the policy sees the objects",
         paragraph(_lead(), "lead"),
-        table(("Object", "Policy", *_GROUPS, "Median error elsewhere"), _rows(encoders)),
+        table(("Object", "Policy", *_GROUPS, "Median error, if not wrong"), _rows(encoders)),
         paragraph(_table_words(encoders), "range"),
         *frames,
     )
@@ -120,8 +120,8 @@ def _encoders(report: Report) -> list[EvaluatedEncoder]:
 
 def _rows(encoders: Sequence[EvaluatedEncoder]) -> list[list[Html]]:
     """Return a row a named object and policy, a cell a group of frames."""
-    named = [("first", each, each.perception.first) for each in encoders]
-    named += [("second", each, each.perception.second) for each in encoders]
+    named = [("first object", each, each.perception.first) for each in encoders]
+    named += [("second object", each, each.perception.second) for each in encoders]
     return [
         [
             text(name),
