@@ -2,11 +2,9 @@
 
     python benchmarks/perception.py --checkpoint RUN [--episodes 200] [--record FILE.npz]
 
-Episodes of the tabletop from trial starts (never the test starts of `nearer eval`), ended by ground
-truth. A position is wrong if it is more than 20 mm off on the board, as the policy is shown it: by
-the plane that the model fitted to its demonstrations. An object is covered where the effector
-stands between it and the camera: within 12 mm of the line of sight and 5 to 70 mm in front. Near:
-within 40 mm of the effector, and not covered.
+Episodes of the tabletop from trial starts (never the test starts of `nearer eval`, which records
+the same rates in perception.json), ended by ground truth. What wrong, covered, near and far mean
+stands in `nearer.evaluation.perception`.
 
 Keys: wrong_first, wrong_second (fraction of the frames, of the first and the second object that the
 instruction names); the same with _covered, _near and _far (of these frames alone); covered, near
@@ -17,11 +15,10 @@ success. --record keeps encodings, features and true positions, to try trackers 
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,23 +27,25 @@ from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import rollout
 from nearer.core.arrays import Array
 from nearer.core.episode import Ended, Episode
-from nearer.core.interfaces import Sensed, Starts
 from nearer.core.seeds import Purpose, episode_seeds
-from nearer.core.vision import VisionEncoder
-from nearer.envs.tabletop.appearance import APPEARANCES
+from nearer.core.vision import LocatesObjects, VisionEncoder
 from nearer.evaluation.ground_truth import GroundTruthTermination
-from nearer.fleets.encoded import encoded
+from nearer.evaluation.perception import (
+    EFFECTOR,
+    FIRST,
+    SECOND,
+    WRONG_M,
+    TrackedEpisode,
+    object_errors,
+)
+from nearer.evaluation.perception_recorder import PerceptionRecorder
 from nearer.fleets.gym import VectorFleet, make_fleet
-from nearer.fleets.wrapper import FleetWrapper
 from nearer.models.factory import build_model
-from nearer.models.planar_features import to_plane
 from nearer.runs.checkpoint import load_model
 
 ENV_ID = "nearer/TabletopBlock2Block-v0"
 TRIAL_SEED = 777
 NUM_ENVS, MAX_STEPS = 32, 60
-WRONG_M = 0.020
-COVERED_SIDEWAYS_M, COVERED_IN_FRONT_M, NEAR_M = 0.012, (0.005, 0.070), 0.040
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +54,12 @@ class SeenEpisode:
 
     Attributes:
         episode: of the rollout, with the features of every observation.
-        objects: true x, y of the first and the second named object, metres.
-        effector: true x, y.
+        tracked: believed and true positions at every observation.
         encodings: of every observation, as the vision encoder returned them.
     """
 
     episode: Episode
-    objects: Array
-    effector: Array
+    tracked: TrackedEpisode
     encodings: Array
 
 
@@ -80,151 +77,106 @@ def main() -> None:
     episodes = act(model, options.env, options.episodes, options.seed)
     if options.record:
         record(options.record, episodes, model)
-    camera = APPEARANCES["real" if "Real" in options.env else "sim"].camera.position_m
-    result = measure(episodes, model, np.array(camera[:2]))
+    result = measure(episodes)
     print(json.dumps({name: round(value, 4) for name, value in result.items()}))
 
 
 class RecordingEncoder:
-    """A vision encoder that keeps the encodings of its last call."""
+    """A vision encoder that keeps the encodings of its calls."""
 
     def __init__(self, inner: VisionEncoder) -> None:
         self.inner = inner
-        self.last = np.zeros((0, inner.encoding_width), np.float32)
+        self.calls: list[Array] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     def encode(self, images: Any, instructions: Any) -> Array:
         """Return the encodings, and keep them."""
-        self.last = self.inner.encode(images, instructions)
-        return self.last
+        self.calls.append(self.inner.encode(images, instructions))
+        return self.calls[-1]
 
 
-class RecordingFleet(FleetWrapper):
-    """A fleet that records true layouts and encodings at every observation, by episode seed."""
+class EncodingRecorder(PerceptionRecorder):
+    """Records the encodings, too."""
 
-    def __init__(self, fleet: VectorFleet, encoder: RecordingEncoder) -> None:
-        super().__init__(encoded(fleet, cast(VisionEncoder, encoder)))
-        self._env, self._encoder = fleet.env, encoder
-        self._seeds: dict[int, int] = {}
-        self.objects: dict[int, list[Array]] = {}
-        self.effector: dict[int, list[Array]] = {}
+    def __init__(self, fleet: VectorFleet, model: Any) -> None:
+        self.encoder = RecordingEncoder(model.vision_encoder)
         self.encodings: dict[int, list[Array]] = {}
+        super().__init__(fleet, fleet.env, model, self.encoder)
 
-    def reset(self, robots: Array, seeds: Sequence[int]) -> Starts:
-        """Reset the fleet's robots and start a record for each."""
-        starts = super().reset(robots, seeds)
-        for robot, seed in zip(robots.tolist(), seeds, strict=True):
-            self._seeds[robot] = seed
-            self.objects[seed], self.effector[seed], self.encodings[seed] = [], [], []
-        self._record(robots)
-        return starts
-
-    def step(self, robots: Array, actions: Array) -> Sensed:
-        """Step the fleet's robots and record."""
-        sensed = super().step(robots, actions)
-        self._record(robots)
-        return sensed
-
-    def _record(self, robots: Array) -> None:
-        layouts, tasks = self._env.layouts(robots), self._env.tasks(robots)
-        rows = zip(robots.tolist(), layouts, tasks, self._encoder.last, strict=True)
-        for robot, layout, task, encoding in rows:
-            seed = self._seeds[robot]
-            self.objects[seed].append(np.stack([layout.position(b) for b in task.blocks[:2]]))
-            self.effector[seed].append(layout.effector.copy())
-            self.encodings[seed].append(encoding)
+    def _record(self, robots: Array, observed: Any) -> None:
+        super()._record(robots, observed)
+        for robot, encoding in zip(robots.tolist(), self.encoder.calls.pop(), strict=True):
+            self.encodings.setdefault(self._seeds[robot], []).append(encoding)
 
 
 def act(model: FoundationModel, env: str, episodes: int, seed: int) -> list[SeenEpisode]:
     """Return episodes of the model's policy on trial starts."""
     inner = make_fleet(env, NUM_ENVS)
     assert isinstance(inner, VectorFleet)
-    assert model.vision_encoder
-    fleet = RecordingFleet(inner, RecordingEncoder(model.vision_encoder))
+    assert isinstance(model, LocatesObjects)
+    fleet = EncodingRecorder(inner, model)
     seeds = islice(episode_seeds(Purpose.EVALUATION, seed), episodes)
+    rule = GroundTruthTermination(fleet)
+    ran = {
+        episode.seed: episode
+        for episode in rollout(fleet, ModelPolicy(model), rule, seeds=seeds, max_steps=MAX_STEPS)
+    }
+    fleet.close()
     seen = [
         SeenEpisode(
-            episode=episode,
-            objects=np.stack(fleet.objects[episode.seed]),
-            effector=np.stack(fleet.effector[episode.seed]),
-            encodings=np.stack(fleet.encodings[episode.seed]),
+            episode=ran[tracked.seed],
+            tracked=tracked,
+            encodings=np.stack(fleet.encodings[tracked.seed]),
         )
-        for episode in rollout(
-            fleet,
-            ModelPolicy(model),
-            GroundTruthTermination(fleet),
-            seeds=seeds,
-            max_steps=MAX_STEPS,
-        )
+        for tracked in fleet.episodes()
     ]
-    fleet.close()
     return sorted(seen, key=lambda each: each.episode.seed)
 
 
-def measure(seen: list[SeenEpisode], model: Any, camera: Array) -> dict[str, float]:
+def measure(seen: list[SeenEpisode]) -> dict[str, float]:
     """Return the keys of the module's docstring."""
+    tracked = [each.tracked for each in seen]
+    first, second = object_errors(tracked, FIRST), object_errors(tracked, SECOND)
     result: dict[str, float] = {
         "episodes": len(seen),
-        "frames": sum(len(each.objects) for each in seen),
+        "frames": first.all.frames,
         "success": float(np.mean([each.episode.ended is Ended.SUCCESS_TRUE for each in seen])),
     }
-    for slot, name in enumerate(("first", "second")):
-        offsets = [positions(each, model)[:, slot] - each.objects[:, slot] for each in seen]
-        errors = np.concatenate([np.linalg.norm(offset, axis=1) for offset in offsets])
-        wrong = errors > WRONG_M
-        hidden = np.concatenate([covered(each, slot, camera) for each in seen])
-        gaps = np.concatenate(
-            [np.linalg.norm(each.effector - each.objects[:, slot], axis=1) for each in seen]
-        )
-        near = (gaps < NEAR_M) & ~hidden
-        groups = {
-            "": np.ones_like(hidden),
-            "_covered": hidden,
-            "_near": near,
-            "_far": ~hidden & ~near,
+    for name, errors in (("first", first), ("second", second)):
+        result |= {
+            f"wrong_{name}": errors.all.value,
+            f"wrong_{name}_covered": errors.covered.value,
+            f"wrong_{name}_near": errors.near.value,
+            f"wrong_{name}_far": errors.far.value,
         }
-        for group, rows in groups.items():
-            result[f"wrong_{name}{group}"] = float(wrong[rows].mean())
-        if slot == 0:
-            right = [offset[np.linalg.norm(offset, axis=1) < WRONG_M] for offset in offsets]
-            right = [offset for offset in right if len(offset) > 1]
-            result["covered"], result["near"] = float(hidden.mean()), float(near.mean())
-            result["mm_median"] = 1e3 * float(np.median(errors[~wrong]))
-            means = np.stack([offset.mean(axis=0) for offset in right])
-            result["mm_between"] = 1e3 * float(np.sqrt((means**2).sum(axis=1).mean()))
-            within = np.concatenate([offset - offset.mean(axis=0) for offset in right])
-            result["mm_within"] = 1e3 * float(np.sqrt((within**2).sum(axis=1).mean()))
-    return result
+    result["covered"] = first.covered.frames / first.all.frames
+    result["near"] = first.near.frames / first.all.frames
+    result["mm_median"] = np.nan if first.median_mm is None else first.median_mm
+    return result | spread(tracked)
 
 
-def positions(seen: SeenEpisode, model: Any) -> Array:
-    """Return x, y of the two named objects as the policy is shown them."""
-    beliefs = seen.episode.observations.features.reshape(len(seen.objects), 3, -1, 3)
-    likeliest = torch.from_numpy(beliefs[:, :2, 0, :2].copy())
-    return to_plane(model.planar_features.plane, likeliest).numpy()
-
-
-def covered(seen: SeenEpisode, slot: int, camera: Array) -> Array:
-    """Return in which frames the effector stands between an object and the camera."""
-    to_camera = camera - seen.objects[:, slot]
-    to_camera = to_camera / np.linalg.norm(to_camera, axis=1, keepdims=True)
-    offset = seen.effector - seen.objects[:, slot]
-    in_front = (offset * to_camera).sum(axis=1)
-    sideways = np.abs(offset[:, 0] * to_camera[:, 1] - offset[:, 1] * to_camera[:, 0])
-    low, high = COVERED_IN_FRONT_M
-    return (sideways < COVERED_SIDEWAYS_M) & (in_front >= low) & (in_front <= high)
+def spread(tracked: list[TrackedEpisode]) -> dict[str, float]:
+    """Return the spread of the first object's error between episodes, and within one."""
+    offsets = [each.offsets_m[each.errors_m[:, FIRST] < WRONG_M, FIRST] for each in tracked]
+    offsets = [offset for offset in offsets if len(offset) > 1]
+    means = np.stack([offset.mean(axis=0) for offset in offsets])
+    within = np.concatenate([offset - offset.mean(axis=0) for offset in offsets])
+    return {
+        "mm_between": 1e3 * float(np.sqrt((means**2).sum(axis=1).mean())),
+        "mm_within": 1e3 * float(np.sqrt((within**2).sum(axis=1).mean())),
+    }
 
 
 def record(path: Path, seen: list[SeenEpisode], model: Any) -> None:
     """Write what trackers are tried on, one episode's frames after another's."""
     np.savez(
         path,
-        lengths=[len(each.objects) for each in seen],
+        lengths=[len(each.encodings) for each in seen],
         instructions=[each.episode.instruction for each in seen],
-        objects=np.concatenate([each.objects for each in seen]),
-        effector=np.concatenate([each.effector for each in seen]),
+        objects=np.concatenate([each.tracked.true_m[:, :EFFECTOR] for each in seen]),
+        effector=np.concatenate([each.tracked.true_m[:, EFFECTOR] for each in seen]),
         encodings=np.concatenate([each.encodings for each in seen]),
         features=np.concatenate([each.episode.observations.features for each in seen]),
         plane=model.planar_features.plane.numpy(),

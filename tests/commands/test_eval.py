@@ -15,6 +15,14 @@ from commands.faults import (
 )
 from commands.tiny_runs import ENV_ID
 from nearer.cli import main
+from nearer.core.spaces import Camera, Spaces
+from nearer.envs.tabletop.language import vocabulary
+from nearer.evaluation.perception_document import read_frames, read_perception, write_perception
+from nearer.models.factory import new_model
+from nearer.models.settings import SmallVLAConfig
+from nearer.models.small_vla import SmallVLA
+from nearer.runs.checkpoint import save_checkpoint
+from perception_values import frame_images, perception_of
 from refusals import refused
 
 Capture = pytest.CaptureFixture[str]
@@ -134,3 +142,34 @@ def test_eval_full_disk_keeps_the_earlier_evaluation(
     message = refused(capsys, *command)
     assert "eval_info.json must be on a disk that can be written" in message
     assert file_contents(workspace) == before
+
+
+def test_eval_of_an_encoder_that_locates_objects_records_perception(tmp_path: Path) -> None:
+    spaces = Spaces(
+        agent_pos=2,
+        environment_state=0,
+        action=2,
+        cameras=(Camera("front", 96, 128),),
+        control_hz=5,
+    )
+    model = new_model("small-vla", SmallVLAConfig(hidden=8), spaces, vocabulary(), seed=0)
+    assert isinstance(model, SmallVLA)
+    model.planar_features.uses_proprioception.fill_(True)
+    save_checkpoint(tmp_path / "000001", model, None)
+    env = "nearer/TabletopBlock2Block-v0"
+    settings = ["--episodes", "2", "--max-steps", "2", "--videos", "0"]
+    main(["eval", "--checkpoint", str(tmp_path / "000001"), "--env", env, *settings])
+    folder = tmp_path / "000001/eval"
+    perception = read_perception(folder)
+    assert perception is not None
+    assert (perception.env, perception.first.all.frames) == (env, 6)
+    assert len(read_frames(folder, perception)) == len(perception.frames) == 2 * 3 + 2
+
+
+def test_eval_where_nothing_is_recorded_removes_an_earlier_perception(
+    command: list[str], workspace: Path
+) -> None:
+    folder = workspace / "sft/eval"
+    write_perception(folder, perception_of(1), frame_images(1))
+    main(command)
+    assert not list(folder.glob("perception.*"))

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from nearer.core.intervals import Rate, seed_interval, sign_test
+from nearer.core.intervals import Rate, clustered_interval, seed_interval, sign_test
 
 
 def test_rate_interval_equals_published_numbers() -> None:
@@ -31,3 +32,27 @@ def test_sign_test_of_wins_and_losses_equals_numbers_by_hand() -> None:
     assert sign_test(5, 0) == pytest.approx(2 / 32)
     assert sign_test(1, 4) == pytest.approx(2 * (1 + 5) / 32)
     assert sign_test(3, 3) == 1
+
+
+def test_clustered_interval_of_independent_trials_is_wilsons() -> None:
+    rng = np.random.default_rng(0)
+    won = (rng.random((400, 5)) < 0.3).sum(axis=1).tolist()
+    low, high = clustered_interval(won, [5] * 400)
+    wilson = Rate(successes=sum(won), total=2000).interval
+    assert (low, high) == pytest.approx(wilson, abs=0.004)
+
+
+def test_clustered_interval_of_alike_trials_is_that_of_the_clusters() -> None:
+    won = [10, 10, 0, 0] * 10
+    clusters = Rate(successes=20, total=40).interval
+    assert clustered_interval(won, [10] * 40) == pytest.approx(clusters, abs=0.01)
+
+
+@pytest.mark.parametrize("won", [0, 5])
+def test_clustered_interval_where_all_agree_counts_each_cluster_once(won: int) -> None:
+    alike = Rate(successes=won and 3, total=3).interval
+    assert clustered_interval([won] * 3, [5] * 3) == alike
+
+
+def test_clustered_interval_without_trials_knows_nothing() -> None:
+    assert clustered_interval([], []) == clustered_interval([0], [0]) == (0.0, 1.0)

@@ -12,7 +12,12 @@ from nearer.core.action_chunks import Chunking
 from nearer.core.errors import ConfigError, EnvError
 from nearer.core.spaces import Spaces
 from nearer.envs.point_mass import PointMass
-from nearer.fleets.for_model import check_same_chunks, fitting_fleet, robots_with_room
+from nearer.fleets.for_model import (
+    check_same_chunks,
+    fitting_fleet,
+    robots_with_room,
+    unencoded_fleet,
+)
 from nearer.fleets.gym import make_fleet
 from nearer.models.factory import new_model
 from nearer.models.settings import MLPConfig, SmallVLAConfig
@@ -30,6 +35,11 @@ def test_fitting_fleet_for_a_plain_model_is_the_envs_own() -> None:
     fleet = fitting_fleet(ENV, 3, mlp())
     assert fleet.spaces == make_fleet(ENV, 3).spaces
     assert fleet.num_robots == 3
+
+
+def test_unencoded_fleet_for_a_model_in_chunks_takes_single_control_steps() -> None:
+    fleet = unencoded_fleet(ENV, 2, mlp(SIZES.in_chunks(Chunking(chunk=3))))
+    assert fleet.spaces == make_fleet(ENV, 2).spaces
 
 
 def test_fitting_fleet_for_a_model_in_chunks_steps_by_chunks() -> None:

@@ -18,7 +18,7 @@ from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera, Spaces
-from nearer.core.vision import Clips, TrainableVisionEncoder
+from nearer.core.vision import Clips, LocatesObjects, TrainableVisionEncoder
 from nearer.fleets.encoded import EncodedFleet
 from nearer.models.factory import build_model, new_model
 from nearer.models.planar_features import PlanarFeatures, fit_plane, to_plane
@@ -325,3 +325,14 @@ def test_small_vla_checkpoint_keeps_its_self_training_settings(tmp_path: Path) -
 def test_self_training_config_of_an_uneven_part_size_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"batch-size must be a multiple of the part size 5"):
         SelfTrainingConfig(part_size=5)
+
+
+def test_small_vla_located_is_the_likeliest_position_of_each_object(model: SmallVLA) -> None:
+    assert isinstance(model, LocatesObjects)
+    assert model.maps_to_plane
+    inputs = noise_inputs(5)
+    located = model.located(inputs.features.numpy())
+    expected = inputs.features.reshape(5, 3, -1, 3)[:, :, 0].numpy()
+    assert np.array_equal(located, expected)
+    on_plane = to_plane(TRUE_PLANE, torch.from_numpy(located[:, 2, :2].copy()))
+    assert np.allclose(model.in_plane(located[:, 2, :2].copy()), on_plane.numpy(), atol=1e-3)

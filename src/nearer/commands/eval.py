@@ -1,4 +1,11 @@
-"""nearer eval: a checkpoint and an env -> eval_info.json, and videos of the first starts."""
+"""nearer eval: a checkpoint and an env -> eval_info.json, perception.json and videos.
+
+eval_info.json     success, length, every episode
+rollouts.json      the first episodes, as the report draws or replays them
+perception.json    where the vision encoder saw the objects, with frames in perception.png, if
+                   the model says where and the env knows better
+videos/            the first starts
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +22,12 @@ from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Episode
 from nearer.core.errors import ConfigError
 from nearer.evaluation.eval_info import eval_info, read_eval_info, write_eval_info
+from nearer.evaluation.perception_document import remove_perception, write_perception
+from nearer.evaluation.perception_recorder import perception_recorder
 from nearer.evaluation.success import Evaluation, check_paired, compare, evaluate
-from nearer.fleets.for_model import fitting_fleet
+from nearer.fleets.chunked import in_chunks
+from nearer.fleets.encoded import encoded
+from nearer.fleets.for_model import unencoded_fleet
 from nearer.models.factory import build_model
 from nearer.reporting.html import DRAWN_ENV
 from nearer.reporting.videos import episode_videos, remove_videos, write_video
@@ -53,9 +64,12 @@ def main(config: EvalConfig, console: Console) -> None:
 
 
 def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress) -> Evaluation:
-    """Evaluate a checkpoint, write eval_info.json and the first rollouts, and return the result."""
+    """Evaluate a checkpoint, write what the module lists, and return the result."""
     policy = load_model(config.checkpoint, build_model, "policy")
-    fleet = fitting_fleet(config.env, config.num_envs, policy)
+    robots = unencoded_fleet(config.env, config.num_envs, policy)
+    recorder = perception_recorder(robots, policy)
+    chunking = policy.spaces.chunking
+    fleet = in_chunks(recorder or encoded(robots, policy.vision_encoder), chunking)
     out = config.out or beside(config.checkpoint, "eval")
     with disk_errors_as_sentences(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -68,14 +82,17 @@ def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress
         on_progress=on_progress,
     )
     fleet.close()
-    remove_videos(out / "videos")  # before any new numbers are written beside them
+    # before any new numbers are written beside them
+    remove_videos(out / "videos")
+    remove_perception(out)
     weights = file_hash(pretrained_folder(config.checkpoint, "policy") / "model.safetensors")
     checkpoint = str(config.checkpoint)
     info = eval_info(evaluation, env=config.env, checkpoint=checkpoint, policy_sha256=weights)
     write_eval_info(out / EVALUATION, info)
-    chunking = policy.spaces.chunking
     shown = tuple(drawn(episode, chunking.chunk) for episode in episodes[:SHOWN_EPISODES])
     write_rollouts(out, Rollouts(env=config.env, episodes=shown))
+    if recorder is not None:
+        write_perception(out, *recorder.perception(config.env))
     if config.env != DRAWN_ENV:
         _write_videos(config.env, episodes[: config.videos], chunking, out / "videos", on_progress)
     return evaluation

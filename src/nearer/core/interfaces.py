@@ -5,6 +5,11 @@ Three contracts:
     Fleet             robots or simulators, stepped row by row
     Policy            chooses actions
     TerminationRule   says which robots are done
+
+What an env may bring besides:
+
+    HasDemonstrator       a scripted demonstrator
+    KnowsTruePositions    ground truth of where its objects are
 """
 
 from collections.abc import Sequence
@@ -12,7 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from nearer.core.arrays import Array
 from nearer.core.episode import EncodedObservation, Ended, Observation, StepsToGoPrediction
@@ -151,4 +156,34 @@ class HasDemonstrator(Protocol):
 
     def demonstrator(self, num_robots: int) -> Policy:
         """Return a policy that carries out the env's instructions."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TruePositions:
+    """Where a simulator's objects are now, one row a robot; nan where an instruction names none.
+
+    Three objects: the first and the second that the instruction names, and the effector.
+
+    Attributes:
+        plane_m: x, y of their centres in the robot's frame, metres.
+        image: u, v where they stand on the table, in fractions of the width and the height of the
+            first camera's image; (0, 0) is its upper left.
+        camera_m: x, y of that camera, metres.
+    """
+
+    plane_m: Float64[Array, "robots 3 2"]
+    image: Float64[Array, "robots 3 2"]
+    camera_m: Float64[Array, "2"]
+
+
+@runtime_checkable
+class KnowsTruePositions(Protocol):
+    """A vectorised simulator that knows where the objects of its instructions are.
+
+    For evaluation alone, as `Fleet.ground_truth`; the same test proves it.
+    """
+
+    def true_positions(self, robots: Int64[Array, "robots"]) -> TruePositions:
+        """Return the present positions of these rows."""
         ...

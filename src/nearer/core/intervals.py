@@ -30,17 +30,44 @@ class Rate:
 
         Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
         """
-        if not self.total:
-            return 0.0, 1.0
-        weight = _Z95**2 / self.total
-        centre = (self.value + weight / 2) / (1 + weight)
-        variance = self.value * (1 - self.value) / self.total + _Z95**2 / (4 * self.total**2)
-        half = _Z95 * math.sqrt(variance) / (1 + weight)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return _wilson(self.value, self.total)
 
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.value:.3f} [{low:.3f}, {high:.3f}] (n = {self.total})"
+
+
+def _wilson(value: float, total: float) -> tuple[float, float]:
+    if not total:
+        return 0.0, 1.0
+    weight = _Z95**2 / total
+    centre = (value + weight / 2) / (1 + weight)
+    variance = value * (1 - value) / total + _Z95**2 / (4 * total**2)
+    half = _Z95 * math.sqrt(variance) / (1 + weight)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def clustered_interval(successes: Sequence[int], totals: Sequence[int]) -> tuple[float, float]:
+    """Return the 95 % interval of a rate whose trials come in clusters, as frames do in episodes.
+
+    Trials of one cluster are alike, so there are fewer independent ones than trials: as many as
+    have the variance that the rate shows between clusters (ratio estimator, Cochran 1977, Sampling
+    Techniques, chapter 6), at most all; Wilson's interval is that of so many. Where all trials
+    agree, a cluster counts as one trial.
+
+    Args:
+        successes: of each cluster.
+        totals: trials of each cluster.
+    """
+    clusters = [(won, all_) for won, all_ in zip(successes, totals, strict=True) if all_]
+    trials = sum(totals)
+    if len(clusters) < 2:
+        return _wilson(math.nan if not trials else sum(successes) / trials, len(clusters))
+    rate = sum(successes) / trials
+    residuals = sum((won - rate * all_) ** 2 for won, all_ in clusters)
+    variance = len(clusters) / (len(clusters) - 1) * residuals / trials**2
+    independent = min(float(trials), rate * (1 - rate) / variance) if variance else len(clusters)
+    return _wilson(rate, independent)
 
 
 _STUDENT_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)

@@ -144,3 +144,27 @@ class TrainableVisionEncoder(VisionEncoder, Protocol):
     ) -> None:
         """Train on clips, in place."""
         ...
+
+
+@runtime_checkable
+class LocatesObjects(Protocol):
+    """A model whose features say where the named objects and the effector are in the image.
+
+    Three objects: the first and the second that the instruction names, and the effector.
+    """
+
+    @property
+    def maps_to_plane(self) -> bool:
+        """Tell whether the demonstrations determined the map from the image to the plane."""
+        ...
+
+    def located(self, features: Float32[Array, "frames features"]) -> Float32[Array, "frames 3 3"]:
+        """Return u, v and probability of each object's likeliest position.
+
+        u and v are fractions of the image's width and height; (0, 0) is its upper left.
+        """
+        ...
+
+    def in_plane(self, points: Float32[Array, "*batch 2"]) -> Float32[Array, "*batch 2"]:
+        """Return x, y of image points in the plane of the effector, in the robot's units."""
+        ...

@@ -26,6 +26,15 @@ def fitting_fleet(
     Raises:
         EnvError: the env has other sizes than a checkpoint, or not its cameras.
     """
+    reward_encoder = reward.vision_encoder if reward else None
+    fleet = unencoded_fleet(env, num_robots, model, reward)
+    return in_chunks(encoded(fleet, model.vision_encoder, reward_encoder), model.spaces.chunking)
+
+
+def unencoded_fleet(
+    env: str, num_robots: int, model: FoundationModel, reward: FoundationModel | None = None
+) -> Fleet:
+    """Return a fleet of an env as `fitting_fleet` does, with images and single control steps."""
     fleet = make_fleet(env, num_robots)
     try:
         _check_fits(env, fleet.spaces, model.spaces, "the checkpoint")
@@ -34,8 +43,7 @@ def fitting_fleet(
     except EnvError:
         fleet.close()
         raise
-    reward_encoder = reward.vision_encoder if reward else None
-    return in_chunks(encoded(fleet, model.vision_encoder, reward_encoder), model.spaces.chunking)
+    return fleet
 
 
 def robots_with_room(model: FoundationModel, max_steps: int, most: int) -> int:

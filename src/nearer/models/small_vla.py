@@ -30,7 +30,7 @@ from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Camera, Spaces
 from nearer.core.vision import Clips, VisionEncoder
 from nearer.models.parallel import parallel_map
-from nearer.models.planar_features import PlanarFeatures
+from nearer.models.planar_features import PlanarFeatures, to_plane
 from nearer.models.pointing.self_training import (
     PseudoLabels,
     adapt,
@@ -375,6 +375,19 @@ class SmallVLA(FoundationModel):
             )
         ]
         return self.instruction_head(torch.cat(hidden, dim=1)).squeeze(1)
+
+    @property
+    def maps_to_plane(self) -> bool:
+        """Tell whether the demonstrations determined the map from the image to the plane."""
+        return bool(self.planar_features.uses_proprioception)
+
+    def located(self, features: Float32[Array, "frames features"]) -> Float32[Array, "frames 3 3"]:
+        """Return u, v and probability of the first object, the second object and the effector."""
+        return features.reshape(-1, NUM_SLOTS, NUM_HYPOTHESES, _PEAK_WIDTH)[:, :, 0]
+
+    def in_plane(self, points: Float32[Array, "*batch 2"]) -> Float32[Array, "*batch 2"]:
+        """Return x, y of image points, by the plane that was fitted to the demonstrations."""
+        return to_plane(self.planar_features.plane, torch.from_numpy(points)).numpy()
 
     def _network_inputs(
         self, inputs: Inputs, words: nn.EmbeddingBag

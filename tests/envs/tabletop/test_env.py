@@ -12,6 +12,8 @@ from gymnasium.utils.env_checker import check_env
 
 from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.errors import EnvError
+from nearer.core.interfaces import KnowsTruePositions
+from nearer.envs.tabletop.appearance import SIM
 from nearer.envs.tabletop.env import Tabletop, TabletopVector
 from nearer.envs.tabletop.language import InstructionFamily
 from nearer.envs.tabletop.tasks import is_successful
@@ -221,6 +223,23 @@ def test_tabletop_vector_step_rows_leaves_the_others_unsimulated() -> None:
     assert np.allclose(observation["agent_pos"], [after[2].effector, after[0].effector])
     assert info["clipped"].shape == (2,)
     envs.close()
+
+
+def test_tabletop_vector_true_positions_are_those_of_the_layout() -> None:
+    env = TabletopVector(3, families=("block2block", "block2place"))
+    env.reset(seed=5)
+    rows = np.array([2, 0])
+    positions = env.true_positions(rows)
+    assert isinstance(env, KnowsTruePositions)
+    for row, (layout, task) in enumerate(zip(env.layouts(rows), env.tasks(rows), strict=True)):
+        assert np.array_equal(positions.plane_m[row, 0], layout.position(task.blocks[0]))
+        assert np.array_equal(positions.plane_m[row, 2], layout.effector)
+        assert np.isnan(positions.plane_m[row, 1]).all() == (len(task.blocks) == 1)
+        assert np.isnan(positions.image[row, 1]).all() == (len(task.blocks) == 1)
+    point = np.append(positions.plane_m[0, 0], 0.0)
+    column, row = SIM.camera.project(point, 96, 128)
+    assert positions.image[0, 0] == pytest.approx([column / 128, row / 96])
+    env.close()
 
 
 def test_tabletop_vector_render_is_one_image_a_row_and_nothing_without_render_mode() -> None:

@@ -110,8 +110,8 @@ def test_side_by_side_without_videos_names_the_command(report: Report) -> None:
     html = side_by_side(without)
     assert cards(html) == []
     stage_one, stage_two = without.runs
-    assert f"they come with nearer eval --checkpoint {stage_one.root}" in words(html)
-    assert f"make them with nearer eval --checkpoint {stage_two.root}" in words(html)
+    assert f"they come with nearer eval --checkpoint {stage_one.shown_root}" in words(html)
+    assert f"make them with nearer eval --checkpoint {stage_two.shown_root}" in words(html)
 
 
 def test_side_by_side_of_a_video_without_poster_shows_the_video(with_videos: Report) -> None:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+from nearer.reporting.html.colours import themed
 from nearer.reporting.html.gallery import rollouts
 from nearer.reporting.html.run_data import Report
 from report_values import evaluated, pair, report_of, rollout, solving, words
@@ -13,7 +14,7 @@ def test_rollouts_of_the_point_mass_are_drawn_data_first(page: str, report: Repo
     assert 'aria-label="Paths of the first episodes' in html
     rows = re.findall(r">(Data|Stage 1|Stage 2)</text>", html)
     assert rows == ["Data", "Stage 1", "Stage 2"]
-    assert html in page
+    assert themed(html) in page
 
 
 def test_rollouts_of_the_same_starts_say_so(report: Report) -> None:
@@ -40,7 +41,7 @@ def test_rollouts_without_an_evaluation_name_the_command(report: Report) -> None
     shown = pair(report, None, None)
     text = words(rollouts(shown))
     for run in shown.runs:
-        assert f"nearer eval --checkpoint {run.root}" in text
+        assert f"nearer eval --checkpoint {run.shown_root}" in text
 
 
 def test_rollouts_of_several_runs_name_each(report: Report) -> None:

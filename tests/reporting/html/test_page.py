@@ -3,12 +3,15 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from nearer.core.errors import ConfigError
 from nearer.reporting.html.page import render, write_report
 from nearer.reporting.html.run_data import Report, StageTwo
+from nearer.runs.documents import read_header
 from report_values import EVIL, Runs, evaluated, report_of, words
 
 
@@ -45,6 +48,33 @@ def test_write_report_to_a_folder_raises(copied_runs: Runs, tmp_path: Path) -> N
         (copied_runs.stage_two / name).unlink()
     with pytest.raises(ConfigError, match="--out must be a file that can be written"):
         write_report([copied_runs.stage_two], tmp_path)
+
+
+def test_write_report_shows_no_path_of_the_machine(
+    page: str, runs: Runs, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = read_header(runs.stage_two).config
+    assert str(config["out"]).startswith(str(tmp_path_factory.getbasetemp()))
+    assert str(tmp_path_factory.getbasetemp()) not in page
+    assert str(Path.home()) + "/" not in page
+    assert re.findall(r"(?<![\w<./])/[\w.-]+/[\w./-]+", words(page)) == []
+
+
+def test_render_writes_no_words_among_the_lines_of_a_figure(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep_and_save(figure: Figure, *arguments: Any, **settings: Any) -> None:
+        figures.append(figure)
+        save(figure, *arguments, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", keep_and_save)
+    render(report)
+    with_axes = [axes for figure in figures for axes in figure.axes if axes.axison]
+    assert len(with_axes) > 10
+    assert [text.get_text() for axes in with_axes for text in axes.texts] == []
 
 
 def test_write_report_has_every_section_in_its_contents(page: str) -> None:
@@ -91,7 +121,7 @@ def test_render_with_markup_in_every_text_escapes_it(bare: StageTwo) -> None:
 
 def test_render_of_a_run_that_has_just_begun_names_the_commands(bare: StageTwo) -> None:
     text = words(render(report_of([], [bare])))
-    assert f"nearer eval --checkpoint {bare.root}" in text
+    assert f"nearer eval --checkpoint {bare.shown_root}" in text
     assert "No Stage-2 run with a finished iteration" in text
     assert "No Stage-1 run on this page" in text
 

@@ -10,8 +10,8 @@ def test_provenance_lists_settings_revision_and_versions_of_every_run(report: Re
     assert html.count("<details>") == 2
     text = words(html)
     for run in report.runs:
-        assert f"{run.name} {run.root}" in text
-        assert f"path {run.root}" in text
+        assert f"{run.name} {run.shown_root}" in text
+        assert f"folder {run.shown_root}" in text
     assert "training.updates 40" in text
     assert "practice.max_env_steps 300" in text
     assert "git_revision" in text

@@ -15,7 +15,7 @@ from nearer.reporting.html.reward_quality import (
     reward_quality,
 )
 from nearer.reporting.html.run_data import Report
-from report_values import labels, painted, report_of, words
+from report_values import painted, report_of, words
 
 
 @pytest.fixture
@@ -121,4 +121,5 @@ def test_figures_of_a_source_without_success_are_empty(measured: RewardReport) -
 def test_paint_baselines_names_every_reward_model(measured: RewardReport) -> None:
     assert measured.baselines is not None
     names = list(next(iter(measured.baselines.sources.values())))
-    assert sorted(labels(painted(paint_baselines(measured.baselines)))) == sorted(names)
+    ticks = painted(paint_baselines(measured.baselines)).get_yticklabels()
+    assert sorted(tick.get_text() for tick in ticks) == sorted(names)

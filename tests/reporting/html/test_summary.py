@@ -54,7 +54,8 @@ def test_summary_without_evaluations_names_the_command(report: Report) -> None:
     shown = pair(report, None, None)
     text = words(summary(shown))
     for run in shown.runs:
-        assert f"Not evaluated yet; evaluate it with nearer eval --checkpoint {run.root}" in text
+        command = f"nearer eval --checkpoint {run.shown_root}"
+        assert f"Not evaluated yet; evaluate it with {command}" in text
 
 
 def test_summary_without_the_stage_one_run_says_how_to_add_it(report: Report) -> None:
@@ -115,7 +116,7 @@ def test_alarms_markup_in_a_record_is_escaped(report: Report) -> None:
 
 def test_evaluate_command_names_the_env_of_the_run(report: Report) -> None:
     run = report.stage_two[0]
-    assert evaluate_command(run) == f"nearer eval --checkpoint {run.root} --env {ENV_ID}"
+    assert evaluate_command(run) == f"nearer eval --checkpoint {run.shown_root} --env {ENV_ID}"
 
 
 def test_summary_no_rollouts_names_run_and_command(report: Report) -> None:

@@ -3,16 +3,9 @@
 import re
 
 import numpy as np
-import pytest
 from matplotlib.axes import Axes
 
-from nearer.reporting.html.svg import (
-    STAGE_2,
-    figure,
-    label_axes,
-    note,
-    stage_two_colour,
-)
+from nearer.reporting.html.svg import figure, label_axes
 
 
 def paint(axes: Axes) -> None:
@@ -20,7 +13,6 @@ def paint(axes: Axes) -> None:
     axes.plot(np.linspace(0, 1, 5), np.linspace(0, 1 / 3, 5))
     axes.set_xlim(0, 0.5)
     label_axes(axes, x="time, s", y="success")
-    note(axes, 0.2, 0.1, "a note", xytext=(1, 1))
 
 
 def ids(svg: str) -> list[str]:
@@ -46,7 +38,7 @@ def test_figure_references_all_have_their_target() -> None:
 
 def test_figure_text_stays_text() -> None:
     svg = figure("one", "first", paint)
-    for words in ("time, s", "success", "a note"):
+    for words in ("time, s", "success"):
         assert f">{words}</text>" in svg
 
 
@@ -66,8 +58,3 @@ def test_figure_coordinates_have_at_most_two_decimals() -> None:
 
 def test_figure_painted_twice_is_the_same() -> None:
     assert figure("one", "first", paint) == figure("one", "first", paint)
-
-
-@pytest.mark.parametrize("index", [0, 5])
-def test_stage_two_colour_repeats_after_the_last(index: int) -> None:
-    assert stage_two_colour(index) == stage_two_colour(index + len(STAGE_2)) == STAGE_2[index]

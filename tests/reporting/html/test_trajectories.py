@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from nearer.reporting.html.colours import STAGE_1
 from nearer.reporting.html.run_data import Rollout
-from nearer.reporting.html.svg import STAGE_1
 from nearer.reporting.html.trajectories import ROW_LENGTH, Row, can_draw, paint_rows, size_of
 from report_values import labels, painted, rollout
 

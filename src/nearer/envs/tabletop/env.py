@@ -19,7 +19,7 @@ from jaxtyping import Int64
 from nearer.core.arrays import Array
 from nearer.core.cpu import num_cores
 from nearer.core.errors import EnvError
-from nearer.core.interfaces import Policy
+from nearer.core.interfaces import Policy, TruePositions
 from nearer.envs.gymnasium_types import Info, RawObservation
 from nearer.envs.tabletop.appearance import REAL
 from nearer.envs.tabletop.demonstrator.noise import MOTION_NOISE_REAL, MOTION_NOISE_SIM
@@ -221,6 +221,24 @@ class TabletopVector(VectorEnv[RawObservation, Array, Array]):
     def tasks(self, robots: Int64[Array, "robots"]) -> list[TabletopTask]:
         """Return the tasks of these rows' instructions."""
         return [self._instances[int(robot)].task for robot in robots]
+
+    def true_positions(self, robots: Int64[Array, "robots"]) -> TruePositions:
+        """Return where the named blocks and the effector are in these rows (ground truth)."""
+        plane_m = np.full((len(robots), 3, 2), np.nan)
+        for row, (layout, task) in enumerate(
+            zip(self.layouts(robots), self.tasks(robots), strict=True)
+        ):
+            for slot, block in enumerate(task.blocks[:2]):
+                plane_m[row, slot] = layout.position(block)
+            plane_m[row, 2] = layout.effector
+        camera = self._settings.appearance.camera
+        height, width = self._settings.height, self._settings.width
+        on_table = np.concatenate([plane_m, np.zeros_like(plane_m[..., :1])], axis=-1)
+        return TruePositions(
+            plane_m=plane_m,
+            image=camera.project(on_table, height, width) / (width, height),
+            camera_m=np.array(camera.position_m[:2]),
+        )
 
     def _blank_observation(self) -> RawObservation:
         """Return new arrays for the observations of all rows."""

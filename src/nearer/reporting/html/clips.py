@@ -7,10 +7,10 @@ from pathlib import Path
 
 from nearer.core.errors import ConfigError
 from nearer.evaluation.success import EpisodeResult
+from nearer.reporting.html.colours import STAGE_1, stage_two_colour
 from nearer.reporting.html.markup import Html, missing, paragraph, section, tag, text
 from nearer.reporting.html.run_data import Report, RunData
 from nearer.reporting.html.summary import evaluate_command, no_rollouts
-from nearer.reporting.html.svg import STAGE_1, stage_two_colour
 
 MAX_BYTES = 4_000_000
 """Limit on all videos and posters of a page, in base64, so that the page stays below 5 MB."""

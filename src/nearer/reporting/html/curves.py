@@ -13,14 +13,14 @@ from nearer.core.arrays import Array
 from nearer.core.intervals import Rate
 from nearer.evaluation.audit import Audit, pooled
 from nearer.evaluation.success import Evaluation
+from nearer.reporting.html.colours import FRAME, STAGE_1, stage_two_colour
 from nearer.reporting.html.run_data import StageOne, StageTwo
-from nearer.reporting.html.svg import FRAME, STAGE_1, Paint, label_axes, note, stage_two_colour
+from nearer.reporting.html.svg import Paint, label_axes
 
 AUDIT_WINDOW = 3
 """Audits that are pooled into one point."""
 
 _MAX_BLOCKS = 40  # points of a curve over practice; with more, noise hides the trend
-_LOW_SUCCESS = 0.3  # below it a label goes above its point, clear of the axis
 _EPISODES = "practice/iteration_episodes"
 _ENV_STEPS = "practice/iteration_env_steps"
 
@@ -43,15 +43,11 @@ class Mark:
 
     Attributes:
         episodes: practised by the policy that was evaluated.
-        is_start: whether it is of a Stage-1 policy.
-        is_labelled: whether its value is written beside it; not where labels would overlap.
     """
 
     evaluation: Evaluation
     episodes: float
     colour: str
-    is_start: bool
-    is_labelled: bool
 
 
 def audited(run: StageTwo, rate: Callable[[Audit], Rate]) -> RateOverPractice:
@@ -83,9 +79,6 @@ def paint_success(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> Paint
             rate = mark.evaluation.success
             window = RateOverPractice(episodes=np.array([mark.episodes]), rates=(rate,))
             _draw_rates(axes, window, mark.colour, marker="D", size=7)
-            words = f"{100 * rate.value:.1f} % evaluated"
-            below = -25 if rate.value > _LOW_SUCCESS else 12
-            _label(axes, mark, rate.value, words, (8 if mark.is_start else 2, below))
         axes.set_ylim(0, 1.06)
         axes.set_yticks(np.linspace(0, 1, 5))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -104,10 +97,8 @@ def paint_length(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> Paint:
         for mark in _marks(runs, before):
             length = mark.evaluation.mean_length
             axes.plot([mark.episodes], [length], "D", color=mark.colour, markersize=7)
-            words = f"{length:.1f} evaluated"
-            _label(axes, mark, length, words, (26, 0) if mark.is_start else (2, 26))
-        # From 0, with room for a label: a margin of the data's own range would cut the marks.
-        axes.set_ylim(0, max(1.0, 1.2 * axes.dataLim.y1))
+        # From 0, with room for the marks: a margin of the data's own range would cut them.
+        axes.set_ylim(0, max(1.0, 1.1 * axes.dataLim.y1))
         _practice_axis(axes, "episode length, control steps")
 
     return paint
@@ -123,11 +114,7 @@ def paint_progress(runs: Sequence[StageTwo]) -> Paint:
             axes.plot(at, progress, color=colour)
             at_return, returns = _blocks(run, "practice/return", _ENV_STEPS)
             axes.plot(at_return, returns, color=colour, linestyle=(0, (4, 2)), linewidth=1.5)
-            if len(runs) == 1 and len(at):
-                last = {"ha": "right", "va": "bottom", "xytext": (0, 6), "color": colour}
-                note(axes, at[-1], _late_top(progress), "predicted progress of an episode", **last)
-                note(axes, at[-1], _late_top(returns), "mean return", **last)
-        axes.margins(y=0.18)
+        axes.margins(y=0.1)
         axes.set_ylim(bottom=min(0.0, axes.dataLim.y0))
         _practice_axis(axes, "control steps")
 
@@ -154,13 +141,13 @@ def paint_audits(runs: Sequence[StageTwo]) -> Paint:
     return paint
 
 
-def paint_loss(run: StageOne, name: str, use: str | None) -> Paint:
+def paint_loss(run: StageOne, name: str, *, selects: bool) -> Paint:
     """Paint a loss of Stage 1, training and held-out, with the checkpoint selected by it.
 
     Args:
         run: the Stage-1 run.
         name: of the metric, such as loss_bc.
-        use: what the selected checkpoint is used as; None where the loss selects none.
+        selects: whether a checkpoint is selected by this loss.
     """
 
     def paint(axes: Axes) -> None:
@@ -168,14 +155,11 @@ def paint_loss(run: StageOne, name: str, use: str | None) -> Paint:
         held_out = run.series(f"sft/val_{name}")
         axes.plot(updates, run.series(f"sft/{name}"), color=FRAME, linewidth=1.4)
         axes.plot(updates, held_out, color=STAGE_1)
-        checkpoint = run.selected(name) if use else None
-        if use and checkpoint is not None:
+        checkpoint = run.selected(name) if selects else None
+        if checkpoint is not None:
             axes.plot(checkpoint.update, checkpoint.loss, "o", color=STAGE_1, markersize=8)
             axes.axvline(checkpoint.update, color=STAGE_1, linewidth=0.8, linestyle=(0, (2, 3)))
-            is_late = checkpoint.update > np.nanmax(updates) / 2
-            side = {"ha": "right" if is_late else "left", "xytext": (-7 if is_late else 7, 9)}
-            note(axes, checkpoint.update, checkpoint.loss, use, color=STAGE_1, **side)
-        axes.margins(y=0.2)
+        axes.margins(y=0.1)
         label_axes(axes, x="updates", y="negative log likelihood, nats")
         _thousands(axes)
 
@@ -200,8 +184,6 @@ def _marks(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> list[Mark]:
             evaluation=run.evaluated.evaluation,
             episodes=0.0,
             colour=STAGE_1,
-            is_start=True,
-            is_labelled=len(before) == 1,
         )
         for run in before
         if run.evaluated
@@ -211,8 +193,6 @@ def _marks(runs: Sequence[StageTwo], before: Sequence[StageOne]) -> list[Mark]:
             evaluation=run.evaluated.evaluation,
             episodes=run.episodes_at(run.kept_step),
             colour=stage_two_colour(run.index),
-            is_start=False,
-            is_labelled=len(runs) == 1,
         )
         for run in runs
         if run.evaluated
@@ -242,13 +222,6 @@ def _draw_rates(
     axes.plot(at, values, marker, **style)
 
 
-def _label(axes: Axes, mark: Mark, value: float, words: str, offset: tuple[int, int]) -> None:
-    """Write words to the right of a Stage-1 mark, to the left of a Stage-2 mark."""
-    if mark.is_labelled:
-        side = "left" if mark.is_start else "right"
-        note(axes, mark.episodes, value, words, color=mark.colour, ha=side, xytext=offset)
-
-
 def _practice_axis(axes: Axes, y: str) -> None:
     label_axes(axes, x="episodes practised", y=y)
     axes.set_xlim(left=-0.02 * axes.get_xlim()[1])
@@ -262,8 +235,3 @@ def _thousands(axes: Axes) -> None:
 
 def _grouped(value: float, _: int) -> str:
     return f"{value:,.0f}"
-
-
-def _late_top(values: Float[Array, "blocks"]) -> float:
-    """Return the maximum of the second half, above which a label does not cross the curve."""
-    return float(values[len(values) // 2 :].max())

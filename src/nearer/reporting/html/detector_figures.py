@@ -8,19 +8,11 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from nearer.evaluation.calibration import PredictionExample
 from nearer.evaluation.reliability import Coverage, Reliability
 from nearer.evaluation.threshold import DetectorCurve, ThresholdChoice
-from nearer.reporting.html.svg import (
-    DATA,
-    FRAME,
-    INK,
-    MUTED,
-    STAGE_1,
-    Paint,
-    label_axes,
-    note,
-    stage_two_colour,
-)
+from nearer.reporting.html.colours import DATA, FRAME, INK, STAGE_1, stage_two_colour
+from nearer.reporting.html.svg import Paint, label_axes
 
-_SHADES = LinearSegmentedColormap.from_list("nearer", ["#ffffff", "#9ecae8", STAGE_1, "#06304d"])
+_SHADES = LinearSegmentedColormap.from_list("nearer", ["#9ecae800", "#9ecae8", STAGE_1, "#06304d"])
+"""From transparent to dark; report.css inverts lightness in the dark scheme."""
 _MIN_PROBABILITY = 0.002  # bins that stay below it do not extend the axis
 
 
@@ -42,13 +34,8 @@ def paint_predicted(reliability: Reliability) -> Paint:
         mean = [group.predicted_mean for group in groups]
         end = max([1.0, *true])
         axes.plot([0, end], [0, end], color=FRAME, linewidth=1.2, linestyle=(0, (4, 3)))
-        note(axes, end, end, "exact", color=MUTED, ha="right", va="top", xytext=(-12, 2))
         axes.fill_between(true, low, high, color=STAGE_1, alpha=0.15, linewidth=0)
         axes.plot(true, mean, color=STAGE_1, marker="o", markersize=3.5)
-        if groups:
-            style = {"ha": "right", "color": STAGE_1}
-            note(axes, true[-1], mean[-1], "mean", va="bottom", xytext=(0, 5), **style)
-            note(axes, true[-1], low[-1], "10 to 90 %", va="top", xytext=(0, -4), **style)
         axes.set(xlim=(0, None), ylim=(0, None))
         label_axes(axes, x="true steps-to-go, control steps", y="predicted d, control steps")
 
@@ -60,7 +47,6 @@ def paint_calibration(coverage: Coverage) -> Paint:
 
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=FRAME, linewidth=1.2, linestyle=(0, (4, 3)))
-        note(axes, 0.6, 0.6, "calibrated", color=MUTED, ha="left", va="top", xytext=(6, -6))
         axes.plot(coverage.nominal, coverage.observed, color=STAGE_1, marker="o", markersize=3.5)
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -78,9 +64,7 @@ def paint_thresholds(result: ThresholdChoice) -> Paint:
             colour = source_colour(source)
             axes.plot(curve.thresholds_steps, _precision(curve), color=colour)
             axes.plot(curve.thresholds_steps, curve.recall, color=colour, linestyle=(0, (4, 2)))
-        threshold = result.threshold_steps
-        axes.axvline(threshold, color=INK, linewidth=1)
-        note(axes, threshold, 0.02, f"s = {threshold:g}", xytext=(5, 2), color=INK)
+        axes.axvline(result.threshold_steps, color=INK, linewidth=1)
         axes.set_xscale("log")
         axes.set_ylim(0, 1.04)
         axes.xaxis.set_major_formatter(FuncFormatter(_plain))

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 
 from nearer.core.intervals import Rate
-from nearer.reporting.html.svg import STAGE_1, STAGE_2, figure, label_axes, note
+from nearer.reporting.html.colours import STAGE_1, STAGE_2
+from nearer.reporting.html.svg import figure, label_axes
 
 _SIZE = (560, 330)
 _STAGES = {1: ("Stage 1", STAGE_1), 2: ("after practice", STAGE_2[0])}
@@ -102,4 +104,5 @@ def _name_lines(axes: Axes, percents: Sequence[int], lines: Sequence[Line]) -> N
     for end, line in sorted(zip(ends, lines, strict=True), key=lambda pair: pair[0].pooled.value):
         lowest = max(end.pooled.value, lowest + _NAME_HEIGHT)
         at = percents.index(end.percent) + _OFFSET * (len(lines) - 1) / 2
-        note(axes, at, lowest, line.name, xytext=(12, -4), color=line.colour)
+        style: dict[str, Any] = {"textcoords": "offset points", "xytext": (12, -4)}
+        axes.annotate(line.name, (at, lowest), color=line.colour, **style)

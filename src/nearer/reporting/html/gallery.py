@@ -2,10 +2,11 @@
 
 from nearer.reporting.html import DRAWN_ENV, trajectories
 from nearer.reporting.html.clips import side_by_side
+from nearer.reporting.html.colours import DATA, STAGE_1, stage_two_colour
 from nearer.reporting.html.markup import Html, paragraph, section, tag
 from nearer.reporting.html.run_data import Report, RunData
 from nearer.reporting.html.summary import no_rollouts
-from nearer.reporting.html.svg import DATA, STAGE_1, figure, stage_two_colour
+from nearer.reporting.html.svg import figure
 from nearer.reporting.html.trajectories import Row
 
 _TITLE = "First ten episodes: data, Stage 1, Stage 2"
@@ -32,7 +33,7 @@ def rollouts(report: Report) -> Html:
 
 def _lead(report: Report, rows: list[Row]) -> str:
     words = (
-        "Dots are observations, darker with time; the open circle is the start, the disc "
+        "Dots are observations, stronger with time; the open circle is the start, the disc "
         "the goal. Every tile shows the same 2.4 m × 2.4 m."
     )
     if sum(row.colour != DATA for row in rows) > 1 and _same_starts(report):

@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from nearer.core.intervals import Rate
 from nearer.evaluation.success import EpisodeResult
+from nearer.reporting.html.colours import INK, STAGE_1, stage_two_colour
 from nearer.reporting.html.markup import (
     NOTHING,
     Html,
@@ -22,7 +23,7 @@ from nearer.reporting.html.markup import (
     whole,
 )
 from nearer.reporting.html.run_data import Report, RunData
-from nearer.reporting.html.svg import INK, STAGE_1, Paint, figure, stage_two_colour
+from nearer.reporting.html.svg import Paint, figure
 
 _MAX_INSTRUCTIONS = 12  # have a row each; more of them are grouped by their words
 _MAX_WORDS = 24

@@ -8,19 +8,24 @@ Modules, in the order of the page:
     reward_quality             metrics of the reward model, written by nearer eval-reward
     gallery, clips             rollouts as paths (trajectories) or as videos
     instructions               success by instruction
+    perception                 where the vision encoder saw the objects, over frames
     cost, provenance           time taken, settings and versions
     curves, detector_figures   the figures of these sections
     svg, markup                figures as inline SVG, escaped HTML
+    colours                    the page's colours, light and dark
+    paths                      paths without the folders of a machine
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from nearer.core.errors import ConfigError
+from nearer.reporting.html.colours import themed
 from nearer.reporting.html.cost import cost
 from nearer.reporting.html.gallery import rollouts
 from nearer.reporting.html.instructions import instructions
 from nearer.reporting.html.markup import NOTHING, Html, join, paragraph, raw, tag, text
+from nearer.reporting.html.perception import perception
 from nearer.reporting.html.provenance import provenance
 from nearer.reporting.html.reward_quality import reward_quality
 from nearer.reporting.html.run_data import Report, read_report
@@ -28,11 +33,12 @@ from nearer.reporting.html.sections import detector, distributions, learning, lo
 from nearer.reporting.html.summary import alarms, summary
 from nearer.runs.files import whole_file
 
-_STYLE = Path(__file__).with_name("report.css")
+STYLE = Path(__file__).with_name("report.css")
 _CONTENTS = {
     "learning": "Learning",
     "rollouts": "Rollouts",
     "instructions": "Instructions",
+    "perception": "Perception",
     "losses": "Stage 1",
     "steps-to-go": "Steps-to-go",
     "detector": "Success detector",
@@ -56,7 +62,7 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
         ConfigError: a folder is no run, a file of it cannot be read, or `out` cannot be
             written.
     """
-    page = render(read_report(runs))
+    page = render(read_report(runs, out.parent))
     try:
         with whole_file(out) as temporary:
             temporary.write_text(page, encoding="utf-8")
@@ -74,12 +80,13 @@ def render(report: Report) -> Html:
         raw('<meta charset="utf-8">'),
         raw('<meta name="viewport" content="width=device-width, initial-scale=1">'),
         tag("title", text(f"nearer: {names}")),
-        tag("style", raw(_STYLE.read_text(encoding="utf-8"))),
+        tag("style", raw(STYLE.read_text(encoding="utf-8"))),
     )
     sections = (
         learning(report),
         rollouts(report),
         instructions(report),
+        perception(report),
         losses(report),
         steps_to_go(report),
         detector(report),
@@ -92,9 +99,8 @@ def render(report: Report) -> Html:
         tag("header", _title(report), _contents(sections)),
         tag("main", alarms(report), summary(report), *sections),
     )
-    return join(
-        raw("<!doctype html>"), tag("html", tag("head", head), tag("body", body), lang="en")
-    )
+    html = tag("html", tag("head", head), tag("body", themed(body)), lang="en")
+    return join(raw("<!doctype html>"), html)
 
 
 def _title(report: Report) -> Html:

@@ -1,9 +1,11 @@
 """The section with settings, provenance and package versions of every run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from nearer.reporting.html.markup import Html, section, table, tag, text
+from nearer.reporting.html.paths import shown_setting
 from nearer.reporting.html.run_data import Report, RunData, flat
 
 
@@ -15,7 +17,7 @@ def provenance(report: Report) -> Html:
 def _details_of(run: RunData) -> Html:
     header = run.header
     origin = {
-        "path": run.root,
+        "folder": run.shown_root,
         "command": header.command,
         "git_revision": header.git_revision,
         "created": header.created,
@@ -23,14 +25,19 @@ def _details_of(run: RunData) -> Html:
     }
     tables = tag(
         "div",
-        _settings_table("Config", flat(run.header.config)),
-        _settings_table("Run", origin),
-        _settings_table("Versions", header.versions),
+        _settings_table("Config", flat(run.header.config), run.folders),
+        _settings_table("Run", origin, run.folders),
+        _settings_table("Versions", header.versions, run.folders),
         css="config",
     )
-    return tag("details", tag("summary", tag("b", text(run.name)), text(f" {run.root}")), tables)
+    return tag(
+        "details", tag("summary", tag("b", text(run.name)), text(f" {run.shown_root}")), tables
+    )
 
 
-def _settings_table(title: str, settings: Mapping[str, object]) -> Html:
-    rows = [[tag("code", text(name)), tag("code", text(value))] for name, value in settings.items()]
+def _settings_table(title: str, settings: Mapping[str, object], folders: Sequence[Path]) -> Html:
+    rows = [
+        [tag("code", text(name)), tag("code", text(shown_setting(value, folders)))]
+        for name, value in settings.items()
+    ]
     return table((title, ""), rows)

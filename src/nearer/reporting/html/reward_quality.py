@@ -1,6 +1,7 @@
 """The section on the reward model: metrics of nearer eval-reward, and baselines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from nearer.evaluation.reward_report import (
     SourceReport,
 )
 from nearer.evaluation.threshold import ThresholdChoice
+from nearer.reporting.html.colours import FRAME, INK
 from nearer.reporting.html.detector_figures import paint_precision_recall, source_colour
 from nearer.reporting.html.markup import (
     Html,
@@ -34,14 +36,16 @@ from nearer.reporting.html.markup import (
     text,
     whole,
 )
-from nearer.reporting.html.run_data import Report
+from nearer.reporting.html.paths import shown_text
+from nearer.reporting.html.run_data import Report, StageOne
 from nearer.reporting.html.suggested_commands import EVAL_REWARD
-from nearer.reporting.html.svg import FRAME, INK, MUTED, Paint, figure, label_axes, note
+from nearer.reporting.html.svg import PANEL, Paint, figure, label_axes
 from nearer.reporting.reward_table import failures_line
 from nearer.runs.metrics import number
 
 _GAUSSIAN = (2 / np.pi) ** 0.5  # mean absolute over standard deviation of a normal distribution
 _DOTS: dict[str, Any] = {"marker": "o", "markersize": 3.5}
+_CHARACTER_PX = 6.4  # width of a character of a tick label
 _MIN_FRAMES = 20  # of a point; means over fewer are too noisy
 
 Sources = Mapping[str, SourceReport]
@@ -53,13 +57,14 @@ def reward_quality(report: Report) -> Html:
     for index, run in enumerate(report.stage_one):
         if len(report.stage_one) > 1:
             parts.append(tag("h3", text(run.name), css="run"))
-        parts.append(_metrics_of(run.reward_report, f"reward-model-{index}"))
+        parts.append(_metrics_of(run, f"reward-model-{index}"))
     if not parts:
         parts.append(missing("No Stage-1 run on this page; evaluate one with ", EVAL_REWARD, "."))
     return section("reward-model", "Reward model on labelled episodes", *parts)
 
 
-def _metrics_of(report: RewardReport | None, name: str) -> Html:
+def _metrics_of(run: StageOne, name: str) -> Html:
+    report = run.reward_report
     if report is None:
         return missing("The reward model is not evaluated yet; evaluate it with ", EVAL_REWARD, ".")
     words = [_recommended(report), *(_about(*source) for source in report.sources.items())]
@@ -67,13 +72,14 @@ def _metrics_of(report: RewardReport | None, name: str) -> Html:
         grid(*_figures(report, name)),
         *map(paragraph, words),
         _slices_table(report.sources),
-        _baselines_table(report),
+        _baselines_table(report, run.folders),
     )
 
 
 def _figures(report: RewardReport, name: str) -> list[Html]:
     sources, unit = report.sources, report.unit
-    colours = legend(*(("━", source_colour(source), source) for source in sources))
+    lines = [("━", source_colour(source), source) for source in sources]
+    colours = legend(*lines)
     figures = [
         panel(
             "Error by true steps-to-go",
@@ -92,13 +98,13 @@ def _figures(report: RewardReport, name: str) -> list[Html]:
             figure(f"{name}-calibration", "Calibration", paint_coverage(sources)),
             "Of a calibrated model a fraction q of the true values lies below the predicted "
             "q-quantile (the diagonal).",
-            colours,
+            legend(*lines, ("╍", FRAME, "calibrated")),
         ),
         panel(
             "Error against predicted spread",
             figure(f"{name}-spread", "Error against spread", paint_spread(sources, unit)),
             _spread_words(sources),
-            colours,
+            legend(*lines, ("╍", FRAME, "normal distribution")),
         ),
     ]
     if report.recommended:
@@ -211,8 +217,6 @@ def paint_spread(sources: Sources, unit: str) -> Paint:
         widest = max((row.spread_steps for rows in groups.values() for row in rows), default=1)
         end = _GAUSSIAN * widest
         axes.plot([0, widest], [0, end], color=FRAME, linewidth=1.2, linestyle=(0, (4, 3)))
-        style = {"color": MUTED, "ha": "right", "va": "top", "xytext": (-4, -8)}
-        note(axes, widest, end, "normal distribution", **style)
         for name, rows in groups.items():
             spread = [row.spread_steps for row in rows]
             error = [row.mean_absolute_error_steps for row in rows]
@@ -233,18 +237,21 @@ def paint_baselines(comparison: BaselineComparison) -> Paint:
                 values = [number(seed.average_precision) for seed in baseline.seeds]
                 at = [len(names) - 1 - names.index(name)] * len(values)
                 axes.plot(values, at, "o", color=source_colour(source), markersize=5)
-        for row, name in enumerate(reversed(names)):
-            note(axes, 0.02, row, name, color=INK, va="bottom", xytext=(0, 5))
-        axes.set(xlim=(0, 1.02), ylim=(-0.5, len(names) - 0.2), yticks=[])
+        axes.set_yticks(range(len(names)), reversed(names), color=INK)
+        axes.tick_params(axis="y", length=0)
+        axes.set(xlim=(0, 1.02), ylim=(-0.5, len(names) - 0.5))
         label_axes(axes, x="average precision over frames", y="")
 
     return paint
 
 
 def _baselines_panel(comparison: BaselineComparison, name: str) -> Html:
+    longest = max(len(each) for baselines in comparison.sources.values() for each in baselines)
+    left = min(0.6, (_CHARACTER_PX * longest + 12) / PANEL[0])
+    title = "Average precision of reward models"
     return panel(
         "Baselines",
-        figure(name, "Average precision of reward models", paint_baselines(comparison)),
+        figure(name, title, paint_baselines(comparison), margins=(left, 0.97, 0.17, 0.97)),
         "Reward models of the same size, trained on the same inputs and demonstrations; a dot a "
         "training seed.",
         legend(*(("●", source_colour(source), source) for source in comparison.sources)),
@@ -277,9 +284,10 @@ def _slices_table(sources: Sources) -> Html:
     return table(head, rows)
 
 
-def _baselines_table(report: RewardReport) -> Html:
+def _baselines_table(report: RewardReport, folders: Sequence[Path]) -> Html:
     if report.baselines is None:
-        return paragraph(f"No comparison with baselines: {report.why_no_baselines}.", "missing")
+        why = shown_text(report.why_no_baselines, folders)
+        return paragraph(f"No comparison with baselines: {why}.", "missing")
     head = (
         "Reward model",
         "Evaluated on",

@@ -22,6 +22,7 @@ from nearer.core.metrics import Record
 from nearer.evaluation.audit import AUDITS, Audit, read_audits
 from nearer.evaluation.calibration import Calibration, read_calibration
 from nearer.evaluation.eval_info import read_eval_info
+from nearer.evaluation.perception_document import Perception, read_perception
 from nearer.evaluation.reward_report import (
     FOLDER,
     REWARD_REPORT,
@@ -29,6 +30,7 @@ from nearer.evaluation.reward_report import (
     read_reward_report,
 )
 from nearer.evaluation.success import Evaluation
+from nearer.reporting.html.paths import shown_path
 from nearer.reporting.html.suggested_commands import EVAL_REWARD
 from nearer.runs.documents import (
     HEADER,
@@ -63,11 +65,17 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """An evaluation with its first rollouts, which are in the order of its seeds."""
+    """An evaluation.
+
+    Attributes:
+        rollouts: the first ones, in the order of its seeds.
+        perception: of its vision encoder; None: nothing was recorded.
+    """
 
     env: str
     evaluation: Evaluation
     rollouts: tuple[Rollout, ...]
+    perception: Perception | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +84,8 @@ class RunData:
 
     Attributes:
         root: the run's folder.
+        folders: relative to which the page shows paths: its own, and the one in which the run was
+            made, beside its data.
         name: unique on the page.
         header: run.json.
         env: that the run names in its config; None without one.
@@ -85,12 +95,18 @@ class RunData:
     """
 
     root: Path
+    folders: tuple[Path, ...]
     name: str
     header: RunHeader
     env: str | None
     chunk: int
     records: Sequence[Record]
     evaluated: Evaluated | None
+
+    @property
+    def shown_root(self) -> str:
+        """Return the run's folder as the page shows it."""
+        return shown_path(self.root, self.folders)
 
     @property
     def alarms(self) -> list[tuple[int, str]]:
@@ -205,8 +221,12 @@ class Report:
         return (*self.stage_one, *self.stage_two)
 
 
-def read_report(roots: Sequence[Path]) -> Report:
+def read_report(roots: Sequence[Path], folder: Path | None = None) -> Report:
     """Read the runs of a page.
+
+    Args:
+        roots: folders of runs.
+        folder: of the page; None: that of the last run.
 
     Raises:
         ConfigError: none are given, a folder is no run, or a file of it cannot be read.
@@ -214,10 +234,12 @@ def read_report(roots: Sequence[Path]) -> Report:
     unique = list(dict.fromkeys(root.resolve() for root in roots))
     if not unique:
         raise ConfigError("runs must be one or more run folders, got none; name one")
+    page_folder = folder.resolve() if folder else unique[-1].parent
     headers = {root: _read_header(root) for root in unique}
     names = {root: _name(root, unique) for root in unique}
+    folders = {root: (page_folder, *_made_in(headers[root])) for root in unique}
     first = tuple(
-        _read_stage_one(root, names[root], header)
+        _read_stage_one(root, folders[root], names[root], header)
         for root, header in headers.items()
         if header.command == "sft"
     )
@@ -225,7 +247,7 @@ def read_report(roots: Sequence[Path]) -> Report:
     return Report(
         stage_one=first,
         stage_two=tuple(
-            _read_stage_two(root, names[root], headers[root], index, first)
+            _read_stage_two(root, folders[root], names[root], headers[root], index, first)
             for index, root in enumerate(second)
         ),
     )
@@ -258,9 +280,18 @@ def _read_header(root: Path) -> RunHeader:
 
 
 def _name(root: Path, roots: Sequence[Path]) -> str:
-    """Return the name of a run's folder, or its whole path where another has the same name."""
-    is_unique = sum(other.name == root.name for other in roots) == 1
-    return root.name if is_unique else str(root)
+    """Return the name of a run's folder, after as many of those around it as tell it apart."""
+    for parts in range(1, len(root.parts)):
+        name = root.parts[-parts:]
+        if sum(other.parts[-parts:] == name for other in roots) == 1:
+            return "/".join(name)
+    return root.name
+
+
+def _made_in(header: RunHeader) -> tuple[Path, ...]:
+    """Return the folder in which a run was made, which its config names if it is absolute."""
+    out = Path(str(header.config.get("out", "")))
+    return (out.parent,) if out.is_absolute() else ()
 
 
 def _read_evaluated(folder: Path) -> Evaluated | None:
@@ -272,6 +303,7 @@ def _read_evaluated(folder: Path) -> Evaluated | None:
         env=info.env,
         evaluation=info.evaluation,
         rollouts=_rollouts(rollouts.episodes if rollouts else ()),
+        perception=read_perception(folder),
     )
 
 
@@ -326,13 +358,16 @@ class _StageTwoSettings:
     deviate: _DeviationSettings
 
 
-def _read_stage_one(root: Path, name: str, header: RunHeader) -> StageOne:
+def _read_stage_one(
+    root: Path, folders: tuple[Path, ...], name: str, header: RunHeader
+) -> StageOne:
     settings = header.part(_StageOneSettings, root)
     demonstrations, encoding = read_demonstrations(root), read_encoding_time(root)
     calibration = root / CALIBRATION
     reward_report = root / FOLDER / REWARD_REPORT
     return StageOne(
         root=root,
+        folders=folders,
         name=name,
         header=header,
         env=settings.calibration.env,
@@ -350,11 +385,17 @@ def _read_stage_one(root: Path, name: str, header: RunHeader) -> StageOne:
 
 
 def _read_stage_two(
-    root: Path, name: str, header: RunHeader, index: int, first: Sequence[StageOne]
+    root: Path,
+    folders: tuple[Path, ...],
+    name: str,
+    header: RunHeader,
+    index: int,
+    first: Sequence[StageOne],
 ) -> StageTwo:
     settings = header.part(_StageTwoSettings, root)
     return StageTwo(
         root=root,
+        folders=folders,
         name=name,
         header=header,
         env=settings.env,

@@ -9,6 +9,7 @@ from nearer.evaluation.audit import pooled
 from nearer.evaluation.calibration import PredictionExample
 from nearer.evaluation.threshold import ThresholdChoice
 from nearer.reporting.html import curves
+from nearer.reporting.html.colours import FRAME, INK, STAGE_1, stage_two_colour
 from nearer.reporting.html.detector_figures import (
     paint_calibration,
     paint_distribution,
@@ -44,7 +45,7 @@ from nearer.reporting.html.suggested_commands import (
     LABEL_ROLLOUTS,
     SFT,
 )
-from nearer.reporting.html.svg import FRAME, INK, STAGE_1, figure, stage_two_colour
+from nearer.reporting.html.svg import figure
 
 
 def learning(report: Report) -> Html:
@@ -142,13 +143,13 @@ def _length_panel(runs: list[StageTwo], before: list[StageOne]) -> Html:
 
 
 def _progress_panel(runs: list[StageTwo]) -> Html:
-    marks = [("━", INK, "progress"), ("╍", INK, "return")] if len(runs) > 1 else []
+    colour = _mark_colour(runs)
     return panel(
         "Progress and return",
         figure("progress", "Progress and return over practice", curves.paint_progress(runs)),
         "Progress of an episode is d at its first minus d at its last observation. Progress that "
         "rises while success falls means that the policy exploits the reward model.",
-        legend(*marks),
+        legend(("━", colour, "predicted progress of an episode"), ("╍", colour, "mean return")),
     )
 
 
@@ -166,13 +167,13 @@ def _losses_of(run: StageOne, name: str) -> Html:
         ("Behavioural cloning", "loss_bc", "policy"),
         ("Steps-to-go", "loss_steps_to_go", "reward model"),
     )
-    marks = legend(("━", STAGE_1, "held-out demonstrations"), ("━", FRAME, "training minibatch"))
+    marks = (("━", STAGE_1, "held-out demonstrations"), ("━", FRAME, "training minibatch"))
     panels = [
         panel(
             title,
-            figure(f"{name}-{metric}", title, curves.paint_loss(run, metric, use)),
+            figure(f"{name}-{metric}", title, curves.paint_loss(run, metric, selects=True)),
             "",
-            marks,
+            legend(*marks, ("●", STAGE_1, use)),
         )
         for title, metric, use in objectives
     ]
@@ -184,9 +185,9 @@ def _losses_of(run: StageOne, name: str) -> Html:
     others = run.training.other_instructions
     if others:
         title, metric = "Instruction", "loss_instruction"
-        drawn = figure(f"{name}-{metric}", title, curves.paint_loss(run, metric, None))
+        drawn = figure(f"{name}-{metric}", title, curves.paint_loss(run, metric, selects=False))
         caption = "The instruction is predicted from the first and the last observation."
-        panels.append(panel(title, drawn, caption, marks))
+        panels.append(panel(title, drawn, caption, legend(*marks)))
         accuracy = run.last("sft/val_accuracy_instruction")
         numbers[f"Instruction chosen among {1 + others}, held-out accuracy"] = (
             f"{percent(accuracy)}, chance {percent(1 / (1 + others))}"
@@ -245,6 +246,7 @@ def _steps_to_go_of(run: StageOne, name: str) -> Html:
                 paint_predicted(result.reliability),
             ),
             "The band is the middle 80 % of the predictions, held-out demonstrations.",
+            legend(("━", STAGE_1, "mean"), ("▒", STAGE_1, "10 to 90 %"), ("╍", FRAME, "exact")),
         ),
         panel(
             "Calibration of the distribution",
@@ -255,6 +257,7 @@ def _steps_to_go_of(run: StageOne, name: str) -> Html:
             ),
             "Of a calibrated model a fraction q of the true values lies below the predicted "
             "q-quantile (the diagonal).",
+            legend(("━", STAGE_1, "observed"), ("╍", FRAME, "calibrated")),
         ),
         aside(words, numbers),
     )
@@ -285,7 +288,7 @@ def _detector_of(run: StageOne | None, practised: list[StageTwo], name: str) -> 
                 "Precision and recall by threshold s",
                 by_threshold,
                 "Precision solid, recall dashed. The detector fires at the first observation with "
-                "d ≤ s.",
+                f"d ≤ s; the vertical line is the chosen s = {result.threshold_steps:g}.",
                 legend(*sources),
             ),
             panel(
@@ -358,7 +361,7 @@ def _distributions_of(run: StageOne, name: str) -> Html:
         for kind, example in run.calibration.examples.items()
     ]
     words = (
-        "Darker is more probable; the line is the mean d. Along a successful episode the "
+        "Stronger colour is more probable; the line is the mean d. Along a successful episode the "
         "distribution moves down to 0; along a failed one it stays high. Two bands at one step "
         "are two possible outcomes that the model takes into account."
     )

@@ -6,6 +6,7 @@ import numpy as np
 
 from nearer.core.errors import ConfigError
 from nearer.evaluation.success import Comparison, Evaluation, compare
+from nearer.reporting.html.colours import STAGE_1, stage_two_colour
 from nearer.reporting.html.markup import (
     NOTHING,
     Html,
@@ -25,7 +26,6 @@ from nearer.reporting.html.markup import (
 )
 from nearer.reporting.html.run_data import Report, RunData, StageTwo
 from nearer.reporting.html.suggested_commands import ADD_STAGE_ONE, IMPROVE
-from nearer.reporting.html.svg import STAGE_1, stage_two_colour
 
 
 def alarms(report: Report) -> Html:
@@ -67,7 +67,7 @@ def no_rollouts(run: RunData) -> Html:
 
 def evaluate_command(run: RunData) -> str:
     """Return the command that evaluates a run, with the env that the run names, if any."""
-    return f"nearer eval --checkpoint {run.root} --env {run.env or 'ID'}"
+    return f"nearer eval --checkpoint {run.shown_root} --env {run.env or 'ID'}"
 
 
 def _table(runs: Sequence[StageTwo]) -> Html:

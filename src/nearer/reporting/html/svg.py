@@ -1,6 +1,7 @@
 """Figures as inline SVG elements in one style, with ids that are unique on a page.
 
-Text stays text (svg.fonttype none): figures use the font of the page and can be searched.
+Text stays text (svg.fonttype none): figures use the font of the page and can be searched. Inside
+the axes of a figure there are no words, which would cover lines: a legend above it names them.
 """
 
 import re
@@ -12,17 +13,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nearer.reporting.html.colours import FRAME, GRID, INK, MUTED
+from nearer.reporting.html.colours import STAGE_2 as STAGE_2  # studies take it from here
 from nearer.reporting.html.markup import Html, raw, text
-
-INK = "#1f2933"
-MUTED = "#66717e"
-FRAME = "#b9c2cc"
-GRID = "#e9ecf0"
-DATA = "#7f8a96"
-STAGE_1 = "#0072b2"
-STAGE_2 = ("#d55e00", "#8f5a00", "#cc79a7", "#e69f00", "#7a3b8f", "#3d3d3d")
-"""Colours of Stage-2 runs, in their order. Blue, vermilion and most others are from Okabe and Ito
-(2008), whose colours colour-blind readers can tell apart."""
 
 PANEL = (360, 236)
 """Width and height of a panel, in CSS pixels."""
@@ -56,11 +49,6 @@ _STYLE: dict[Any, Any] = {
 _NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 
 
-def stage_two_colour(index: int) -> str:
-    """Return the colour of a Stage-2 run, counted from 0; they repeat after the sixth."""
-    return STAGE_2[index % len(STAGE_2)]
-
-
 def figure(
     name: str,
     description: str,
@@ -92,11 +80,6 @@ def label_axes(axes: Axes, *, x: str, y: str) -> None:
     """Label the axes with their units; the y label stands above its axis, horizontally."""
     axes.set_xlabel(x, fontsize=11)
     axes.set_title(y, loc="left", fontsize=11, color=MUTED, pad=7)
-
-
-def note(axes: Axes, x: float, y: float, words: str, **style: Any) -> None:
-    """Write words beside a data point, `xytext` points off; report.css gives them a white halo."""
-    axes.annotate(words, (x, y), textcoords="offset points", **style)
 
 
 def _inline(document: str, name: str, description: str, size: tuple[int, int]) -> Html:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Circle, Rectangle
 
+from nearer.reporting.html.colours import FRAME, GOAL, INK, MUTED, WASH
 from nearer.reporting.html.run_data import Rollout
-from nearer.reporting.html.svg import FRAME, INK, MUTED, Paint
+from nearer.reporting.html.svg import Paint
 
 ROW_LENGTH = 10
 _GOAL_RADIUS_M = 0.15  # of the env
@@ -18,7 +18,7 @@ _HALF_M = 1.2  # half the side of the area shown
 _PITCH_M = 2 * _HALF_M + 0.22  # from tile to tile
 _ROW_PITCH_M = 2 * _HALF_M + 0.78  # leaves room for the text below a tile
 _NAME_WIDTH_M = 2.1
-_SHADES = 8  # of the colour of a row, from the first observation to the last
+_SHADES = 8  # opacities of the dots, from the first observation to the last
 _PIXELS_A_METRE = 40.0
 
 
@@ -73,16 +73,16 @@ def _extent(rows: Sequence[Row]) -> tuple[float, float]:
 def _tile(axes: Axes, rollout: Rollout, colour: str, left: float, top: float) -> None:
     centre = np.array([left + _HALF_M, top - _HALF_M])
     side = 2 * _HALF_M
-    frame = Rectangle((left, top - side), side, side, facecolor="#f7f8fa", edgecolor="none")
+    frame = Rectangle((left, top - side), side, side, facecolor=WASH, edgecolor="none")
     axes.add_patch(frame)
     path = rollout.agent_pos[:, :2] + centre
     goal = rollout.environment_state[-1] + centre
-    disc = Circle((goal[0], goal[1]), _GOAL_RADIUS_M, facecolor="#cfd6dd", edgecolor="none")
+    disc = Circle((goal[0], goal[1]), _GOAL_RADIUS_M, facecolor=GOAL, edgecolor="none")
     artists = [axes.add_patch(disc), *axes.plot(*path.T, color=FRAME, linewidth=0.8)]
-    shades = LinearSegmentedColormap.from_list("row", ["#ffffff", colour])
     for part, dots in enumerate(np.array_split(path, min(_SHADES, len(path)))):
-        shade = shades(0.35 + 0.65 * part / (_SHADES - 1))
-        artists += axes.plot(*dots.T, "o", color=shade, markersize=2.2, markeredgewidth=0)
+        opacity = 0.35 + 0.65 * part / (_SHADES - 1)
+        style: dict[str, Any] = {"alpha": opacity, "markersize": 2.2, "markeredgewidth": 0}
+        artists += axes.plot(*dots.T, "o", color=colour, **style)
     start: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "white", "markeredgewidth": 1.1}
     artists += axes.plot(*path[0], "o", markeredgecolor=INK, **start)
     for artist in artists:
