@@ -324,3 +324,17 @@ def test_small_vla_checkpoint_keeps_its_self_training_settings(tmp_path: Path) -
 def test_self_training_config_of_an_uneven_part_size_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"batch-size must be a multiple of the part size 5"):
         SelfTrainingConfig(part_size=5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_vision_encoder_of_a_tower_on_a_gpu_encodes_there_as_on_the_cpu(model: SmallVLA) -> None:
+    rng = np.random.default_rng(0)
+    images = {"front": rng.integers(0, 256, (10, 96, 128, 3), dtype=np.uint8)}
+    encoder = model.vision_encoder
+    assert isinstance(encoder, CameraVisionEncoder)
+    on_cpu, identity = encoder.encode(images, [INSTRUCTIONS[0]] * 10), encoder.identity
+    model.tower.to("cuda")
+    assert encoder.encode(images, [INSTRUCTIONS[0]] * 10) == pytest.approx(on_cpu, abs=1e-2)
+    assert encoder.identity == identity
+    encoder.take(encoder.weights())
+    assert encoder.identity == identity
