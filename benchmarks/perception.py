@@ -192,6 +192,8 @@ def measure(seen: list[SeenEpisode], model: Any, camera: Array) -> dict[str, flo
             right = [offset for offset in right if len(offset) > 1]
             result["covered"], result["near"] = float(hidden.mean()), float(near.mean())
             result["mm_median"] = 1e3 * float(np.median(errors[~wrong]))
+            if not right:
+                continue
             means = np.stack([offset.mean(axis=0) for offset in right])
             result["mm_between"] = 1e3 * float(np.sqrt((means**2).sum(axis=1).mean()))
             within = np.concatenate([offset - offset.mean(axis=0) for offset in right])
