@@ -50,21 +50,18 @@ import argparse
 import json
 import math
 import os
-import signal
 import tempfile
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from types import FrameType
 
 import torch
 import transformers
 
-from bench import Bench, Measurements, SectionOver, Value, sentence
+from bench import Bench, Measurements, Value, within_time
 from device_meter import matmul_flops_per_s
 from nearer.runs.files import write_json
 from random_vlms import SHAPES
@@ -106,23 +103,29 @@ SECTIONS: Mapping[str, Section] = {
 def main() -> None:
     options = _options()
     device = torch.device("cuda" if torch.cuda.is_available() and not options.tiny else "cpu")
-    torch.backends.cudnn.allow_tf32 = False  # float32 is compared with the CPU's
-    with _folder(options.out) as out:
-        os.environ["XDG_CACHE_HOME"] = str(out / "cache")
-        results = run(options, device, out)
+    transformers.logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        out = scratch / "out" if options.out is None else options.out
+        out.mkdir(parents=True, exist_ok=True)
+        os.environ["XDG_CACHE_HOME"] = str(scratch / "cache")
+        results = run(options, device, out, scratch)
     print(json.dumps(results))
 
 
-def run(options: argparse.Namespace, device: torch.device, out: Path) -> Results:
+def run(options: argparse.Namespace, device: torch.device, out: Path, scratch: Path) -> Results:
     """Run the chosen sections and return what they measured; `out` has it too, at all times."""
     began = monotonic()
     ends = began + 60 * options.minutes
     side = 256 if options.tiny else 8192
     peak = matmul_flops_per_s(device, torch.bfloat16, side)
-    results: Results = _setup(options, device) | {"peak_tflops": peak / 1e12, "peak_side": side}
+    results: Results = _setup(options, device) | {
+        "peak_tflops": _rounded(peak / 1e12),
+        "peak_side": side,
+    }
     for name in options.sections:
         section, left_s = SECTIONS[name], ends - monotonic()
-        measured: dict[str, Value] = {}
+        measured: dict[str, Value] = {"seconds": 0.0}
         results[name] = measured
         if left_s < (0 if options.tiny else section.least_s):
             measured["skipped"] = f"{left_s:.0f} s are left, and it needs {section.least_s:.0f}"
@@ -132,6 +135,7 @@ def run(options: argparse.Namespace, device: torch.device, out: Path) -> Results
             device=device,
             tiny=options.tiny,
             out=out,
+            scratch=scratch,
             peak_flops_per_s=peak,
             ends_s=started + min(left_s, section.most_s * options.minutes / 9),
         )
@@ -143,33 +147,6 @@ def run(options: argparse.Namespace, device: torch.device, out: Path) -> Results
     results["seconds"] = round(monotonic() - began, 1)
     write_json(out / "accelerator.json", results)
     return results
-
-
-def within_time(measurements: Measurements, bench: Bench) -> Measurements:
-    """Yield what a section measures until its time is over or it fails, and a sentence then."""
-    try:
-        with _alarm(bench.left_s):
-            yield from measurements
-    except SectionOver:
-        yield "stopped", "the section's time was over; what is missing was not measured"
-    except Exception as error:  # whatever it is, the other sections are still to run
-        yield "failed", sentence(error)
-
-
-@contextmanager
-def _alarm(seconds: float) -> Generator[None, None, None]:
-    """Raise SectionOver in this block after so many seconds."""
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise SectionOver
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(0.01, seconds))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _setup(options: argparse.Namespace, device: torch.device) -> Results:
@@ -195,17 +172,6 @@ def _rounded(value: Value) -> Value:
 def _free(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-@contextmanager
-def _folder(out: Path | None) -> Generator[Path, None, None]:
-    """Give the folder that was asked for, or one that is deleted afterwards."""
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        yield out.resolve()
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        yield Path(temporary)
 
 
 def _options() -> argparse.Namespace:

@@ -4,10 +4,13 @@ A section yields one measurement after the other, a name and a value, so that wh
 is kept when it fails or its time is over.
 """
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from types import FrameType
 
 import torch
 
@@ -26,7 +29,8 @@ class Bench:
     Attributes:
         device: that is measured.
         tiny: everything is to be as small as it can be.
-        out: folder for models, data and weights.
+        out: folder for weights that are kept.
+        scratch: folder for models, data and runs, which are not.
         peak_flops_per_s: of products of large matrices in bfloat16.
         ends_s: when the section's time is over, by the monotonic clock.
     """
@@ -34,6 +38,7 @@ class Bench:
     device: torch.device
     tiny: bool
     out: Path
+    scratch: Path
     peak_flops_per_s: float
     ends_s: float
 
@@ -45,7 +50,7 @@ class Bench:
     @property
     def least_s(self) -> float:
         """Return for how long a call is repeated to take its median time."""
-        return 0.05 if self.tiny else 1.5
+        return 0.01 if self.tiny else 1.5
 
 
 def attempt(name: str, cell: Measurements) -> Measurements:
@@ -60,3 +65,30 @@ def sentence(error: BaseException) -> str:
     """Return an error as one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
+def within_time(measurements: Measurements, bench: Bench) -> Measurements:
+    """Yield what a section measures until its time is over or it fails, and a sentence then."""
+    try:
+        with _alarm(bench.left_s):
+            yield from measurements
+    except SectionOver:
+        yield "stopped", "the section's time was over; what is missing was not measured"
+    except Exception as error:  # whatever it is, the other sections are still to run
+        yield "failed", sentence(error)
+
+
+@contextmanager
+def _alarm(seconds: float) -> Generator[None, None, None]:
+    """Raise SectionOver in this block after so many seconds."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise SectionOver
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(0.01, seconds))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -89,7 +89,7 @@ PALIGEMMA_3B = VLMShape(
         "head_dim": 256,
     },
     more={"projection_dim": 2048},
-    batch_size=8,
+    batch_size=4,
 )  # fmt: skip
 SHAPES: Mapping[str, VLMShape] = {
     "smolvlm_256m": SMOLVLM_256M,

@@ -28,6 +28,7 @@ from nearer.core.seeds import Purpose, episode_seed
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.envs.tabletop.appearance import APPEARANCES
+from nearer.envs.tabletop.language import vocabulary
 from nearer.fleets.for_model import fitting_fleet
 from nearer.fleets.gym import make_fleet
 from nearer.models.factory import build_model
@@ -35,7 +36,7 @@ from nearer.models.pointing.pretraining.settings import PretrainConfig
 from nearer.models.pointing.pretraining.train import pretrain
 from nearer.models.pointing.weights import DESCRIPTION, SHIPPED, load_pointing
 from nearer.models.settings import SmallVLAConfig
-from nearer.models.small_vla import SmallVLA, words_of
+from nearer.models.small_vla import SmallVLA
 from nearer.runs.checkpoint import load_model
 from nearer.runs.run import Run
 from nearer.studies.tabletop import ENV_ID, tabletop
@@ -194,8 +195,7 @@ def pretraining(bench: Bench) -> Measurements:
     """Pretrain the built-in encoder for long, and compare it with the shipped one."""
     sizes = TINY if bench.tiny else Sizes()
     weights = bench.out / "weights"
-    for key, value in _pretrained(weights, bench):
-        yield key, value
+    yield from _pretrained(weights, bench)
     for name, folder in (("shipped", SHIPPED), ("new", weights)):
         measures = json.loads((folder / DESCRIPTION).read_text())["measures"]
         numbers = {key: value for key, value in measures.items() if isinstance(value, int | float)}
@@ -218,7 +218,7 @@ def _pretrained(out: Path, bench: Bench) -> Measurements:
         drawn_s = bench.left_s * IMAGES_TIME_FRACTION
         images = min(usual.images, int(drawn_s * config.workers / DRAWING_S))
         config = replace(config, images=images, batch_size=BATCHES_IN_ONE * usual.batch_size)
-        update_s = _seconds_an_update(replace(config, out=bench.out / "probe"))
+        update_s = _seconds_an_update(replace(config, out=bench.scratch / "probe"))
         yield "seconds_an_update", update_s
         most = int(bench.left_s * PRETRAINING_TIME_FRACTION / update_s)
         wanted = TIMES_CPU_BUDGET * usual.updates // BATCHES_IN_ONE
@@ -266,12 +266,12 @@ def _stage_one(weights: Path, bench: Bench, sizes: Sizes) -> Path:
 
     The encoder is as it was pretrained: it does not train itself on the demonstrations' frames.
     """
-    out = bench.out / f"sft_{'shipped' if weights == SHIPPED else weights.name}"
+    out = bench.scratch / f"sft_{'shipped' if weights == SHIPPED else weights.name}"
     if (out / "checkpoints" / "last").exists():
         return out
     model, data = _untrained(weights, bench, sizes)
     training = replace(
-        tabletop(bench.out).sft.training,
+        tabletop(bench.scratch).sft.training,
         updates=sizes.sft_updates,
         validate_every=sizes.sft_updates,
         batch_size=16 if bench.tiny else 256,
@@ -286,20 +286,20 @@ def _stage_one(weights: Path, bench: Bench, sizes: Sizes) -> Path:
 
 def _untrained(weights: Path, bench: Bench, sizes: Sizes) -> tuple[SmallVLA, Demonstrations]:
     """Return the built-in model before Stage 1, and demonstrations that its encoder has read."""
-    folder = bench.out / "demonstrations"
+    folder = bench.scratch / "demonstrations"
     if not folder.exists():
-        collect = tabletop(bench.out, episodes=sizes.demonstrations, quick=bench.tiny).collect
+        collect = tabletop(bench.scratch, episodes=sizes.demonstrations, quick=bench.tiny).collect
         collect_demonstrations(replace(collect, out=folder, num_envs=min(32, sizes.demonstrations)))
     dataset = open_dataset(folder)
     torch.manual_seed(0)
     model = SmallVLA(
         SmallVLAConfig(),
         make_fleet(ENV_ID, 1).spaces,
-        words_of(dataset.tasks),
+        vocabulary(),  # few demonstrations do not hold all words of the trial starts
         load_pointing(weights),
     )
     model.tower.to(bench.device)
-    data = load_demonstrations(dataset, model.vision_encoder, cache=bench.out / "cache")
+    data = load_demonstrations(dataset, model.vision_encoder, cache=bench.scratch / "cache")
     model.normalise_by(data.statistics(), data.actions[data.acted_frames()])
     return model, data
 

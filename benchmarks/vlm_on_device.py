@@ -1,5 +1,8 @@
 """Sections of `accelerator.py` on vision-language models: agreement with the CPU, and speed."""
 
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -10,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from bench import Bench, Measurements, attempt
+from bench import Bench, Measurements, Value, attempt
 from device_meter import PeakMemory, flops_of, seconds_a_call
 from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.sft_objectives import Objectives, Rows, bc_loss, time_loss
@@ -61,13 +64,28 @@ def agreement(bench: Bench) -> Measurements:
     within: list[bool] = []
     for name, shape in shapes.items():
         small = tiny(shape) if bench.tiny else shape
-        folder = write_vlm(small, bench.out / "models" / f"agreement_{name}", bench.device)
-        for key, value in _compared(folder, bench.device):
-            yield f"{name}_{key}", value
-            kind = next((kind for kind in TOLERANCE if key.endswith(f"{kind}_difference")), None)
-            if kind:
-                within.append(float(value or 0) <= TOLERANCE[kind])
+        folder = write_vlm(small, bench.scratch / "models" / f"agreement_{name}", bench.device)
+        with _exact_convolutions():
+            for key, value in _compared(folder, bench.device):
+                yield f"{name}_{key}", value
+                within.append(_within(key, value))
     yield "agrees", all(within)
+
+
+def _within(key: str, value: Value) -> bool:
+    """Return whether a difference is within its tolerance; not if it is no number."""
+    (limit,) = (TOLERANCE[kind] for kind in TOLERANCE if key.endswith(f"_{kind}_difference"))
+    return float(value or 0) <= limit
+
+
+@contextmanager
+def _exact_convolutions() -> Generator[None, None, None]:
+    """Compute convolutions in float32 in this block, which a GPU else rounds to TF32."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _compared(folder: Path, device: torch.device) -> Measurements:
@@ -102,13 +120,14 @@ def _outputs(model: VLM, data: Demonstrations) -> dict[str, Tensor]:
 def speed(name: str, bench: Bench) -> Measurements:
     """Measure decisions and Stage 1 of one shape, with LoRA and in full, beside `generate()`."""
     shape = tiny(SHAPES[name]) if bench.tiny else SHAPES[name]
-    folder = write_vlm(shape, bench.out / "models" / name, bench.device)
+    folder = write_vlm(shape, bench.scratch / "models" / name, bench.device)
     yield "parameters_m", num_parameters(folder) / 1e6
     yield "batch_size", shape.batch_size
     plain_rates: dict[int, float] = {}
     kinds: tuple[Adapt, ...] = ("lora", "full")
     for adapt in kinds:
         yield from attempt(adapt, _adapted(folder, shape, adapt, plain_rates, bench))
+    shutil.rmtree(folder)  # gigabytes
 
 
 def _adapted(
