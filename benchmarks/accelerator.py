@@ -61,7 +61,7 @@ from time import monotonic
 import torch
 import transformers
 
-from bench import Bench, Measurements, Value, within_time
+from bench import Bench, Measurements, Value, measure_within
 from device_meter import matmul_flops_per_s
 from nearer.runs.files import write_json
 from random_vlms import SHAPES
@@ -130,23 +130,31 @@ def run(options: argparse.Namespace, device: torch.device, out: Path, scratch: P
         if left_s < (0 if options.tiny else section.least_s):
             measured["skipped"] = f"{left_s:.0f} s are left, and it needs {section.least_s:.0f}"
             continue
-        started = monotonic()
+        seconds = min(left_s, section.most_s * options.minutes / 9)
         bench = Bench(
             device=device,
             tiny=options.tiny,
             out=out,
             scratch=scratch,
             peak_flops_per_s=peak,
-            ends_s=started + min(left_s, section.most_s * options.minutes / 9),
+            ends_s=monotonic() + seconds,
         )
-        for key, value in within_time(section.measure(bench), bench):
-            measured[key] = _rounded(value)
-            measured["seconds"] = round(monotonic() - started, 1)
-            write_json(out / "accelerator.json", results)
-        _free(device)
+        keep = partial(_keep, results, measured, monotonic(), out)
+        measure_within(seconds, section.measure(bench), keep)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
     results["seconds"] = round(monotonic() - began, 1)
     write_json(out / "accelerator.json", results)
     return results
+
+
+def _keep(
+    results: Results, section: dict[str, Value], started: float, out: Path, key: str, value: Value
+) -> None:
+    """Put a measurement into a section of the results, and all results into their file."""
+    section[key] = _rounded(value)
+    section["seconds"] = round(monotonic() - started, 1)
+    write_json(out / "accelerator.json", results)
 
 
 def _setup(options: argparse.Namespace, device: torch.device) -> Results:
@@ -167,11 +175,6 @@ def _rounded(value: Value) -> Value:
     if isinstance(value, float):
         return float(f"{value:.4g}") if math.isfinite(value) else None
     return value
-
-
-def _free(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _options() -> argparse.Namespace:

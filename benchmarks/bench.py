@@ -5,7 +5,7 @@ is kept when it fails or its time is over.
 """
 
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,15 +67,24 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
-def within_time(measurements: Measurements, bench: Bench) -> Measurements:
-    """Yield what a section measures until its time is over or it fails, and a sentence then."""
+def measure_within(
+    seconds: float, measurements: Measurements, keep: Callable[[str, Value], None]
+) -> None:
+    """Keep what a section measures until its time is over or it fails, and a sentence then.
+
+    Args:
+        seconds: that it may take.
+        measurements: of the section.
+        keep: is given the name and the value of each as it comes.
+    """
     try:
-        with _alarm(bench.left_s):
-            yield from measurements
+        with _alarm(seconds):
+            for name, value in measurements:
+                keep(name, value)
     except SectionOver:
-        yield "stopped", "the section's time was over; what is missing was not measured"
+        keep("stopped", "the section's time was over; what is missing was not measured")
     except Exception as error:  # whatever it is, the other sections are still to run
-        yield "failed", sentence(error)
+        keep("failed", sentence(error))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from nearer.core.callbacks import Progress, ignore_progress
 from nearer.core.episode import ScoredEpisode
 from nearer.core.seeds import Purpose, episode_seed
 from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.envs.tabletop.appearance import APPEARANCES
 from nearer.envs.tabletop.language import vocabulary
@@ -47,7 +48,9 @@ TIMES_CPU_BUDGET = 10
 BATCHES_IN_ONE = 4
 """The device sees so many batches of the CPU's size at once, at the same learning rate."""
 IMAGES_TIME_FRACTION = 0.25
-PRETRAINING_TIME_FRACTION = 0.55
+PRETRAINING_TIME_FRACTION = 0.5
+MEASURED_SCENES = 250
+"""Of each kind; half as many as usual, since this processor draws them."""
 DRAWING_S = 0.035
 """CPU time of an image, measured on a Xeon: 0.026."""
 WARM_UPDATES, PROBED_UPDATES = 5, 25
@@ -80,8 +83,10 @@ class Sizes:
         demonstrations: collected once, for all.
         sft_updates: of Stage 1.
         num_envs: tables in Stage 2.
-        updates_per_iteration: of Stage 2, each on 64 samples (tiny: 16).
+        updates_per_iteration: of Stage 2.
+        batch_size: samples of each.
         iterations: of Stage 2.
+        max_steps: of an episode of Stage 2.
         frames: encoded at once, in turn.
         episodes: that encoders are compared on.
     """
@@ -106,7 +111,7 @@ TINY = Sizes(
     iterations=1,
     max_steps=4,
     frames=(1, 4),
-    episodes=2,
+    episodes=1,
 )
 
 
@@ -214,7 +219,8 @@ def _pretrained(out: Path, bench: Bench) -> Measurements:
     if bench.tiny:
         config = replace(usual, updates=3, batch_size=4, images=8, measured=8, workers=1)
     else:
-        config = replace(usual, workers=os.cpu_count() or 1, **settings)
+        workers = os.cpu_count() or 1
+        config = replace(usual, measured=MEASURED_SCENES, workers=workers, **settings)
         drawn_s = bench.left_s * IMAGES_TIME_FRACTION
         images = min(usual.images, int(drawn_s * config.workers / DRAWING_S))
         config = replace(config, images=images, batch_size=BATCHES_IN_ONE * usual.batch_size)
@@ -294,7 +300,7 @@ def _untrained(weights: Path, bench: Bench, sizes: Sizes) -> tuple[SmallVLA, Dem
     torch.manual_seed(0)
     model = SmallVLA(
         SmallVLAConfig(),
-        make_fleet(ENV_ID, 1).spaces,
+        dataset_spaces(dataset),
         vocabulary(),  # few demonstrations do not hold all words of the trial starts
         load_pointing(weights),
     )

@@ -29,11 +29,12 @@ TOLERANCE = {
     "float32_log_prob": 2e-3,
     "float32_loss": 1e-3,
     "float32_loss_in_training": 1e-2,
-    "bfloat16_log_prob": 0.2,
-    "bfloat16_loss": 0.05,
-    "bfloat16_loss_in_training": 0.1,
+    "bfloat16_log_prob": 0.05,
+    "bfloat16_loss": 0.02,
+    "bfloat16_loss_in_training": 0.05,
 }
-"""Of differences to float32 on the CPU, in nats. bfloat16 keeps eight bits of a number."""
+"""Of differences to float32 on the CPU, in nats. bfloat16 keeps eight bits of a number: on a CPU it
+moved log-probabilities of 30 layers of a SmolVLM of 256 M by up to 0.0034."""
 _CPU = torch.device("cpu")
 
 
