@@ -16,8 +16,8 @@ PART_failed.
 
 agreement, of a device with float32 on the CPU, for a SmolVLM of 256 M and a PaliGemma of full width
 and two layers, in nats: MODEL_WAY_log_prob_difference and _loss_difference (largest over 12 frames;
-the loss means of both objectives), _loss_in_training_difference (largest over three validations'
-training losses, sum of both objectives, of six updates). WAY: full_float32, full_bfloat16
+the mean losses of both objectives), _loss_in_training_difference (of the sum of both objectives, at
+the third and the sixth update of Stage 1). WAY: full_float32, full_bfloat16
 (autocast), lora_bfloat16 (weights in bfloat16). tolerance_*; agrees (all within).
 
 smolvlm_256m, smolvlm_2b, paligemma_3b: parameters_m; WAY_ is lora_ (frozen weights in bfloat16) or

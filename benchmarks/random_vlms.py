@@ -126,7 +126,7 @@ def write_vlm(shape: VLMShape, folder: Path, device: torch.device, seed: int = 0
     """
     if (folder / _CONFIG).exists():
         return folder
-    config = CONFIG_MAPPING[shape.family](
+    config = cast(Any, CONFIG_MAPPING[shape.family])(
         vision_config={"model_type": _vision_type(shape.family), **shape.vision},
         text_config={
             "model_type": "gemma" if shape.family == "paligemma" else "llama",

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -106,7 +107,7 @@ def _together(job: Job) -> Trained:
     return trained
 
 
-def _wait(processes: list[BaseProcess]) -> None:
+def _wait(processes: Sequence[BaseProcess]) -> None:
     """Wait until all have ended, or one has failed: the others would wait for it for a day."""
     while any(process.is_alive() for process in processes):
         if any(process.exitcode for process in processes):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +23,7 @@ from nearer.algorithm.sft import sft
 from nearer.commands.collect import collect_demonstrations
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ignore_progress
-from nearer.core.episode import ScoredEpisode
+from nearer.core.episode import Observation, ScoredEpisode
 from nearer.core.seeds import Purpose, episode_seed
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.episodes import dataset_spaces
@@ -132,6 +132,7 @@ def _encoding(run: Path, bench: Bench, sizes: Sizes) -> Measurements:
     fleet = make_fleet(ENV_ID, most)
     starts = fleet.reset(np.arange(most), [episode_seed(Purpose.PRACTICE, i) for i in range(most)])
     fleet.close()
+    assert isinstance(starts.observation, Observation), "nothing has encoded it"
     images, texts = starts.observation.images, list(starts.instructions)
     encodings: dict[str, Array] = {}
     for name, device in (("device", bench.device), ("cpu", torch.device("cpu"))):
@@ -144,7 +145,7 @@ def _encoding(run: Path, bench: Bench, sizes: Sizes) -> Measurements:
             yield f"{name}_frames_per_s_{count}", count / seconds_a_call(encode, device, 0.3)
     # u, v and probability of two peaks for each of three objects; the first one is what counts.
     first = {name: each.reshape(most, 3, 2, 3)[:, :, 0, :2] for name, each in encodings.items()}
-    apart = np.abs(first["device"] - first["cpu"]).max(axis=2) * images_width(images)
+    apart = np.abs(first["device"] - first["cpu"]).max(axis=2) * _width_px(images)
     yield "peak_px_median_difference", float(np.median(apart))
     yield "peak_px_p99_difference", float(np.quantile(apart, 0.99))
 
@@ -155,7 +156,7 @@ def _encoding_call(
     return lambda: encode(images, texts)
 
 
-def images_width(images: Any) -> int:
+def _width_px(images: Mapping[str, Array]) -> int:
     """Return the width in pixels of the images of the first camera."""
     return next(iter(images.values())).shape[2]
 
