@@ -16,7 +16,6 @@ from nearer.algorithm.sft_settings import SFTTraining
 from nearer.core.metrics import Record
 from nearer.core.spaces import Camera, Spaces
 from nearer.core.vision import StackingVisionEncoder
-from nearer.datasets.caching.features import stacked_rows
 from vlm import instructions
 
 SPACES = Spaces(agent_pos=0, environment_state=0, action=2, cameras=(Camera("top", 96, 128),))
@@ -82,7 +81,7 @@ def random_demonstrations(model: FoundationModel, episodes: int, frames: int) ->
     data = Demonstrations(
         state=torch.zeros(len(encodings), 0),
         features=torch.from_numpy(encodings),
-        stacked_rows=torch.from_numpy(stacked_rows(lengths, encoder.num_stacked_frames)),
+        stacked_rows=_stacked_rows(episodes, frames, encoder.num_stacked_frames),
         actions=torch.from_numpy(rng.normal(0, 0.02, (len(encodings), 2)).astype(np.float32)),
         steps_to_go=torch.arange(frames).flip(0).repeat(episodes),
         episode_lengths=lengths,
@@ -91,6 +90,16 @@ def random_demonstrations(model: FoundationModel, episodes: int, frames: int) ->
     )
     model.normalise_by(data.statistics(), data.actions[data.acted_frames()])
     return data
+
+
+def _stacked_rows(episodes: int, frames: int, stacked: int) -> torch.Tensor:
+    """Return the rows that are stacked as a frame's features, as `nearer.datasets` does.
+
+    Written anew, since that package needs those that read Parquet and videos.
+    """
+    own = torch.arange(episodes * frames)
+    first = own - own % frames
+    return torch.stack([(own - back).maximum(first) for back in range(stacked)][::-1], dim=1)
 
 
 def timed_sft(
