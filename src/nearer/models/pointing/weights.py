@@ -54,6 +54,11 @@ def settings_json(folder: Path) -> JsonObject:
     return json.loads((folder / _DESCRIPTION).read_text())["settings"]
 
 
+def measures_json(folder: Path) -> JsonObject:
+    """Return what was measured of weights when they were pretrained, as their JSON has it."""
+    return json.loads((folder / _DESCRIPTION).read_text())["measures"]
+
+
 def channels_last(tower: PointingTower) -> PointingTower:
     """Return the tower in the memory layout that convolutions are fastest in, in float32.
 

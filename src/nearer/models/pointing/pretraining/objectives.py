@@ -26,11 +26,11 @@ class MultimodalObjective(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Return the losses by name."""
         batch = draw_batch(examples, _SENTENCES, rng)
-        keys = tower.keys(batch.images)
+        keys = tower.keys(batch.images.to(_device(tower)))
         shape = (len(examples), _SENTENCES, NUM_SLOTS)
         queries = tower.queries(batch.sentences).reshape(*shape, keys.shape[1])
         logits = tower.logits(keys, queries.flatten(1, 2)).reshape(*shape, *keys.shape[2:])
-        slots = pointing_loss(logits, batch.points, batch.weights)
+        slots = pointing_loss(logits, batch.points.to(keys.device), batch.weights.to(keys.device))
         sharpness = tower.log_sharpness.exp()
         down, across = (int(offset) for offset in rng.integers(2, size=2))
         quarter = keys[:, :, down::2, across::2]  # a fourth of the cells, to save time
@@ -62,6 +62,7 @@ class UnimodalObjective(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Return the mean squared error of the features, in their variances."""
         images = torch.from_numpy(np.stack([example.image for example in examples]))
+        images = images.to(_device(tower))
         with torch.no_grad():
             features = self.teacher(images)
         keys = adaptive_avg_pool2d(tower.keys(images), features.shape[2:])
@@ -85,7 +86,7 @@ def _naming_losses(
     ]
     if not rows:
         return keys.sum() * 0  # with a gradient, of zero
-    frame, u, v, colour, shape = torch.tensor(rows, dtype=torch.float64).T
+    frame, u, v, colour, shape = torch.tensor(rows, dtype=torch.float64, device=keys.device).T
     y, x = (v * keys.shape[2]).long(), (u * keys.shape[3]).long()
     object_keys = keys[frame.long(), :, y, x]
     phrases = [_draw(rng, SHAPE_WORDS[name]) for name in shapes]
@@ -97,6 +98,10 @@ def _naming_losses(
     of_shape = naming_loss(object_keys, words[: len(shapes)], shape.long(), sharpness)
     of_colour = naming_loss(object_keys, words[len(shapes) :], colour.long(), sharpness)
     return of_shape + of_colour
+
+
+def _device(tower: PointingTower) -> torch.device:
+    return tower.log_sharpness.device
 
 
 def _draw(rng: np.random.Generator, words: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ class PretrainConfig:
         matching: weight of the loss that matches captions and images.
         measured: scenes of each kind that the result is evaluated on.
         workers: processes that draw images; 1: this one does.
+        device: cpu or cuda, where the network is trained.
         seed: of everything.
     """
 
@@ -44,6 +45,7 @@ class PretrainConfig:
     matching: float = 0.1
     measured: int = 500
     workers: int = 2
+    device: str = "cpu"
     seed: int = 0
 
     def __post_init__(self) -> None:

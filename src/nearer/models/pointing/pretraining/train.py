@@ -53,8 +53,8 @@ def pretrain(config: PretrainConfig, on_progress: ProgressCallback) -> Path:
             folder.
     """
     album = _album(config)
-    tower = new_tower(config, album)
-    objective = _objective(config, tower)
+    tower = new_tower(config, album).to(config.device)
+    objective = _objective(config, tower).to(config.device)
     examples = _draw_examples(config, album, on_progress)
     weights = [w for w in (*tower.parameters(), *objective.parameters()) if w.requires_grad]
     importance = {"naming": config.naming, "matching": config.matching}
@@ -77,7 +77,7 @@ def pretrain(config: PretrainConfig, on_progress: ProgressCallback) -> Path:
             recent[name] = 0.98 * recent.get(name, value.item()) + 0.02 * value.item()
         shown = {name: f"{value:.2f}" for name, value in recent.items()}
         on_progress(Progress(stage="pretrain", done=update + 1, total=config.updates, values=shown))
-    tower.eval()
+    tower.to("cpu").eval()
     return _save(config, tower, recent)
 
 
@@ -154,7 +154,7 @@ def _minibatches(
 def _save(config: PretrainConfig, tower: PointingTower, losses: dict[str, float]) -> Path:
     settings = asdict(config) | {"emoji": config.emoji is not None}
     settings["start"] = None if config.start is None else settings_json(config.start)
-    for name in ("out", "workers"):  # of this machine, and without effect on the weights
+    for name in ("out", "workers", "device"):  # of this machine, and without effect on the weights
         settings.pop(name)
     pretraining = {
         "settings": settings,
