@@ -161,6 +161,8 @@ def spread(tracked: list[TrackedEpisode]) -> dict[str, float]:
     """Return the spread of the first object's error between episodes, and within one."""
     offsets = [each.offsets_m[each.errors_m[:, FIRST] < WRONG_M, FIRST] for each in tracked]
     offsets = [offset for offset in offsets if len(offset) > 1]
+    if not offsets:
+        return {}
     means = np.stack([offset.mean(axis=0) for offset in offsets])
     within = np.concatenate([offset - offset.mean(axis=0) for offset in offsets])
     return {

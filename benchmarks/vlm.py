@@ -57,7 +57,7 @@ def measure(folder: Path, robots: int, rounds: int) -> dict[str, float]:
     plain = cast(Any, AutoModelForImageTextToText).from_pretrained(str(folder)).eval()
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (2, robots, SIDE, SIDE, 3), dtype=np.uint8)
-    words = [f"move the red moon to the blue cube {'please ' * (i % 3)}" for i in range(robots)]
+    words = instructions(robots)
     ways: dict[str, Callable[[], None]] = {
         "": ours(model, frames, words),
         "generate_": generate(plain, model, frames, words, together=False),
@@ -77,6 +77,11 @@ def measure(folder: Path, robots: int, rounds: int) -> dict[str, float]:
         rates_and_ratios[f"over_{name.removesuffix('_')}"] = statistics.median(ratios)
     rounded = {name: round(value, 2) for name, value in rates_and_ratios.items()}
     return rounded | {"robots": robots}
+
+
+def instructions(robots: int) -> list[str]:
+    """Return an instruction a robot, of different lengths."""
+    return [f"move the red moon to the blue cube {'please ' * (i % 3)}" for i in range(robots)]
 
 
 def ours(model: VLM, frames: np.ndarray, words: list[str]) -> Callable[[], None]:
@@ -100,21 +105,23 @@ def generate(
     plain: Any, model: VLM, frames: np.ndarray, words: list[str], *, together: bool
 ) -> Callable[[], None]:
     """Return a decision by transformers alone: the same prompts, the same number of tokens."""
-    preprocess = model.preprocessing[0]
-    pixels = torch.stack([preprocess(torch.from_numpy(frame)) for frame in frames], dim=1)
+    preprocess, device = model.preprocessing[0], plain.device
+    shown = [preprocess(torch.from_numpy(frame).to(device)).to(plain.dtype) for frame in frames]
+    pixels = torch.stack(shown, dim=1)
+    flat = plain.config.model_type == "paligemma"  # takes all images as one batch
 
     def generate_both(rows: slice) -> None:
         for task, length in (("action", AXES), ("steps", 1)):
             tokens, real = model.prompts.suffix(cast(Any, task), words[rows])
             prefix = model.prefix.expand(len(tokens), -1)
             # Padding in front of everything, as its processor would have it.
-            row = torch.cat([prefix, tokens], dim=1)
-            mask = torch.cat([torch.ones_like(prefix), real.long()], dim=1)
+            row = torch.cat([prefix, tokens.to(device)], dim=1)
+            mask = torch.cat([torch.ones_like(prefix), real.long().to(device)], dim=1)
             order = torch.argsort(mask, dim=1, stable=True)
             plain.generate(
                 input_ids=row.gather(1, order),
                 attention_mask=mask.gather(1, order),
-                pixel_values=pixels[rows],
+                pixel_values=pixels[rows].flatten(0, 1) if flat else pixels[rows],
                 do_sample=True,
                 max_new_tokens=length,
                 min_new_tokens=length,

@@ -1,6 +1,7 @@
 """The built-in model: tokens, planar features, exact log-probabilities, self-training."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -335,3 +336,17 @@ def test_small_vla_located_is_the_likeliest_position_of_each_object(model: Small
     assert np.array_equal(located, expected)
     on_plane = to_plane(TRUE_PLANE, torch.from_numpy(located[:, 2, :2].copy()))
     assert np.allclose(model.in_plane(located[:, 2, :2].copy()), on_plane.numpy(), atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_vision_encoder_of_a_tower_on_a_gpu_encodes_there_as_on_the_cpu(model: SmallVLA) -> None:
+    rng = np.random.default_rng(0)
+    images = {"front": rng.integers(0, 256, (10, 96, 128, 3), dtype=np.uint8)}
+    encoder = model.vision_encoder
+    assert isinstance(encoder, CameraVisionEncoder)
+    on_gpu = CameraVisionEncoder(deepcopy(model.tower).to("cuda"), encoder.camera)
+    identity = encoder.identity
+    both = [each.encode(images, [INSTRUCTIONS[0]] * 10) for each in (encoder, on_gpu)]
+    assert both[1] == pytest.approx(both[0], abs=1e-2)
+    on_gpu.take(on_gpu.weights())
+    assert on_gpu.identity == identity
