@@ -2,28 +2,35 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+RUNNABLE := .venv/.runnable
 MADE := .venv/.made
 GL := libegl1 libgl1-mesa-dri
 
 .PHONY: demo test lint types docs unit setup clean
 
-demo: setup
+demo: $(RUNNABLE)
 	$(BIN)/nearer demo
 
 test: lint types docs unit
 
 setup: $(MADE)
 
-$(MADE): pyproject.toml constraints.txt
+# What nearer itself needs, and no more.
+$(RUNNABLE): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nearer needs Python 3.11 or newer; run make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv || { echo "Python must have the venv module; run: apt-get install python3-venv" >&2; exit 1; }
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,pretrain,vlm,wandb,trackio,rerun]'
-	# Tests drive nearer serve with openpi's own client; without its dependencies, which want numpy < 2.
-	$(BIN)/pip install --quiet --no-deps openpi-client==0.1.2
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	@if command -v dpkg >/dev/null && ! dpkg -s $(GL) >/dev/null 2>&1; then \
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy $(GL); \
 	  else echo "the tabletop's images need OpenGL; run: sudo apt-get install $(GL)" >&2; fi; \
 	fi
+	touch $(RUNNABLE)
+
+# Every extra and the development tools.
+$(MADE): $(RUNNABLE)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,pretrain,vlm,wandb,trackio,rerun]'
+	# Tests drive nearer serve with openpi's own client; without its dependencies, which want numpy < 2.
+	$(BIN)/pip install --quiet --no-deps openpi-client==0.1.2
 	touch $(MADE)
 
 lint: setup

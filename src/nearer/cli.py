@@ -66,6 +66,12 @@ COMMANDS = (
         main="nearer.commands.improve:main",
     ),
     Command(
+        name="adapt",
+        summary="adapt a model to another look of the scene, from unlabelled episodes",
+        config="nearer.configs.adapt:AdaptConfig",
+        main="nearer.commands.adapt:main",
+    ),
+    Command(
         name="eval",
         summary="measure a policy's success on seeded starts",
         config="nearer.configs.eval:EvalConfig",

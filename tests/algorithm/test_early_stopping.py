@@ -27,6 +27,12 @@ def test_plateau_rule_keeps_the_best_block_and_stops_after_patience() -> None:
     assert not rule.over(rising + history((28, 1000), (40, 1000)))
 
 
+def test_plateau_rule_that_keeps_all_keeps_every_block() -> None:
+    rising = history((10, 1000), (20, 1000), (30, 1000))
+    assert PlateauRule(block_iterations=2).kept_steps(rising) == (4, 6)
+    assert PlateauRule(block_iterations=2, keep_all=True).kept_steps(rising) == (0, 2, 4, 6)
+
+
 def test_plateau_rule_before_the_first_block_neither_stops_nor_chooses() -> None:
     rule = PlateauRule(block_iterations=4)
     assert rule.best_step(history((2, 10))) == 0

@@ -16,6 +16,7 @@ from nearer.algorithm.action_tokens import LEVELS, NUM_TOKENS, ActionTokens, act
 from nearer.algorithm.model import Inputs
 from nearer.core.action_chunks import Chunking
 from nearer.core.arrays import Array
+from nearer.core.callbacks import Progress
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera, Spaces
 from nearer.core.vision import Clips, LocatesObjects, TrainableVisionEncoder
@@ -270,11 +271,11 @@ def test_self_training_of_an_encoder_sure_of_nothing_leaves_it_as_it_is(model: S
 def test_self_training_over_rounds_makes_every_update(model: SmallVLA, updates: int) -> None:
     small = SelfTrainingConfig(batch_size=1, part_size=1, rounds=2, min_confidence=0.0)
     vision_encoder = CameraVisionEncoder(model.tower, SPACES.cameras[0], small)
-    stages: list[str] = []
+    seen: list[Progress] = []
     clips = clips_of_noise(confidence=0.9)
-    rng = np.random.default_rng(0)
-    vision_encoder.learn(clips, updates, rng, lambda progress: stages.append(progress.stage))
-    assert stages.count("self-training") == updates
+    vision_encoder.learn(clips, updates, np.random.default_rng(0), seen.append)
+    done = [(each.done, each.total) for each in seen if each.stage == "self-training"]
+    assert done == [(update, updates) for update in range(1, updates + 1)]
 
 
 def test_vision_encoder_on_any_number_of_threads_gives_the_same_bits(model: SmallVLA) -> None:

@@ -2,15 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import nearer.studies.headline as headline
+import nearer.studies.running as running
 from nearer.configs.reproduce import ReproduceConfig
 from nearer.core.callbacks import ignore_progress
 from nearer.evaluation.success import EpisodeResult, Evaluation
-from nearer.studies.headline import Measurement, headline_table, write_results
+from nearer.studies.headline import write_results
+from nearer.studies.headline_results import Measurement, headline_table
 
 
 def measurement(percent: int, stage: int, seed: int, n_success: int) -> Measurement:
@@ -22,6 +25,7 @@ def measurement(percent: int, stage: int, seed: int, n_success: int) -> Measurem
         practice_episodes=1000 * (stage - 1),
         n_success=n_success,
         n_episodes=100,
+        n_success_last=n_success - 2 if stage == 2 else None,
     )
 
 
@@ -44,10 +48,25 @@ MEASUREMENTS = [
 
 
 def test_headline_table_of_two_seeds_pools_them_beside_the_papers() -> None:
-    ten, thirty = headline_table(MEASUREMENTS).splitlines()[2:]
+    ten, thirty = headline_table(MEASUREMENTS).splitlines()[2:4]
     assert "| 0.550 [0.481, 0.617] (n = 200) | 0.800 [0.739, 0.850] (n = 200) |" in ten
-    assert "0.500 -> 0.700, 0.600 -> 0.900 | +0.250 [-0.386, +0.886] | 0.452 -> 0.745 |" in ten
-    assert thirty.endswith("0.800 -> 0.850 | +0.050 | - |")
+    assert "0.500 -> 0.700, 0.600 -> 0.900 | +0.250 [-0.386, +0.886] |" in ten
+    assert "| -0.020, -0.020 |" in ten
+    assert thirty.endswith("0.800 -> 0.850 | +0.050 | -0.020 | - |")
+
+
+def test_headline_table_compares_the_smallest_fraction_practised_with_the_largest() -> None:
+    largest = [replace(m, percent=80, n_success=m.n_success - 5) for m in MEASUREMENTS[:4]]
+    table = headline_table([*MEASUREMENTS[:4], *largest])
+    assert "10 % and practice less 80 % without: +0.300 [-0.336, +0.936] over seeds." in table
+    assert "without:" not in headline_table(MEASUREMENTS[:4])
+
+
+def test_headline_table_of_algorithm_1_has_a_row_of_its_own() -> None:
+    other = replace(MEASUREMENTS[1], n_success=55, algorithm="algorithm 1")
+    rows = headline_table([*MEASUREMENTS[:4], other]).splitlines()[2:4]
+    assert [row.split("|")[1].strip() for row in rows] == ["10 %", "10 %, algorithm 1"]
+    assert "0.500 -> 0.550 | +0.050 |" in rows[1]
 
 
 def test_write_results_writes_numbers_and_a_figure(tmp_path: Path) -> None:
@@ -61,6 +80,8 @@ def test_write_results_writes_numbers_and_a_figure(tmp_path: Path) -> None:
         "practice_episodes": 1000,
         "n_success": 70,
         "n_episodes": 100,
+        "n_success_last": 68,
+        "algorithm": "recipe",
     }
     figure = (tmp_path / "headline.svg").read_text()
     texts = set(re.findall(r">([^<>]+)</text>", figure))
@@ -83,14 +104,18 @@ def test_measure_stages_with_a_finished_stage_one_runs_the_rest(
         commands_run.append("improve")
         line = {"practice/episodes": 12}
         (recipe.improve.out / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+        checkpoints = recipe.improve.out / "checkpoints"
+        for link, step in (("policy", "000004"), ("last", "000008")):
+            (checkpoints / step).mkdir(parents=True)
+            (checkpoints / link).symlink_to(step)
 
     def evaluate(config: object, on_progress: object) -> Evaluation:
         commands_run.append("eval")
         return evaluation(won=7, lost=3)
 
-    monkeypatch.setattr(headline, "run_improve", improve)
-    monkeypatch.setattr(headline, "run_eval", evaluate)
+    monkeypatch.setattr(running, "run_improve", improve)
+    monkeypatch.setattr(running, "run_eval", evaluate)
     measurements = list(headline.measure_stages(recipe, 3, 10, 200, ignore_progress))
-    assert commands_run == ["eval", "improve", "eval"]
+    assert commands_run == ["eval", "improve", "eval", "eval"], "the last policy as well"
     assert [m.practice_episodes for m in measurements] == [0, 12]
     assert {(m.n_success, m.n_episodes) for m in measurements} == {(7, 10)}

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import nearer.studies.headline as headline
 import nearer.studies.pretraining_ablation as ablation
+import nearer.studies.running as running
 from document_values import calibration, choice, reward_report
 from nearer.algorithm.demonstrations import leave_out
 from nearer.algorithm.sft_settings import SFTTraining
@@ -102,7 +102,7 @@ def _finish(run: Path) -> None:
 def commands(monkeypatch: pytest.MonkeyPatch) -> FakeCommands:
     fake = FakeCommands()
     for name in ("run_sft", "run_improve", "run_eval"):
-        monkeypatch.setattr(headline, name, getattr(fake, name))
+        monkeypatch.setattr(running, name, getattr(fake, name))
     monkeypatch.setattr(ablation, "ensure_demonstrations", lambda config, on_progress: 200)
     monkeypatch.setattr(ablation, "run_eval_reward", fake.run_eval_reward)
     monkeypatch.setattr(ablation, "count_demonstrations", lambda config: 11)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from nearer.models.settings import VARIANTS
-from nearer.studies.headline import Measurement
+from nearer.studies.headline_results import Measurement
 from nearer.studies.pretraining_results import (
     AblationPoint,
     Role,

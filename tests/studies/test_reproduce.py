@@ -13,7 +13,7 @@ from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
 from nearer.evaluation.eval_info import write_eval_info
 from nearer.runs.files import append_line
-from nearer.studies.headline import recipe_for
+from nearer.studies.headline import recipe_for, without_deviations
 from nearer.studies.reproduce import main as print_table
 
 
@@ -25,8 +25,13 @@ def finish(config: ReproduceConfig) -> None:
     writer.append([EpisodeFrames(task="push", columns={"action": action})] * 10)
     (config.out / "demonstrations/COMPLETE").touch()
     recipe = recipe_for(config, config.seeds[0], config.fractions[0])
-    for run, successes in ((recipe.sft.out, 3), (recipe.improve.out, 9)):
-        run.mkdir(parents=True)
+    algorithm_1 = without_deviations(recipe, config).improve.out
+    for run, successes in ((recipe.sft.out, 3), (recipe.improve.out, 9), (algorithm_1, 6)):
+        for step in ("000000", "000001"):
+            (run / "checkpoints" / step).mkdir(parents=True)
+            (run / "checkpoints" / step / "COMPLETE").touch()
+        for link in ("policy", "last"):
+            (run / "checkpoints" / link).symlink_to("000001")
         (run / "FINISHED").touch()
         append_line(run / "metrics.jsonl", {"step": 1, "practice/episodes": 120})
         write_eval_info(run / "eval/eval_info.json", info_of(evaluation(successes, 12), "env"))
@@ -41,6 +46,8 @@ def test_reproduce_headline_of_finished_runs_prints_their_table(
     row = next(line for line in printed.splitlines() if line.startswith("| 20 "))
     assert "0.250 [" in row
     assert "0.750 [" in row
+    assert any(line.startswith("| 20 %, algorithm 1 ") for line in printed.splitlines())
+    assert "| 120 practised | 0.750 |" in (tmp_path / "efficiency.md").read_text()
     assert (tmp_path / "headline.md").read_text().strip() in printed
     assert (tmp_path / "headline.svg").exists()
 

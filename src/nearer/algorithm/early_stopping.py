@@ -37,11 +37,13 @@ class PlateauRule:
         block_iterations: iterations a block; each block's end is a checkpoint.
         patience_blocks: blocks without a better score before practice stops.
         min_gain: relative gain that counts as better.
+        keep_all: every block's checkpoint stays.
     """
 
     block_iterations: int = 8
     patience_blocks: int = 4
     min_gain: float = 0.02
+    keep_all: bool = False
 
     def __post_init__(self) -> None:
         check_settings(
@@ -69,12 +71,14 @@ class PlateauRule:
         scores = self.scores(history)
         return _best([*scores, *scores[-1:]]) * self.block_iterations
 
-    def kept_steps(self, history: Sequence[Iteration]) -> tuple[int, int]:
-        """Return the checkpoints that `best_step` may yet name, besides the newest.
+    def kept_steps(self, history: Sequence[Iteration]) -> tuple[int, ...]:
+        """Return the checkpoints that `best_step` may yet name, besides the newest; or all.
 
         They started the best block so far and the block that is not full yet.
         """
         scores = self.scores(history)
+        if self.keep_all:
+            return tuple(block * self.block_iterations for block in range(len(scores) + 1))
         return _best(scores) * self.block_iterations, len(scores) * self.block_iterations
 
     def over(self, history: Sequence[Iteration]) -> bool:

@@ -22,6 +22,7 @@ class ReproduceConfig:
         fractions: percent of it that Stage 1 learns from.
         seeds: of everything that is drawn and trained, one whole series each.
         practice_steps: control steps that each policy practises at most.
+        algorithm_1_steps: the same without deviations from algorithm 1, of the smallest fraction.
         episodes: test starts, the same for every policy.
         few: demonstrations of one fraction more, for Stage 1 of pretraining alone; 0: none.
         quick: minutes, to see that the parts fit; learns little.
@@ -32,14 +33,19 @@ class ReproduceConfig:
     demonstrations: int = 2000
     fractions: tuple[int, ...] = (10, 20, 80)
     seeds: tuple[int, ...] = (0, 1, 2)
-    practice_steps: int = 48_000
+    practice_steps: int = 20_000
+    algorithm_1_steps: int = 64_000
     episodes: int = 300
     few: int = 50
     quick: bool = False
 
     def __post_init__(self) -> None:
         check_settings(
-            self, demonstrations="[20, inf)", practice_steps="[1, inf)", episodes="[1, inf)"
+            self,
+            demonstrations="[20, inf)",
+            practice_steps="[1, inf)",
+            algorithm_1_steps="[1, inf)",
+            episodes="[1, inf)",
         )
         if self.few:
             check_settings(self, few="[2, inf)")

@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     BASELINES = 15
     SERVING = 16
     BASELINE_INTERVALS = 17
+    LABELLED_EPISODES = 18
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -286,7 +286,7 @@ class Labelling:
         return np.split(columns["success"], ends[:-1])
 
     def _draw(self, rows: Int64[Array, "rows"]) -> Int64[Array, "drawn"]:
-        order = generator(Purpose.CALIBRATION, self.seed, 0).permutation(len(rows))
+        order = generator(Purpose.LABELLED_EPISODES, self.seed).permutation(len(rows))
         return np.sort(rows[order[: self.episodes]])
 
     def _predictions(

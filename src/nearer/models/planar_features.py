@@ -53,17 +53,27 @@ class PlanarFeatures(nn.Module):
         self, points: Float[Tensor, "samples objects 2"], state: Float[Tensor, "samples state"]
     ) -> None:
         """Estimate plane, length scale and statistics from the frames of demonstrations."""
-        effector = points[:, -1]
-        plane = fit_plane(effector, state[:, :2]) if state.shape[1] >= 2 else None
-        self.uses_proprioception.fill_(plane is not None)
-        self.plane.copy_(torch.eye(3) if plane is None else plane)
-        positions = to_plane(self.plane, effector)
+        self.fit_plane(points, state)
+        positions = to_plane(self.plane, points[:, -1])
         self.near.copy_(_NEAR_FRACTION * lengths(positions - positions.mean(dim=0)).mean())
         inputs = self._inputs(points, state)
         std = inputs.std(dim=0)
         self.mean.copy_(inputs.mean(dim=0))
         # An input that never varies keeps its unit, instead of a division by zero.
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+    def fit_plane(
+        self, points: Float[Tensor, "samples objects 2"], state: Float[Tensor, "samples state"]
+    ) -> None:
+        """Estimate the map from the image to the plane alone; the statistics stay."""
+        plane = fit_plane(points[:, -1], state[:, :2]) if state.shape[1] >= 2 else None
+        self.uses_proprioception.fill_(plane is not None)
+        self.plane.copy_(torch.eye(3) if plane is None else plane)
+
+    def see_as(self, other: "PlanarFeatures") -> None:
+        """Take over the map from the image to the plane."""
+        self.plane.copy_(other.plane)
+        self.uses_proprioception.copy_(other.uses_proprioception)
 
     def forward(
         self, points: Float[Tensor, "samples objects 2"], state: Float[Tensor, "samples state"]

@@ -12,7 +12,8 @@ objective of Stage 1 reads the hidden units of both.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -171,8 +172,9 @@ class CameraVisionEncoder:
                 targets=targets,
                 drawn=draw_probabilities(targets, self._aspect, settings.occluded_weight),
             )
-            round_updates = updates * (number + 1) // rounds - updates * number // rounds
-            adapt(self.tower, labels, settings, round_updates, rng, on_progress)
+            before, after = updates * number // rounds, updates * (number + 1) // rounds
+            of_all_rounds = partial(_counted_from, before, updates, on_progress)
+            adapt(self.tower, labels, settings, after - before, rng, of_all_rounds)
 
     def _encode_rows(
         self,
@@ -191,6 +193,13 @@ class CameraVisionEncoder:
     @property
     def _aspect(self) -> float:
         return self.camera.width / self.camera.height
+
+
+def _counted_from(
+    before: int, total: int, on_progress: ProgressCallback, progress: Progress
+) -> None:
+    """Report the progress of a part that `before` updates of the total came before."""
+    on_progress(replace(progress, done=before + progress.done, total=total))
 
 
 class ActionHead(nn.Module):
@@ -312,6 +321,19 @@ class SmallVLA(FoundationModel):
         """Store action units, the image-to-plane map and input statistics of demonstrations."""
         self.tokens.units.copy_(action_units(actions, self.tokens.levels))
         self.planar_features.fit(_points(inputs), inputs.state)
+
+    def fit_camera(self, inputs: Inputs) -> None:
+        """Fit the image-to-plane map to another camera; inputs are normalised as before.
+
+        Args:
+            inputs: frames of the other camera, with proprioception.
+        """
+        self.planar_features.fit_plane(_points(inputs), inputs.state)
+
+    def see_as(self, other: "SmallVLA") -> None:
+        """Take over vision encoder and image-to-plane map of a model of the same robot."""
+        self.tower.load_state_dict(other.tower.state_dict())
+        self.planar_features.see_as(other.planar_features)
 
     def sample(
         self, inputs: Inputs, rngs: Rngs

@@ -43,14 +43,7 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: TrainingStat
         with whole_folder(folder) as temporary:
             pretrained = temporary / "pretrained_model"
             pretrained.mkdir()
-            weights = gather(model.state_dict())
-            safetensors.torch.save_file(weights, pretrained / "model.safetensors")
-            described = model.config() | {
-                "normalisation_sha256": _normalisation_hash(model, weights)
-            }
-            _write_json(pretrained / "config.json", described)
-            for name, text in model.files().items():
-                (pretrained / name).write_text(text)
+            save_model(pretrained, model)
             if training is not None:
                 _save_training_state(temporary / "training_state", training)
             (temporary / _MARKER).touch()
@@ -59,6 +52,16 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: TrainingStat
             f"{folder} must be on a disk that can be written, got: {error}; earlier checkpoints "
             "are unharmed, free some space and continue with --resume"
         ) from error
+
+
+def save_model(folder: Path, model: FoundationModel) -> None:
+    """Write a model's weights and what rebuilds it into a folder that is there."""
+    weights = gather(model.state_dict())
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+    described = model.config() | {"normalisation_sha256": _normalisation_hash(model, weights)}
+    _write_json(folder / "config.json", described)
+    for name, text in model.files().items():
+        (folder / name).write_text(text)
 
 
 def gather_shards(model: FoundationModel, training: TrainingState) -> None:

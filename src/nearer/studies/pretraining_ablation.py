@@ -27,14 +27,7 @@ from nearer.models.pointing.vocabulary import HELD_OUT
 from nearer.models.settings import VARIANTS
 from nearer.runs.hub import CALIBRATION
 from nearer.runs.metrics import number, read_metrics
-from nearer.studies.headline import (
-    ensure_demonstrations,
-    ensure_practice,
-    ensure_sft,
-    load_or_run_eval,
-    recipe_for,
-    write_files,
-)
+from nearer.studies.headline import ensure_demonstrations, recipe_for
 from nearer.studies.pretraining_results import (
     AblationPoint,
     AblationReward,
@@ -44,6 +37,7 @@ from nearer.studies.pretraining_results import (
     pretraining_table,
 )
 from nearer.studies.recipe import Recipe
+from nearer.studies.running import ensure_practice, ensure_sft, load_or_run_eval, write_files
 
 _RERUN_ADVICE = "run nearer reproduce pretraining again"
 REAL_ENV_ID = "nearer/TabletopBlock2BlockReal-v0"

@@ -6,9 +6,9 @@ from typing import Literal
 
 from nearer.core.intervals import Rate
 from nearer.models.settings import VARIANTS
+from nearer.reporting.html.colours import STAGE_2
 from nearer.reporting.html.fraction_curves import FractionPoint, Line, lines_figure
-from nearer.reporting.html.svg import STAGE_2
-from nearer.studies.headline import pooled
+from nearer.studies.headline_results import pooled
 
 PAPER = {
     "multimodal": {10: 0.745, 20: 0.889, 80: 0.968},

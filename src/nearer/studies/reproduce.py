@@ -4,7 +4,8 @@ from rich.console import Console
 
 from nearer.commands.progress_bars import live
 from nearer.configs.reproduce import ReproduceConfig
-from nearer.studies.headline import headline_table, reproduce
+from nearer.studies.headline import reproduce
+from nearer.studies.headline_results import headline_table
 from nearer.studies.pretraining_ablation import reproduce_pretraining
 from nearer.studies.pretraining_results import pretraining_table
 

@@ -1,0 +1,63 @@
+"""The steps of a recipe, each run or resumed unless its result is on disk."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from nearer.commands.eval import run_eval
+from nearer.commands.improve import run_improve
+from nearer.commands.sft import run_sft
+from nearer.configs.eval import EvalConfig
+from nearer.core.callbacks import ProgressCallback
+from nearer.evaluation.eval_info import read_eval_info
+from nearer.evaluation.success import Evaluation
+from nearer.runs.files import write_text
+from nearer.runs.metrics import number, read_metrics
+from nearer.runs.run import is_finished
+from nearer.studies.recipe import Recipe
+
+_RERUN_ADVICE = "run nearer reproduce again"
+
+
+def ensure_sft(recipe: Recipe, on_progress: ProgressCallback) -> None:
+    """Run or resume Stage 1 of a recipe, unless it is finished."""
+    sft = recipe.sft
+    if not is_finished(sft.out):
+        run_sft(replace(sft, resume=(sft.out / "run.json").exists()), on_progress)
+
+
+def ensure_practice(recipe: Recipe, on_progress: ProgressCallback) -> int:
+    """Run or resume Stage 2 of a recipe, unless it is finished; return its number of episodes."""
+    practice = recipe.improve
+    if not is_finished(practice.out):
+        run_improve(replace(practice, resume=(practice.out / "run.json").exists()), on_progress)
+    return int(number(read_metrics(practice.out)[-1]["practice/episodes"]))
+
+
+def load_or_run_eval(config: EvalConfig, on_progress: ProgressCallback) -> Evaluation:
+    """Return an evaluation from disk, or run it."""
+    document = (config.out or config.checkpoint / "eval") / "eval_info.json"
+    if not document.exists():
+        return run_eval(config, on_progress)
+    return read_eval_info(document, _RERUN_ADVICE).evaluation
+
+
+def eval_of_checkpoint(
+    recipe: Recipe, checkpoint: Path, on_progress: ProgressCallback
+) -> Evaluation:
+    """Return the evaluation of one checkpoint of a recipe's Stage 2, from disk or run now.
+
+    That of the policy that the run kept is the recipe's own evaluation.
+    """
+    run = recipe.improve.out
+    config = recipe.eval_improve
+    if checkpoint.resolve() != (run / "checkpoints" / "policy").resolve():
+        out = run / f"eval-{checkpoint.resolve().name}"
+        config = replace(config, checkpoint=checkpoint, out=out)
+    return load_or_run_eval(config, on_progress)
+
+
+def write_files(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write files by name, each whole or not at all."""
+    for name, text in texts.items():
+        write_text(folder / name, text)
