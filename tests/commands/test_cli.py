@@ -19,7 +19,7 @@ FLAGS = Path(__file__).parents[1] / "data" / "cli_flags.txt"
 NAMES = tuple(command.name for command in COMMANDS)
 PAGES = (*NAMES, "sft --model mlp", "sft --model user/name")
 """Help pages: one of each command, and two of models that have settings of their own."""
-SCREEN_LINES, SCREEN_COLUMNS = 88, 100  # a pipe gets three blank lines in place of boxes
+SCREEN_LINES, SCREEN_COLUMNS = 90, 100  # a pipe gets three blank lines in place of boxes
 DEFAULT = "(default: [^()]*|required|needed unless --resume)"
 UNITS = {
     "collect": {
@@ -92,6 +92,7 @@ UNITS = {
         "--num-envs": "simulators",
         "--videos": "starts",
     },
+    "adapt": {"--updates": "gradient updates", "--episodes": "of the data set"},
     "report": {},
     "demo": {"--episodes": "demonstrations"},
     "pretrain": {
@@ -106,6 +107,7 @@ UNITS = {
     "reproduce": {
         "--few": "demonstrations of",
         "--practice-steps": "control steps",
+        "--algorithm-1-steps": "the same without deviations",
         "--demonstrations": "of the whole data set",
         "--fractions": "percent",
         "--episodes": "test starts",

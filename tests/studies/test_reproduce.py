@@ -27,8 +27,9 @@ def finish(config: ReproduceConfig) -> None:
     recipe = recipe_for(config, config.seeds[0], config.fractions[0])
     algorithm_1 = without_deviations(recipe, config).improve.out
     for run, successes in ((recipe.sft.out, 3), (recipe.improve.out, 9), (algorithm_1, 6)):
-        (run / "checkpoints/000001").mkdir(parents=True)
-        (run / "checkpoints/000001/COMPLETE").touch()
+        for step in ("000000", "000001"):
+            (run / "checkpoints" / step).mkdir(parents=True)
+            (run / "checkpoints" / step / "COMPLETE").touch()
         for link in ("policy", "last"):
             (run / "checkpoints" / link).symlink_to("000001")
         (run / "FINISHED").touch()

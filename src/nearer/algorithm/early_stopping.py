@@ -37,7 +37,7 @@ class PlateauRule:
         block_iterations: iterations a block; each block's end is a checkpoint.
         patience_blocks: blocks without a better score before practice stops.
         min_gain: relative gain that counts as better.
-        keep_all: the checkpoint of every block stays, for a curve over practice.
+        keep_all: every block's checkpoint stays.
     """
 
     block_iterations: int = 8

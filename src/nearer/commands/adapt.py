@@ -1,4 +1,9 @@
-"""nearer adapt: a trained model and unlabelled episodes of another look -> the model, adapted."""
+"""nearer adapt: a trained model and unlabelled episodes of another look -> the model, adapted.
+
+The vision encoder trains itself on their frames (pseudo-labels), and the map from the image to the
+robot's plane is fitted anew; the heads of policy and reward stay what they are. Images,
+instructions and proprioception are read, actions and success are not.
+"""
 
 import shutil
 from pathlib import Path
@@ -39,14 +44,9 @@ def run_adapt(config: AdaptConfig, on_progress: ProgressCallback = ignore_progre
     """Adapt policy and reward of a run, and return the folder of the new model.
 
     Raises:
-        ConfigError: no run or data set is named, the model has no vision encoder that trains
-            itself, or the data set is of another robot.
+        ConfigError: the model has no vision encoder that trains itself, or the data set is of
+            another robot.
     """
-    if config.run == Path() or not config.data:
-        raise ConfigError(
-            "--run must name a trained model and --data episodes with the other look, got "
-            f"{config.run} and {config.data!r}; make a model with nearer sft"
-        )
     check_new(config.out)
     facts = read_model_facts(config.run)
     policy = load_model(facts.policy, build_model)

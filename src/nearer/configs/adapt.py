@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from nearer.configs.flags import NeededToStart
 from nearer.configs.folders import OUTPUTS
 from nearer.core.settings import check_settings
 
@@ -12,10 +10,6 @@ from nearer.core.settings import check_settings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptConfig:
     """Adapt a trained model to another look of the scene, from unlabelled episodes.
-
-    Its vision encoder trains itself on their frames (pseudo-labels), and the map from the image to
-    the robot's plane is fitted anew; policy and reward stay what they are. Images, instructions
-    and proprioception are read, actions and success are not.
 
     Attributes:
         run: with the policy, and the reward where it has one; small-vla's.
@@ -28,9 +22,9 @@ class AdaptConfig:
         seed: of the updates' minibatches.
     """
 
+    run: Path
+    data: str
     out: Path = OUTPUTS
-    run: Annotated[Path, NeededToStart] = Path()
-    data: Annotated[str, NeededToStart] = ""
     revision: str | None = None
     updates: int = 300
     episodes: int = 200

@@ -6,8 +6,8 @@ from typing import Literal
 
 from nearer.core.intervals import Rate
 from nearer.models.settings import VARIANTS
+from nearer.reporting.html.colours import STAGE_2
 from nearer.reporting.html.fraction_curves import FractionPoint, Line, lines_figure
-from nearer.reporting.html.svg import STAGE_2
 from nearer.studies.headline_results import pooled
 
 PAPER = {

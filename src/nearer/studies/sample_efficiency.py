@@ -51,12 +51,11 @@ def practised_points(
     run = recipe.improve.out
     total = [int(number(line["practice/episodes"])) for line in read_metrics(run)]
     yield _point("practised", stage_1, 0, 0, stage_1.n_success)
-    for folder in complete_checkpoints(run / "checkpoints"):
-        iteration = int(folder.name)
-        if iteration:
-            success = eval_of_checkpoint(recipe, folder, on_progress).success
-            block = iteration // recipe.improve.plateau.block_iterations
-            yield _point("practised", stage_1, block, total[iteration - 1], success.successes)
+    _, *practised = complete_checkpoints(run / "checkpoints")  # the first is Stage 1's
+    for point, folder in enumerate(practised, 1):
+        success = eval_of_checkpoint(recipe, folder, on_progress).success
+        episodes = total[int(folder.name) - 1]
+        yield _point("practised", stage_1, point, episodes, success.successes)
 
 
 def demonstrated_points(measurements: Sequence[Measurement]) -> list[EfficiencyPoint]:

@@ -7,7 +7,8 @@ from statistics import fmean
 from matplotlib.axes import Axes
 
 from nearer.core.intervals import seed_interval
-from nearer.reporting.html.svg import DATA, STAGE_2, figure, label_axes, note
+from nearer.reporting.html.colours import DATA, STAGE_2
+from nearer.reporting.html.svg import figure, label_axes
 
 _SIZE = (560, 330)
 _COLOURS = {"practised": STAGE_2[0], "demonstrated": DATA}
@@ -38,6 +39,7 @@ def efficiency_figure(first: int, curves: Mapping[str, Sequence[CurvePoint]]) ->
         for name, points in curves.items():
             _paint_curve(axes, name, points, _COLOURS[name])
         axes.set_ylim(0.5, 1)
+        axes.legend(loc="lower right", frameon=False)
         label_axes(
             axes,
             x=f"further episodes, beyond {first:,} demonstrations",
@@ -59,4 +61,4 @@ def _paint_curve(axes: Axes, name: str, points: Sequence[CurvePoint], colour: st
             low, high = seed_interval(point.rates)
             error = [[mean - low], [high - mean]]
             axes.errorbar(point.episodes, mean, yerr=error, color=colour, capsize=3)
-    note(axes, points[-1].episodes, means[-1], name, xytext=(-4, -16), ha="right", color=colour)
+    axes.plot([], [], color=colour, marker="o", label=name)

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nearer.reporting.html.colours import FRAME, GRID, INK, MUTED
-from nearer.reporting.html.colours import STAGE_2 as STAGE_2  # studies take it from here
 from nearer.reporting.html.markup import Html, raw, text
 
 PANEL = (360, 236)
