@@ -57,7 +57,7 @@ def test_adapt_trains_the_encoder_fits_the_map_and_keeps_the_rest(
         if not torch.equal(value, before.state_dict()[name])
     }
     assert {name for name in changed if not name.startswith("tower.")} == {"planar_features.plane"}
-    assert any(name.startswith("tower.stem.") for name in changed)
+    assert any(name.startswith("tower.network.") for name in changed)
     reward = loaded(out, "reward")
     assert weights_hash(reward.tower) == weights_hash(after.tower)
     assert torch.equal(reward.planar_features.plane, after.planar_features.plane)

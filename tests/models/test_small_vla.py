@@ -248,6 +248,17 @@ def test_self_training_raises_the_probability_of_its_pseudo_labels(model: SmallV
     assert not any(weight.requires_grad for weight in model.tower.parameters())
 
 
+def test_vision_encoder_learns_from_the_larger_network_or_from_itself(model: SmallVLA) -> None:
+    taught = CameraVisionEncoder(model.tower, SPACES.cameras[0])
+    assert taught.teacher().tower.config.network == "lite0"
+    alone = replace(taught, self_training=SelfTrainingConfig(teacher="itself"))
+    assert alone.teacher() is alone
+    longer = replace(taught, self_training=SelfTrainingConfig(warmup_updates=21))
+    names = {encoder.learning_identity for encoder in (taught, alone, longer)}
+    assert len(names) == 3
+    assert taught.identity == longer.identity
+
+
 def clips_of_noise(confidence: float) -> Clips:
     places = np.float32([0.3, 0.6, confidence, 0.8, 0.8, 0.01])
     rng = np.random.default_rng(0)

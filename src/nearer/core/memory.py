@@ -13,7 +13,7 @@ def keep_freed_memory() -> bool:
 
     Every layer of a network frees what the next one needs again. glibc hands blocks of more than
     128 KiB back to the system at once, and the next page that is touched is a page fault: 1,500 a
-    frame of the built-in vision encoder, an eighth of its time. Results keep their bits.
+    frame of the larger built-in network, an eighth of its time. Results keep their bits.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -111,7 +111,7 @@ class Clips:
     Attributes:
         images: of every camera, of these frames at least; may be larger than memory.
         rows: where in `images` the frames are, one episode's after the other's.
-        encodings: of each of these frames, by the vision encoder as it is now.
+        encodings: of each of these frames, by the vision encoder's teacher.
         episode_lengths: frames an episode.
         instructions: one an episode.
     """
@@ -126,6 +126,15 @@ class Clips:
 @runtime_checkable
 class TrainableVisionEncoder(VisionEncoder, Protocol):
     """A vision encoder that Stage 1 first trains on the demonstrations' frames; frozen after."""
+
+    @property
+    def learning_identity(self) -> str:
+        """Name what learning makes of the same clips: by weights, teacher and settings."""
+        ...
+
+    def teacher(self) -> VisionEncoder:
+        """Return the encoder whose encodings it learns from first; it may be this one."""
+        ...
 
     def weights(self) -> Float32[Array, "weights"]:
         """Return what is trained, as one vector."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,8 +13,7 @@ from nearer.core.seeds import Purpose, episode_seed
 from nearer.core.spaces import Spaces
 from nearer.models.mlp import MLP
 from nearer.models.pointing.sentence_encoder import Vocabulary
-from nearer.models.pointing.tower import PointingTower
-from nearer.models.pointing.unet import UNetConfig
+from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.pointing.variants import tower_of
 from nearer.models.pointing.weights import channels_last
 from nearer.models.saved_config import JsonObject, small_vla_config_from_json, spaces_from_json
@@ -48,7 +48,11 @@ def new_model(
         if isinstance(sizes, MLPConfig):
             return MLP(sizes, spaces)
         if isinstance(sizes, SmallVLAConfig):
-            tower = tower_of(VARIANTS[name], seed)
+            variant = VARIANTS[name]
+            tower = tower_of(variant, seed)
+            if variant != "multimodal":  # the teacher was pretrained jointly
+                alone = replace(sizes.self_training, teacher="itself")
+                sizes = replace(sizes, self_training=alone)
             return SmallVLA(sizes, spaces, words_of(instructions), tower)
         with _needs_transformers():
             from nearer.models.vlm.dual_encoder_loading import pretrained_dual
@@ -85,8 +89,8 @@ def build_model(config: JsonObject, folder: Path) -> FoundationModel:
         with _needs_transformers():
             from nearer.models.vlm.dual_encoder_loading import dual_from_json
         return dual_from_json(config, spaces, folder)
-    tower = PointingTower(UNetConfig(**config["tower"]), Vocabulary(config["vocabulary"]))
-    tower.unet.fold_batch_norm()  # weights are saved with batch normalisation folded
+    tower = PointingTower(TowerConfig(**config["tower"]), Vocabulary(config["vocabulary"]))
+    tower.fold_batch_norm()  # weights are saved with batch normalisation folded
     sizes = small_vla_config_from_json(config["sizes"])
     return SmallVLA(sizes, spaces, config["words"], channels_last(tower))
 

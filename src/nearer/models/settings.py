@@ -55,7 +55,8 @@ class SelfTrainingConfig:
         max_gradient_norm: gradients are scaled down to this norm.
         min_confidence: an object whose mean peak probability over an episode is lower gets no
             pseudo-labels there.
-        rounds: pseudo-labels are made anew so many times, by the encoder trained so far.
+        teacher: makes the first pseudo-labels: lite0, the larger pretrained encoder, or itself.
+        rounds: pseudo-labels are made so many times, after the first by the encoder trained so far.
         occluded_weight: how often a frame is drawn in which the effector covers an object,
             relative to others.
     """
@@ -67,7 +68,8 @@ class SelfTrainingConfig:
     weight_decay: float = 0.02
     max_gradient_norm: float = 1.0
     min_confidence: float = 0.5
-    rounds: int = 2
+    teacher: Literal["lite0", "itself"] = "lite0"
+    rounds: int = 1
     occluded_weight: float = 4.0
 
     def __post_init__(self) -> None:

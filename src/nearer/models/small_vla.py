@@ -4,11 +4,11 @@
     instruction --bag of words------------------------------------------------------+--> actions
     proprioception -----------------------------------------------------------------+--> steps-to-go
 
-The vision encoder (`nearer.models.pointing`) was pretrained jointly on images and language. It may
-be adapted to the demonstrations' frames before Stage 1 (self-training); then it is frozen for good,
-and its encoding of a frame is computed once and cached (`Inputs.features`). Actions and steps-to-go
-have a separate network each, as in the authors' notebook. The optional instruction-matching
-objective of Stage 1 reads the hidden units of both.
+The vision encoder (`nearer.models.pointing`) was pretrained jointly on images and language. Before
+Stage 1 it may learn from the demonstrations' frames, by pseudo-labels that a larger pretrained
+network makes; then it is frozen for good, and its encoding of a frame is computed once and cached
+(`Inputs.features`). Actions and steps-to-go have a separate network each, as in the authors'
+notebook. The optional instruction-matching objective of Stage 1 reads the hidden units of both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,6 +40,7 @@ from nearer.models.pointing.self_training import (
 )
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
 from nearer.models.pointing.tracking import NUM_HYPOTHESES, NUM_PEAKS, track, two_peaks
+from nearer.models.pointing.weights import LITE0, load_pointing
 from nearer.models.settings import SelfTrainingConfig, SmallVLAConfig
 from nearer.runs.checkpoint import weights_hash
 
@@ -118,6 +119,17 @@ class CameraVisionEncoder:
         belief = None if before is None else before.reshape(shape)
         return track(belief, candidates, self._aspect).reshape(len(encodings), self.width)
 
+    @property
+    def learning_identity(self) -> str:
+        """Return a name of what `learn` makes of the same clips."""
+        return f"{self.identity}-{self.teacher().identity}-{self.self_training}"
+
+    def teacher(self) -> "CameraVisionEncoder":
+        """Return the larger pretrained encoder behind the same camera, or this one."""
+        if self.self_training.teacher == "itself":
+            return self
+        return replace(self, tower=load_pointing(LITE0).to(self.tower.log_sharpness.device))
+
     def weights(self) -> Float32[Array, "weights"]:
         """Return the trainable weights as one vector."""
         parts = [weight.detach().reshape(-1) for weight in trainable_parameters(self.tower)]
@@ -144,7 +156,7 @@ class CameraVisionEncoder:
         An encoder that is sure of no object, such as one without pretraining, stays as it is.
 
         Args:
-            clips: episodes, with this encoder's own encodings.
+            clips: episodes, with the encodings of its teacher.
             updates: gradient updates.
             rng: draws the minibatches.
             on_progress: is called after every update.

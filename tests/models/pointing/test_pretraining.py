@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from nearer.core.errors import ConfigError
+from nearer.models.pointing.efficientnet_lite0 import Lite0, folded
 from nearer.models.pointing.pretraining.camera_effects import with_camera_effects
 from nearer.models.pointing.pretraining.corpus import draw_example
-from nearer.models.pointing.pretraining.efficientnet_lite0 import Lite0, folded
 from nearer.models.pointing.pretraining.objectives import UnimodalObjective
 from nearer.models.pointing.pretraining.outlines import OUTLINES
 from nearer.models.pointing.pretraining.renderer import on_image
@@ -19,8 +19,7 @@ from nearer.models.pointing.pretraining.scene import HEIGHT_PX, WIDTH_PX, draw_s
 from nearer.models.pointing.pretraining.settings import PretrainConfig
 from nearer.models.pointing.pretraining.surfaces import draw_surface
 from nearer.models.pointing.sentence_encoder import Vocabulary
-from nearer.models.pointing.tower import PointingTower
-from nearer.models.pointing.unet import UNetConfig
+from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.pointing.variants import tower_of
 
 
@@ -80,20 +79,20 @@ def test_lite0_with_folded_batch_norm_equals_convolution_then_norm() -> None:
 
 def test_unimodal_objective_trains_the_unet_and_neither_words_nor_teacher() -> None:
     torch.manual_seed(0)
-    tower = PointingTower(UNetConfig(), Vocabulary(["red"])).train()
+    tower = PointingTower(TowerConfig(), Vocabulary(["red"])).train()
     objective = UnimodalObjective(Lite0(), tower.config.width)
     examples = [draw_example(np.random.default_rng(seed)) for seed in range(3)]
     loss = objective(tower, examples, np.random.default_rng(0))["features"]
     assert loss.item() > 0
     loss.backward()
     trained = {name for name, weight in tower.named_parameters() if weight.grad is not None}
-    assert trained == {f"unet.{name}" for name, _ in tower.unet.named_parameters()}
+    assert trained == {f"network.{name}" for name, _ in tower.network.named_parameters()}
     assert objective.regressor.weight.grad is not None
     assert not any(weight.requires_grad for weight in objective.teacher.parameters())
 
 
 def test_tower_of_scratch_differs_between_seeds_alone() -> None:
-    first, same, other = (tower_of("scratch", seed).unet.key.weight for seed in (0, 0, 1))
+    first, same, other = (tower_of("scratch", seed).network.key.weight for seed in (0, 0, 1))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
 

@@ -26,12 +26,20 @@ def test_tower_of_variants_have_one_architecture_and_other_weights() -> None:
         {name: tensor.shape for name, tensor in tower.state_dict().items()} for tower in towers
     ]
     assert shapes[0] == shapes[1] == shapes[2]
-    unets = [flat(tower.unet) for tower in towers]
+    networks = [flat(tower.network) for tower in towers]
     for one, other in ((0, 1), (0, 2), (1, 2)):
-        assert (unets[one] - unets[other]).abs().mean() > 0.01
+        assert (networks[one] - networks[other]).abs().mean() > 0.01
     words = [flat(tower.words) for tower in towers]
     assert torch.equal(words[1], words[2]), "what is not pretrained is drawn by the seed alone"
     assert not torch.equal(words[0], words[1])
+
+
+def test_new_model_of_a_lower_variant_has_no_pretrained_teacher() -> None:
+    for name, variant in VARIANTS.items():
+        model = new_model(name, SmallVLAConfig(hidden=8), SPACES, ["push it"], seed=0)
+        assert isinstance(model, SmallVLA)
+        expected = "lite0" if variant == "multimodal" else "itself"
+        assert model.sizes.self_training.teacher == expected
 
 
 def test_vision_encoder_multimodal_variant_alone_points_at_the_named_colour() -> None:

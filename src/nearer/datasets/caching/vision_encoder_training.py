@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from nearer.core.arrays import Array
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.seeds import Purpose, generator
-from nearer.core.vision import Clips, TrainableVisionEncoder, VisionEncoder
+from nearer.core.vision import Clips, TrainableVisionEncoder
 from nearer.datasets.caching.arrays import CachedArray, write_array
 from nearer.datasets.caching.encodings import episode_rows, episodes_hash, open_encodings
 from nearer.datasets.caching.frames import drop_frames, open_frames
@@ -50,7 +50,7 @@ def train_vision_encoder(
         for camera in clips.images:  # 20 times the data set's size, and not needed again
             drop_frames(dataset, camera, cache, _decoded_rows(dataset, episodes))
 
-    identity = f"{vision_encoder.identity} {updates} {seed}"
+    identity = f"{vision_encoder.learning_identity} {updates} {seed}"
     trained = CachedArray(
         name="vision-encoder-" + episodes_hash(identity, episodes),
         shape=vision_encoder.weights().shape,
@@ -62,7 +62,7 @@ def train_vision_encoder(
 
 def _clips(
     dataset: Dataset,
-    vision_encoder: VisionEncoder,
+    vision_encoder: TrainableVisionEncoder,
     episodes: Int64[Array, "episodes"],
     cache: Path | None,
     on_progress: ProgressCallback,
@@ -70,7 +70,7 @@ def _clips(
     """Return the episodes as a vision encoder is trained on them."""
     decoded = _decoded_rows(dataset, episodes)
     return Clips(
-        encodings=open_encodings(dataset, vision_encoder, episodes, cache, on_progress),
+        encodings=open_encodings(dataset, vision_encoder.teacher(), episodes, cache, on_progress),
         images={
             camera.name: open_frames(dataset, camera.name, cache, on_progress, decoded).images
             for camera in cameras_of(dataset)

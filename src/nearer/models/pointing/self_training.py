@@ -1,14 +1,15 @@
 """Self-training of the vision encoder before Stage 1, on unlabelled demonstration frames.
 
-    encodings of an episode --smoothed path--> pseudo-labels: each object's position
+    frames --teacher: the larger encoder--> encodings --smoothed path--> pseudo-labels, positions
     a frame and its instruction --U-Net, sentence encoder--> softmax over the image, cross-entropy
 
 Frames of an episode in which an object is clearly visible supervise those in which the effector
 occludes it or two shapes look alike, and occluded frames are drawn more often than they occur. Only
 images and instructions are used, no simulator state.
 
-Source: Lee 2013 (pseudo-labels), for training on confident predictions of one's own; here the
-predictions are made consistent over time first.
+Source: Lee 2013 (pseudo-labels), for training on confident predictions; Hinton et al. 2015,
+arXiv:1503.02531 (distillation), for those of a larger teacher; here they are made consistent over
+time first.
 """
 
 import math
@@ -30,8 +31,10 @@ from nearer.models.settings import SelfTrainingConfig
 
 
 def trainable_parameters(tower: PointingTower) -> list[nn.Parameter]:
-    """Return the parameters of U-Net and sentence encoder."""
-    return [*tower.unet.parameters(), *tower.words.parameters()]
+    """Return the parameters of network and sentence encoder; a trunk of ImageNet's stays frozen."""
+    network = tower.network.named_parameters()
+    trained = [weight for name, weight in network if not name.startswith("trunk.")]
+    return [*trained, *tower.words.parameters()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The pointing tower: images and sentences -> where the mentioned objects are.
 
-    image    --U-Net-------------> keys, one for every cell of two by two pixels
+    image    --network-----------> keys, one for every cell of two by two pixels
     sentence --sentence encoder--> three queries
     query . key -> softmax over the image -> (u, v) of its peak, and the peak's probability
 
@@ -10,14 +10,18 @@ what is there, not where.
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from nearer.models.pointing.convolution import fold_batch_norm
+from nearer.models.pointing.lite0_network import Lite0Network
 from nearer.models.pointing.sentence_encoder import SentenceEncoder, Vocabulary
-from nearer.models.pointing.unet import UNet, UNetConfig
+from nearer.models.pointing.unet import UNet
 
 NUM_SLOTS = 3
 """First object, second object, effector."""
@@ -30,13 +34,29 @@ _WINDOW = 3
 _CACHED_SENTENCES = 4096
 
 
+_NETWORKS: Mapping[str, Callable[[int], nn.Module]] = {"unet": UNet, "lite0": Lite0Network}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TowerConfig:
+    """Which tower.
+
+    Attributes:
+        network: unet: the vision encoder's own; lite0: the larger one, which teaches it.
+        width: of queries and keys.
+    """
+
+    network: Literal["unet", "lite0"] = "unet"
+    width: int = 64
+
+
 class PointingTower(nn.Module):
     """The built-in vision encoder with its sentence encoder."""
 
-    def __init__(self, config: UNetConfig, vocabulary: Vocabulary) -> None:
+    def __init__(self, config: TowerConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.config = config
-        self.unet = UNet(config)
+        self.network = _NETWORKS[config.network](config.width)
         self.words = SentenceEncoder(vocabulary, config.width)
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(_SHARPNESS)))
         self._query_cache: OrderedDict[str, Tensor] = OrderedDict()
@@ -50,7 +70,11 @@ class PointingTower(nn.Module):
         In float32 also under autocast: rounded keys would move the peaks.
         """
         with torch.autocast(images.device.type, enabled=False):
-            return self.unet(images)
+            return self.network(images)
+
+    def fold_batch_norm(self) -> None:
+        """Fold batch normalisation into the convolutions: the same outputs, faster."""
+        fold_batch_norm(self.network)
 
     def queries(self, sentences: Sequence[str]) -> Float[Tensor, "sentences 3 width"]:
         """Return the queries of the three slots of every sentence."""

@@ -12,7 +12,7 @@ import torch
 
 from nearer.core.seeds import Purpose, episode_seed
 from nearer.models.pointing.tower import PointingTower
-from nearer.models.pointing.weights import MULTIMODAL, UNIMODAL, channels_last, load_pointing
+from nearer.models.pointing.weights import UNET, UNIMODAL, channels_last, load_pointing
 
 
 def tower_of(variant: str, seed: int) -> PointingTower:
@@ -22,13 +22,13 @@ def tower_of(variant: str, seed: int) -> PointingTower:
         variant: multimodal, unimodal or scratch.
         seed: of the weights that are not pretrained.
     """
-    pretrained = load_pointing(MULTIMODAL)
+    pretrained = load_pointing(UNET)
     if variant == "multimodal":
         return pretrained
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(episode_seed(Purpose.WEIGHTS, seed))
         tower = PointingTower(pretrained.config, pretrained.words.vocabulary)
-    tower.unet.fold_batch_norm()
+    tower.fold_batch_norm()
     if variant == "unimodal":
-        tower.unet.load_state_dict(load_pointing(UNIMODAL).unet.state_dict())
+        tower.network.load_state_dict(load_pointing(UNIMODAL).network.state_dict())
     return channels_last(tower).eval()

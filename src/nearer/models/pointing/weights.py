@@ -10,20 +10,21 @@ from safetensors import SafetensorError
 
 from nearer.core.errors import CheckpointError
 from nearer.models.pointing.sentence_encoder import Vocabulary
-from nearer.models.pointing.tower import PointingTower
-from nearer.models.pointing.unet import UNetConfig
+from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.saved_config import JsonObject
 from nearer.runs.files import whole_file, write_json
 
 _SHIPPED = Path(__file__).parent / "weights"
-MULTIMODAL = _SHIPPED / "multimodal"
-"""The weights that come with the package, made by `nearer pretrain`."""
+UNET = _SHIPPED / "unet"
+"""The vision encoder as it comes with the package, made by `nearer pretrain`."""
+LITE0 = _SHIPPED / "lite0"
+"""Its teacher, made by `nearer pretrain --network lite0`."""
 UNIMODAL = _SHIPPED / "unimodal"
-"""Those of `nearer pretrain --objective unimodal`, for the ablation of pretraining."""
+"""Made by `nearer pretrain --objective unimodal`, for the ablation of pretraining."""
 _TENSORS, _DESCRIPTION = "pointing.safetensors", "pointing.json"
 
 
-def load_pointing(folder: Path = MULTIMODAL) -> PointingTower:
+def load_pointing(folder: Path = UNET) -> PointingTower:
     """Return a pretrained tower, in evaluation mode.
 
     Args:
@@ -36,9 +37,9 @@ def load_pointing(folder: Path = MULTIMODAL) -> PointingTower:
         description = json.loads((folder / _DESCRIPTION).read_text())
         tensors = safetensors.torch.load_file(folder / _TENSORS)
         tower = PointingTower(
-            UNetConfig(**description["tower"]), Vocabulary(description["vocabulary"])
+            TowerConfig(**description["tower"]), Vocabulary(description["vocabulary"])
         )
-        tower.unet.fold_batch_norm()
+        tower.fold_batch_norm()
         tower.load_state_dict(tensors)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         first = str(error).splitlines()[0]
@@ -69,7 +70,7 @@ def channels_last(tower: PointingTower) -> PointingTower:
 
 
 def save_pointing(tower: PointingTower, folder: Path, pretraining: JsonObject) -> None:
-    """Write weights, in float16, and their description.
+    """Write weights (a trunk in bfloat16, the rest in float16) and their description.
 
     Batch normalisation is folded into the convolutions first, in place: what is written is the
     tower for inference.
@@ -79,10 +80,11 @@ def save_pointing(tower: PointingTower, folder: Path, pretraining: JsonObject) -
         folder: made if it is not there.
         pretraining: settings, losses and measures, kept in the description.
     """
-    tower.unet.fold_batch_norm()
+    tower.fold_batch_norm()
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        name: value.to(torch.float16).contiguous() for name, value in tower.state_dict().items()
+        name: value.to(torch.bfloat16 if "trunk." in name else torch.float16).contiguous()
+        for name, value in tower.state_dict().items()
     }
     description = {
         "tower": asdict(tower.config),

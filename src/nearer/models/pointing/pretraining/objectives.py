@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from nearer.models.pointing.efficientnet_lite0 import CHANNELS, Lite0
 from nearer.models.pointing.losses import matching_loss, naming_loss, pointing_loss
 from nearer.models.pointing.pretraining.corpus import AnnotatedImage, draw_batch
-from nearer.models.pointing.pretraining.efficientnet_lite0 import CHANNELS, Lite0
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
 from nearer.models.pointing.vocabulary import ANYTHING_WORDS, COLOUR_WORDS, SHAPE_WORDS
 

@@ -15,6 +15,7 @@ class PretrainConfig:
         out: folder for the weights.
         objective: multimodal: point at what a sentence mentions; unimodal: images alone, reproduce
             the features of a network trained on ImageNet.
+        network: unet: the vision encoder's own; lite0: the larger one that teaches it.
         start: folder of weights to go on from; none: random weights.
         emoji: the unpacked npm package emoji-datasource-google; none: no emoji in the scenes.
         easy_vqa: put drawings of the package easy-vqa into the scenes.
@@ -33,6 +34,7 @@ class PretrainConfig:
 
     out: Path = Path("outputs/pretrain")
     objective: Literal["multimodal", "unimodal"] = "multimodal"
+    network: Literal["unet", "lite0"] = "unet"
     start: Path | None = None
     emoji: Path | None = None
     easy_vqa: bool = True

