@@ -1,10 +1,10 @@
-"""Time of the built-in vision encoder; the last line printed is one JSON object.
+"""Time of the built-in vision encoder's smaller network; the last line printed is one JSON object.
 
     python benchmarks/encoder.py [--rounds 40]
 
-Both encoders in turn, on batches of four frames as the commands use them, one thread, CPU time;
-medians over rounds. Keys: frame_ms; before_ms, of the larger encoder, which was version 0.1's, with
-the same allocator settings; over_before, the median of before / now; gflops, of a frame;
+Both networks in turn, on batches of four frames as the commands use them, one thread, CPU time;
+medians over rounds. Keys: frame_ms; before_ms, of the larger one, which is the default, with the
+same allocator settings; over_before, the median of before / now; gflops, of a frame;
 gflops_share_of_peak, of the rate at which this core multiplies matrices of 768 rows, measured in
 the same rounds.
 """
@@ -19,7 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nearer.core.memory import keep_freed_memory
-from nearer.models.pointing.weights import LITE0, load_pointing
+from nearer.models.pointing.weights import LITE0, UNET, load_pointing
 
 FRAMES, MATRIX = 4, 768
 
@@ -31,7 +31,7 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    tower, before = load_pointing(), load_pointing(LITE0)
+    tower, before = load_pointing(UNET), load_pointing(LITE0)
     images = torch.randint(0, 256, (FRAMES, 96, 128, 3), dtype=torch.uint8)
     matrix = torch.randn(MATRIX, MATRIX)
     timed: dict[str, Callable[[], object]] = {

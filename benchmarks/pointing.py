@@ -27,7 +27,7 @@ from nearer.envs.tabletop.layout import BLOCK_X_M, BLOCK_Y_M, BLOCKS, BlockLayou
 from nearer.envs.tabletop.simulation import Simulation
 from nearer.models.pointing.pretraining.measure import measure
 from nearer.models.pointing.tower import PointingTower
-from nearer.models.pointing.weights import UNET, load_pointing
+from nearer.models.pointing.weights import LITE0, load_pointing
 
 HEIGHT_PX, WIDTH_PX, BATCH = 96, 128, 25
 APART_M, NEAR_M, TOUCHING_M = 0.055, 0.04, 0.031
@@ -46,7 +46,7 @@ class PointingError:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, default=UNET)
+    parser.add_argument("--weights", type=Path, default=LITE0)
     parser.add_argument("--scenes", type=int, default=500, help="of each kind")
     parser.add_argument("--frames", type=int, default=400, help="of each appearance")
     options = parser.parse_args()

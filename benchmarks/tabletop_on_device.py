@@ -32,7 +32,7 @@ from nearer.fleets.gym import make_fleet
 from nearer.models.factory import build_model
 from nearer.models.pointing.pretraining.settings import PretrainConfig
 from nearer.models.pointing.pretraining.train import pretrain
-from nearer.models.pointing.weights import UNET, load_pointing, measures_json
+from nearer.models.pointing.weights import LITE0, load_pointing, measures_json
 from nearer.models.settings import SmallVLAConfig
 from nearer.models.small_vla import SmallVLA
 from nearer.runs.checkpoint import load_model
@@ -116,7 +116,7 @@ def stage_two(bench: Bench) -> Measurements:
     """Encode and practise with the built-in encoder on the device, and on the CPU."""
     sizes = TINY if bench.tiny else Sizes()
     cpu = torch.device("cpu")
-    run = _stage_one(UNET, bench, sizes)
+    run = _stage_one(LITE0, bench, sizes)
     yield from attempt("encoding", _encoding(run, bench, sizes))
     for name, device in (("device", bench.device), ("cpu", cpu)):
         for key, value in attempt("practice", _practised(run, device, sizes)):
@@ -199,11 +199,11 @@ def pretraining(bench: Bench) -> Measurements:
     sizes = TINY if bench.tiny else Sizes()
     weights = bench.out / "weights"
     yield from _pretrained(weights, bench)
-    for name, folder in (("shipped", UNET), ("new", weights)):
+    for name, folder in (("shipped", LITE0), ("new", weights)):
         measures = measures_json(folder)
         numbers = {key: value for key, value in measures.items() if isinstance(value, int | float)}
         yield from ((f"{name}_{key}", value) for key, value in numbers.items())
-    for name, folder in (("shipped", UNET), ("new", weights)):
+    for name, folder in (("shipped", LITE0), ("new", weights)):
         yield from attempt(name, _perceived(name, folder, bench, sizes))
 
 
@@ -260,7 +260,7 @@ def _stage_one(weights: Path, bench: Bench, sizes: Sizes) -> Path:
 
     The encoder is as it was pretrained: it does not train itself on the demonstrations' frames.
     """
-    out = bench.scratch / f"sft_{'shipped' if weights == UNET else weights.name}"
+    out = bench.scratch / f"sft_{'shipped' if weights == LITE0 else weights.name}"
     if (out / "checkpoints" / "last").exists():
         return out
     model, data = _untrained(weights, bench, sizes)

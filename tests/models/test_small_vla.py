@@ -23,6 +23,7 @@ from nearer.core.vision import Clips, LocatesObjects, TrainableVisionEncoder
 from nearer.fleets.encoded import EncodedFleet
 from nearer.models.factory import build_model, new_model
 from nearer.models.planar_features import PlanarFeatures, fit_plane, to_plane
+from nearer.models.pointing.weights import UNET, load_pointing
 from nearer.models.settings import SelfTrainingConfig, SmallVLAConfig
 from nearer.models.small_vla import CameraVisionEncoder, SmallVLA
 from nearer.runs.checkpoint import load_model, save_checkpoint
@@ -249,7 +250,9 @@ def test_self_training_raises_the_probability_of_its_pseudo_labels(model: SmallV
 
 
 def test_vision_encoder_learns_from_the_larger_network_or_from_itself(model: SmallVLA) -> None:
-    taught = CameraVisionEncoder(model.tower, SPACES.cameras[0])
+    large = CameraVisionEncoder(model.tower, SPACES.cameras[0])
+    assert large.teacher() is large
+    taught = replace(large, tower=load_pointing(UNET))
     assert taught.teacher().tower.config.network == "lite0"
     alone = replace(taught, self_training=SelfTrainingConfig(teacher="itself"))
     assert alone.teacher() is alone

@@ -49,7 +49,7 @@ def new_model(
             return MLP(sizes, spaces)
         if isinstance(sizes, SmallVLAConfig):
             variant = VARIANTS[name]
-            tower = tower_of(variant, seed)
+            tower = tower_of(variant, sizes.network, seed)
             if variant != "multimodal":  # the teacher was pretrained jointly
                 alone = replace(sizes.self_training, teacher="itself")
                 sizes = replace(sizes, self_training=alone)

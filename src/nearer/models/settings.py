@@ -41,6 +41,10 @@ class MLPConfig:
         )
 
 
+Network = Literal["lite0", "unet"]
+"""Of the built-in vision encoder: the larger one, or one of a third of its cost."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfTrainingConfig:
     """How the built-in vision encoder learns from pseudo-labels before Stage 1.
@@ -55,7 +59,8 @@ class SelfTrainingConfig:
         max_gradient_norm: gradients are scaled down to this norm.
         min_confidence: an object whose mean peak probability over an episode is lower gets no
             pseudo-labels there.
-        teacher: makes the first pseudo-labels: lite0, the larger pretrained encoder, or itself.
+        teacher: makes the first pseudo-labels of a U-Net: lite0, the larger pretrained encoder, or
+            itself; the larger one has no teacher but itself.
         rounds: pseudo-labels are made so many times, after the first by the encoder trained so far.
         occluded_weight: how often a frame is drawn in which the effector covers an object,
             relative to others.
@@ -69,7 +74,7 @@ class SelfTrainingConfig:
     max_gradient_norm: float = 1.0
     min_confidence: float = 0.5
     teacher: Literal["lite0", "itself"] = "lite0"
-    rounds: int = 1
+    rounds: int = 2
     occluded_weight: float = 4.0
 
     def __post_init__(self) -> None:
@@ -108,6 +113,7 @@ class SmallVLAConfig:
             (docs/log.md).
         instruction_objective: has a head for the instruction-matching objective.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
+        network: of the vision encoder: lite0, the more accurate, or unet, at a third of the cost.
         self_training: of the vision encoder, on the demonstrations' frames.
     """
 
@@ -119,6 +125,7 @@ class SmallVLAConfig:
     dropout: float = 0.2
     instruction_objective: bool = False
     action_levels: int = 10
+    network: Network = "lite0"
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
 
     def __post_init__(self) -> None:

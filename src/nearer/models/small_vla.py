@@ -5,10 +5,10 @@
     proprioception -----------------------------------------------------------------+--> steps-to-go
 
 The vision encoder (`nearer.models.pointing`) was pretrained jointly on images and language. Before
-Stage 1 it may learn from the demonstrations' frames, by pseudo-labels that a larger pretrained
-network makes; then it is frozen for good, and its encoding of a frame is computed once and cached
-(`Inputs.features`). Actions and steps-to-go have a separate network each, as in the authors'
-notebook. The optional instruction-matching objective of Stage 1 reads the hidden units of both.
+Stage 1 it may learn from the demonstrations' frames, by pseudo-labels (self-training); then it is
+frozen for good, and its encoding of a frame is computed once and cached (`Inputs.features`).
+Actions and steps-to-go have a separate network each, as in the authors' notebook. The optional
+instruction-matching objective of Stage 1 reads the hidden units of both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -126,7 +126,7 @@ class CameraVisionEncoder:
 
     def teacher(self) -> "CameraVisionEncoder":
         """Return the larger pretrained encoder behind the same camera, or this one."""
-        if self.self_training.teacher == "itself":
+        if self.self_training.teacher == "itself" or self.tower.config.network == "lite0":
             return self
         return replace(self, tower=load_pointing(LITE0).to(self.tower.log_sharpness.device))
 

@@ -79,7 +79,7 @@ def test_lite0_with_folded_batch_norm_equals_convolution_then_norm() -> None:
 
 def test_unimodal_objective_trains_the_unet_and_neither_words_nor_teacher() -> None:
     torch.manual_seed(0)
-    tower = PointingTower(TowerConfig(), Vocabulary(["red"])).train()
+    tower = PointingTower(TowerConfig(network="unet"), Vocabulary(["red"])).train()
     objective = UnimodalObjective(Lite0(), tower.config.width)
     examples = [draw_example(np.random.default_rng(seed)) for seed in range(3)]
     loss = objective(tower, examples, np.random.default_rng(0))["features"]
@@ -92,7 +92,9 @@ def test_unimodal_objective_trains_the_unet_and_neither_words_nor_teacher() -> N
 
 
 def test_tower_of_scratch_differs_between_seeds_alone() -> None:
-    first, same, other = (tower_of("scratch", seed).network.key.weight for seed in (0, 0, 1))
+    first, same, other = (
+        tower_of("scratch", "unet", seed).network.key.weight for seed in (0, 0, 1)
+    )
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from nearer.core.spaces import Camera, Spaces
 from nearer.models.factory import build_model, new_model
 from nearer.models.pointing.variants import tower_of
-from nearer.models.settings import VARIANTS, SmallVLAConfig
+from nearer.models.settings import VARIANTS, Network, SmallVLAConfig
 from nearer.models.small_vla import SmallVLA
 
 SPACES = Spaces(
@@ -20,8 +21,9 @@ def flat(module: torch.nn.Module) -> torch.Tensor:
     return torch.cat([tensor.flatten() for tensor in module.state_dict().values()])
 
 
-def test_tower_of_variants_have_one_architecture_and_other_weights() -> None:
-    towers = [tower_of(variant, seed=0) for variant in VARIANTS.values()]
+@pytest.mark.parametrize("network", ["lite0", "unet"])
+def test_tower_of_variants_have_one_architecture_and_other_weights(network: Network) -> None:
+    towers = [tower_of(variant, network, seed=0) for variant in VARIANTS.values()]
     shapes = [
         {name: tensor.shape for name, tensor in tower.state_dict().items()} for tower in towers
     ]

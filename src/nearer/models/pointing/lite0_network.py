@@ -1,4 +1,4 @@
-"""The larger network, which teaches the U-Net: ImageNet's features and a stem of its own.
+"""The larger network: ImageNet's features and a stem of its own. It also teaches the U-Net.
 
     image --enlarged, EfficientNet-Lite0, frozen--> feature map --+
           --convolutional stem, stride 2 and 4--------------------+--> keys at stride 2

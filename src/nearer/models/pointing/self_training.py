@@ -1,7 +1,7 @@
 """Self-training of the vision encoder before Stage 1, on unlabelled demonstration frames.
 
-    frames --teacher: the larger encoder--> encodings --smoothed path--> pseudo-labels, positions
-    a frame and its instruction --U-Net, sentence encoder--> softmax over the image, cross-entropy
+    frames --the encoder itself, or its teacher--> encodings --smoothed path--> pseudo-labels
+    a frame and its instruction --network, sentence encoder--> softmax over the image, cross-entropy
 
 Frames of an episode in which an object is clearly visible supervise those in which the effector
 occludes it or two shapes look alike, and occluded frames are drawn more often than they occur. Only

@@ -12,7 +12,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -22,6 +21,7 @@ from nearer.models.pointing.convolution import fold_batch_norm
 from nearer.models.pointing.lite0_network import Lite0Network
 from nearer.models.pointing.sentence_encoder import SentenceEncoder, Vocabulary
 from nearer.models.pointing.unet import UNet
+from nearer.models.settings import Network
 
 NUM_SLOTS = 3
 """First object, second object, effector."""
@@ -42,11 +42,11 @@ class TowerConfig:
     """Which tower.
 
     Attributes:
-        network: unet: the vision encoder's own; lite0: the larger one, which teaches it.
+        network: lite0, the larger one, or unet, which learns from it.
         width: of queries and keys.
     """
 
-    network: Literal["unet", "lite0"] = "unet"
+    network: Network = "lite0"
     width: int = 64
 
 

@@ -1,4 +1,4 @@
-"""The vision encoder's own network, a small U-Net: image -> a key for every two by two pixels.
+"""The smaller network, a U-Net: image -> a key for every cell of two by two pixels.
 
     image --conv--> stride 2 --conv--> stride 4 --conv--> stride 8, residual convolutions
                         |                  |                  |

@@ -15,16 +15,16 @@ from nearer.models.saved_config import JsonObject
 from nearer.runs.files import whole_file, write_json
 
 _SHIPPED = Path(__file__).parent / "weights"
-UNET = _SHIPPED / "unet"
-"""The vision encoder as it comes with the package, made by `nearer pretrain`."""
 LITE0 = _SHIPPED / "lite0"
-"""Its teacher, made by `nearer pretrain --network lite0`."""
+"""The larger network's weights that come with the package, made by `nearer pretrain`."""
+UNET = _SHIPPED / "unet"
+"""Those of the smaller one, made by `nearer pretrain --network unet`."""
 UNIMODAL = _SHIPPED / "unimodal"
-"""Made by `nearer pretrain --objective unimodal`, for the ablation of pretraining."""
+"""The smaller one pretrained on images alone: `nearer pretrain --objective unimodal`."""
 _TENSORS, _DESCRIPTION = "pointing.safetensors", "pointing.json"
 
 
-def load_pointing(folder: Path = UNET) -> PointingTower:
+def load_pointing(folder: Path = LITE0) -> PointingTower:
     """Return a pretrained tower, in evaluation mode.
 
     Args:

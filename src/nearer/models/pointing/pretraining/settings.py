@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from nearer.core.settings import check_settings
+from nearer.models.settings import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,7 @@ class PretrainConfig:
         out: folder for the weights.
         objective: multimodal: point at what a sentence mentions; unimodal: images alone, reproduce
             the features of a network trained on ImageNet.
-        network: unet: the vision encoder's own; lite0: the larger one that teaches it.
+        network: lite0, the larger one, or unet, at a third of its cost.
         start: folder of weights to go on from; none: random weights.
         emoji: the unpacked npm package emoji-datasource-google; none: no emoji in the scenes.
         easy_vqa: put drawings of the package easy-vqa into the scenes.
@@ -34,7 +35,7 @@ class PretrainConfig:
 
     out: Path = Path("outputs/pretrain")
     objective: Literal["multimodal", "unimodal"] = "multimodal"
-    network: Literal["unet", "lite0"] = "unet"
+    network: Network = "lite0"
     start: Path | None = None
     emoji: Path | None = None
     easy_vqa: bool = True
