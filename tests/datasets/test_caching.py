@@ -325,6 +325,13 @@ class TrainableColourEncoder(MeanColourEncoder):
         self.brightness = np.zeros(1, np.float32)
         self.num_trainings = 0
 
+    @property
+    def learning_identity(self) -> str:
+        return self.identity
+
+    def teacher(self) -> "TrainableColourEncoder":
+        return self
+
     def weights(self):
         return self.brightness
 
