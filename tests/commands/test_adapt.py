@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import nearer.models.planar_features as planar_features
 from nearer.cli import main
 from nearer.commands.adapt import run_adapt
 from nearer.commands.collect import collect_demonstrations
 from nearer.commands.sft import run_sft
 from nearer.configs.adapt import AdaptConfig
 from nearer.configs.sft import Calibration
+from nearer.core.errors import ConfigError
 from nearer.models.factory import build_model
 from nearer.models.small_vla import SmallVLA
 from nearer.runs.checkpoint import load_model, weights_hash
@@ -70,6 +72,28 @@ def test_adapt_without_updates_fits_the_map_alone(config: AdaptConfig, tmp_path:
     before, after = loaded(config.run, "policy"), loaded(out, "policy")
     assert weights_hash(before.tower) == weights_hash(after.tower)
     assert not torch.equal(before.planar_features.plane, after.planar_features.plane)
+
+
+def test_adapt_to_frames_without_a_map_to_the_plane_is_refused(
+    config: AdaptConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map that cannot be fitted must not be replaced by none in silence."""
+    monkeypatch.setattr(planar_features, "fit_plane", lambda points, positions: None)
+    with pytest.raises(ConfigError, match="must show the effector where proprioception has it"):
+        run_adapt(replace(config, updates=0, out=tmp_path / "adapted"))
+    assert not (tmp_path / "adapted").exists()
+
+
+def test_adapted_model_is_evaluated_and_practises(config: AdaptConfig, tmp_path: Path) -> None:
+    out = run_adapt(replace(config, updates=0, out=tmp_path / "adapted"))
+    env = ["--env", REAL_ENV_ID, "--num-envs", "2", "--max-steps", "4"]
+    eval_options = ["--episodes", "2", "--videos", "0", "--out", str(tmp_path / "eval")]
+    main(["eval", "--checkpoint", str(out), *env, *eval_options])
+    assert (tmp_path / "eval/eval_info.json").exists()
+    sizes = ["--updates-per-iteration", "1", "--batch-size", "8", "--max-env-steps", "20"]
+    practice = ["--out", str(tmp_path / "practice"), "--threshold", "0.01", *sizes]
+    main(["improve", "--run", str(out), *env, *practice])
+    assert (tmp_path / "practice/FINISHED").exists()
 
 
 def test_adapt_prints_where_the_model_is(

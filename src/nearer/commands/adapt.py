@@ -24,7 +24,7 @@ from nearer.models.factory import build_model
 from nearer.models.small_vla import SmallVLA
 from nearer.reporting.model_facts import read_model_facts
 from nearer.runs.checkpoint import load_model, save_model
-from nearer.runs.files import whole_folder
+from nearer.runs.files import disk_errors_as_sentences, whole_folder
 from nearer.runs.hub import CALIBRATION, REWARD
 from nearer.runs.run import check_new
 
@@ -44,8 +44,8 @@ def run_adapt(config: AdaptConfig, on_progress: ProgressCallback = ignore_progre
     """Adapt policy and reward of a run, and return the folder of the new model.
 
     Raises:
-        ConfigError: the model has no vision encoder that trains itself, or the data set is of
-            another robot.
+        ConfigError: the model has no vision encoder that trains itself, the data set is of another
+            robot, or its frames do not determine the map to the robot's plane.
     """
     check_new(config.out)
     facts = read_model_facts(config.run)
@@ -66,8 +66,15 @@ def run_adapt(config: AdaptConfig, on_progress: ProgressCallback = ignore_progre
             dataset, encoder, episodes, config.updates, config.seed, config.cache, on_progress
         )
     seen = load_demonstrations(dataset, encoder, episodes, config.cache, on_progress)
+    mapped = policy.maps_to_plane
     policy.fit_camera(seen.statistics())
-    with whole_folder(config.out) as folder:
+    if mapped and not policy.maps_to_plane:
+        raise ConfigError(
+            f"{dataset.root} must show the effector where proprioception has it, got frames from "
+            "which no map to the robot's plane can be fitted; name more episodes, or ones in which "
+            "the effector moves and is seen"
+        )
+    with disk_errors_as_sentences(config.out), whole_folder(config.out) as folder:
         save_model(folder, policy)
         if facts.reward is not None:
             reward = load_model(facts.reward, build_model)
