@@ -1,9 +1,9 @@
 """One start before and after practice, as a strip of frames: docs/tabletop.jpg.
 
-    python docs/film.py DEMO [--frames 5] [--out docs/tabletop.jpg]
+    python docs/video_strip.py DEMO [--frames 5] [--out docs/tabletop.jpg]
 
 DEMO is the folder of `nearer demo`. The start is chosen by rule: the first one that Stage 1 fails.
-Its two videos must be there: `nearer eval --videos N` films the first N starts.
+Its two videos must be there: `nearer eval --videos N` records the first N starts.
 """
 
 import argparse
