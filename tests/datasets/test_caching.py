@@ -324,6 +324,12 @@ class TrainableColourEncoder(MeanColourEncoder):
         super().__init__()
         self.brightness = np.zeros(1, np.float32)
         self.num_trainings = 0
+        self.other_instructions = 1
+        self.instructions = [("push far left", "push left"), ("push left", "push far left")]
+
+    def encode_for_each(self, images, candidates):
+        each = [self.encode(images, of_all) for of_all in zip(*candidates, strict=True)]
+        return np.stack(each, axis=1)
 
     @property
     def learning_identity(self) -> str:
@@ -341,9 +347,11 @@ class TrainableColourEncoder(MeanColourEncoder):
 
     def learn(self, clips, updates, rng, on_progress=None):
         self.num_trainings += 1
-        assert clips.instructions == ["push far left", "push left"]
-        assert len(clips.encodings) == len(clips.rows) == sum(clips.episode_lengths) == 7 + 5
-        assert len(clips.images["top"]) == 7 + 5  # what is not trained on is not decoded
+        assert clips.instructions == self.instructions
+        assert clips.encodings.shape[1] == len(self.instructions[0])
+        assert clips.encodings[0, :, 3].tolist() == [len(x.split()) for x in self.instructions[0]]
+        assert len(clips.encodings) == len(clips.rows) == sum(clips.episode_lengths)
+        assert len(clips.images["top"]) == len(clips.rows)  # what is not trained on is not decoded
         self.trained_on = clips.images["top"][clips.rows]
         mean = self.trained_on.mean(dtype=np.float64)
         self.take(np.array([mean], np.float32))
@@ -363,6 +371,13 @@ def test_train_vision_encoder_trains_once_on_the_given_episodes(dataset, cache):
     assert again.brightness.tolist() == vision_encoder.brightness.tolist()
     train_vision_encoder(dataset, again, episodes, 5, seed=1, cache=cache)
     assert again.num_trainings == 1
+
+
+def test_train_vision_encoder_on_one_instruction_has_no_others(dataset, cache):
+    vision_encoder = TrainableColourEncoder()
+    vision_encoder.instructions = [("push far left",)]
+    train_vision_encoder(dataset, vision_encoder, np.array([3]), 5, seed=0, cache=cache)
+    assert vision_encoder.num_trainings == 1
 
 
 def test_load_demonstrations_of_some_episodes_keeps_their_order(dataset, cache):

@@ -43,6 +43,19 @@ def test_choose_threshold_of_precise_ones_takes_the_best_recall() -> None:
     assert choose_threshold(strict, min_precision=0.9) == 0.45
 
 
+@pytest.mark.parametrize(("false_alarms", "expected"), [(8, 0.5), (10, 0.5), (11, 0.2)])
+def test_choose_threshold_forgives_less_than_a_standard_error(
+    false_alarms: int, expected: float
+) -> None:
+    """Of 80 detections 8 may be wrong at 0.9, 2.7 more are a standard error."""
+    sure = [labelled([0.1], 0)] * 40
+    usual = [labelled([0.4], 0)] * (40 - false_alarms)
+    curves = {
+        "a": detector_curve([*sure, *usual, *[labelled([0.4], None)] * false_alarms], [0.2, 0.5])
+    }
+    assert choose_threshold(curves, min_precision=0.9) == expected
+
+
 def test_choose_threshold_without_a_precise_one_takes_the_best_f1() -> None:
     sure_and_rare = [labelled([0.1], 0)] * 2 + [labelled([0.1], None)]
     usual = [labelled([0.4], 0)] * 12 + [labelled([0.4], None)] * 7

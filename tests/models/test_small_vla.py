@@ -222,18 +222,21 @@ def test_self_training_raises_the_probability_of_its_pseudo_labels(model: SmallV
     rng = np.random.default_rng(0)
     images = {"front": rng.integers(0, 256, (6, 96, 128, 3), dtype=np.uint8)}
     images["front"][:, 56:60, 36:42] = 255  # at (0.3, 0.6), amid noise
-    encodings = np.tile(np.float32([0.3, 0.6, 0.9, 0.8, 0.8, 0.1]), (4, 3))
+    encodings = np.tile(np.float32([0.3, 0.6, 0.9, 0.8, 0.8, 0.1]), (4, 1, 3))
     clips = Clips(
         images=images,
         rows=np.array([5, 1, 2, 0]),
         encodings=encodings,
         episode_lengths=np.array([2, 2]),
-        instructions=["push the red moon to the blue cube", "push the blue cube to the red moon"],
+        instructions=[
+            ("push the red moon to the blue cube",),
+            ("push the blue cube to the red moon",),
+        ],
     )
 
     def log_probability() -> float:
         frame = torch.from_numpy(images["front"][5:6])
-        query = model.tower.cached_queries(clips.instructions[:1])[:, None]
+        query = model.tower.cached_queries(clips.instructions[0])[:, None]
         logits = model.tower.attend(frame, query)[0, 0, 0]
         return float(logits.flatten().log_softmax(0).reshape(logits.shape)[28:30, 18:21].max())
 
@@ -268,9 +271,9 @@ def clips_of_noise(confidence: float) -> Clips:
     return Clips(
         images={"front": rng.integers(0, 256, (1, 96, 128, 3), dtype=np.uint8)},
         rows=np.array([0, 0]),  # nothing moves
-        encodings=np.tile(places, (2, 3)),
+        encodings=np.tile(places, (2, 1, 3)),
         episode_lengths=np.array([2]),
-        instructions=["push the red moon to the blue cube"],
+        instructions=[("push the red moon to the blue cube",)],
     )
 
 

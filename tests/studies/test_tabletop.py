@@ -13,7 +13,7 @@ from nearer.configs.sft import Calibration
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.models.factory import build_model
-from nearer.models.pointing.weights import load_pointing
+from nearer.models.pointing.weights import UNET, load_pointing
 from nearer.runs.checkpoint import load_model, weights_hash
 from nearer.runs.metrics import read_metrics
 from nearer.studies.recipe import Recipe
@@ -59,4 +59,4 @@ def test_sft_checkpoints_hold_the_self_trained_vision_encoder(recipe: Recipe) ->
     policy = load_model(recipe.sft.out, build_model, "policy")
     reward = load_model(recipe.sft.out, build_model, "reward")
     towers = [model.get_submodule("tower") for model in (policy, reward)]
-    assert weights_hash(towers[0]) == weights_hash(towers[1]) != weights_hash(load_pointing())
+    assert weights_hash(towers[0]) == weights_hash(towers[1]) != weights_hash(load_pointing(UNET))

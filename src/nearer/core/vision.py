@@ -111,28 +111,34 @@ class Clips:
     Attributes:
         images: of every camera, of these frames at least; may be larger than memory.
         rows: where in `images` the frames are, one episode's after the other's.
-        encodings: of each of these frames, by the vision encoder's teacher.
+        encodings: of each of these frames, for each of its instructions, by the vision encoder's
+            teacher.
         episode_lengths: frames an episode.
-        instructions: one an episode.
+        instructions: of each episode: its own, and equally many of other episodes.
     """
 
     images: Mapping[str, UInt8[Array, "all_frames h w 3"]]
     rows: Int64[Array, "frames"]
-    encodings: Float32[Array, "frames encoding"]
+    encodings: Float32[Array, "frames instructions encoding"]
     episode_lengths: Int64[Array, "episodes"]
-    instructions: Sequence[str]
+    instructions: Sequence[Sequence[str]]
 
 
 @runtime_checkable
-class TrainableVisionEncoder(VisionEncoder, Protocol):
+class TrainableVisionEncoder(ComparingVisionEncoder, Protocol):
     """A vision encoder that Stage 1 first trains on the demonstrations' frames; frozen after."""
+
+    @property
+    def other_instructions(self) -> int:
+        """Count the instructions of other episodes with which it learns from an episode."""
+        ...
 
     @property
     def learning_identity(self) -> str:
         """Name what learning makes of the same clips: by weights, teacher and settings."""
         ...
 
-    def teacher(self) -> VisionEncoder:
+    def teacher(self) -> ComparingVisionEncoder:
         """Return the encoder whose encodings it learns from first; it may be this one."""
         ...
 

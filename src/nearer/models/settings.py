@@ -42,7 +42,7 @@ class MLPConfig:
 
 
 Network = Literal["lite0", "unet"]
-"""Of the built-in vision encoder: the larger one, or one of a third of its cost."""
+"""Of the built-in vision encoder: the larger one, or one at a third of its cost that it teaches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,9 @@ class SelfTrainingConfig:
         rounds: pseudo-labels are made so many times, after the first by the encoder trained so far.
         occluded_weight: how often a frame is drawn in which the effector covers an object,
             relative to others.
+        other_instructions: of other episodes, for which a frame is labelled beside its own. What
+            they name is often there, too; what is never clear is left out.
+        augmentation: frames are turned, scaled, shifted and of other colours in every update.
     """
 
     batch_size: int = 32
@@ -74,8 +77,10 @@ class SelfTrainingConfig:
     max_gradient_norm: float = 1.0
     min_confidence: float = 0.5
     teacher: Literal["lite0", "itself"] = "lite0"
-    rounds: int = 2
+    rounds: int = 1
     occluded_weight: float = 4.0
+    other_instructions: int = 3
+    augmentation: bool = True
 
     def __post_init__(self) -> None:
         check_settings(
@@ -90,6 +95,7 @@ class SelfTrainingConfig:
             min_confidence="[0, 1]",
             rounds="[1, inf)",
             occluded_weight="(0, inf)",
+            other_instructions="[0, inf)",
         )
         if self.batch_size % self.part_size:
             raise ConfigError(
@@ -113,7 +119,8 @@ class SmallVLAConfig:
             (docs/log.md).
         instruction_objective: has a head for the instruction-matching objective.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
-        network: of the vision encoder: lite0, the more accurate, or unet, at a third of the cost.
+        network: of the vision encoder: unet, which lite0 teaches on the demonstrations, or lite0
+            itself, at three times the cost and better without demonstrations.
         self_training: of the vision encoder, on the demonstrations' frames.
     """
 
@@ -125,7 +132,7 @@ class SmallVLAConfig:
     dropout: float = 0.2
     instruction_objective: bool = False
     action_levels: int = 10
-    network: Network = "lite0"
+    network: Network = "unet"
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
 
     def __post_init__(self) -> None:

@@ -124,6 +124,11 @@ class CameraVisionEncoder:
         """Return a name of what `learn` makes of the same clips."""
         return f"{self.identity}-{self.teacher().identity}-{self.self_training}"
 
+    @property
+    def other_instructions(self) -> int:
+        """Return how many instructions of other episodes `learn` uses an episode."""
+        return self.self_training.other_instructions
+
     def teacher(self) -> "CameraVisionEncoder":
         """Return the larger pretrained encoder behind the same camera, or this one."""
         if self.self_training.teacher == "itself" or self.tower.config.network == "lite0":
@@ -163,14 +168,18 @@ class CameraVisionEncoder:
         """
         settings = self.self_training
         images = clips.images[self.camera.name]
-        sentences = np.repeat(np.array(clips.instructions), clips.episode_lengths).tolist()
+        sentences = [
+            instructions
+            for instructions, length in zip(clips.instructions, clips.episode_lengths, strict=True)
+            for _ in range(length)
+        ]
         encodings = clips.encodings
         rounds = min(settings.rounds, updates)
         for number in range(rounds):
             if number:
                 encodings = self._encode_rows(images, clips.rows, sentences, on_progress)
             targets = path_targets(
-                encodings.reshape(-1, NUM_SLOTS, NUM_PEAKS, _PEAK_WIDTH),
+                encodings.reshape(*encodings.shape[:2], NUM_SLOTS, NUM_PEAKS, _PEAK_WIDTH),
                 clips.episode_lengths,
                 self._aspect,
                 settings.min_confidence,
@@ -192,14 +201,15 @@ class CameraVisionEncoder:
         self,
         images: UInt8[Array, "all_frames h w 3"],
         rows: Int64[Array, "frames"],
-        sentences: Sequence[str],
+        sentences: Sequence[Sequence[str]],
         on_progress: ProgressCallback,
-    ) -> Float32[Array, "frames encoding"]:
-        encodings: list[Float32[Array, "part encoding"]] = []
+    ) -> Float32[Array, "frames sentences encoding"]:
+        encodings: list[Float32[Array, "part sentences encoding"]] = []
         for first in range(0, len(rows), _FRAMES_READ_AT_ONCE):
             on_progress(Progress(stage="encoding images", done=first, total=len(rows)))
             part = slice(first, first + _FRAMES_READ_AT_ONCE)
-            encodings.append(self.encode({self.camera.name: images[rows[part]]}, sentences[part]))
+            frames = {self.camera.name: images[rows[part]]}
+            encodings.append(self.encode_for_each(frames, sentences[part]))
         return np.concatenate(encodings)
 
     @property

@@ -5,18 +5,18 @@ identities of data set and encoder, so another data set, or other weights, are e
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, Num, UInt8
+from jaxtyping import Float32, Int64, Num, UInt8
 
 from nearer.algorithm.demonstrations import frame_rows
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import DatasetError
-from nearer.core.vision import StackingVisionEncoder, VisionEncoder
+from nearer.core.vision import ComparingVisionEncoder, StackingVisionEncoder, VisionEncoder
 from nearer.datasets.caching.arrays import CachedArray, write_array, write_header
 from nearer.datasets.lerobot.cameras import camera_key, cameras_of
 from nearer.datasets.lerobot.reader import Dataset
@@ -87,8 +87,40 @@ def open_encodings(
         dtype=vision_encoder.encoding_dtype if stacking else "float32",
         encode=encode,
     )
-    name = "features-" + episodes_hash(vision_encoder.identity, episodes)
+    name = "features-" + rows_hash(vision_encoder.identity, episodes)
     return cached_encodings(dataset, name, task, cache, on_progress)
+
+
+def open_encodings_for_each(
+    dataset: Dataset,
+    vision_encoder: ComparingVisionEncoder,
+    rows: Int64[Array, "frames"],
+    candidates: Sequence[Sequence[str]],
+    cache: Path | None = None,
+    on_progress: ProgressCallback = ignore_progress,
+) -> Float32[Array, "frames candidates encoding"]:
+    """Return the encoding of frames, given each of their candidate instructions.
+
+    Args:
+        dataset: Whose frames.
+        vision_encoder: Encodes the images.
+        rows: Of the frames.
+        candidates: Instructions, the same number a frame.
+        cache: Folder of what was computed; None for ~/.cache/nearer.
+        on_progress: Sees the progress of encoding.
+
+    Raises:
+        DatasetError: As `open_encodings` raises it.
+    """
+    shape = (len(rows), len(candidates[0]), vision_encoder.encoding_width)
+    width = shape[1] * shape[2]
+
+    def encode(images: Images, part: slice) -> Float32[Array, "rows encoding"]:
+        return vision_encoder.encode_for_each(images, candidates[part]).reshape(-1, width)
+
+    task = EncodingTask(rows=rows, width=width, dtype="float32", encode=encode)
+    name = "candidates-" + rows_hash(f"{vision_encoder.identity} {candidates}", rows)
+    return cached_encodings(dataset, name, task, cache, on_progress).reshape(shape)
 
 
 def episode_rows(dataset: Dataset, episodes: Int64[Array, "episodes"]) -> Int64[Array, "frames"]:
@@ -96,10 +128,10 @@ def episode_rows(dataset: Dataset, episodes: Int64[Array, "episodes"]) -> Int64[
     return frame_rows(dataset.episode_starts[episodes], dataset.episode_lengths[episodes])
 
 
-def episodes_hash(identity: str, episodes: Int64[Array, "episodes"]) -> str:
-    """Return a name for what something with this identity makes of some episodes."""
+def rows_hash(identity: str, rows: Int64[Array, "rows"]) -> str:
+    """Return a name for what something with this identity makes of some episodes or frames."""
     digest = hashlib.blake2b(identity.encode(), digest_size=16)
-    digest.update(episodes.astype(np.int64).tobytes())
+    digest.update(rows.astype(np.int64).tobytes())
     return digest.hexdigest()
 
 

@@ -12,13 +12,7 @@ from jaxtyping import Float32, Int64
 from nearer.core.arrays import Array
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.vision import ComparingVisionEncoder, VisionEncoder, track_episodes
-from nearer.datasets.caching.encodings import (
-    EncodingTask,
-    Images,
-    cached_encodings,
-    episodes_hash,
-    open_encodings,
-)
+from nearer.datasets.caching.encodings import open_encodings, open_encodings_for_each
 from nearer.datasets.lerobot.reader import Dataset
 
 
@@ -79,14 +73,6 @@ def open_candidate_features(
     starts = dataset.episode_starts[episodes]
     rows = np.stack([starts, starts + dataset.episode_lengths[episodes] - 1], axis=1).reshape(-1)
     of_frame = [of_episode for of_episode in candidates for _ in range(2)]
-    num_candidates = len(candidates[0])
-    width = num_candidates * vision_encoder.encoding_width
-
-    def encode(images: Images, part: slice) -> Float32[Array, "rows encoding"]:
-        return vision_encoder.encode_for_each(images, of_frame[part]).reshape(-1, width)
-
-    name = "candidates-" + episodes_hash(f"{vision_encoder.identity} {candidates}", episodes)
-    task = EncodingTask(rows=rows, width=width, dtype="float32", encode=encode)
-    encodings = cached_encodings(dataset, name, task, cache, on_progress)
+    encodings = open_encodings_for_each(dataset, vision_encoder, rows, of_frame, cache, on_progress)
     features = vision_encoder.track(None, encodings.reshape(-1, vision_encoder.encoding_width))
-    return features.reshape(len(episodes), 2, num_candidates, vision_encoder.width)
+    return features.reshape(len(episodes), 2, len(candidates[0]), vision_encoder.width)

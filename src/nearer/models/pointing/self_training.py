@@ -1,11 +1,12 @@
 """Self-training of the vision encoder before Stage 1, on unlabelled demonstration frames.
 
     frames --the encoder itself, or its teacher--> encodings --smoothed path--> pseudo-labels
-    a frame and its instruction --network, sentence encoder--> softmax over the image, cross-entropy
+    a frame and an instruction --network, sentence encoder--> softmax over the image, cross-entropy
 
 Frames of an episode in which an object is clearly visible supervise those in which the effector
-occludes it or two shapes look alike, and occluded frames are drawn more often than they occur. Only
-images and instructions are used, no simulator state.
+occludes it or two shapes look alike, and occluded frames are drawn more often than they occur. A
+frame is labelled for its own instruction and for some of other episodes: what those name is often
+on the table, too. Only images and instructions are used, no simulator state.
 
 Source: Lee 2013 (pseudo-labels), for training on confident predictions; Hinton et al. 2015,
 arXiv:1503.02531 (distillation), for those of a larger teacher; here they are made consistent over
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.models.parallel import parallel_map
+from nearer.models.pointing.augmentation import Augmentation
 from nearer.models.pointing.losses import pointing_loss
 from nearer.models.pointing.tower import EFFECTOR, NUM_SLOTS, PointingTower
 from nearer.models.pointing.tracking import behind_effector, smoothed_paths
@@ -44,24 +46,34 @@ class PseudoLabels:
     Attributes:
         images: may be larger than memory; only the rows of a batch's part are read.
         frames: rows of `images` that are trained on.
-        sentences: one a frame.
+        sentences: of each frame, equally many.
         targets: u, v and weight of each object, from `pseudo_labels`.
         drawn: probability with which each frame is drawn for a minibatch.
     """
 
     images: UInt8[Array, "all_frames h w 3"]
     frames: Int64[Array, "frames"]
-    sentences: Sequence[str]
-    targets: Float32[Array, "frames slots 3"]
+    sentences: Sequence[Sequence[str]]
+    targets: Float32[Array, "frames sentences slots 3"]
     drawn: Float64[Array, "frames"]
 
-    def loss(self, tower: PointingTower, rows: Int64[Array, "part"]) -> Float[Tensor, ""]:
+    def loss(
+        self, tower: PointingTower, rows: Int64[Array, "part"], augmentation: Augmentation | None
+    ) -> Float[Tensor, ""]:
         """Return the tower's pointing loss on these frames, summed over slots."""
         images = torch.from_numpy(self.images[self.frames[rows]])
-        queries = tower.queries([self.sentences[int(row)] for row in rows])
-        logits = tower.logits(tower.keys(images), queries)
-        targets = torch.from_numpy(self.targets[rows]).reshape(len(rows), 1, NUM_SLOTS, 1, 3)
-        return pointing_loss(logits[:, None], targets[..., :2], targets[..., 2]).sum()
+        targets = self.targets[rows]
+        if augmentation is not None:
+            targets = augmentation.targets(targets, images.shape[2] / images.shape[1])
+            images = augmentation.images(images)
+        queries = tower.queries([text for row in rows for text in self.sentences[int(row)]])
+        num_sentences = targets.shape[1]
+        logits = tower.logits(
+            tower.keys(images), queries.reshape(len(rows), num_sentences * NUM_SLOTS, -1)
+        )
+        logits = logits.reshape(len(rows), num_sentences, NUM_SLOTS, *logits.shape[2:])
+        points = torch.from_numpy(targets)[:, :, :, None]
+        return pointing_loss(logits, points[..., :2], points[..., 2]).sum()
 
 
 def adapt(
@@ -89,8 +101,10 @@ def adapt(
         weights, lr=config.learning_rate, weight_decay=config.weight_decay
     )
 
-    def loss_and_gradients(rows: Int64[Array, "part"]) -> tuple[Tensor, ...]:
-        loss = labels.loss(tower, rows)
+    def loss_and_gradients(
+        part: tuple[Int64[Array, "part"], Augmentation | None],
+    ) -> tuple[Tensor, ...]:
+        loss = labels.loss(tower, *part)
         # autograd.grad, since threads must not add to the same .grad in an order of their own.
         return loss.detach(), *torch.autograd.grad(loss, weights, materialize_grads=True)
 
@@ -98,7 +112,16 @@ def adapt(
         factor = warmup_cosine(update, updates, config.warmup_updates)
         optimizer.param_groups[0]["lr"] = config.learning_rate * factor
         batch = rng.choice(len(labels.frames), config.batch_size, p=labels.drawn)
-        parts = parallel_map(loss_and_gradients, list(batch.reshape(-1, config.part_size)))
+        # Drawn here and not by the threads, whose order is their own.
+        changes = Augmentation.draw(len(batch), rng) if config.augmentation else None
+        slices = [
+            slice(start, start + config.part_size)
+            for start in range(0, len(batch), config.part_size)
+        ]
+        parts = parallel_map(
+            loss_and_gradients,
+            [(batch[rows], changes.part(rows) if changes else None) for rows in slices],
+        )
         loss, *gradients = (torch.stack(values).mean(dim=0) for values in zip(*parts, strict=True))
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient
@@ -117,12 +140,12 @@ def adapt(
 
 
 def path_targets(
-    encodings: Float32[Array, "frames slots 2 3"],
+    encodings: Float32[Array, "frames sentences slots 2 3"],
     episode_lengths: Int64[Array, "episodes"],
     aspect: float,
     min_confidence: float,
-) -> Float32[Array, "frames slots 3"]:
-    """Return u, v of each object in every frame, and its weight in the loss.
+) -> Float32[Array, "frames sentences slots 3"]:
+    """Return u, v of each sentence's objects in every frame, and their weights in the loss.
 
     The weight is the mean probability of the object's highest peak over the episode; 0 where that
     is below `min_confidence` (an object that is never clear yields no pseudo-label), and in frames
@@ -134,30 +157,37 @@ def path_targets(
         aspect: width of the images over their height.
         min_confidence: in [0, 1].
     """
-    positions, believed = smoothed_paths(encodings, episode_lengths, aspect)
     starts = np.cumsum(episode_lengths) - episode_lengths
-    sums = np.add.reduceat(encodings[:, :, 0, 2], starts, axis=0)
-    confidence = sums / episode_lengths[:, None].astype(np.float32)
-    confidence = np.where(confidence >= min_confidence, confidence, np.float32(0))
-    weights = believed * np.repeat(confidence, episode_lengths, axis=0)
-    return np.concatenate([positions, weights[..., None]], axis=2)
+    targets: list[Float32[Array, "frames slots 3"]] = []
+    for sentence in range(encodings.shape[1]):
+        peaks = encodings[:, sentence]
+        positions, believed = smoothed_paths(peaks, episode_lengths, aspect)
+        sums = np.add.reduceat(peaks[:, :, 0, 2], starts, axis=0)
+        confidence = sums / episode_lengths[:, None].astype(np.float32)
+        confidence = np.where(confidence >= min_confidence, confidence, np.float32(0))
+        weights = believed * np.repeat(confidence, episode_lengths, axis=0)
+        targets.append(np.concatenate([positions, weights[..., None]], axis=2))
+    return np.stack(targets, axis=1)
 
 
 def draw_probabilities(
-    targets: Float32[Array, "frames slots 3"], aspect: float, occluded_weight: float
+    targets: Float32[Array, "frames sentences slots 3"], aspect: float, occluded_weight: float
 ) -> Float64[Array, "frames"]:
     """Return with which probability each frame is drawn: more often where an object is occluded.
 
     Args:
         targets: from `path_targets`; a frame without any weight is not drawn.
         aspect: width of the images over their height.
-        occluded_weight: how often a frame is drawn in which the effector covers the first or the
-            second object, relative to one in which it covers neither.
+        occluded_weight: how often a frame is drawn in which the effector covers an object that a
+            sentence names, relative to one in which it covers none.
     """
-    objects, effector = targets[:, :EFFECTOR], targets[:, EFFECTOR, :2]
-    covered = behind_effector(objects[..., :2], effector, aspect) * (objects[..., 2] > 0)
-    weights = 1 + (occluded_weight - 1) * covered.max(axis=1).astype(np.float64)
-    weights *= (targets[..., 2] > 0).any(axis=1)
+    covered = np.zeros(len(targets))
+    for sentence in range(targets.shape[1]):
+        objects, effector = targets[:, sentence, :EFFECTOR], targets[:, sentence, EFFECTOR, :2]
+        behind = behind_effector(objects[..., :2], effector, aspect) * (objects[..., 2] > 0)
+        covered = np.maximum(covered, behind.max(axis=1))
+    weights = 1 + (occluded_weight - 1) * covered.astype(np.float64)
+    weights *= (targets[..., 2] > 0).any(axis=(1, 2))
     return weights / weights.sum()
 
 
