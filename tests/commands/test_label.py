@@ -28,9 +28,9 @@ from nearer.datasets.lerobot.progress_sidecar import check_current
 from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.datasets.lerobot.writer import EpisodeFrames
 from nearer.evaluation.reward_model import load_reward_model
+from nearer.models.camera_vision_encoder import CameraVisionEncoder
 from nearer.models.factory import build_model, new_model
 from nearer.models.settings import SmallVLAConfig
-from nearer.models.small_vla import CameraVisionEncoder
 from nearer.runs.checkpoint import load_model, pretrained_folder, save_checkpoint
 from nearer.runs.documents import write_header
 from nearer.serving.session import ServedPolicy

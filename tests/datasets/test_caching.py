@@ -15,11 +15,15 @@ import torch
 
 from nearer.algorithm.demonstrations import split_by_episode
 from nearer.core.errors import DatasetError
+from nearer.core.vision import Decisions
 from nearer.datasets.caching import encodings, frames
 from nearer.datasets.caching.arrays import default_cache
 from nearer.datasets.caching.features import open_features as open_features_of_episodes
 from nearer.datasets.caching.frames import open_frames
-from nearer.datasets.caching.vision_encoder_training import train_vision_encoder
+from nearer.datasets.caching.vision_encoder_training import (
+    train_through_objectives,
+    train_vision_encoder,
+)
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.identity import dataset_identity
 from nearer.datasets.lerobot.reader import Dataset, open_dataset
@@ -345,16 +349,42 @@ class TrainableColourEncoder(MeanColourEncoder):
         self.brightness = np.array(weights)
         self.identity = f"brightness {weights}"
 
-    def learn(self, clips, updates, rng, on_progress=None):
+    def learn(self, clips, encodings, updates, rng, on_progress=None):
         self.num_trainings += 1
         assert clips.instructions == self.instructions
-        assert clips.encodings.shape[1] == len(self.instructions[0])
-        assert clips.encodings[0, :, 3].tolist() == [len(x.split()) for x in self.instructions[0]]
-        assert len(clips.encodings) == len(clips.rows) == sum(clips.episode_lengths)
+        assert encodings.shape[1] == len(self.instructions[0])
+        assert encodings[0, :, 3].tolist() == [len(x.split()) for x in self.instructions[0]]
+        assert len(encodings) == len(clips.rows) == sum(clips.episode_lengths)
         assert len(clips.images["top"]) == len(clips.rows)  # what is not trained on is not decoded
         self.trained_on = clips.images["top"][clips.rows]
         mean = self.trained_on.mean(dtype=np.float64)
         self.take(np.array([mean], np.float32))
+
+    def learn_through_objectives(self, clips, decisions, updates, rng, on_progress=None):
+        self.num_trainings += 1
+        assert clips.instructions == [("push far left",), ("push left",)]
+        self.decisions = decisions
+        self.take(np.array([7.0], np.float32))
+
+
+def test_train_through_objectives_once_and_apart_from_self_training(dataset, cache):
+    episodes, vision_encoder = np.array([3, 0]), TrainableColourEncoder()
+    decisions = Decisions(
+        state=np.zeros((12, 1), np.float32),
+        actions=np.zeros((12, 1), np.int64),
+        steps_to_go=np.arange(12),
+        num_action_tokens=1,
+        num_bins=12,
+    )
+    train_through_objectives(dataset, vision_encoder, episodes, decisions, 5, seed=0, cache=cache)
+    assert vision_encoder.decisions is decisions
+    assert vision_encoder.brightness.tolist() == [7.0]
+    again = TrainableColourEncoder()
+    train_through_objectives(dataset, again, episodes, decisions, 5, seed=0, cache=cache)
+    assert (again.num_trainings, again.brightness.tolist()) == (0, [7.0])
+    train_vision_encoder(dataset, again, episodes, 5, seed=0, cache=cache)
+    assert again.num_trainings == 1
+    assert again.brightness.tolist() != [7.0]
 
 
 def test_train_vision_encoder_trains_once_on_the_given_episodes(dataset, cache):

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int64
 from rich.console import Console
 
+from nearer.algorithm.action_tokens import ActionTokens, action_units
 from nearer.algorithm.demonstrations import (
     Candidates,
     Demonstrations,
@@ -30,10 +31,13 @@ from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Ended
 from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
-from nearer.core.vision import ComparingVisionEncoder, TrainableVisionEncoder
+from nearer.core.vision import ComparingVisionEncoder, Decisions, TrainableVisionEncoder
 from nearer.datasets.caching.features import open_candidate_features
-from nearer.datasets.caching.vision_encoder_training import train_vision_encoder
-from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.caching.vision_encoder_training import (
+    train_through_objectives,
+    train_vision_encoder,
+)
+from nearer.datasets.demonstration_loading import load_demonstrations, load_without_images
 from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
@@ -45,6 +49,7 @@ from nearer.evaluation.success import LabelledRollout, labelled_rollouts
 from nearer.evaluation.threshold import LabelledEpisode, detector_curve, threshold_choice
 from nearer.fleets.for_model import fitting_fleet, robots_with_room
 from nearer.models.factory import build_model, new_model
+from nearer.models.small_vla import SmallVLA
 from nearer.runs.checkpoint import load_model
 from nearer.runs.documents import Demonstrations as DrawnDemonstrations
 from nearer.runs.documents import (
@@ -184,18 +189,39 @@ def _train_vision_encoder(
     split: TrainingSplit,
     on_progress: ProgressCallback,
 ) -> None:
-    """Let the vision encoder train itself on the training episodes, if it can."""
+    """Train the vision encoder on the training episodes, if it can be trained."""
     vision_encoder = model.vision_encoder
-    if not config.vision_encoder_updates or not isinstance(vision_encoder, TrainableVisionEncoder):
+    if not isinstance(vision_encoder, TrainableVisionEncoder):
         return
-    train_vision_encoder(
-        dataset,
-        vision_encoder,
-        split.train[: config.vision_encoder_episodes],
-        config.vision_encoder_updates,
-        config.training.seed,
-        config.cache,
-        on_progress,
+    episodes = split.train[: config.vision_encoder_episodes]
+    seed, cache = config.training.seed, config.cache
+    if updates := config.vision_encoder_objective_updates:
+        decisions = _decisions(config, dataset, model, episodes)
+        train_through_objectives(
+            dataset, vision_encoder, episodes, decisions, updates, seed, cache, on_progress
+        )
+    if updates := config.vision_encoder_updates:
+        train_vision_encoder(dataset, vision_encoder, episodes, updates, seed, cache, on_progress)
+
+
+def _decisions(
+    config: SFTConfig, dataset: Dataset, model: FoundationModel, episodes: Int64[Array, "episodes"]
+) -> Decisions:
+    """Return what a small-vla is to predict on every frame of these episodes."""
+    assert isinstance(model, SmallVLA), "the one model whose vision encoder is trained"
+    data = chunked(load_without_images(dataset, episodes), config.chunking)
+    acted = data.acted_frames()
+    levels = model.tokens.levels
+    tokens = ActionTokens(action_units(data.actions[acted], levels), levels)
+    actions = torch.full(data.actions.shape, -1)
+    actions[acted] = tokens.encode(data.actions[acted])
+    deviation = data.state.std(dim=0).clamp(min=1e-6)
+    return Decisions(
+        state=((data.state - data.state.mean(dim=0)) / deviation).numpy(),
+        actions=actions.numpy(),
+        steps_to_go=model.bins.index(data.steps_to_go).numpy(),
+        num_action_tokens=tokens.count,
+        num_bins=model.bins.count,
     )
 
 

@@ -67,6 +67,7 @@ class SFTConfig:
             settings: --model NAME --help.
         vision_encoder_updates: gradient updates of small-vla's vision encoder, first, on the
             frames.
+        vision_encoder_objective_updates: before these, through behavioural cloning and steps-to-go.
         vision_encoder_episodes: demonstrations that these updates see, at most.
         cache: folder of decoded frames and features; none: ~/.cache/nearer.
         out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
@@ -80,6 +81,7 @@ class SFTConfig:
     fraction: float = 1.0
     model: str = "small-vla"
     vision_encoder_updates: int = 300
+    vision_encoder_objective_updates: int = 0
     vision_encoder_episodes: int = 200
     cache: Path | None = None
     track: Track = ("tensorboard",)
@@ -96,6 +98,7 @@ class SFTConfig:
             self,
             fraction="(0, 1]",
             vision_encoder_updates="[0, inf)",
+            vision_encoder_objective_updates="[0, inf)",
             vision_encoder_episodes="[1, inf)",
         )
         if self.training.learning_rate is None:

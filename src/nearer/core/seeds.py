@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     SERVING = 16
     BASELINE_INTERVALS = 17
     LABELLED_EPISODES = 18
+    SFT_OBJECTIVES = 19
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -111,17 +111,38 @@ class Clips:
     Attributes:
         images: of every camera, of these frames at least; may be larger than memory.
         rows: where in `images` the frames are, one episode's after the other's.
-        encodings: of each of these frames, for each of its instructions, by the vision encoder's
-            teacher.
         episode_lengths: frames an episode.
         instructions: of each episode: its own, and equally many of other episodes.
     """
 
     images: Mapping[str, UInt8[Array, "all_frames h w 3"]]
     rows: Int64[Array, "frames"]
-    encodings: Float32[Array, "frames instructions encoding"]
     episode_lengths: Int64[Array, "episodes"]
     instructions: Sequence[Sequence[str]]
+
+    def instructions_of_frames(self) -> list[Sequence[str]]:
+        """Return the instructions of each frame: those of its episode."""
+        lengths = self.episode_lengths
+        return [each for each, n in zip(self.instructions, lengths, strict=True) for _ in range(n)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """What the model is to predict on every frame of clips: both objectives of Stage 1.
+
+    Attributes:
+        state: proprioception and environment state, each column with mean 0 and deviation 1.
+        actions: tokens of every axis; -1 on the last frame of an episode, where nothing is decided.
+        steps_to_go: bins.
+        num_action_tokens: classes of an axis.
+        num_bins: classes of steps-to-go.
+    """
+
+    state: Float32[Array, "frames state"]
+    actions: Int64[Array, "frames axes"]
+    steps_to_go: Int64[Array, "frames"]
+    num_action_tokens: int
+    num_bins: int
 
 
 @runtime_checkable
@@ -153,11 +174,23 @@ class TrainableVisionEncoder(ComparingVisionEncoder, Protocol):
     def learn(
         self,
         clips: Clips,
+        encodings: Float32[Array, "frames instructions encoding"],
         updates: int,
         rng: np.random.Generator,
         on_progress: ProgressCallback = ignore_progress,
     ) -> None:
-        """Train on clips, in place."""
+        """Train, in place, on clips and on what the teacher makes of them."""
+        ...
+
+    def learn_through_objectives(
+        self,
+        clips: Clips,
+        decisions: Decisions,
+        updates: int,
+        rng: np.random.Generator,
+        on_progress: ProgressCallback = ignore_progress,
+    ) -> None:
+        """Train by behavioural cloning and steps-to-go prediction, in place."""
         ...
 
 

@@ -1,5 +1,6 @@
 """A LeRobotDataset as the demonstrations that Stage 1 learns from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,19 +40,37 @@ def load_demonstrations(
     """
     if episodes is None:
         episodes = np.arange(len(dataset.episode_lengths))
-    rows, lengths = episode_rows(dataset, episodes), dataset.episode_lengths[episodes]
-    features, stacked = np.zeros((len(rows), 0), dtype=np.float32), None
+    if vision_encoder is None and not {AGENT_POS, ENVIRONMENT_STATE} & dataset.columns.keys():
+        raise DatasetError(
+            f"{dataset.root} must have {AGENT_POS} or {ENVIRONMENT_STATE} for --model mlp, got "
+            f"{sorted(dataset.info.features)}; choose a model that reads images"
+        )
+    data = load_without_images(dataset, episodes)
+    if vision_encoder is None:
+        return data
+    stacked = None
     if isinstance(vision_encoder, StackingVisionEncoder):
         features = open_encodings(dataset, vision_encoder, episodes, cache, on_progress)
-        stacked = torch.from_numpy(stacked_rows(lengths, vision_encoder.num_stacked_frames))
-    elif vision_encoder is not None:
+        rows = stacked_rows(data.episode_lengths, vision_encoder.num_stacked_frames)
+        stacked = torch.from_numpy(rows)
+    else:
         features = open_features(dataset, vision_encoder, episodes, cache, on_progress)
+    return replace(data, features=torch.from_numpy(features), stacked_rows=stacked)
+
+
+def load_without_images(dataset: Dataset, episodes: Int64[Array, "episodes"]) -> Demonstrations:
+    """Return episodes' states, actions, steps-to-go and instructions; no features.
+
+    Args:
+        dataset: what to learn from.
+        episodes: rows of the episodes to load, in this order.
+    """
+    rows, lengths = episode_rows(dataset, episodes), dataset.episode_lengths[episodes]
     # Control steps from each frame to the last one of its episode: t' - t.
     left = np.repeat(np.cumsum(lengths) - 1, lengths) - np.arange(len(rows))
     return Demonstrations(
-        state=_states(dataset, rows, required=vision_encoder is None),
-        features=torch.from_numpy(features),
-        stacked_rows=stacked,
+        state=_states(dataset, rows),
+        features=torch.zeros(len(rows), 0),
         actions=torch.from_numpy(np.array(dataset.columns["action"][rows], dtype=np.float32)),
         steps_to_go=torch.from_numpy(left),
         episode_lengths=lengths,
@@ -60,15 +79,8 @@ def load_demonstrations(
     )
 
 
-def _states(
-    dataset: Dataset, rows: Int64[Array, "frames"], *, required: bool
-) -> Float[Tensor, "frames state"]:
+def _states(dataset: Dataset, rows: Int64[Array, "frames"]) -> Float[Tensor, "frames state"]:
     """Return proprioception and environment state side by side."""
-    if required and not {AGENT_POS, ENVIRONMENT_STATE} & dataset.columns.keys():
-        raise DatasetError(
-            f"{dataset.root} must have {AGENT_POS} or {ENVIRONMENT_STATE} for --model mlp, got "
-            f"{sorted(dataset.info.features)}; choose a model that reads images"
-        )
     none = np.zeros((dataset.info.total_frames, 0), dtype=np.float32)
     parts = [dataset.columns.get(key, none)[rows] for key in (AGENT_POS, ENVIRONMENT_STATE)]
     return torch.from_numpy(np.concatenate(parts, axis=1, dtype=np.float32))

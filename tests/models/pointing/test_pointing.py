@@ -12,6 +12,7 @@ from PIL import Image
 
 from nearer.core.callbacks import Progress, ignore_progress
 from nearer.core.errors import CheckpointError, ConfigError
+from nearer.models.pointing.frame_training import trainable_parameters
 from nearer.models.pointing.losses import matching_loss, naming_loss, pointing_loss
 from nearer.models.pointing.pretraining.captions import draw_sentence, words_of_the_corpus
 from nearer.models.pointing.pretraining.corpus import draw_batch, draw_example, mirrored
@@ -22,7 +23,6 @@ from nearer.models.pointing.pretraining.renderer import render
 from nearer.models.pointing.pretraining.scene import HEIGHT_PX, WIDTH_PX, draw_scene
 from nearer.models.pointing.pretraining.settings import PretrainConfig
 from nearer.models.pointing.pretraining.train import pretrain
-from nearer.models.pointing.self_training import trainable_parameters
 from nearer.models.pointing.sentence_encoder import NUM_UNKNOWN, Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig, peaks
 from nearer.models.pointing.vocabulary import HELD_OUT, SHAPE_WORDS

@@ -13,30 +13,22 @@ arXiv:1503.02531 (distillation), for those of a larger teacher; here they are ma
 time first.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, Int64, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
-from nearer.models.parallel import parallel_map
+from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.models.pointing.augmentation import Augmentation
+from nearer.models.pointing.frame_training import train_on_frames, trainable_parameters
 from nearer.models.pointing.losses import pointing_loss
 from nearer.models.pointing.tower import EFFECTOR, NUM_SLOTS, PointingTower
 from nearer.models.pointing.tracking import behind_effector, smoothed_paths
 from nearer.models.settings import SelfTrainingConfig
-
-
-def trainable_parameters(tower: PointingTower) -> list[nn.Parameter]:
-    """Return the parameters of network and sentence encoder; a trunk of ImageNet's stays frozen."""
-    network = tower.network.named_parameters()
-    trained = [weight for name, weight in network if not name.startswith("trunk.")]
-    return [*trained, *tower.words.parameters()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,49 +86,25 @@ def adapt(
         rng: draws the minibatches.
         on_progress: is called after every update.
     """
-    weights = trainable_parameters(tower)
-    for weight in weights:
-        weight.requires_grad_(True)
-    optimizer = torch.optim.AdamW(
-        weights, lr=config.learning_rate, weight_decay=config.weight_decay
-    )
 
-    def loss_and_gradients(
-        part: tuple[Int64[Array, "part"], Augmentation | None],
-    ) -> tuple[Tensor, ...]:
-        loss = labels.loss(tower, *part)
-        # autograd.grad, since threads must not add to the same .grad in an order of their own.
-        return loss.detach(), *torch.autograd.grad(loss, weights, materialize_grads=True)
-
-    for update in range(updates):
-        factor = warmup_cosine(update, updates, config.warmup_updates)
-        optimizer.param_groups[0]["lr"] = config.learning_rate * factor
+    def draw() -> list[tuple[Int64[Array, "part"], Augmentation | None]]:
         batch = rng.choice(len(labels.frames), config.batch_size, p=labels.drawn)
         # Drawn here and not by the threads, whose order is their own.
         changes = Augmentation.draw(len(batch), rng) if config.augmentation else None
-        slices = [
-            slice(start, start + config.part_size)
-            for start in range(0, len(batch), config.part_size)
-        ]
-        parts = parallel_map(
-            loss_and_gradients,
-            [(batch[rows], changes.part(rows) if changes else None) for rows in slices],
-        )
-        loss, *gradients = (torch.stack(values).mean(dim=0) for values in zip(*parts, strict=True))
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
-        nn.utils.clip_grad_norm_(weights, config.max_gradient_norm)
-        optimizer.step()
-        on_progress(
-            Progress(
-                stage="self-training",
-                done=update + 1,
-                total=updates,
-                values={"pointing": f"{loss.item():.2f}"},
-            )
-        )
-    for weight in weights:
-        weight.requires_grad_(False)
+        starts = range(0, len(batch), config.part_size)
+        slices = [slice(start, start + config.part_size) for start in starts]
+        return [(batch[rows], changes.part(rows) if changes else None) for rows in slices]
+
+    train_on_frames(
+        trainable_parameters(tower),
+        lambda part: labels.loss(tower, *part),
+        draw,
+        config,
+        updates,
+        on_progress,
+        stage="self-training",
+        loss_name="pointing",
+    )
 
 
 def path_targets(
@@ -189,9 +157,3 @@ def draw_probabilities(
     weights = 1 + (occluded_weight - 1) * covered.astype(np.float64)
     weights *= (targets[..., 2] > 0).any(axis=(1, 2))
     return weights / weights.sum()
-
-
-def warmup_cosine(update: int, updates: int, warmup_updates: int) -> float:
-    """Return the factor of the peak learning rate: linear warm-up, then a half cosine to 0."""
-    warmup = min(1.0, (update + 1) / warmup_updates)
-    return warmup * 0.5 * (1 + math.cos(math.pi * update / updates))

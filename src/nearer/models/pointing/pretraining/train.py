@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nearer.core.callbacks import Progress, ProgressCallback
+from nearer.models.pointing.frame_training import warmup_cosine
 from nearer.models.pointing.lite0_network import Lite0Network
 from nearer.models.pointing.pretraining.captions import words_of_the_corpus
 from nearer.models.pointing.pretraining.corpus import (
@@ -30,7 +31,6 @@ from nearer.models.pointing.pretraining.imagenet import imagenet_lite0
 from nearer.models.pointing.pretraining.measure import measure
 from nearer.models.pointing.pretraining.objectives import MultimodalObjective, UnimodalObjective
 from nearer.models.pointing.pretraining.settings import PretrainConfig
-from nearer.models.pointing.self_training import warmup_cosine
 from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.pointing.weights import (
