@@ -1,5 +1,7 @@
 """The built-in model: tokens, planar features, exact log-probabilities, self-training."""
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -408,3 +410,17 @@ def test_vision_encoder_of_a_tower_on_a_gpu_encodes_there_as_on_the_cpu(model: S
     assert both[1] == pytest.approx(both[0], abs=1e-2)
     on_gpu.take(on_gpu.weights())
     assert on_gpu.identity == identity
+
+
+def test_loading_a_checkpoint_imports_no_compiler(model: SmallVLA, tmp_path: Path) -> None:
+    """One operation too many on the meta device, and every command starts two seconds later."""
+    save_checkpoint(tmp_path / "000001", model, None)
+    python = (
+        "import sys\nfrom pathlib import Path\n"
+        "from nearer.models.factory import build_model\n"
+        "from nearer.runs.checkpoint import load_model\n"
+        f"load_model(Path({str(tmp_path / '000001')!r}), build_model)\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True)
+    assert ran.stdout == "False\n", ran.stderr

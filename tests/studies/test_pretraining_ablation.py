@@ -119,6 +119,20 @@ def test_reproduce_pretraining_variants_differ_in_model_and_folder_alone(
         assert len(same) == 1, "the same steps and data order"
 
 
+def test_reproduce_pretraining_trains_every_encoder_through_objectives_unless_told_not_to(
+    tmp_path: Path, commands: FakeCommands
+) -> None:
+    reproduce_pretraining(config_of(tmp_path, few=30))
+    assert {config.vision_encoder_objective_updates for config in commands.sft} == {300}
+    assert {"through-objectives"} == {
+        name for config in commands.sft for name in config.out.parts if name.startswith("through")
+    }
+    without = replace(config_of(tmp_path, few=0), objective_updates=0)
+    runs = ablation.variant_runs(without, 0, 10, 200)
+    assert [run.recipe.sft.vision_encoder_objective_updates for run in runs] == [0, 0, 0]
+    assert runs[0].recipe.sft.out == tmp_path / "seed0_percent10" / "sft", "the headline's"
+
+
 def test_reproduce_pretraining_multimodal_policy_practises_with_each_reward(
     tmp_path: Path, commands: FakeCommands
 ) -> None:

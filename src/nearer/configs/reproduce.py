@@ -25,6 +25,8 @@ class ReproduceConfig:
         algorithm_1_steps: the same without deviations from algorithm 1, of the smallest fraction.
         episodes: test starts, the same for every policy.
         few: demonstrations of one fraction more, for Stage 1 of pretraining alone; 0: none.
+        objective_updates: of the vision encoder through both objectives, in every variant of
+            pretraining.
         quick: minutes, to see that the parts fit; learns little.
     """
 
@@ -37,6 +39,7 @@ class ReproduceConfig:
     algorithm_1_steps: int = 64_000
     episodes: int = 300
     few: int = 50
+    objective_updates: int = 300
     quick: bool = False
 
     def __post_init__(self) -> None:
@@ -46,6 +49,7 @@ class ReproduceConfig:
             practice_steps="[1, inf)",
             algorithm_1_steps="[1, inf)",
             episodes="[1, inf)",
+            objective_updates="[0, inf)",
         )
         if self.few:
             check_settings(self, few="[2, inf)")

@@ -11,7 +11,7 @@ A checkpoint is written under a temporary name and renamed. Nothing is ever pick
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from nearer.algorithm.distributed import gather, placed_like
 from nearer.algorithm.model import FoundationModel
@@ -146,6 +147,22 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
     return model.eval()
 
 
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves weights undrawn: the first normal draw on the meta device imports for two seconds."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = kwargs or {}
+        if func is nn.init.normal_:
+            return args[0] if args else options["tensor"]
+        return func(*args, **options)
+
+
 def _check_sizes(
     build: Build, config: Mapping[str, object], folder: Path, weights: Mapping[str, Tensor]
 ) -> None:
@@ -153,7 +170,7 @@ def _check_sizes(
 
     It may come from anybody, and name a layer that no machine can hold.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingDrawn():
         described = build(config, folder).state_dict()
     for name in sorted(described.keys() ^ weights.keys()):
         raise RuntimeError(f"{name} {'that is missing' if name in described else 'in addition'}")

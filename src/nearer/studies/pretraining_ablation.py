@@ -3,7 +3,8 @@
 Three variants of the built-in model (`models/pointing/variants.py`): multimodal, unimodal, scratch.
 As in the paper, each variant gives the reward while the policy is always the multimodal one; and
 besides, each variant practises with its own reward. Steps and order of the data are the same for
-all three. The multimodal runs are those of the headline, in the same folder.
+all three, and the vision encoder of each is first trained through both objectives. Without that
+(--objective-updates 0) the multimodal runs are those of the headline, in the same folder.
 """
 
 import json
@@ -146,7 +147,7 @@ def variant_runs(config: ReproduceConfig, seed: int, percent: int, total: int) -
         total: demonstrations of the data set.
     """
     recipe = recipe_for(config, seed, percent)
-    root = recipe.sft.out.parent
+    recipe, root = _through_objectives(recipe, recipe.sft.out.parent, config)
     return _runs_of_variants(recipe, root, seed, percent, round(total * percent / 100))
 
 
@@ -155,9 +156,18 @@ def _few_demonstration_runs(config: ReproduceConfig, seed: int, total: int) -> l
     few = min(config.few, total)
     recipe = recipe_for(config, seed, 100)
     recipe = replace(recipe, sft=replace(recipe.sft, fraction=few / total))
-    root = config.out / f"seed{seed}_few{few}"
+    recipe, root = _through_objectives(recipe, config.out / f"seed{seed}_few{few}", config)
     runs = _runs_of_variants(recipe, root, seed, round(100 * few / total), few)
     return [replace(run, condition="few") for run in runs]
+
+
+def _through_objectives(recipe: Recipe, root: Path, config: ReproduceConfig) -> tuple[Recipe, Path]:
+    """Return the recipe whose vision encoder both objectives train, and the folder of its runs."""
+    updates = min(config.objective_updates, 4) if config.quick else config.objective_updates
+    if not updates:
+        return recipe, root
+    sft = replace(recipe.sft, vision_encoder_objective_updates=updates)
+    return replace(recipe, sft=sft), root / "through-objectives"
 
 
 def _runs_of_variants(

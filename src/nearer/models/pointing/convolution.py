@@ -24,11 +24,13 @@ class ConvNorm(nn.Module):
         norm = self.norm
         if norm is None or norm.running_mean is None or norm.running_var is None:
             return
+        self.norm = None
+        if self.conv.weight.is_meta:  # only sizes are asked for, and there is nothing to compute
+            return
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
         if self.conv.bias is not None:
             self.conv.bias.copy_((self.conv.bias - norm.running_mean) * scale + norm.bias)
         self.conv.weight.mul_(scale[:, None, None, None])
-        self.norm = None
 
 
 def resized_like(maps: Tensor, like: Tensor) -> Tensor:

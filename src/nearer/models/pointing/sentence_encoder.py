@@ -60,7 +60,8 @@ class SentenceEncoder(nn.Module):
         self.read = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
         self.attend = nn.Linear(width, 2)
         self.meaning = nn.Linear(width, width)
-        self.effector = nn.Parameter(torch.randn(width) / math.sqrt(width))
+        self.effector = nn.Parameter(torch.empty(width))
+        nn.init.normal_(self.effector, std=1 / math.sqrt(width))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, words: Int[Tensor, "sentences words"]) -> Float[Tensor, "sentences 3 width"]:
