@@ -52,7 +52,12 @@ def test_demonstrated_points_of_stage_1_start_at_the_smallest_set() -> None:
 def test_efficiency_table_has_seeds_and_worth() -> None:
     table = efficiency_table(CURVES)
     assert "| 1,500 demonstrated | 0.850 | 100 | 0.850 |" in table
-    assert table.endswith("One practice episode is worth so many demonstrations: 10.0.\n")
+    assert table.endswith("that one practice episode is worth, seed by seed: 10.0.\n")
+
+
+def test_efficiency_table_without_a_larger_data_set_says_nothing_of_worth() -> None:
+    alone = [point for point in CURVES if point.source == "practised" or not point.episodes]
+    assert efficiency_table(alone).endswith("|\n")
 
 
 def test_efficiency_svg_leaves_out_what_a_seed_lacks() -> None:

@@ -124,7 +124,10 @@ def efficiency_table(points: Sequence[EfficiencyPoint]) -> str:
         seeds = ", ".join(f"{p.rate:.3f}" for p in same)
         total = sum(p.n_episodes for p in same)
         lines.append(f"| {episodes} {source} | {rates} | {total} | {seeds} |")
+    table = "\n".join(lines) + "\n"
+    if all(point.episodes == 0 for point in points if point.source == "demonstrated"):
+        return table
     seeds = sorted({point.seed for point in points})
     worths = [worth(points, seed) for seed in seeds]
     said = ", ".join("not reached" if w is None else f"{w:.1f}" for w in worths)
-    return "\n".join(lines) + f"\n\nOne practice episode is worth so many demonstrations: {said}.\n"
+    return f"{table}\nDemonstrations that one practice episode is worth, seed by seed: {said}.\n"
