@@ -32,6 +32,7 @@ UNITS = {
     "sft": {
         "--updates": "gradient updates",
         "--vision-encoder-updates": "gradient updates",
+        "--vision-encoder-objective-updates": "gradient updates",
         "--vision-encoder-episodes": "demonstrations",
         "--batch-size": "frames",
         "--accumulate": "parts of a batch",
@@ -48,6 +49,7 @@ UNITS = {
     "sft --model mlp": {
         "--chunk": "control steps",
         "--vision-encoder-updates": "gradient updates",
+        "--vision-encoder-objective-updates": "gradient updates",
         "--vision-encoder-episodes": "demonstrations",
         "--fraction": "of the data set's episodes",
         "--mlp.steps-per-bin": "control steps",
@@ -58,6 +60,7 @@ UNITS = {
         "--chunk": "control steps",
         "--vlm.action-levels": "magnitudes",
         "--vision-encoder-updates": "gradient updates",
+        "--vision-encoder-objective-updates": "gradient updates",
         "--vision-encoder-episodes": "demonstrations",
         "--fraction": "of the data set's episodes",
         "--vlm.image-px": "side of the square",
@@ -106,6 +109,7 @@ UNITS = {
     },
     "reproduce": {
         "--few": "demonstrations of",
+        "--objective-updates": "gradient updates",
         "--practice-steps": "control steps",
         "--algorithm-1-steps": "the same without deviations",
         "--demonstrations": "of the whole data set",

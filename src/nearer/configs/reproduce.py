@@ -25,8 +25,8 @@ class ReproduceConfig:
         algorithm_1_steps: the same without deviations from algorithm 1, of the smallest fraction.
         episodes: test starts, the same for every policy.
         few: demonstrations of one fraction more, for Stage 1 of pretraining alone; 0: none.
-        objective_updates: of the vision encoder through both objectives, in every variant of
-            pretraining.
+        objective_updates: gradient updates of the vision encoder through both objectives, in every
+            variant of pretraining.
         quick: minutes, to see that the parts fit; learns little.
     """
 

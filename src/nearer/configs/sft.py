@@ -67,7 +67,8 @@ class SFTConfig:
             settings: --model NAME --help.
         vision_encoder_updates: gradient updates of small-vla's vision encoder, first, on the
             frames.
-        vision_encoder_objective_updates: before these, through behavioural cloning and steps-to-go.
+        vision_encoder_objective_updates: gradient updates of it before these, through behavioural
+            cloning and steps-to-go.
         vision_encoder_episodes: demonstrations that these updates see, at most.
         cache: folder of decoded frames and features; none: ~/.cache/nearer.
         out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
