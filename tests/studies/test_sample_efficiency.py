@@ -55,6 +55,12 @@ def test_efficiency_table_has_seeds_and_worth() -> None:
     assert table.endswith("that one practice episode is worth, seed by seed: 10.0.\n")
 
 
+def test_efficiency_table_interval_of_a_rate_stays_a_rate() -> None:
+    other = [point(p.source, p.point, p.episodes, p.n_success - 20, seed=1) for p in CURVES]
+    table = efficiency_table([*CURVES, *other])
+    assert "| 1,500, 1,500 demonstrated | 0.750 [0.000, 1.000] | 200 | 0.850, 0.650 |" in table
+
+
 def test_efficiency_table_without_a_larger_data_set_says_nothing_of_worth() -> None:
     alone = [point for point in CURVES if point.source == "practised" or not point.episodes]
     assert efficiency_table(alone).endswith("|\n")

@@ -28,7 +28,7 @@ class CurvePoint:
 
 
 def efficiency_figure(first: int, curves: Mapping[str, Sequence[CurvePoint]]) -> str:
-    """Return the curves as an SVG file: means, 95 % intervals over seeds, a small dot a seed.
+    """Return the curves as an SVG file: means, 95 % intervals over seeds as bands, a dot a seed.
 
     Args:
         first: demonstrations that every policy started from.
@@ -43,7 +43,7 @@ def efficiency_figure(first: int, curves: Mapping[str, Sequence[CurvePoint]]) ->
         label_axes(
             axes,
             x=f"further episodes, beyond {first:,} demonstrations",
-            y="success; bars: 95 % over seeds; small dots: seeds",
+            y="success; bands: 95 % over seeds; small dots: seeds",
         )
 
     title = "Success by further episodes"
@@ -53,12 +53,10 @@ def efficiency_figure(first: int, curves: Mapping[str, Sequence[CurvePoint]]) ->
 
 
 def _paint_curve(axes: Axes, name: str, points: Sequence[CurvePoint], colour: str) -> None:
-    means = [fmean(point.rates) for point in points]
-    axes.plot([point.episodes for point in points], means, color=colour, marker="o")
-    for point, mean in zip(points, means, strict=True):
+    episodes = [point.episodes for point in points]
+    axes.plot(episodes, [fmean(point.rates) for point in points], "o-", color=colour, label=name)
+    for point in points:
         axes.plot([point.episodes] * len(point.rates), point.rates, ".", color=colour, alpha=0.5)
-        if len(point.rates) > 1:
-            low, high = seed_interval(point.rates)
-            error = [[mean - low], [high - mean]]
-            axes.errorbar(point.episodes, mean, yerr=error, color=colour, capsize=3)
-    axes.plot([], [], color=colour, marker="o", label=name)
+    if all(len(point.rates) > 1 for point in points):
+        lows, highs = zip(*(seed_interval(point.rates) for point in points), strict=True)
+        axes.fill_between(episodes, lows, highs, color=colour, alpha=0.15, linewidth=0)
