@@ -1,7 +1,10 @@
 """The steps of a recipe, each run or resumed unless its result is on disk."""
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from nearer.commands.eval import run_eval
@@ -9,6 +12,8 @@ from nearer.commands.improve import run_improve
 from nearer.commands.sft import run_sft
 from nearer.configs.eval import EvalConfig
 from nearer.core.callbacks import ProgressCallback
+from nearer.core.errors import NearerError
+from nearer.core.memory import keep_freed_memory
 from nearer.evaluation.eval_info import read_eval_info
 from nearer.evaluation.success import Evaluation
 from nearer.runs.files import write_text
@@ -40,6 +45,31 @@ def load_or_run_eval(config: EvalConfig, on_progress: ProgressCallback) -> Evalu
     if not document.exists():
         return run_eval(config, on_progress)
     return read_eval_info(document, _RERUN_ADVICE).evaluation
+
+
+@contextmanager
+def evaluated_beside(config: EvalConfig) -> Iterator[None]:
+    """Run an evaluation in a process of its own, beside the block, and wait for it at the end.
+
+    `load_or_run_eval` then reads it. One that fails leaves nothing to read: it is run again there,
+    and says why. The process ends with this one.
+    """
+    process = get_context("spawn").Process(target=_evaluate_silently, args=(config,), daemon=True)
+    process.start()
+    try:
+        yield
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        process.join()
+
+
+def _evaluate_silently(config: EvalConfig) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to answer
+    keep_freed_memory()
+    with suppress(NearerError):
+        run_eval(config)
 
 
 def eval_of_checkpoint(
