@@ -1,7 +1,7 @@
 """The steps of a recipe, each run or resumed unless its result is on disk."""
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import get_context
@@ -48,7 +48,7 @@ def load_or_run_eval(config: EvalConfig, on_progress: ProgressCallback) -> Evalu
 
 
 @contextmanager
-def evaluated_beside(config: EvalConfig) -> Iterator[None]:
+def evaluated_beside(config: EvalConfig) -> Generator[None]:
     """Run an evaluation in a process of its own, beside the block, and wait for it at the end.
 
     `load_or_run_eval` then reads it. One that fails leaves nothing to read: it is run again there,
