@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Int64
 from rich.console import Console
 
-from nearer.algorithm.action_tokens import ActionTokens, action_units
 from nearer.algorithm.demonstrations import (
     Candidates,
     Demonstrations,
@@ -31,7 +30,7 @@ from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Ended
 from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
-from nearer.core.vision import ComparingVisionEncoder, Decisions, TrainableVisionEncoder
+from nearer.core.vision import ComparingVisionEncoder, TrainableVisionEncoder
 from nearer.datasets.caching.features import open_candidate_features
 from nearer.datasets.caching.vision_encoder_training import (
     train_through_objectives,
@@ -196,33 +195,15 @@ def _train_vision_encoder(
     episodes = split.train[: config.vision_encoder_episodes]
     seed, cache = config.training.seed, config.cache
     if updates := config.vision_encoder_objective_updates:
-        decisions = _decisions(config, dataset, model, episodes)
+        assert isinstance(model, SmallVLA), "the settings refuse others"
+        decisions = model.decisions(
+            chunked(load_without_images(dataset, episodes), config.chunking)
+        )
         train_through_objectives(
             dataset, vision_encoder, episodes, decisions, updates, seed, cache, on_progress
         )
     if updates := config.vision_encoder_updates:
         train_vision_encoder(dataset, vision_encoder, episodes, updates, seed, cache, on_progress)
-
-
-def _decisions(
-    config: SFTConfig, dataset: Dataset, model: FoundationModel, episodes: Int64[Array, "episodes"]
-) -> Decisions:
-    """Return what a small-vla is to predict on every frame of these episodes."""
-    assert isinstance(model, SmallVLA), "the one model whose vision encoder is trained"
-    data = chunked(load_without_images(dataset, episodes), config.chunking)
-    acted = data.acted_frames()
-    levels = model.tokens.levels
-    tokens = ActionTokens(action_units(data.actions[acted], levels), levels)
-    actions = torch.full(data.actions.shape, -1)
-    actions[acted] = tokens.encode(data.actions[acted])
-    deviation = data.state.std(dim=0).clamp(min=1e-6)
-    return Decisions(
-        state=((data.state - data.state.mean(dim=0)) / deviation).numpy(),
-        actions=actions.numpy(),
-        steps_to_go=model.bins.index(data.steps_to_go).numpy(),
-        num_action_tokens=tokens.count,
-        num_bins=model.bins.count,
-    )
 
 
 def _candidates(

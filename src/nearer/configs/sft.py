@@ -107,6 +107,12 @@ class SFTConfig:
             object.__setattr__(self, "training", replace(self.training, learning_rate=rate))
         if self.calibration.env is not None:
             self.chunking.decisions_within(self.calibration.rollout_steps)
+        through = self.vision_encoder_objective_updates
+        if through and settings_of(self.model) != "vla":
+            raise ConfigError(
+                "--vision-encoder-objective-updates must be 0 unless --model is small-vla, whose "
+                f"vision encoder is apart from the rest, got {through}; leave it out"
+            )
         others = self.training.other_instructions
         if settings_of(self.model) != "vla" and others:
             raise ConfigError(

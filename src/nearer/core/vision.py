@@ -1,5 +1,6 @@
 """The contract of a vision encoder: the frozen part of a model that reads images."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -143,6 +144,14 @@ class Decisions:
     steps_to_go: Int64[Array, "frames"]
     num_action_tokens: int
     num_bins: int
+
+    @property
+    def identity(self) -> str:
+        """Return a hash of everything."""
+        digest = hashlib.blake2b(f"{self.num_action_tokens} {self.num_bins}".encode())
+        for values in (self.state, self.actions, self.steps_to_go):
+            digest.update(f"{values.shape}".encode() + values.tobytes())
+        return digest.hexdigest()[:32]
 
 
 @runtime_checkable

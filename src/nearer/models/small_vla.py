@@ -20,13 +20,14 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from nearer.algorithm.action_tokens import ActionTokens, action_units, draw_tokens
+from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
-from nearer.core.vision import VisionEncoder
+from nearer.core.vision import Decisions, VisionEncoder
 from nearer.models.camera_vision_encoder import PEAK_WIDTH, CameraVisionEncoder
 from nearer.models.planar_features import PlanarFeatures, to_plane
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
@@ -155,6 +156,26 @@ class SmallVLA(FoundationModel):
         """Store action units, the image-to-plane map and input statistics of demonstrations."""
         self.tokens.units.copy_(action_units(actions, self.tokens.levels))
         self.planar_features.fit(_points(inputs), inputs.state)
+
+    def decisions(self, demonstrations: Demonstrations) -> Decisions:
+        """Return what this model is to predict on every frame, before it has any statistics.
+
+        Args:
+            demonstrations: actions, steps-to-go and states; features are not read.
+        """
+        acted, actions = demonstrations.acted_frames(), demonstrations.actions
+        levels = self.tokens.levels
+        encoded = ActionTokens(action_units(actions[acted], levels), levels).encode(actions)
+        encoded[demonstrations.steps_to_go == 0] = -1
+        state = demonstrations.state
+        deviation = state.std(dim=0).clamp(min=1e-6)
+        return Decisions(
+            state=((state - state.mean(dim=0)) / deviation).numpy(),
+            actions=encoded.numpy(),
+            steps_to_go=self.bins.index(demonstrations.steps_to_go).numpy(),
+            num_action_tokens=self.tokens.count,
+            num_bins=self.bins.count,
+        )
 
     def fit_camera(self, inputs: Inputs) -> None:
         """Fit the image-to-plane map to another camera; inputs are normalised as before.

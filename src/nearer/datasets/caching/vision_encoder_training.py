@@ -95,7 +95,8 @@ def train_through_objectives(
         clips = _clips(dataset, episodes, own, cache, on_progress)
         vision_encoder.learn_through_objectives(clips, decisions, updates, rng, on_progress)
 
-    identity = f"objectives {vision_encoder.learning_identity} {updates} {seed}"
+    learned = f"{vision_encoder.learning_identity} {decisions.identity}"
+    identity = f"objectives {learned} {updates} {seed}"
     _train_once(dataset, vision_encoder, episodes, identity, train, cache)
 
 
