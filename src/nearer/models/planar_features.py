@@ -23,10 +23,6 @@ _NEAR_FRACTION = 0.4  # of the effector's spread: shorter offsets count as near
 _INPUTS_PER_OFFSET = 5  # 2 linear, 2 saturating, 1 logarithmic
 
 
-_IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-"""No call of torch.eye, which on the meta device (`load_model`) imports for seconds."""
-
-
 class PlanarFeatures(nn.Module):
     """Normalised positions of the objects that an instruction names, and of the effector.
 
@@ -47,7 +43,7 @@ class PlanarFeatures(nn.Module):
         super().__init__()
         self.num_inputs = 2 + state + 2 * _INPUTS_PER_OFFSET
         self.max_deviation = max_deviation
-        self.plane = nn.Buffer(torch.tensor(_IDENTITY))
+        self.plane = nn.Buffer(torch.eye(3))
         self.uses_proprioception = nn.Buffer(torch.zeros((), dtype=torch.bool))
         self.near = nn.Buffer(torch.ones(()))
         self.mean = nn.Buffer(torch.zeros(self.num_inputs))

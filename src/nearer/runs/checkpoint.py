@@ -148,7 +148,7 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves weights undrawn: the first normal draw on the meta device imports for two seconds."""
+    """Computes no weights: the first normal draw on the meta device imports for two seconds."""
 
     def __torch_function__(
         self,
@@ -160,6 +160,8 @@ class _NothingDrawn(TorchFunctionMode):
         options = kwargs or {}
         if func is nn.init.normal_:
             return args[0] if args else options["tensor"]
+        if func is torch.eye:
+            return torch.empty(args[0], args[0])
         return func(*args, **options)
 
 
