@@ -104,12 +104,20 @@ def _stage_1(measurements: Sequence[Measurement], percent: int, seed: int) -> Me
     return next(m for m in measurements if (m.percent, m.stage, m.seed) == (percent, 1, seed))
 
 
-def with_seed_interval(values: Sequence[float]) -> str:
-    """Return the mean of the seeds' values; from two seeds on, with its interval."""
+def with_seed_interval(values: Sequence[float], *, rates: bool = False) -> str:
+    """Return the mean of the seeds' values; from two seeds on, with its interval.
+
+    Args:
+        values: one a seed.
+        rates: they are rates, whose interval stays within [0, 1], and not differences with a sign.
+    """
+    form = ".3f" if rates else "+.3f"
     if len(values) < 2:
-        return f"{values[0]:+.3f}"
+        return f"{values[0]:{form}}"
     low, high = seed_interval(values)
-    return f"{fmean(values):+.3f} [{low:+.3f}, {high:+.3f}]"
+    if rates:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return f"{fmean(values):{form}} [{low:{form}}, {high:{form}}]"
 
 
 def headline_figure(measurements: Sequence[Measurement]) -> str:

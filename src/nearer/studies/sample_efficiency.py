@@ -8,15 +8,13 @@ starts.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean
 from typing import Literal
 
 from nearer.core.callbacks import ProgressCallback
-from nearer.core.intervals import seed_interval
 from nearer.reporting.html.efficiency_curves import CurvePoint, efficiency_figure
 from nearer.runs.checkpoint import complete_checkpoints
 from nearer.runs.metrics import number, read_metrics
-from nearer.studies.headline_results import Measurement
+from nearer.studies.headline_results import Measurement, with_seed_interval
 from nearer.studies.recipe import Recipe
 from nearer.studies.running import eval_of_checkpoint
 
@@ -116,21 +114,13 @@ def worth(points: Sequence[EfficiencyPoint], seed: int) -> float | None:
     return None
 
 
-def _with_seed_interval(rates: Sequence[float]) -> str:
-    """Return the mean of the seeds' rates; from two seeds on, with its interval within [0, 1]."""
-    if len(rates) < 2:
-        return f"{rates[0]:.3f}"
-    low, high = seed_interval(rates)
-    return f"{fmean(rates):.3f} [{max(low, 0.0):.3f}, {min(high, 1.0):.3f}]"
-
-
 def efficiency_table(points: Sequence[EfficiencyPoint]) -> str:
     """Return both curves as a Markdown table, and what a practice episode is worth."""
     lines = ["| further episodes | success | n | seeds |", "|---|---|---|---|"]
     for source, number_ in sorted({(p.source, p.point) for p in points}):
         same = [p for p in points if (p.source, p.point) == (source, number_)]
         episodes = ", ".join(f"{p.episodes:,}" for p in same)
-        rates = _with_seed_interval([p.rate for p in same])
+        rates = with_seed_interval([p.rate for p in same], rates=True)
         seeds = ", ".join(f"{p.rate:.3f}" for p in same)
         total = sum(p.n_episodes for p in same)
         lines.append(f"| {episodes} {source} | {rates} | {total} | {seeds} |")
