@@ -1,9 +1,9 @@
-"""Time of the built-in vision encoder's smaller network; the last line printed is one JSON object.
+"""Time of the built-in vision encoder; the last line printed is one JSON object.
 
     python benchmarks/encoder.py [--rounds 40]
 
 Both networks in turn, on batches of four frames as the commands use them, one thread, CPU time;
-medians over rounds. Keys: frame_ms; before_ms, of the larger one, which is the default, with the
+medians over rounds. Keys: frame_ms; before_ms, of the larger one, which was the default, with the
 same allocator settings; over_before, the median of before / now; gflops, of a frame;
 gflops_share_of_peak, of the rate at which this core multiplies matrices of 768 rows, measured in
 the same rounds.

@@ -32,7 +32,7 @@ from nearer.fleets.gym import make_fleet
 from nearer.models.factory import build_model
 from nearer.models.pointing.pretraining.settings import PretrainConfig
 from nearer.models.pointing.pretraining.train import pretrain
-from nearer.models.pointing.weights import LITE0, load_pointing, measures_json
+from nearer.models.pointing.weights import LITE0, UNET, load_pointing, measures_json
 from nearer.models.settings import SmallVLAConfig
 from nearer.models.small_vla import SmallVLA
 from nearer.runs.checkpoint import load_model
@@ -116,7 +116,7 @@ def stage_two(bench: Bench) -> Measurements:
     """Encode and practise with the built-in encoder on the device, and on the CPU."""
     sizes = TINY if bench.tiny else Sizes()
     cpu = torch.device("cpu")
-    run = _stage_one(LITE0, bench, sizes)
+    run = _stage_one(UNET, bench, sizes)
     yield from attempt("encoding", _encoding(run, bench, sizes))
     for name, device in (("device", bench.device), ("cpu", cpu)):
         for key, value in attempt("practice", _practised(run, device, sizes)):
@@ -260,7 +260,7 @@ def _stage_one(weights: Path, bench: Bench, sizes: Sizes) -> Path:
 
     The encoder is as it was pretrained: it does not train itself on the demonstrations' frames.
     """
-    out = bench.scratch / f"sft_{'shipped' if weights == LITE0 else weights.name}"
+    out = bench.scratch / f"sft_{weights.name}"
     if (out / "checkpoints" / "last").exists():
         return out
     model, data = _untrained(weights, bench, sizes)

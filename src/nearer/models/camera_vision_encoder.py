@@ -186,7 +186,7 @@ class CameraVisionEncoder:
         rng: np.random.Generator,
         on_progress: ProgressCallback = ignore_progress,
     ) -> None:
-        """Train, in place, by behavioural cloning and steps-to-go prediction; see the module."""
+        """Train, in place, by behavioural cloning and steps-to-go prediction."""
         frames = DecidedFrames(
             images=clips.images[self.camera.name],
             frames=clips.rows,

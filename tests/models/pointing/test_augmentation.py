@@ -53,7 +53,7 @@ def test_an_augmentation_of_nothing_changes_nothing() -> None:
     np.testing.assert_allclose(change().targets(label(10, 20), 4 / 3), label(10, 20), atol=1e-6)
 
 
-def test_a_turn_by_a_right_angle_is_clockwise_once() -> None:
+def test_a_turn_by_a_right_angle_moves_what_is_above_the_centre_to_its_side() -> None:
     turned = change(turns=np.pi / 2).targets(np.float32([[[0.5, 0.25, 1.0]]]), 4 / 3)
     # A quarter of the height above the centre: as far to one side of it, in heights.
     assert abs(turned[0, 0, 0] - 0.5) == pytest.approx(0.25 * 3 / 4, abs=1e-6)

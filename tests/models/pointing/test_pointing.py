@@ -33,7 +33,7 @@ SENTENCE = "push the red moon to the blue cube"
 
 @pytest.fixture(scope="module")
 def tower() -> PointingTower:
-    return load_pointing()
+    return load_pointing(LITE0)
 
 
 def rng(*keys: int) -> np.random.Generator:
@@ -238,7 +238,7 @@ def test_locate_equals_the_forward_pass_that_is_trained(tower: PointingTower) ->
 
 
 def test_cached_queries_of_changed_weights_are_computed_anew() -> None:
-    tower = load_pointing()
+    tower = load_pointing(LITE0)
     images = scene_images(1)
     before = tower.locate(images, [SENTENCE])
     with torch.no_grad():
@@ -272,7 +272,7 @@ def test_load_pointing_shipped_weights_locate_named_objects(
 def test_save_pointing_tower_loads_with_the_same_points(
     tower: PointingTower, tmp_path: Path
 ) -> None:
-    save_pointing(load_pointing(), tmp_path, {"seed": 3})
+    save_pointing(load_pointing(LITE0), tmp_path, {"seed": 3})
     loaded = load_pointing(tmp_path)
     images = scene_images(2)
     points = [each.locate(images, [SENTENCE] * 2) for each in (tower, loaded)]

@@ -76,9 +76,7 @@ class ObjectiveHeads(nn.Module):
         acted = tokens[:, 0] >= 0
         cloning = cross_entropy(logits[acted].transpose(1, 2), tokens[acted], reduction="sum")
         bins = torch.from_numpy(decisions.steps_to_go[rows])
-        return (cloning + cross_entropy(self.steps_to_go(hidden), bins, reduction="sum")) / len(
-            rows
-        )
+        return cloning / len(rows) + cross_entropy(self.steps_to_go(hidden), bins)
 
 
 def expected_positions(
@@ -88,9 +86,8 @@ def expected_positions(
     rows, columns = logits.shape[2:]
     probability = logits.flatten(2).softmax(dim=2).reshape(logits.shape)
     x, y = ((2 * torch.arange(n) + 1) / n - 1 for n in (columns, rows))
-    return torch.stack(
-        [(probability.sum(dim=2) * x).sum(2), (probability.sum(dim=3) * y).sum(2)], 2
-    )
+    u, v = (probability.sum(dim=2) * x).sum(dim=2), (probability.sum(dim=3) * y).sum(dim=2)
+    return torch.stack([u, v], dim=2)
 
 
 def train_through_objectives(

@@ -39,7 +39,7 @@ class PseudoLabels:
         images: may be larger than memory; only the rows of a batch's part are read.
         frames: rows of `images` that are trained on.
         sentences: of each frame, equally many.
-        targets: u, v and weight of each object, from `pseudo_labels`.
+        targets: u, v and weight of each object, from `path_targets`.
         drawn: probability with which each frame is drawn for a minibatch.
     """
 

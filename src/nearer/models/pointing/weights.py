@@ -24,7 +24,7 @@ UNIMODAL = _SHIPPED / "unimodal"
 _TENSORS, _DESCRIPTION = "pointing.safetensors", "pointing.json"
 
 
-def load_pointing(folder: Path = LITE0) -> PointingTower:
+def load_pointing(folder: Path) -> PointingTower:
     """Return a pretrained tower, in evaluation mode.
 
     Args:
