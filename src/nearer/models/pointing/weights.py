@@ -28,7 +28,7 @@ def load_pointing(folder: Path) -> PointingTower:
     """Return a pretrained tower, in evaluation mode.
 
     Args:
-        folder: where `nearer pretrain` wrote; the default is what the package ships.
+        folder: where `nearer pretrain` wrote; LITE0, UNET and UNIMODAL come with the package.
 
     Raises:
         CheckpointError: the files are missing, damaged or not of the same tower.
