@@ -1,6 +1,7 @@
 """`nearer demo`: the recipe's commands one after the other, and what is printed at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,13 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> NotedCommands:
         ("write_report", noted.report),
     ):
         monkeypatch.setattr(demo, name, command)
+
+    @contextmanager
+    def evaluated_beside(config: Any) -> Generator[None]:
+        yield  # what the process of its own left, load_or_run_eval reads
+
+    monkeypatch.setattr(demo, "evaluated_beside", evaluated_beside)
+    monkeypatch.setattr(demo, "load_or_run_eval", noted.eval)
     return noted
 
 
@@ -59,8 +67,8 @@ def test_demo_runs_both_stages_in_one_folder_and_prints_their_success(
     (tmp_path / "practice").mkdir()
     main(["demo", "point-mass", "--episodes", "70", "--seed", "5", "--out", str(tmp_path)])
     names = [name for name, _ in commands.ran]
-    assert names == ["collect", "sft", "eval", "improve", "eval", "report"]
-    collect, sft, first, improve, second, runs = [config for _, config in commands.ran]
+    assert names == ["collect", "sft", "improve", "eval", "eval", "report"]
+    collect, sft, improve, first, second, runs = [config for _, config in commands.ran]
     assert (collect.episodes, collect.seed, sft.training.seed) == (70, 5, 5)
     assert sft.data == str(collect.out)
     assert first.checkpoint == improve.run == sft.out

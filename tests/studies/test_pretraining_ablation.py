@@ -115,7 +115,7 @@ def test_reproduce_pretraining_variants_differ_in_model_and_folder_alone(
     reproduce_pretraining(config_of(tmp_path, few=0))
     assert [config.model for config in commands.sft] == 2 * list(VARIANTS)
     for configs in (commands.sft[:3], commands.sft[3:]):
-        same = {str(replace(config, model="", out=Path())) for config in configs}
+        same = {str(replace(config, model="small-vla", out=Path())) for config in configs}
         assert len(same) == 1, "the same steps and data order"
 
 
