@@ -27,6 +27,20 @@ def test_plateau_rule_keeps_the_best_block_and_stops_after_patience() -> None:
     assert not rule.over(rising + history((28, 1000), (40, 1000)))
 
 
+def test_plateau_rule_keeps_the_newest_policy_of_a_block_that_is_not_full() -> None:
+    rule = PlateauRule(block_iterations=4)
+    rising = history((20, 2000), (20, 2000), (60, 2000), (60, 2000))
+    assert rule.best_step(rising + history((36, 1000))) == 10, "not the 8 of the last full block"
+    assert rule.best_step(rising + history((0, 1000))) == 4, "the iterations after it collapsed"
+    assert rule.kept_steps(rising + history((36, 1000))) == (4, 8)
+
+
+def test_plateau_rule_where_nothing_was_ever_detected_keeps_the_start() -> None:
+    rule = PlateauRule(block_iterations=2)
+    assert rule.best_step(history((0, 1000), (0, 1000))) == 0
+    assert rule.best_step(history((0, 1000), (0, 1000), (10, 1000))) == 6
+
+
 def test_plateau_rule_that_keeps_all_keeps_every_block() -> None:
     rising = history((10, 1000), (20, 1000), (30, 1000))
     assert PlateauRule(block_iterations=2).kept_steps(rising) == (4, 6)

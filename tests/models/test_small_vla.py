@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -122,6 +123,61 @@ def test_small_vla_probabilities_of_all_actions_sum_to_one(model: SmallVLA) -> N
     with torch.inference_mode():
         log_prob = model.log_prob(repeated, model.tokens.decode(all_tokens))
     assert log_prob.exp().sum().item() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("mirror", "axis"), [("x", 0), ("y", 1)])
+def test_small_vla_with_a_mirror_decides_the_mirror_image_in_a_mirror_image(
+    mirror: Literal["x", "y"], axis: int
+) -> None:
+    model = mirrored_model(mirror)
+    check_model(model, noise_inputs(20))
+    inputs, actions = noise_inputs(), torch.rand(64, 2) * 0.08 - 0.04
+    centre = model.planar_features.mean[axis]  # of the effector: its demonstrations' mean
+
+    def reflected(positions: torch.Tensor) -> torch.Tensor:
+        positions = positions.clone()
+        positions[..., axis] = 2 * centre - positions[..., axis]
+        return positions
+
+    points = inputs.features.reshape(-1, 3, 3, 3)[:, :, 0, :2]
+    in_plane = to_plane(model.planar_features.plane, points)
+    to_image = torch.linalg.inv(model.planar_features.plane)
+    there = Inputs(
+        state=reflected(inputs.state),
+        features=point_features(to_plane(to_image, reflected(in_plane))),
+        instructions=inputs.instructions,
+    )
+    opposite = actions.clone()
+    opposite[:, axis] *= -1
+    with torch.inference_mode():
+        here, elsewhere = model.log_prob(inputs, actions), model.log_prob(there, opposite)
+        assert torch.allclose(here, elsewhere, atol=1e-3)
+        assert not torch.allclose(here, model.log_prob(there, actions), atol=0.01)
+        logits = model.steps_to_go_logits(inputs)
+        assert torch.allclose(logits, model.steps_to_go_logits(there), atol=1e-3)
+    assert logits.shape == (64, model.bins.count)
+
+
+def test_small_vla_with_a_mirror_draws_what_it_says_it_draws() -> None:
+    model, inputs = mirrored_model("y"), noise_inputs(8)
+    with torch.inference_mode():
+        actions, log_prob = model.sample(inputs, [np.random.default_rng(i) for i in range(8)])
+        assert torch.allclose(model.log_prob(inputs, actions), log_prob, atol=1e-5)
+
+
+def mirrored_model(mirror: Literal["x", "y"]) -> SmallVLA:
+    model = new_model(
+        "small-vla", SmallVLAConfig(hidden=16, mirror=mirror), SPACES, INSTRUCTIONS, seed=0
+    )
+    assert isinstance(model, SmallVLA)
+    model.normalise_by(noise_inputs(), torch.rand(50, 2) * 0.1 - 0.05)
+    return model.eval()
+
+
+def test_small_vla_with_a_mirror_and_joints_is_refused_in_words() -> None:
+    spaces = replace(SPACES, agent_pos=7, action=7)
+    with pytest.raises(ConfigError, match=r"--vla.mirror y must have .* got 7 and 0 .* leave it"):
+        new_model("small-vla", SmallVLAConfig(mirror="y"), spaces, INSTRUCTIONS, seed=0)
 
 
 def test_small_vla_checkpoint_loads_with_its_vision_encoder(

@@ -53,23 +53,22 @@ class PlateauRule:
     def scores(self, history: Sequence[Iteration]) -> list[float]:
         """Return the score of every full block of a run's iterations."""
         size = self.block_iterations
-        blocks = [history[i : i + size] for i in range(0, len(history) - size + 1, size)]
-        return [
-            1000
-            * sum(metrics.detected for metrics in block)
-            / sum(metrics.env_steps for metrics in block)
-            for block in blocks
-        ]
+        return [_score(history[i : i + size]) for i in range(0, len(history) - size + 1, size)]
 
     def best_step(self, history: Sequence[Iteration]) -> int:
         """Return the checkpoint to keep as the policy: the one that started the best block.
 
-        The newest full block's own end is a candidate too, with that block's score. A block that
-        collapses thus never hands its end over, and without a full block, or where nothing was
-        ever detected, the policy that practice started with stays.
+        The newest policy is a candidate too, with the score of the newest full block and all
+        iterations after it. A block that collapses thus never hands its end over, and without a
+        full block, or where nothing was ever detected, the policy that practice started with stays.
         """
         scores = self.scores(history)
-        return _best([*scores, *scores[-1:]]) * self.block_iterations
+        if not any(scores):
+            return 0
+        newest_block = (len(scores) - 1) * self.block_iterations
+        if _score(history[newest_block:]) >= max(scores):
+            return len(history)
+        return _best(scores) * self.block_iterations
 
     def kept_steps(self, history: Sequence[Iteration]) -> tuple[int, ...]:
         """Return the checkpoints that `best_step` may yet name, besides the newest; or all.
@@ -90,8 +89,12 @@ class PlateauRule:
         return max(scores[-self.patience_blocks :]) < best_before * (1 + self.min_gain)
 
 
+def _score(iterations: Sequence[Iteration]) -> float:
+    """Return detected successes per 1,000 control steps."""
+    detected = sum(metrics.detected for metrics in iterations)
+    return 1000 * detected / sum(metrics.env_steps for metrics in iterations)
+
+
 def _best(scores: Sequence[float]) -> int:
-    """Return the last of the best scores' places; 0 where nothing was ever detected."""
-    if not any(scores):
-        return 0
-    return max(range(len(scores)), key=lambda place: (scores[place], place))
+    """Return the last of the best scores' places; 0 where there is none yet."""
+    return max(range(len(scores)), key=lambda place: (scores[place], place), default=0)

@@ -34,14 +34,21 @@ class PlanarFeatures(nn.Module):
     Args:
         state: width of the state; its first two numbers may be the effector's x, y.
         max_deviation: inputs are clipped to +- this many standard deviations.
+        mirror: coordinate that `mirrored` reflects, 0 or 1, if any; at the demonstrations' mean.
 
     Attributes:
         num_inputs: width of the normalised inputs.
     """
 
-    def __init__(self, state: int, max_deviation: float) -> None:
+    def __init__(self, state: int, max_deviation: float, mirror: int | None = None) -> None:
         super().__init__()
         self.num_inputs = 2 + state + 2 * _INPUTS_PER_OFFSET
+        offsets = 2 + state
+        both = (offsets, offsets + _INPUTS_PER_OFFSET)
+        self._reflected = [] if mirror is None else [mirror, 2 + mirror]
+        self._reflected_offsets = (
+            [] if mirror is None else [first + pair + mirror for first in both for pair in (0, 2)]
+        )
         self.max_deviation = max_deviation
         self.plane = nn.Buffer(torch.eye(3))
         self.uses_proprioception = nn.Buffer(torch.zeros((), dtype=torch.bool))
@@ -59,6 +66,7 @@ class PlanarFeatures(nn.Module):
         inputs = self._inputs(points, state)
         std = inputs.std(dim=0)
         self.mean.copy_(inputs.mean(dim=0))
+        self.mean[self._reflected_offsets] = 0  # an offset's mirror image is its negative
         # An input that never varies keeps its unit, instead of a division by zero.
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
@@ -86,6 +94,12 @@ class PlanarFeatures(nn.Module):
         """
         deviations = (self._inputs(points, state) - self.mean) / self.std
         return deviations.clamp(-self.max_deviation, self.max_deviation)
+
+    def mirrored(self, normalised: Float[Tensor, "samples inputs"]) -> Tensor:
+        """Return the normalised inputs of the mirror images."""
+        signs = torch.ones(self.num_inputs)
+        signs[self._reflected + self._reflected_offsets] = -1
+        return normalised * signs
 
     def _inputs(self, points: Tensor, state: Tensor) -> Tensor:
         first, second, effector = to_plane(self.plane, points).unbind(dim=1)

@@ -119,6 +119,9 @@ class SmallVLAConfig:
             (docs/log.md).
         instruction_objective: has a head for the instruction-matching objective.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
+        mirror: coordinate whose reflection leaves the tasks as they are: what the networks say of a
+            frame is averaged with what they say of its mirror image. For tasks in a plane whose
+            instructions name no side.
         network: of the vision encoder: unet, which lite0 teaches on the demonstrations, or lite0
             itself, at three times the cost and better without demonstrations.
         self_training: of the vision encoder, on the demonstrations' frames.
@@ -132,6 +135,7 @@ class SmallVLAConfig:
     dropout: float = 0.2
     instruction_objective: bool = False
     action_levels: int = 10
+    mirror: Literal["none", "x", "y"] = "none"
     network: Network = "unet"
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
 

@@ -116,7 +116,8 @@ class SmallVLA(FoundationModel):
         self.words = tuple(words)
         self.tokens = ActionTokens(torch.ones(spaces.action), config.action_levels)
         state = spaces.agent_pos + spaces.environment_state
-        self.planar_features = PlanarFeatures(state, config.max_deviation)
+        self._mirror = _mirrored_axis(config, spaces)
+        self.planar_features = PlanarFeatures(state, config.max_deviation, self._mirror)
         self.action_words = nn.EmbeddingBag(len(words), config.word_width)
         self.steps_words = nn.EmbeddingBag(len(words), config.word_width)
         width = self.planar_features.num_inputs + config.word_width
@@ -198,7 +199,7 @@ class SmallVLA(FoundationModel):
         drawn: list[Tensor] = []
         total = torch.zeros(len(inputs))
         for axis in range(self.spaces.action):
-            log_prob = self.action_head(trunk, drawn, axis)
+            log_prob = self._action_log_prob(trunk, drawn, axis)
             token = draw_tokens(log_prob, rngs)
             total = total + log_prob.gather(1, token[:, None]).squeeze(1)
             drawn.append(token)
@@ -211,7 +212,7 @@ class SmallVLA(FoundationModel):
         trunk = self.action_trunk(self._network_inputs(inputs, self.action_words))
         tokens = self.tokens.encode(actions).unbind(dim=1)
         parts = [
-            self.action_head(trunk, tokens[:axis], axis).gather(1, tokens[axis][:, None])
+            self._action_log_prob(trunk, tokens[:axis], axis).gather(1, tokens[axis][:, None])
             for axis in range(self.spaces.action)
         ]
         return torch.cat(parts, dim=1).sum(dim=1)
@@ -222,7 +223,8 @@ class SmallVLA(FoundationModel):
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
-        return self.steps_head(self.steps_trunk(self._network_inputs(inputs, self.steps_words)))
+        trunk = self.steps_trunk(self._network_inputs(inputs, self.steps_words))
+        return self._over_sides(self.steps_head(trunk))
 
     def instruction_scores(self, first: Inputs, last: Inputs) -> Float[Tensor, "samples"]:
         """Return how well instructions match, from both networks' hidden units of both frames."""
@@ -236,7 +238,7 @@ class SmallVLA(FoundationModel):
                 (self.steps_trunk, self.steps_words),
             )
         ]
-        return self.instruction_head(torch.cat(hidden, dim=1)).squeeze(1)
+        return self._over_sides(self.instruction_head(torch.cat(hidden, dim=1))).squeeze(1)
 
     @property
     def maps_to_plane(self) -> bool:
@@ -251,16 +253,44 @@ class SmallVLA(FoundationModel):
         """Return x, y of image points, by the plane that was fitted to the demonstrations."""
         return to_plane(self.planar_features.plane, torch.from_numpy(points)).numpy()
 
+    def _action_log_prob(
+        self, trunk: Float[Tensor, "rows hidden"], before: Sequence[Tensor], axis: int
+    ) -> Float[Tensor, "samples tokens"]:
+        """Return log p(token of this axis | observation, instruction, tokens before)."""
+        if self._mirror is None:
+            return self.action_head(trunk, before, axis)
+        last = self.tokens.count - 1  # last - token: the same magnitude, the other sign
+        both = [
+            torch.cat([token, last - token if i == self._mirror else token])
+            for i, token in enumerate(before)
+        ]
+        straight, mirrored = self.action_head(trunk, both, axis).chunk(2)
+        if axis == self._mirror:
+            mirrored = mirrored.flip(1)
+        return ((straight + mirrored) / 2).log_softmax(dim=1)
+
+    def _over_sides(self, outputs: Float[Tensor, "rows width"]) -> Float[Tensor, "samples width"]:
+        """Return the mean over frames and their mirror images, if there are any."""
+        return outputs if self._mirror is None else torch.stack(outputs.chunk(2)).mean(dim=0)
+
     def _network_inputs(
         self, inputs: Inputs, words: nn.EmbeddingBag
-    ) -> Float[Tensor, "samples width"]:
-        """Return the normalised inputs beside the mean embedding of the instruction's words."""
+    ) -> Float[Tensor, "rows width"]:
+        """Return the normalised inputs beside the mean embedding of the instruction's words.
+
+        With a mirror, the rows of the mirror images follow.
+        """
         normalised = self.normalised_inputs(inputs)
         rows = [self._word_rows(instruction) for instruction in inputs.instructions]
         # EmbeddingBag takes all bags flat, and where each starts.
         starts = np.cumsum([0, *map(len, rows[:-1])])
         flat = torch.tensor([row for rows_of_bag in rows for row in rows_of_bag])
-        return torch.cat([normalised, words(flat, torch.from_numpy(starts))], dim=1)
+        embedded = words(flat, torch.from_numpy(starts))
+        straight = torch.cat([normalised, embedded], dim=1)
+        if self._mirror is None:
+            return straight
+        mirrored = self.planar_features.mirrored(normalised)
+        return torch.cat([straight, torch.cat([mirrored, embedded], dim=1)])
 
     def _word_rows(self, instruction: str) -> list[int]:
         if instruction not in self._rows:
@@ -272,6 +302,19 @@ class SmallVLA(FoundationModel):
                 )
             self._rows[instruction] = [self._index[word] for word in instruction.split()]
         return self._rows[instruction]
+
+
+def _mirrored_axis(config: SmallVLAConfig, spaces: Spaces) -> int | None:
+    """Return which coordinate and which axis of an action the mirror reflects."""
+    if config.mirror == "none":
+        return None
+    if (spaces.agent_pos + spaces.environment_state, spaces.action) != (2, 2):
+        raise ConfigError(
+            f"--vla.mirror {config.mirror} must have a robot whose state and action are the "
+            f"effector's x, y, got {spaces.agent_pos} and {spaces.environment_state} numbers of "
+            f"state and {spaces.action} of an action; leave it out"
+        )
+    return "xy".index(config.mirror)
 
 
 def _points(inputs: Inputs) -> Float[Tensor, "samples objects 2"]:
