@@ -180,6 +180,12 @@ def test_small_vla_with_a_mirror_and_joints_is_refused_in_words() -> None:
         new_model("small-vla", SmallVLAConfig(mirror="y"), spaces, INSTRUCTIONS, seed=0)
 
 
+def test_small_vla_with_a_mirror_and_instructions_that_name_a_side_is_refused_in_words() -> None:
+    instructions = ["push the star to the left side", "push the cube to the upper left corner"]
+    with pytest.raises(ConfigError, match="name no side, got some with left, upper; leave it out"):
+        new_model("small-vla", SmallVLAConfig(mirror="y"), SPACES, instructions, seed=0)
+
+
 def test_small_vla_checkpoint_loads_with_its_vision_encoder(
     model: SmallVLA, tmp_path: Path
 ) -> None:

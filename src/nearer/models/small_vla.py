@@ -9,6 +9,11 @@ Stage 1 it may learn from the demonstrations' frames, by pseudo-labels (self-tra
 frozen for good, and its encoding of a frame is computed once and cached (`Inputs.features`).
 Actions and steps-to-go have a separate network each, as in the authors' notebook. The optional
 instruction-matching objective of Stage 1 reads the hidden units of both.
+
+Where a task is the same in the mirror (`mirror`), the networks answer for a frame and for its
+mirror image, and the mean of both is what the model says: of log-probabilities for an axis of an
+action, whose token is reflected, too. What is learned on one side holds on the other, in both
+stages, and REINFORCE stays as it is.
 """
 
 from collections.abc import Sequence
@@ -35,6 +40,7 @@ from nearer.models.pointing.tracking import NUM_HYPOTHESES
 from nearer.models.settings import SmallVLAConfig
 
 _TOKEN_WIDTH = 16
+_SIDES = ("left", "right", "top", "bottom", "upper", "lower")
 
 
 class ActionHead(nn.Module):
@@ -116,7 +122,7 @@ class SmallVLA(FoundationModel):
         self.words = tuple(words)
         self.tokens = ActionTokens(torch.ones(spaces.action), config.action_levels)
         state = spaces.agent_pos + spaces.environment_state
-        self._mirror = _mirrored_axis(config, spaces)
+        self._mirror = _mirrored_axis(config, spaces, self.words)
         self.planar_features = PlanarFeatures(state, config.max_deviation, self._mirror)
         self.action_words = nn.EmbeddingBag(len(words), config.word_width)
         self.steps_words = nn.EmbeddingBag(len(words), config.word_width)
@@ -304,8 +310,8 @@ class SmallVLA(FoundationModel):
         return self._rows[instruction]
 
 
-def _mirrored_axis(config: SmallVLAConfig, spaces: Spaces) -> int | None:
-    """Return which coordinate and which axis of an action the mirror reflects."""
+def _mirrored_axis(config: SmallVLAConfig, spaces: Spaces, words: Sequence[str]) -> int | None:
+    """Return which coordinate and which axis of an action the mirror reflects, if any."""
     if config.mirror == "none":
         return None
     if (spaces.agent_pos + spaces.environment_state, spaces.action) != (2, 2):
@@ -313,6 +319,11 @@ def _mirrored_axis(config: SmallVLAConfig, spaces: Spaces) -> int | None:
             f"--vla.mirror {config.mirror} must have a robot whose state and action are the "
             f"effector's x, y, got {spaces.agent_pos} and {spaces.environment_state} numbers of "
             f"state and {spaces.action} of an action; leave it out"
+        )
+    if sides := [word for word in words if word in _SIDES]:
+        raise ConfigError(
+            f"--vla.mirror {config.mirror} must have instructions that name no side, got some with "
+            f"{', '.join(sides)}; leave it out"
         )
     return "xy".index(config.mirror)
 

@@ -13,6 +13,7 @@ from nearer.configs.collect import CollectConfig
 from nearer.configs.eval import EvalConfig
 from nearer.configs.improve import ImproveConfig
 from nearer.configs.sft import Calibration, SFTConfig
+from nearer.models.settings import SmallVLAConfig
 from nearer.studies.recipe import Recipe
 
 ENV_ID = "nearer/TabletopBlock2Block-v0"
@@ -55,6 +56,7 @@ def _sft(data: Path, out: Path, seed: int, quick: bool) -> SFTConfig:
         data=str(data),
         out=out,
         vision_encoder_updates=10 if quick else 300,
+        vla=SmallVLAConfig(mirror="y"),  # no instruction names the left or the right
         calibration=Calibration(
             env=ENV_ID,
             rollouts=20 if quick else 100,
