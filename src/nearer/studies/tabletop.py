@@ -93,7 +93,7 @@ def _improve(run: Path, out: Path, seed: int, quick: bool) -> ImproveConfig:
         num_envs=_NUM_ENVS,
         practice=practice,
         plateau=PlateauRule(block_iterations=4, patience_blocks=5),
-        deviate=Deviations(ppo_clip=0.2, baseline="value", epochs=4),
+        deviate=Deviations(ppo_clip=0.2, baseline="value", epochs=8),
     )
 
 
