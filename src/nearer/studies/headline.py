@@ -37,7 +37,7 @@ from nearer.studies.sample_efficiency import (
     efficiency_table,
     practised_points,
 )
-from nearer.studies.tabletop import tabletop
+from nearer.studies.tabletop import STUDY, Sizes, tabletop
 
 
 def reproduce(
@@ -69,7 +69,7 @@ def ensure_demonstrations(config: ReproduceConfig, on_progress: ProgressCallback
     """Collect the data set unless it is there, and return its number of demonstrations."""
     data = config.out / "demonstrations"
     if not (data / "COMPLETE").exists():
-        recipe = tabletop(config.out, episodes=config.demonstrations, quick=config.quick)
+        recipe = tabletop(config.out, 0, config.demonstrations, config.quick, _sizes(config))
         collect_demonstrations(replace(recipe.collect, out=data), on_progress)
         (data / "COMPLETE").touch()
     return open_dataset(data).info.total_episodes
@@ -77,19 +77,25 @@ def ensure_demonstrations(config: ReproduceConfig, on_progress: ProgressCallback
 
 def recipe_for(config: ReproduceConfig, seed: int, percent: int) -> Recipe:
     """Return the configs of one seed and fraction; all use the same data set."""
-    recipe = tabletop(config.out / f"seed{seed}_percent{percent}", seed, quick=config.quick)
+    folder = config.out / f"seed{seed}_percent{percent}"
+    recipe = tabletop(folder, seed, quick=config.quick, sizes=_sizes(config))
     data = config.out / "demonstrations"
-    practice, episodes = recipe.improve.practice, recipe.eval_sft.episodes
-    if not config.quick:
-        practice = replace(practice, max_env_steps=config.practice_steps)
-        episodes = config.episodes
     plateau = replace(recipe.improve.plateau, keep_all=True)
     return replace(
         recipe,
         sft=replace(recipe.sft, data=str(data), fraction=percent / 100),
-        improve=replace(recipe.improve, practice=practice, plateau=plateau),
-        eval_sft=replace(recipe.eval_sft, episodes=episodes, videos=0),
-        eval_improve=replace(recipe.eval_improve, episodes=episodes, videos=0),
+        improve=replace(recipe.improve, plateau=plateau),
+        eval_sft=replace(recipe.eval_sft, videos=0),
+        eval_improve=replace(recipe.eval_improve, videos=0),
+    )
+
+
+def _sizes(config: ReproduceConfig) -> Sizes:
+    return replace(
+        STUDY,
+        demonstrations=config.demonstrations,
+        practice_steps=config.practice_steps,
+        evaluation_episodes=config.episodes,
     )
 
 

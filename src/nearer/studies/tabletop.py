@@ -1,9 +1,10 @@
-"""The tabletop recipe from images and language: what `nearer demo` runs.
+"""The tabletop recipe from images and language: of `nearer demo` and of `nearer reproduce`.
 
 Block2Block with eight blocks: "move the blue moon to the red pentagon". The constants are the
 paper's where they can be; what differs, and what was tried, is in docs/log.md.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from nearer.algorithm.early_stopping import PlateauRule
@@ -24,48 +25,106 @@ _EVALUATION_SEED = 0  # the test starts; nothing was ever tuned on them
 _NUM_ENVS = 16
 
 
-def tabletop(out: Path, seed: int = 0, episodes: int | None = None, quick: bool = False) -> Recipe:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How much a run of the tabletop does.
+
+    Attributes:
+        demonstrations: tried by the scripted demonstrator.
+        vision_encoder_episodes: of them, at most, that the vision encoder trains itself on.
+        vision_encoder_updates: gradient updates of the vision encoder.
+        sft_updates: gradient updates of Stage 1.
+        calibration_rollouts: labelled ones, that the detector's threshold is chosen on.
+        practice_steps: control steps of Stage 2, at most.
+        evaluation_episodes: test starts of each stage.
+    """
+
+    demonstrations: int
+    vision_encoder_episodes: int
+    vision_encoder_updates: int
+    sft_updates: int
+    calibration_rollouts: int
+    practice_steps: int
+    evaluation_episodes: int
+
+
+STUDY = Sizes(
+    demonstrations=2000,
+    vision_encoder_episodes=200,
+    vision_encoder_updates=300,
+    sft_updates=1500,
+    calibration_rollouts=100,
+    practice_steps=20_000,
+    evaluation_episodes=300,
+)
+DEMO = Sizes(
+    demonstrations=120,
+    vision_encoder_episodes=80,
+    vision_encoder_updates=150,
+    sft_updates=800,
+    calibration_rollouts=60,
+    practice_steps=10_500,
+    evaluation_episodes=200,
+)
+QUICK = Sizes(
+    demonstrations=40,
+    vision_encoder_episodes=40,
+    vision_encoder_updates=40,
+    sft_updates=200,
+    calibration_rollouts=20,
+    practice_steps=2_500,
+    evaluation_episodes=20,
+)
+"""A minute's worth of everything, as a smoke test; learns little."""
+
+
+def tabletop(
+    out: Path, seed: int = 0, episodes: int | None = None, quick: bool = False, sizes: Sizes = DEMO
+) -> Recipe:
     """Return the tabletop recipe.
 
     Args:
         out: folder for data set, runs and report.
         seed: of everything that is trained or practised; the test starts stay the same.
-        episodes: demonstrations; 250 unless given.
-        quick: a minute's worth of everything, as a smoke test; learns little.
+        episodes: demonstrations; as many as the sizes say unless given.
+        quick: in place of `sizes`, a minute's worth of everything.
+        sizes: how much is done.
     """
     data, sft_run, practice_run = out / "demonstrations", out / "sft", out / "practice"
+    sizes = QUICK if quick else sizes
     return Recipe(
         collect=CollectConfig(
             env=ENV_ID,
             out=data,
-            episodes=episodes or (40 if quick else 250),
+            episodes=episodes or sizes.demonstrations,
             max_steps=TIME_LIMIT_STEPS,
             min_observations=5,
             num_envs=32,
             seed=seed,
         ),
-        sft=_sft(data, sft_run, seed, quick),
-        eval_sft=_evaluation(sft_run, quick),
-        improve=_improve(sft_run, practice_run, seed, quick),
-        eval_improve=_evaluation(practice_run, quick),
+        sft=_sft(data, sft_run, seed, sizes),
+        eval_sft=_evaluation(sft_run, sizes),
+        improve=_improve(sft_run, practice_run, seed, sizes),
+        eval_improve=_evaluation(practice_run, sizes),
     )
 
 
-def _sft(data: Path, out: Path, seed: int, quick: bool) -> SFTConfig:
+def _sft(data: Path, out: Path, seed: int, sizes: Sizes) -> SFTConfig:
     return SFTConfig(
         data=str(data),
         out=out,
-        vision_encoder_updates=10 if quick else 300,
+        vision_encoder_updates=sizes.vision_encoder_updates,
+        vision_encoder_episodes=sizes.vision_encoder_episodes,
         vla=SmallVLAConfig(mirror="y"),  # no instruction names the left or the right
         calibration=Calibration(
             env=ENV_ID,
-            rollouts=20 if quick else 100,
+            rollouts=sizes.calibration_rollouts,
             rollout_steps=TIME_LIMIT_STEPS,
             min_precision=0.9,
         ),
         training=SFTTraining(
-            updates=200 if quick else 1500,
-            validate_every=100 if quick else 250,
+            updates=sizes.sft_updates,
+            validate_every=min(250, sizes.sft_updates // 4),
             batch_size=256,
             learning_rate=1e-3,
             weight_decay=0.1,
@@ -76,9 +135,9 @@ def _sft(data: Path, out: Path, seed: int, quick: bool) -> SFTConfig:
     )
 
 
-def _improve(run: Path, out: Path, seed: int, quick: bool) -> ImproveConfig:
+def _improve(run: Path, out: Path, seed: int, sizes: Sizes) -> ImproveConfig:
     practice = Practice(
-        max_env_steps=5_000 if quick else 20_000,
+        max_env_steps=sizes.practice_steps,
         updates_per_iteration=16,
         batch_size=64,
         learning_rate=4e-4,
@@ -97,11 +156,11 @@ def _improve(run: Path, out: Path, seed: int, quick: bool) -> ImproveConfig:
     )
 
 
-def _evaluation(run: Path, quick: bool) -> EvalConfig:
+def _evaluation(run: Path, sizes: Sizes) -> EvalConfig:
     return EvalConfig(
         checkpoint=run,
         env=ENV_ID,
-        episodes=20 if quick else 200,
+        episodes=sizes.evaluation_episodes,
         max_steps=TIME_LIMIT_STEPS,
         num_envs=64,
         seed=_EVALUATION_SEED,
