@@ -209,7 +209,7 @@ def pretraining(bench: Bench) -> Measurements:
 
 def _pretrained(out: Path, bench: Bench) -> Measurements:
     """Yield how long was pretrained; the weights are in `out`."""
-    usual = PretrainConfig(device=bench.device.type)
+    usual = PretrainConfig(network="lite0", device=bench.device.type)
     yield "device", bench.device.type
     if bench.tiny:
         config = replace(usual, updates=3, batch_size=4, images=8, measured=8, workers=1)

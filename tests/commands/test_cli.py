@@ -17,8 +17,8 @@ from refusals import refused
 
 FLAGS = Path(__file__).parents[1] / "data" / "cli_flags.txt"
 NAMES = tuple(command.name for command in COMMANDS)
-PAGES = (*NAMES, "sft --model mlp", "sft --model user/name")
-"""Help pages: one of each command, and two of models that have settings of their own."""
+PAGES = (*NAMES, "sft --model small-vla", "sft --model mlp", "sft --model user/name")
+"""Help pages: one of each command, and three of models that have settings of their own."""
 SCREEN_LINES, SCREEN_COLUMNS = 90, 100  # a pipe gets three blank lines in place of boxes
 DEFAULT = "(default: [^()]*|required|needed unless --resume)"
 UNITS = {
@@ -45,6 +45,25 @@ UNITS = {
         "--calibration.rollouts": "episodes",
         "--calibration.rollout-steps": "control steps",
         "--calibration.min-precision": "fraction",
+    },
+    "sft --model small-vla": {
+        "--chunk": "control steps",
+        "--vision-encoder-updates": "gradient updates",
+        "--vision-encoder-objective-updates": "gradient updates",
+        "--vision-encoder-episodes": "demonstrations",
+        "--fraction": "of the data set's episodes",
+        "--vla.word-width": "width",
+        "--vla.steps-per-bin": "control steps",
+        "--vla.max-deviation": "standard deviations",
+        "--vla.dropout": "fraction",
+        "--vla.action-levels": "magnitudes",
+        "--vla.self-training.batch-size": "frames",
+        "--vla.self-training.part-size": "frames",
+        "--vla.self-training.warmup-updates": "updates",
+        "--vla.self-training.min-confidence": "probability",
+        "--vla.self-training.rounds": "so many times",
+        "--vla.self-training.occluded-weight": "how often",
+        "--vla.self-training.other-instructions": "instructions",
     },
     "sft --model mlp": {
         "--chunk": "control steps",

@@ -67,8 +67,7 @@ class SFTConfig:
             settings: --model NAME --help.
         vision_encoder_updates: gradient updates of small-vla's vision encoder, first, on the
             frames.
-        vision_encoder_objective_updates: gradient updates of it before these, through behavioural
-            cloning and steps-to-go.
+        vision_encoder_objective_updates: gradient updates through both objectives, before these.
         vision_encoder_episodes: demonstrations that these updates see, at most.
         cache: folder of decoded frames and features; none: ~/.cache/nearer.
         out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
@@ -88,7 +87,7 @@ class SFTConfig:
     track: Track = ("tensorboard",)
     resume: bool = False
     mlp: MLPConfig = field(default_factory=MLPConfig)
-    vla: tyro.conf.Suppress[SmallVLAConfig] = field(default_factory=SmallVLAConfig)
+    vla: SmallVLAConfig = field(default_factory=SmallVLAConfig)
     vlm: VLMConfig = field(default_factory=VLMConfig)
     calibration: Calibration = field(default_factory=Calibration)
     chunking: Annotated[Chunking, Flat] = field(default_factory=Chunking)
@@ -136,13 +135,14 @@ class SFTConfig:
 def help_config(arguments: Sequence[str]) -> type:
     """Return what --help shows: the common settings, or those of the kind of model in --model."""
     following = dict(zip(arguments, [*arguments[1:], ""], strict=True))
-    return _help_config(settings_of(following.get("--model", SFTConfig().model)))
+    model = following.get("--model")
+    return _help_config(settings_of(model) if model else None)
 
 
 @cache  # tyro remembers classes by their address, so they must stay
-def _help_config(kind: str) -> type:
+def _help_config(kind: str | None) -> type:
     hidden = {name for name in MODEL_SETTINGS if name != kind}
-    hidden |= set() if kind == "vla" else {"training", "calibration"}
+    hidden |= {"training", "calibration"} if kind else set()
     shown: list[tuple[str, Any, Any]] = [
         (
             setting.name,

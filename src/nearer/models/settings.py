@@ -51,23 +51,21 @@ class SelfTrainingConfig:
 
     Attributes:
         batch_size: frames an update.
-        part_size: frames whose gradient is computed at once; the batch's gradient is the mean over
-            its parts. More than 8 leave the processor's cache: 32 took 1.7 times as long.
+        part_size: frames whose gradient is computed at once; the batch's is the mean.
         learning_rate: AdamW's peak; falls to 0 on a half cosine.
         warmup_updates: updates over which the rate rises from 0.
         weight_decay: AdamW's.
         max_gradient_norm: gradients are scaled down to this norm.
-        min_confidence: an object whose mean peak probability over an episode is lower gets no
-            pseudo-labels there.
-        teacher: makes the first pseudo-labels of a U-Net: lite0, the larger pretrained encoder, or
-            itself; the larger one has no teacher but itself.
-        rounds: pseudo-labels are made so many times, after the first by the encoder trained so far.
-        occluded_weight: how often a frame is drawn in which the effector covers an object,
-            relative to others.
-        other_instructions: of other episodes, for which a frame is labelled beside its own. What
-            they name is often there, too; what is never clear is left out.
+        min_confidence: mean peak probability below which an object gets no labels in an episode.
+        teacher: makes the first pseudo-labels of a U-Net; lite0's is itself.
+        rounds: pseudo-labels are made so many times; later ones by the encoder so far.
+        occluded_weight: how often frames are drawn where the effector covers an object.
+        other_instructions: instructions of other episodes, for which a frame is labelled, too.
         augmentation: frames are turned, scaled, shifted and of other colours in every update.
     """
+
+    # part_size: more than 8 leave the processor's cache; 32 took 1.7 times as long.
+    # other_instructions: what they name is often there, too; what is never clear is left out.
 
     batch_size: int = 32
     part_size: int = 8
@@ -110,22 +108,20 @@ class SmallVLAConfig:
 
     Attributes:
         hidden: width of each of the hidden layers.
-        word_width: width of the instruction embedding, beside the positions it refers to.
+        word_width: width of the instruction embedding.
         num_bins: classes of the steps-to-go head.
         steps_per_bin: control steps a class.
         max_deviation: inputs are clipped to +- this many standard deviations.
-        dropout: fraction of hidden units dropped in Stage 1. Behavioural cloning gains nothing by
-            it, Stage 2 does: the reward model becomes less certain off the demonstrations
-            (docs/log.md).
+        dropout: fraction of hidden units dropped in Stage 1.
         instruction_objective: has a head for the instruction-matching objective.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
-        mirror: coordinate whose reflection leaves the tasks as they are: what the networks say of a
-            frame is averaged with what they say of its mirror image. For tasks in a plane whose
-            instructions name no side.
-        network: of the vision encoder: unet, which lite0 teaches on the demonstrations, or lite0
-            itself, at three times the cost and better without demonstrations.
+        mirror: coordinate whose reflection leaves all tasks as they are.
+        network: of the vision encoder; unet, which lite0 teaches, or lite0.
         self_training: of the vision encoder, on the demonstrations' frames.
     """
+
+    # dropout: behavioural cloning gains nothing by it, Stage 2 does: the reward model becomes less
+    # certain off the demonstrations (docs/log.md).
 
     hidden: int = 256
     word_width: int = 4

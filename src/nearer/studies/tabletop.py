@@ -59,11 +59,11 @@ STUDY = Sizes(
 )
 DEMO = Sizes(
     demonstrations=120,
-    vision_encoder_episodes=80,
-    vision_encoder_updates=150,
-    sft_updates=800,
-    calibration_rollouts=60,
-    practice_steps=10_500,
+    vision_encoder_episodes=100,
+    vision_encoder_updates=200,
+    sft_updates=1500,
+    calibration_rollouts=80,
+    practice_steps=14_000,
     evaluation_episodes=200,
 )
 QUICK = Sizes(

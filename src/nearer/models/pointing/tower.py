@@ -46,7 +46,7 @@ class TowerConfig:
         width: of queries and keys.
     """
 
-    network: Network = "lite0"
+    network: Network
     width: int = 64
 
 

@@ -138,8 +138,11 @@ def _wrong_cell(rate: WrongFrames) -> Html:
     if not rate.frames:
         return join(tag("b", text("–")), tag("small", text("no frames")))
     low, high = rate.ci95
-    words = f"{100 * low:.1f} to {100 * high:.1f} %, n = {rate.frames:,}"
-    return join(tag("b", text(percent(rate.value))), tag("small", text(words)))
+    return join(
+        tag("b", text(percent(rate.value))),
+        tag("small", text(f"{100 * low:.1f} to {100 * high:.1f} %")),
+        tag("small", text(f"n = {rate.frames:,}")),
+    )
 
 
 def _frames(index: int, encoder: EvaluatedEncoder) -> list[Html]:

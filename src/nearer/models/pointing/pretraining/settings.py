@@ -16,7 +16,7 @@ class PretrainConfig:
         out: folder for the weights.
         objective: multimodal: point at what a sentence mentions; unimodal: images alone, reproduce
             the features of a network trained on ImageNet.
-        network: lite0, the larger one, or unet, at a third of its cost.
+        network: unet, or lite0, the larger one that teaches it.
         start: folder of weights to go on from; none: random weights.
         emoji: the unpacked npm package emoji-datasource-google; none: no emoji in the scenes.
         easy_vqa: put drawings of the package easy-vqa into the scenes.
@@ -35,7 +35,7 @@ class PretrainConfig:
 
     out: Path = Path("outputs/pretrain")
     objective: Literal["multimodal", "unimodal"] = "multimodal"
-    network: Network = "lite0"
+    network: Network = "unet"
     start: Path | None = None
     emoji: Path | None = None
     easy_vqa: bool = True
