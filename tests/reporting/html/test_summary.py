@@ -47,7 +47,7 @@ def test_summary_of_practice_names_its_episodes_and_time(report: Report) -> None
     stage_two = replace(replace(stage_two, records=practice_records(5)), before=stage_one)
     text = words(summary(report_of([stage_one], [stage_two])))
     assert "Episodes practised 50 2,500 control steps" in text
-    assert f"7.0 + {stage_one.last('time/elapsed_s'):.1f} + 5.0 vision encoder + Stage 1" in text
+    assert f"7 + {stage_one.last('time/elapsed_s'):.0f} + 5 vision encoder + Stage 1" in text
 
 
 def test_summary_without_evaluations_names_the_command(report: Report) -> None:

@@ -174,7 +174,7 @@ def _training(run: StageTwo) -> Html:
         if np.isfinite(run.before.encoding_s):
             parts = {"vision encoder": run.before.encoding_s, **parts}
     stages = " + ".join(parts)
-    values = " + ".join(decimal(seconds) for seconds in parts.values())
+    values = " + ".join(decimal(seconds, 0) for seconds in parts.values())
     return _stat("Training time, seconds", values, f"{stages}; evaluation is not counted")
 
 
