@@ -59,10 +59,10 @@ STUDY = Sizes(
 )
 DEMO = Sizes(
     demonstrations=120,
-    vision_encoder_episodes=100,
-    vision_encoder_updates=200,
+    vision_encoder_episodes=120,
+    vision_encoder_updates=300,
     sft_updates=1500,
-    calibration_rollouts=80,
+    calibration_rollouts=100,
     practice_steps=14_000,
     evaluation_episodes=200,
 )
