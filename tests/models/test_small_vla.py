@@ -165,6 +165,15 @@ def test_small_vla_with_a_mirror_draws_what_it_says_it_draws() -> None:
         assert torch.allclose(model.log_prob(inputs, actions), log_prob, atol=1e-5)
 
 
+def test_small_vla_with_a_mirror_but_no_plane_mirrors_nothing() -> None:
+    model = mirrored_model("y")
+    unrelated = replace(noise_inputs(), state=torch.rand(64, 2))
+    model.normalise_by(unrelated, torch.rand(50, 2) * 0.1 - 0.05)
+    assert not model.maps_to_plane
+    rows = model._network_inputs(unrelated, model.action_words)
+    assert len(rows) == 64
+
+
 def mirrored_model(mirror: Literal["x", "y"]) -> SmallVLA:
     model = new_model(
         "small-vla", SmallVLAConfig(hidden=16, mirror=mirror), SPACES, INSTRUCTIONS, seed=0

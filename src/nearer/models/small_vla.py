@@ -122,8 +122,8 @@ class SmallVLA(FoundationModel):
         self.words = tuple(words)
         self.tokens = ActionTokens(torch.ones(spaces.action), config.action_levels)
         state = spaces.agent_pos + spaces.environment_state
-        self._mirror = _mirrored_axis(config, spaces, self.words)
-        self.planar_features = PlanarFeatures(state, config.max_deviation, self._mirror)
+        self._mirrored_axis = _mirrored_axis(config, spaces, self.words)
+        self.planar_features = PlanarFeatures(state, config.max_deviation, self._mirrored_axis)
         self.action_words = nn.EmbeddingBag(len(words), config.word_width)
         self.steps_words = nn.EmbeddingBag(len(words), config.word_width)
         width = self.planar_features.num_inputs + config.word_width
@@ -258,6 +258,11 @@ class SmallVLA(FoundationModel):
     def in_plane(self, points: Float32[Array, "*batch 2"]) -> Float32[Array, "*batch 2"]:
         """Return x, y of image points, by the plane that was fitted to the demonstrations."""
         return to_plane(self.planar_features.plane, torch.from_numpy(points)).numpy()
+
+    @property
+    def _mirror(self) -> int | None:
+        """Return the mirrored axis; None without a plane, whose axes positions would need."""
+        return self._mirrored_axis if self.maps_to_plane else None
 
     def _action_log_prob(
         self, trunk: Float[Tensor, "rows hidden"], before: Sequence[Tensor], axis: int
