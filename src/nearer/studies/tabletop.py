@@ -4,7 +4,7 @@ Block2Block with eight blocks: "move the blue moon to the red pentagon". The con
 paper's where they can be; what differs, and what was tried, is in docs/log.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nearer.algorithm.early_stopping import PlateauRule
@@ -57,15 +57,7 @@ STUDY = Sizes(
     practice_steps=20_000,
     evaluation_episodes=300,
 )
-DEMO = Sizes(
-    demonstrations=120,
-    vision_encoder_episodes=120,
-    vision_encoder_updates=300,
-    sft_updates=1500,
-    calibration_rollouts=100,
-    practice_steps=14_000,
-    evaluation_episodes=200,
-)
+DEMO = replace(STUDY, demonstrations=120, practice_steps=14_000, evaluation_episodes=200)
 QUICK = Sizes(
     demonstrations=40,
     vision_encoder_episodes=40,
