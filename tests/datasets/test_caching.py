@@ -383,7 +383,6 @@ def test_train_through_objectives_once_and_apart_from_self_training(dataset, cac
     again = TrainableColourEncoder()
     train_through_objectives(dataset, again, episodes, decisions, 5, seed=0, cache=cache)
     assert (again.num_trainings, again.brightness.tolist()) == (0, [7.0])
-    wider = replace(decisions, num_bins=13)
     other, wider = TrainableColourEncoder(), replace(decisions, num_bins=13)
     train_through_objectives(dataset, other, episodes, wider, 5, seed=0, cache=cache)
     assert other.num_trainings == 1, "other decisions, other weights"
