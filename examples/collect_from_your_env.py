@@ -22,6 +22,7 @@ from nearer.datasets.lerobot.reader import open_dataset
 class Cart(gymnasium.Env):
     """A cart on a rail of 2 m; the action is its velocity in m per step."""
 
+    control_hz = 10  # control steps a second
     observation_space = gymnasium.spaces.Dict(
         {
             "agent_pos": gymnasium.spaces.Box(-1, 1, (1,)),

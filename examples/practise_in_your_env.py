@@ -29,6 +29,7 @@ class Cart(gymnasium.Env):
     """A cart on a table of 2 x 2 m that is to reach a mark; actions are velocities, m a step."""
 
     plane = gymnasium.spaces.Box(-1, 1, (2,))
+    control_hz = 10  # control steps a second
     observation_space = gymnasium.spaces.Dict({"agent_pos": plane, "environment_state": plane})
     action_space = gymnasium.spaces.Box(-0.1, 0.1, (2,))
     task = "drive to the mark"

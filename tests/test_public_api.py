@@ -266,6 +266,7 @@ def test_agent_of_a_run_acts_like_its_policy(stage_one: Path) -> None:
 class Box(gymnasium.Env):
     """A number that is to grow to 1."""
 
+    control_hz = 10
     observation_space = gymnasium.spaces.Dict({"agent_pos": gymnasium.spaces.Box(-9, 9, (1,))})
     action_space = gymnasium.spaces.Box(-1, 1, (1,))
     task = "grow"

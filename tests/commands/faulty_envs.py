@@ -11,8 +11,9 @@ from nearer.envs.point_mass import PDDemonstrator
 
 
 class SmallEnv(gymnasium.Env):
-    """A point on a line with the sizes of the point mass."""
+    """A point on a line with the sizes of the point mass, which gives no instruction."""
 
+    control_hz = 10
     observation_space = Dict(
         {
             "agent_pos": Box(-np.inf, np.inf, (4,), np.float32),
@@ -58,6 +59,7 @@ class OtherSizes(SmallEnv):
 class NarrowActions(SmallEnv):
     """Nearly every action lies beyond its limits; succeeds after 20 steps."""
 
+    task = "go to the goal"
     action_space = Box(-1e-5, 1e-5, (2,), np.float32)
 
     def demonstrator(self, num_robots):

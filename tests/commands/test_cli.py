@@ -44,6 +44,7 @@ UNITS = {
         "--other-instructions": "wrong ones",
         "--calibration.rollouts": "episodes",
         "--calibration.rollout-steps": "control steps",
+        "--calibration.fps": "Hz",
         "--calibration.min-precision": "fraction",
     },
     "sft --model small-vla": {
@@ -86,6 +87,7 @@ UNITS = {
         "--vlm.steps-per-bin": "control steps",
     },
     "improve": {
+        "--fps": "Hz",
         "--num-envs": "simulators",
         "--threshold": "control steps",
         "--max-env-steps": "control steps",
@@ -109,6 +111,7 @@ UNITS = {
         "--deviate.value-baseline.batch-size": "samples",
     },
     "eval": {
+        "--fps": "Hz",
         "--episodes": "starts",
         "--max-steps": "control steps",
         "--num-envs": "simulators",
@@ -136,6 +139,7 @@ UNITS = {
         "--episodes": "test starts",
     },
     "eval-reward": {
+        "--fps": "Hz",
         "--rollouts": "episodes",
         "--rollout-steps": "control steps",
         "--episodes": "of each data set",

@@ -20,10 +20,20 @@ pytestmark = pytest.mark.usefixtures("faulty_envs")
 @pytest.mark.parametrize(
     ("env", "sentence"),
     [
-        ("nearer/PointMas-v0", "got 'nearer/PointMas-v0'; did you mean nearer/PointMass-v0"),
+        (
+            "nearer/PointMas-v0",
+            r"got 'nearer/PointMas-v0' \(imported nearer, .*\); did you mean nearer/PointMass-v0",
+        ),
         ("zzz", "got 'zzz'; install the package that registers it"),
-        ("test/DiscreteActions-v0", r"a Box action space, got .*Discrete\(3\); wrap it"),
-        ("test/OtherKeys-v0", r"must observe agent_pos, .* got \['joints'\]; rename them"),
+        (
+            "test/DiscreteActions-v0",
+            r"a Box action space of real numbers, got Discrete\(3\); policies choose among levels",
+        ),
+        (
+            "test/OtherKeys-v0",
+            r"must observe agent_pos, .* got joints \(Box, shape \(4,\), float32\); name yours "
+            "with --rename KEY=agent_pos",
+        ),
         (
             "test/OtherSizes-v0",
             "must have the spaces of the checkpoint, .*action 2.*got .*action 7",

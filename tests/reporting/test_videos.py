@@ -143,7 +143,9 @@ def test_episode_videos_of_a_nondeterministic_env_does_not_make_it() -> None:
 
 
 def test_episode_videos_of_an_unknown_env_raises() -> None:
-    with pytest.raises(EnvError, match="nearer-test/Nowhere-v0 must be an env that can be made"):
+    with pytest.raises(
+        EnvError, match="must be a registered Gymnasium id, got 'nearer-test/Nowhere-v0'"
+    ):
         list(episode_videos("nearer-test/Nowhere-v0", []))
 
 

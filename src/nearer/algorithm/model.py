@@ -66,12 +66,14 @@ class FoundationModel(nn.Module, ABC):
     Attributes:
         bins: the classes of the steps-to-go output.
         spaces: the sizes of state and action it was built for.
+        only_instruction: of its demonstrations, where they all have the same; None: they do not.
         normalisation: names of the buffers that `normalise_by` sets; a checkpoint keeps their hash,
             so that weights and config.json of different ones are never mixed.
     """
 
     bins: StepsToGoBins
     spaces: Spaces
+    only_instruction: str | None = None
     normalisation: ClassVar[tuple[str, ...]] = ()
 
     @property

@@ -16,9 +16,10 @@ from nearer.core.seeds import Purpose, episode_seeds
 from nearer.datasets.episodes import create_dataset, episode_frames
 from nearer.datasets.lerobot.writer import DatasetWriter
 from nearer.evaluation.ground_truth import GroundTruthTermination
+from nearer.fleets.env_spaces import stated_rate
+from nearer.fleets.find_env import env_class, tell_time_limit
 from nearer.fleets.gym import make_demonstrator, make_fleet
 
-DEFAULT_HZ = 10  # what a data set states where the env does not say how fast it is controlled
 _EPISODES_A_BLOCK = 256  # written at once; what is in memory, and lost to a kill
 
 
@@ -47,7 +48,8 @@ def collect_demonstrations(
     Raises:
         EnvError: the env is unknown or brings no demonstrator, or no episode succeeded.
     """
-    fleet = make_fleet(config.env, config.num_envs)
+    fleet = make_fleet(config.env, config.num_envs, config.env_settings)
+    tell_time_limit(config.env, config.max_steps, config.env_settings)
     demonstrator = demonstrator or make_demonstrator(config.env, fleet)
     writer = _writer(config, fleet)
     seeds = islice(episode_seeds(Purpose.DEMONSTRATION, config.seed), config.episodes)
@@ -86,23 +88,13 @@ def collect_demonstrations(
 
 
 def _writer(config: CollectConfig, fleet: Fleet) -> DatasetWriter:
-    robot_type = config.env.rpartition("/")[2]
-    return create_dataset(config.out, fleet.spaces, _fps(config, fleet), robot_type)
+    fps = stated_rate(config.env, fleet.spaces.control_hz)
+    return create_dataset(config.out, fleet.spaces, fps, env_class(config.env))
 
 
 def _progress(tried: int, total: int, outside: int) -> Progress:
     shown = {"actions beyond limits": f"{outside:,}"} if outside else {}
     return Progress(stage="demonstrations", done=tried, total=total, values=shown)
-
-
-def _fps(config: CollectConfig, fleet: Fleet) -> int:
-    control_hz = fleet.spaces.control_hz
-    if config.fps and control_hz and config.fps != control_hz:
-        raise EnvError(
-            f"--fps must be the control rate of {config.env}, {control_hz} Hz, got {config.fps}; "
-            "leave it out"
-        )
-    return config.fps or control_hz or DEFAULT_HZ
 
 
 def _write(writer: DatasetWriter, block: list[Episode]) -> None:

@@ -27,6 +27,8 @@ from nearer.evaluation.perception_recorder import perception_recorder
 from nearer.evaluation.success import Evaluation, check_paired, compare, evaluate
 from nearer.fleets.chunked import in_chunks
 from nearer.fleets.encoded import encoded
+from nearer.fleets.env_settings import AS_IT_IS, EnvSettings, shown
+from nearer.fleets.find_env import tell_time_limit
 from nearer.fleets.for_model import unencoded_fleet
 from nearer.models.factory import build_model
 from nearer.reporting.html import DRAWN_ENV
@@ -41,7 +43,7 @@ def main(config: EvalConfig, console: Console) -> None:
     """Evaluate with progress bars, and print success, length and the paired comparison."""
     against = None
     if config.against is not None:
-        against = read_evaluation(config.against, config.env)
+        against = read_evaluation(config.against, config.env, config.env_settings)
         check_paired(against, config.seed, config.episodes, config.max_steps)
     with live(console) as on_progress:
         evaluation = run_eval(config, on_progress)
@@ -66,7 +68,9 @@ def main(config: EvalConfig, console: Console) -> None:
 def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress) -> Evaluation:
     """Evaluate a checkpoint, write what the module lists, and return the result."""
     policy = load_model(config.checkpoint, build_model, "policy")
-    robots = unencoded_fleet(config.env, config.num_envs, policy)
+    settings = config.env_settings
+    robots = unencoded_fleet(config.env, config.num_envs, policy, settings=settings)
+    tell_time_limit(config.env, config.max_steps, settings)
     recorder = perception_recorder(robots, policy)
     chunking = policy.spaces.chunking
     fleet = in_chunks(recorder or encoded(robots, policy.vision_encoder), chunking)
@@ -87,35 +91,42 @@ def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress
     remove_perception(out)
     weights = file_hash(pretrained_folder(config.checkpoint, "policy") / "model.safetensors")
     checkpoint = str(config.checkpoint)
-    info = eval_info(evaluation, env=config.env, checkpoint=checkpoint, policy_sha256=weights)
+    info = eval_info(
+        evaluation,
+        env=config.env,
+        env_kwargs=settings.kwargs,
+        checkpoint=checkpoint,
+        policy_sha256=weights,
+    )
     write_eval_info(out / EVALUATION, info)
     shown = tuple(drawn(episode, chunking.chunk) for episode in episodes[:SHOWN_EPISODES])
     write_rollouts(out, Rollouts(env=config.env, episodes=shown))
     if recorder is not None:
         write_perception(out, *recorder.perception(config.env))
     if config.env != DRAWN_ENV:
-        _write_videos(config.env, episodes[: config.videos], chunking, out / "videos", on_progress)
+        _write_videos(config, episodes[: config.videos], chunking, out / "videos", on_progress)
     return evaluation
 
 
 def _write_videos(
-    env: str,
+    config: EvalConfig,
     episodes: Sequence[Episode],
     chunking: Chunking,
     folder: Path,
     on_progress: ProgressCallback,
 ) -> None:
     """Write videos of these episodes into a folder, where the env renders images."""
-    for index, video in enumerate(episode_videos(env, episodes, chunking)):
+    videos = episode_videos(config.env, episodes, chunking, config.env_settings)
+    for index, video in enumerate(videos):
         write_video(video, folder, index)
         on_progress(Progress(stage="videos", done=index + 1, total=len(episodes)))
 
 
-def read_evaluation(path: Path, env: str) -> Evaluation:
+def read_evaluation(path: Path, env: str, settings: EnvSettings = AS_IT_IS) -> Evaluation:
     """Return the evaluation of an eval_info.json, or of a run or folder that has one.
 
     Raises:
-        ConfigError: there is none, or it is of another env.
+        ConfigError: there is none, or it is of another env, or of one with other settings.
     """
     candidates = [path, path / EVALUATION, path / "eval" / EVALUATION]
     file = next((candidate for candidate in candidates if candidate.is_file()), candidates[-1])
@@ -124,5 +135,10 @@ def read_evaluation(path: Path, env: str) -> Evaluation:
         raise ConfigError(
             f"{file} must be an evaluation in {env}, got one in {info.env}; "
             f"evaluate both policies with --env {env}"
+        )
+    if dict(info.env_kwargs) != settings.kwargs:
+        raise ConfigError(
+            f"{file} must be an evaluation with --env-kwargs {shown(settings.kwargs) or 'none'}, "
+            f"got one with {shown(info.env_kwargs) or 'none'}; evaluate both policies with the same"
         )
     return info.evaluation

@@ -81,6 +81,7 @@ def run_eval_reward(
         episodes=config.episodes,
         seed=config.seed,
         cache=config.cache,
+        env_settings=config.env_settings,
         on_progress=on_progress,
     )
     with disk_errors_as_sentences(config.folder):

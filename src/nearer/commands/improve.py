@@ -7,7 +7,6 @@ from rich.console import Console
 from nearer.algorithm.improve import Setup, improve
 from nearer.algorithm.model import Detector
 from nearer.algorithm.rollout import LockstepSource
-from nearer.commands.collect import DEFAULT_HZ
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import as_saved, open_run
 from nearer.configs.improve import ImproveConfig
@@ -20,6 +19,8 @@ from nearer.evaluation.audit import AUDITS, Auditor
 from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
 from nearer.fleets.encoded import feature_widths
+from nearer.fleets.env_spaces import stated_rate
+from nearer.fleets.find_env import env_class, tell_time_limit
 from nearer.fleets.for_model import check_same_chunks, fitting_fleet
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model, weights_hash
@@ -54,17 +55,21 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
     check_same_chunks(chunking, reward.spaces.chunking)
     config.practice.check_room(config.num_envs, chunking.chunk)
     threshold = _threshold(config, chunking)
-    recorder = GroundTruthRecorder(fitting_fleet(config.env, config.num_envs, policy, reward))
+    fleet = fitting_fleet(config.env, config.num_envs, policy, reward, config.env_settings)
+    audited = config.audits.audit_every > 0
+    recorder = GroundTruthRecorder(fleet, recording=audited)
     detector = Detector(model=reward, threshold_steps=threshold)
     termination: TerminationRule = (
         GroundTruthTermination(recorder) if config.deviate.end_on_ground_truth else detector
     )
+    tell_time_limit(config.env, config.practice.max_steps, config.env_settings)
+    rate = stated_rate(config.env, policy.spaces.control_hz or fleet.spaces.control_hz)
+    fps = chunking.decision_rate(rate)
     frozen = weights_hash(reward)
-    robot_type = config.env.rpartition("/")[2]
     inputs = RunInputs(frozen_sha256=frozen, threshold_steps=threshold)
     with open_run(config, "improve", inputs) as run:
         widths = feature_widths(policy.vision_encoder, reward.vision_encoder)
-        fps = chunking.decision_rate(policy.spaces.control_hz or DEFAULT_HZ)
+        robot_type = env_class(config.env)
         store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, *widths)
         log = run.root / AUDITS
         setup = Setup(

@@ -42,6 +42,7 @@ from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
 from nearer.datasets.split import SPLIT, TrainingSplit, draw_split, read_split, write_split
 from nearer.evaluation.calibration import Calibration, PredictionExample, write_calibration
+from nearer.evaluation.ground_truth import check_reports_success
 from nearer.evaluation.reliability import reliability
 from nearer.evaluation.reward_metrics import spearman
 from nearer.evaluation.success import LabelledRollout, labelled_rollouts
@@ -128,9 +129,10 @@ def _ready(
         read_header(config.out).inputs.check_same(config.out, inputs)
     spaces = dataset_spaces(dataset).in_chunks(config.chunking)
     model = new_model(config.model, config.sizes, spaces, dataset.tasks, training.seed, sharded)
-    if config.calibration.env is not None:
-        # Known now, not after hours of training.
-        fitting_fleet(config.calibration.env, 1, model).close()
+    model.only_instruction = dataset.tasks[0] if len(dataset.tasks) == 1 else None
+    calibration = config.calibration
+    if calibration.env is not None:  # known now, not after hours of training
+        check_reports_success(calibration.env, model, calibration.env_settings)
     split = _split(config, dataset)
     data, encoding_s = _encoded(config, dataset, model, split, on_progress)
     model.normalise_by(data.statistics(), data.actions[data.acted_frames()])
@@ -307,7 +309,7 @@ def _rollouts(config: SFTConfig, env: str, reward: FoundationModel) -> list[Labe
     settings = config.calibration
     policy = load_model(config.out, build_model, "policy")
     robots = robots_with_room(policy, settings.rollout_steps, min(settings.rollouts, _ROBOTS))
-    fleet = fitting_fleet(env, robots, policy)
+    fleet = fitting_fleet(env, robots, policy, settings=settings.env_settings)
     rollouts = labelled_rollouts(
         fleet,
         ModelPolicy(policy),

@@ -1,9 +1,12 @@
 """Settings of `nearer collect`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from nearer.configs.flags import Flat
 from nearer.core.settings import check_settings
+from nearer.fleets.env_settings import EnvSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +19,6 @@ class CollectConfig:
         out: new folder for the LeRobotDataset.
         max_steps: control steps an episode may take.
         min_observations: shorter episodes are left out.
-        fps: control rate that the data set states, Hz; none: the env's, or 10 if it has none.
         num_envs: simulators that run in lockstep.
         seed: of starts and demonstrator.
     """
@@ -26,9 +28,9 @@ class CollectConfig:
     episodes: int = 10_000
     max_steps: int = 140
     min_observations: int = 10
-    fps: int | None = None
     num_envs: int = 64
     seed: int = 0
+    env_settings: Annotated[EnvSettings, Flat] = field(default_factory=EnvSettings)
 
     def __post_init__(self) -> None:
         check_settings(
@@ -39,5 +41,3 @@ class CollectConfig:
             num_envs="[1, inf)",
             seed="[0, inf)",
         )
-        if self.fps is not None:
-            check_settings(self, fps="[1, inf)")

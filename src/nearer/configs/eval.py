@@ -1,9 +1,12 @@
 """Settings of `nearer eval`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from nearer.configs.flags import Flat
 from nearer.core.settings import check_settings
+from nearer.fleets.env_settings import EnvSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class EvalConfig:
     num_envs: int = 250
     seed: int = 0
     videos: int = 6
+    env_settings: Annotated[EnvSettings, Flat] = field(default_factory=EnvSettings)
 
     def __post_init__(self) -> None:
         check_settings(

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+from nearer.configs.flags import Flat
 from nearer.configs.folders import beside
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
 from nearer.evaluation.baseline_settings import BaselineSettings
+from nearer.fleets.env_settings import EnvSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class EvalRewardConfig:
     seed: int = 1000
     out: Path | None = None
     cache: Path | None = None
+    env_settings: Annotated[EnvSettings, Flat] = field(default_factory=EnvSettings)
 
     def __post_init__(self) -> None:
         check_settings(

@@ -11,6 +11,7 @@ from nearer.configs.folders import OUTPUTS
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
 from nearer.evaluation.audit_settings import AuditPlan
+from nearer.fleets.env_settings import EnvSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class ImproveConfig:
     threshold: float | None = None
     track: Track = ("tensorboard",)
     resume: bool = False
+    env_settings: Annotated[EnvSettings, Flat] = field(default_factory=EnvSettings)
     practice: Annotated[Practice, Flat] = field(default_factory=Practice)
     plateau: Annotated[PlateauRule, Flat] = field(default_factory=PlateauRule)
     audits: Annotated[AuditPlan, Flat] = field(default_factory=AuditPlan)

@@ -15,6 +15,7 @@ from nearer.configs.folders import OUTPUTS
 from nearer.core.action_chunks import Chunking
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
+from nearer.fleets.env_settings import EnvSettings
 from nearer.models.settings import VARIANTS, MLPConfig, SmallVLAConfig, VLMConfig
 
 MODEL_SETTINGS = ("mlp", "vla", "vlm")
@@ -44,6 +45,7 @@ class Calibration:
     rollouts: int = 200
     rollout_steps: int = 140
     min_precision: float = 0.98
+    env_settings: Annotated[EnvSettings, Flat] = field(default_factory=EnvSettings)
 
     def __post_init__(self) -> None:
         check_settings(

@@ -123,7 +123,7 @@ class PointMassVector(VectorEnv[Any, Array, Array]):
     Never resets by itself: pass `options={"reset_mask": mask}` to `reset`.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012 - gymnasium's form
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_fps": 10}  # noqa: RUF012
 
     def __init__(self, num_envs: int, render_mode: str | None = None) -> None:
         self.num_envs = num_envs

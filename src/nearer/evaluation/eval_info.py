@@ -4,7 +4,7 @@ lerobot names per_task, overall, pc_success, eval_s and eval_ep_s; the other key
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,7 @@ class EvalInfo:
     """eval_info.json: an evaluation, of which policy, and in which env.
 
     Attributes:
+        env_kwargs: settings of the env.
         checkpoint: as the command was given it.
         policy_sha256: hash of the policy's model.safetensors.
         per_task: instruction -> its episodes in short.
@@ -70,6 +71,7 @@ class EvalInfo:
     seed: int
     max_steps: int
     episodes: tuple[EpisodeResult, ...]
+    env_kwargs: Mapping[str, object] = field(default_factory=dict[str, object])
 
     @property
     def evaluation(self) -> Evaluation:
@@ -82,7 +84,14 @@ class EvalInfo:
         )
 
 
-def eval_info(evaluation: Evaluation, *, env: str, checkpoint: str, policy_sha256: str) -> EvalInfo:
+def eval_info(
+    evaluation: Evaluation,
+    *,
+    env: str,
+    checkpoint: str,
+    policy_sha256: str,
+    env_kwargs: Mapping[str, object] | None = None,
+) -> EvalInfo:
     """Return an evaluation as eval_info.json tells it."""
     results = evaluation.results
     tasks = sorted({result.instruction for result in results})
@@ -108,6 +117,7 @@ def eval_info(evaluation: Evaluation, *, env: str, checkpoint: str, policy_sha25
         seed=evaluation.seed,
         max_steps=evaluation.max_steps,
         episodes=results,
+        env_kwargs=env_kwargs or {},
     )
 
 

@@ -10,17 +10,40 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from nearer.algorithm.model import FoundationModel
 from nearer.core.arrays import Array
 from nearer.core.episode import EncodedObservation, Ended, Episode
 from nearer.core.interfaces import Fleet, Sensed, Starts, Termination
+from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
+from nearer.fleets.for_model import unencoded_fleet
 from nearer.fleets.wrapper import FleetWrapper
 
 
-class GroundTruthRecorder(FleetWrapper):
-    """A fleet that records success at every observation of every episode, by ground truth."""
+def check_reports_success(
+    env: str, model: FoundationModel, settings: EnvSettings = AS_IT_IS
+) -> None:
+    """Raise EnvError unless an env fits a model and reports success; it acts once, in one copy."""
+    fleet = unencoded_fleet(env, 1, model, settings=settings)
+    robot = np.zeros(1, dtype=np.int64)
+    low, high = np.array(fleet.spaces.action_limits or ((0,), (0,)), np.float32)
+    try:
+        fleet.reset(robot, [0])
+        fleet.step(robot, np.clip(np.zeros((1, fleet.spaces.action), np.float32), low, high))
+        fleet.ground_truth(robot)
+    finally:
+        fleet.close()
 
-    def __init__(self, fleet: Fleet) -> None:
+
+class GroundTruthRecorder(FleetWrapper):
+    """A fleet that records success at every observation of every episode, by ground truth.
+
+    Attributes:
+        recording: False: it asks for none, as in practice without audits.
+    """
+
+    def __init__(self, fleet: Fleet, *, recording: bool = True) -> None:
         super().__init__(fleet)
+        self._recording = recording
         self._seed_of_robot: dict[int, int] = {}
         self._success: dict[int, list[bool]] = {}
 
@@ -50,6 +73,8 @@ class GroundTruthRecorder(FleetWrapper):
         self._success.clear()
 
     def _record(self, robots: Int64[Array, "robots"]) -> None:
+        if not self._recording:
+            return
         successes = self.ground_truth(robots).tolist()
         for robot, success in zip(robots.tolist(), successes, strict=True):
             self._success[self._seed_of_robot[robot]].append(success)

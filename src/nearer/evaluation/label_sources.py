@@ -42,6 +42,7 @@ from nearer.evaluation.reward_model import run_of
 from nearer.evaluation.reward_report import SourceRemarks
 from nearer.evaluation.success import replayed_ground_truth, rollouts_with_ground_truth
 from nearer.fleets.chunked import in_chunks
+from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.for_model import check_same_chunks, fitting_fleet, robots_with_room
 from nearer.fleets.gym import make_fleet
 from nearer.models.factory import build_model
@@ -163,6 +164,7 @@ class Labelling:
         seed: draws them, and the starts of rollouts.
         cache: folder of what was computed before; None for ~/.cache/nearer.
         on_progress: sees the progress.
+        env_settings: how an env is made and read.
     """
 
     reward: FoundationModel
@@ -171,6 +173,7 @@ class Labelling:
     seed: int
     cache: Path | None
     on_progress: ProgressCallback
+    env_settings: EnvSettings = AS_IT_IS
 
     def data(self, named: str, env: str | None) -> Source:
         """Return a data set's episodes, drawn at random: demonstrations, or practised ones.
@@ -189,7 +192,7 @@ class Labelling:
         actor = load_model(policy, build_model, "policy")
         check_same_chunks(actor.spaces.chunking, self.reward.spaces.chunking)
         made_of = {
-            "env": env,
+            "env": [env, asdict(self.env_settings)],
             "policy": weights_hash(actor),
             "reward": weights_hash(self.reward),
             "numbers": [episodes, max_steps, self.seed],
@@ -200,7 +203,7 @@ class Labelling:
             robots = min(episodes, _ROBOTS)
             for model in (actor, self.reward):
                 robots = robots_with_room(model, max_steps, robots)
-            fleet = fitting_fleet(env, robots, actor, self.reward)
+            fleet = fitting_fleet(env, robots, actor, self.reward, self.env_settings)
             sizes = {"episodes": episodes, "max_steps": max_steps, "seed": self.seed}
             rollouts = rollouts_with_ground_truth(fleet, ModelPolicy(actor), **sizes)
             columns = predict_rollouts(self.reward, rollouts).columns()
@@ -269,7 +272,9 @@ class Labelling:
 
         def replay() -> dict[str, Array]:
             self.on_progress(Progress(stage="replaying practice", done=0, total=len(episodes)))
-            fleet = in_chunks(make_fleet(env, min(_ROBOTS, len(episodes))), chunking)
+            robots = min(_ROBOTS, len(episodes))
+            instruction = self.reward.only_instruction
+            fleet = in_chunks(make_fleet(env, robots, self.env_settings, instruction), chunking)
             successes = replayed_ground_truth(fleet, episodes)
             fleet.close()
             return {"success": np.concatenate(successes)}
@@ -278,7 +283,8 @@ class Labelling:
             part for episode in episodes for part in (episode.observations.state, episode.actions)
         ]
         seeds = [episode.seed for episode in episodes]
-        made_of = {"env": env, "seeds": seeds, "recorded": digest_of(recorded)}
+        of_env = [env, asdict(self.env_settings)]
+        made_of = {"env": of_env, "seeds": seeds, "recorded": digest_of(recorded)}
         made_of |= {} if chunking.is_plain else asdict(chunking)
         foreign = _is_foreign(env)
         columns = replay() if foreign else cached_columns("replays", made_of, self.cache, replay)

@@ -59,6 +59,22 @@ def making(env_id: str) -> Generator[None, None, None]:
             ) from error
 
 
+@contextmanager
+def reading(env_id: str) -> Generator[None, None, None]:
+    """Let an observation be read, and name the env if it is not of the env's own space.
+
+    Raises:
+        EnvError: an entry is missing, or is no array of numbers.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise EnvError(
+            f"{env_id} must observe what its observation_space says, got "
+            f"{type(error).__name__}: {error}; mend the env"
+        ) from error
+
+
 def checked(env_id: str, spaces: Spaces, observation: Observation) -> Observation:
     """Return an observation, one row a robot, that is what the env's spaces promise.
 

@@ -7,13 +7,18 @@ from nearer.core.interfaces import Fleet
 from nearer.core.spaces import Spaces
 from nearer.fleets.chunked import in_chunks
 from nearer.fleets.encoded import encoded
+from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.gym import make_fleet
 
 _REMEMBERED_BYTES = 2 * 1024**3
 
 
 def fitting_fleet(
-    env: str, num_robots: int, model: FoundationModel, reward: FoundationModel | None = None
+    env: str,
+    num_robots: int,
+    model: FoundationModel,
+    reward: FoundationModel | None = None,
+    settings: EnvSettings = AS_IT_IS,
 ) -> Fleet:
     """Return a fleet of an env that fits a model, its images encoded by the model's vision encoder.
 
@@ -22,20 +27,26 @@ def fitting_fleet(
         num_robots: copies of it.
         model: acts.
         reward: the reward model, which may have another vision encoder; None: none, or `model`.
+        settings: how the env is made and read; without an instruction, the only one that `model`
+            was trained on, if it was one.
 
     Raises:
         EnvError: the env has other sizes than a checkpoint, or not its cameras.
     """
     reward_encoder = reward.vision_encoder if reward else None
-    fleet = unencoded_fleet(env, num_robots, model, reward)
+    fleet = unencoded_fleet(env, num_robots, model, reward, settings)
     return in_chunks(encoded(fleet, model.vision_encoder, reward_encoder), model.spaces.chunking)
 
 
 def unencoded_fleet(
-    env: str, num_robots: int, model: FoundationModel, reward: FoundationModel | None = None
+    env: str,
+    num_robots: int,
+    model: FoundationModel,
+    reward: FoundationModel | None = None,
+    settings: EnvSettings = AS_IT_IS,
 ) -> Fleet:
     """Return a fleet of an env as `fitting_fleet` does, with images and single control steps."""
-    fleet = make_fleet(env, num_robots)
+    fleet = make_fleet(env, num_robots, settings, model.only_instruction)
     try:
         _check_fits(env, fleet.spaces, model.spaces, "the checkpoint")
         if reward is not None:

@@ -1,20 +1,16 @@
 """Gymnasium envs of this process as a fleet: one vectorised env, or single envs one by one.
 
-Observations follow lerobot's keys: `agent_pos`, `environment_state`, `pixels` (an image, or a
-dict camera -> image); the instruction comes from `info["instruction"]` at reset, else from the
-env's `task_description` or `task`.
+Observations are read by lerobot's keys (observation_reader.py); the instruction comes from
+`info["instruction"]` at reset, else from the env's `task_description` or `task`, else from the
+settings; success from `info["is_success"]`, else from `info["success"]`.
 """
 
-import difflib
-import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from importlib.util import find_spec
+from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float32, Int64
 
@@ -22,39 +18,73 @@ from nearer.core.arrays import Array
 from nearer.core.episode import Observation
 from nearer.core.errors import EnvError
 from nearer.core.interfaces import Fleet, HasDemonstrator, Policy, Sensed, Starts
-from nearer.core.spaces import Camera, Spaces
-from nearer.fleets.env_errors import checked, making, running
+from nearer.fleets.env_errors import checked, making, reading, running
+from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
+from nearer.fleets.env_spaces import env_spaces
+from nearer.fleets.find_env import AnyEnv, check_kwargs, env_spec, make_env
+from nearer.fleets.reported_success import KEYS as SUCCESS_KEYS
+from nearer.fleets.reported_success import ReportedSuccess
 
-AnyEnv = gymnasium.Env[Any, Any]
 RawObservation = Mapping[str, Any]
-"""What an env returns, with lerobot's keys: numbers, and images under `pixels`."""
+"""What a vectorised env returns: a dict of arrays, a row a robot."""
 Info = Mapping[str, Any]
 """What Gymnasium's `reset` and `step` return last."""
 
 
-def make_fleet(env: str | Callable[[], AnyEnv], num_robots: int) -> Fleet:
+def make_fleet(
+    env: str | Callable[[], AnyEnv],
+    num_robots: int,
+    settings: EnvSettings = AS_IT_IS,
+    default_instruction: str | None = None,
+) -> Fleet:
     """Return `num_robots` copies of a Gymnasium env.
 
     Args:
-        env: a Gymnasium id, or an env class or function that makes one.
+        env: a Gymnasium id (find_env.py), or an env class or function that makes one.
         num_robots: copies.
+        settings: how it is made and read.
+        default_instruction: where neither the env nor the settings have one.
 
     Raises:
         EnvError: the id is unknown, or the env's spaces are none that nearer can serve.
     """
-    if not isinstance(env, str):
+    if isinstance(env, str):
+        envs = _vectorised(env, num_robots, settings)
+        if envs is not None:
+            return VectorFleet(envs, settings, default_instruction)
+        singles = [make_env(env, settings) for _ in range(num_robots)]
+    else:
         with making(getattr(env, "__name__", repr(env))):
-            return SingleEnvFleet([env() for _ in range(num_robots)])
-    return _registered_fleet(env, num_robots)
+            singles = [cast(Any, env)(**settings.kwargs) for _ in range(num_robots)]
+    return SingleEnvFleet(singles, settings, default_instruction)
 
 
-def _registered_fleet(env_id: str, num_robots: int) -> Fleet:
-    spec = _spec(env_id)
+def _vectorised(
+    env_id: str, num_robots: int, settings: EnvSettings
+) -> VectorEnv[Any, Any, Any] | None:
+    """Return an env that steps all robots at once; None where it has none that leaves resets to us.
+
+    Such as one that resets rows by itself: the collector would take the next episode for this one.
+    """
+    spec = env_spec(env_id)
     if spec.vector_entry_point is None:
-        return SingleEnvFleet([_make(env_id) for _ in range(num_robots)])
+        return None
+    check_kwargs(spec, settings.kwargs)
+    make = cast(Any, gymnasium.make_vec)
     with making(env_id):
-        envs = gymnasium.make_vec(env_id, num_robots, vectorization_mode="vector_entry_point")
-    return VectorFleet(envs)
+        try:
+            envs = make(
+                spec, num_robots, vectorization_mode="vector_entry_point", **settings.kwargs
+            )
+        except Exception:
+            if spec.entry_point is None:
+                raise
+            return None  # the single envs say what is wrong, if it concerns them too
+    unsuitable = envs.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED
+    if unsuitable and spec.entry_point is not None:
+        envs.close()
+        return None
+    return envs
 
 
 def make_demonstrator(env_id: str, fleet: Fleet) -> Policy:
@@ -83,22 +113,15 @@ class StepsRows(Protocol):
         ...
 
 
-@runtime_checkable
-class HasControlRate(Protocol):
-    """An env that says how many control steps a second it takes."""
-
-    control_hz: int
-
-
-def control_rate(env: Any) -> int | None:
-    """Return the control steps a second of an env without its wrappers; None: it does not say."""
-    return env.control_hz if isinstance(env, HasControlRate) else None
-
-
 class VectorFleet:
     """One vectorised env that resets only the rows it is given."""
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+    def __init__(
+        self,
+        envs: VectorEnv[Any, Any, Any],
+        settings: EnvSettings = AS_IT_IS,
+        default_instruction: str | None = None,
+    ) -> None:
         if envs.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
             raise EnvError(
                 f"{envs} must leave resets to the collector, got autoreset mode "
@@ -106,13 +129,15 @@ class VectorFleet:
             )
         self._envs = envs
         self._name = env_name(envs)
+        self._instructions = Instructions(self._name, settings.instruction, default_instruction)
         self._seeds = [0] * envs.num_envs
         self.num_robots = envs.num_envs
-        self.spaces = _spaces(
-            envs.unwrapped, envs.single_observation_space, envs.single_action_space
+        self._spaces = env_spaces(
+            envs.unwrapped, envs.single_observation_space, envs.single_action_space, settings
         )
+        self.spaces = self._spaces.sizes
         self._actions = np.zeros((envs.num_envs, self.spaces.action), np.float32)
-        self._success = np.zeros(envs.num_envs, dtype=bool)
+        self._success = ReportedSuccess(self._name, envs.num_envs)
 
     @property
     def env(self) -> Any:
@@ -128,12 +153,10 @@ class VectorFleet:
             row_seeds[robot] = self._seeds[robot] = seed
         with running(self._name, "reset", seeds):
             raw, info = cast(Any, self._envs).reset(seed=row_seeds, options={"reset_mask": mask})
-        self._success = np.asarray(info["is_success"], dtype=bool)
-        instructions = [str(info["instruction"][robot]) for robot in _slots(robots)]
-        observation = checked(
-            self._name, self.spaces, read_observation(raw, batch_axes=1).rows(robots)
-        )
-        return Starts(observation=observation, instructions=instructions)
+        self._success.begin(robots, _rows(info, robots, self.num_robots))
+        own = info.get("instruction", [_instruction_attribute(self._envs)] * self.num_robots)
+        instructions = [self._instructions.of(str(own[robot])) for robot in _slots(robots)]
+        return Starts(observation=self._read(raw).rows(robots), instructions=instructions)
 
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
@@ -143,39 +166,55 @@ class VectorFleet:
         if isinstance(self.env, StepsRows):
             with running(self._name, "step", seeds):
                 raw, _, terminated, truncated, info = self.env.step_rows(robots, actions)
-            self._success[robots] = info["is_success"]
-            observation = checked(self._name, self.spaces, read_observation(raw, batch_axes=1))
-            return Sensed(observation=observation, env_ended=terminated | truncated)
+            self._success.note(robots, info)
+            return Sensed(observation=self._read(raw), env_ended=terminated | truncated)
         self._actions[:] = 0
         self._actions[robots] = actions
         with running(self._name, "step", seeds):
-            raw, _, terminated, truncated, info = self._envs.step(self._actions)
-        self._success[robots] = np.asarray(info["is_success"], dtype=bool)[robots]
+            raw, _, terminated, truncated, info = self._envs.step(
+                self._spaces.env_actions(self._actions)
+            )
+        self._success.note(robots, _rows(info, robots, self.num_robots))
         env_ended = (terminated | truncated)[robots]
-        observation = checked(
-            self._name, self.spaces, read_observation(raw, batch_axes=1).rows(robots)
-        )
-        return Sensed(observation=observation, env_ended=env_ended)
+        return Sensed(observation=self._read(raw).rows(robots), env_ended=env_ended)
 
     def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
-        """Return `info["is_success"]` of these rows."""
-        return self._success[robots]
+        """Return whether the instructions of these rows are done.
+
+        Raises:
+            EnvError: the env does not report it.
+        """
+        return self._success.of(robots)
 
     def close(self) -> None:
         """Close the env."""
         self._envs.close()
 
+    def _read(self, raw: Any) -> Observation:
+        with reading(self._name):
+            observation = self._spaces.reader.read(raw, batch_axes=1)
+        return checked(self._name, self.spaces, observation)
+
 
 class SingleEnvFleet:
-    """Single envs, stepped one after the other; any Gymnasium env with lerobot's keys."""
+    """Single envs, stepped one after the other; any Gymnasium env that nearer can read."""
 
-    def __init__(self, envs: Sequence[AnyEnv]) -> None:
+    def __init__(
+        self,
+        envs: Sequence[AnyEnv],
+        settings: EnvSettings = AS_IT_IS,
+        default_instruction: str | None = None,
+    ) -> None:
         self._envs = envs
         self._name = env_name(envs[0])
+        self._instructions = Instructions(self._name, settings.instruction, default_instruction)
         self._seeds = [0] * len(envs)
         self.num_robots = len(envs)
-        self.spaces = _spaces(envs[0].unwrapped, envs[0].observation_space, envs[0].action_space)
-        self._success = np.zeros(len(envs), dtype=bool)
+        self._spaces = env_spaces(
+            envs[0].unwrapped, envs[0].observation_space, envs[0].action_space, settings
+        )
+        self.spaces = self._spaces.sizes
+        self._success = ReportedSuccess(self._name, len(envs))
 
     @property
     def env(self) -> Any:
@@ -184,66 +223,94 @@ class SingleEnvFleet:
 
     def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
         """Reset these envs, each by its own seed."""
-        raws: list[Any] = []
+        observations: list[Observation] = []
         instructions: list[str] = []
-        for robot, seed in zip(_slots(robots), seeds, strict=True):
+        for row, (robot, seed) in enumerate(zip(_slots(robots), seeds, strict=True)):
             self._seeds[robot] = seed
             with running(self._name, "reset", [seed]):
                 raw, info = self._envs[robot].reset(seed=seed)
-            raws.append(raw)
-            instructions.append(_instruction(self._envs[robot], info))
-            self._success[robot] = bool(info.get("is_success", False))
-        observation = checked(self._name, self.spaces, _stack(raws))
+            observations.append(self._read(raw))
+            own = info.get("instruction", _instruction_attribute(self._envs[robot]))
+            instructions.append(self._instructions.of(str(own)))
+            self._success.begin(robots[row : row + 1], info)
+        observation = checked(self._name, self.spaces, _stack(observations))
         return Starts(observation=observation, instructions=instructions)
 
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
         """Step these envs."""
-        raws: list[Any] = []
+        observations: list[Observation] = []
         env_ended = np.zeros(len(robots), dtype=bool)
         for row, (robot, action) in enumerate(zip(_slots(robots), actions, strict=True)):
             with running(self._name, "step", [self._seeds[robot]]):
-                raw, _, terminated, truncated, info = self._envs[robot].step(action)
-            raws.append(raw)
+                raw, _, terminated, truncated, info = self._envs[robot].step(
+                    self._spaces.env_action(action)
+                )
+            observations.append(self._read(raw))
             env_ended[row] = terminated or truncated
-            self._success[robot] = bool(info.get("is_success", False))
-        observation = checked(self._name, self.spaces, _stack(raws))
+            self._success.note(robots[row : row + 1], info)
+        observation = checked(self._name, self.spaces, _stack(observations))
         return Sensed(observation=observation, env_ended=env_ended)
 
     def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
-        """Return the latest `info["is_success"]` of these envs."""
-        return self._success[robots]
+        """Return whether the instructions of these robots are done.
+
+        Raises:
+            EnvError: the env does not report it.
+        """
+        return self._success.of(robots)
 
     def close(self) -> None:
         """Close every env."""
         for env in self._envs:
             env.close()
 
-
-def _spec(env_id: str) -> EnvSpec:
-    if env_id not in gymnasium.registry:
-        _import_namespace(env_id)
-    if env_id not in gymnasium.registry:
-        close = difflib.get_close_matches(env_id, list(gymnasium.registry), n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]}?" if close else "install the package that registers it"
-        raise EnvError(f"the env must be a registered Gymnasium id, got {env_id!r}; {hint}")
-    return gymnasium.registry[env_id]
+    def _read(self, raw: Any) -> Observation:
+        with reading(self._name):
+            return self._spaces.reader.read(raw)
 
 
-def _import_namespace(env_id: str) -> None:
-    """Import the package that an id such as `nearer/PointMass-v0` names: it registers its envs.
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """Which instruction an episode has: the env's own, else the user's, else the default."""
 
-    They are registered by the package or by its module `envs`; a package that is not there is
-    reported by the caller.
-    """
-    namespace, slash, _ = env_id.partition("/")
-    if not slash or not namespace.isidentifier():
-        return
-    for module in (namespace, f"{namespace}.envs"):
-        if env_id in gymnasium.registry or find_spec(module) is None:
-            return
-        import_module(module)
+    env_id: str
+    given: str | None
+    default: str | None
+
+    def of(self, own: str) -> str:
+        """Return the instruction of an episode.
+
+        Args:
+            own: what the env gave; empty: nothing.
+
+        Raises:
+            EnvError: there are two different ones, or none.
+        """
+        if not own.strip():
+            instruction = self.given or self.default
+            if not instruction:
+                raise EnvError(
+                    f"{self.env_id} must give an instruction, in info['instruction'] or an "
+                    'attribute task, got none; say what to do with --instruction "..."'
+                )
+            return instruction
+        if self.given not in (None, own):
+            raise EnvError(
+                f"--instruction must be left out for an env that gives its own, got {self.given!r} "
+                f"where {self.env_id} asks for {own!r}"
+            )
+        return own
+
+
+def _rows(info: Info, robots: Int64[Array, "robots"], num_robots: int) -> Info:
+    """Return what a vectorised env reported of these robots alone."""
+    return {
+        key: np.broadcast_to(np.asarray(info[key]), (num_robots,))[robots]
+        for key in SUCCESS_KEYS
+        if key in info
+    }
 
 
 def env_name(env: AnyEnv | VectorEnv[Any, Any, Any]) -> str:
@@ -251,66 +318,19 @@ def env_name(env: AnyEnv | VectorEnv[Any, Any, Any]) -> str:
     return env.spec.id if env.spec else type(env).__name__
 
 
-def _make(env_id: str) -> AnyEnv:
-    _spec(env_id)
-    with making(env_id):
-        return gymnasium.make(env_id)
-
-
-def _spaces(env: Any, observation_space: Any, action_space: Any) -> Spaces:
-    if not isinstance(observation_space, gymnasium.spaces.Dict) or not isinstance(
-        action_space, gymnasium.spaces.Box
-    ):
-        raise EnvError(
-            "the env must have a Dict observation space with agent_pos, environment_state or "
-            f"pixels, and a Box action space, got {observation_space} and {action_space}; "
-            "wrap it in a gymnasium.ObservationWrapper"
-        )
-    parts = cast(Mapping[str, Any], observation_space.spaces)
-    if not parts.keys() & {"agent_pos", "environment_state", "pixels"}:
-        raise EnvError(
-            "the env must observe agent_pos, environment_state or pixels, got "
-            f"{sorted(parts)}; rename them in a gymnasium.ObservationWrapper"
-        )
-    box = cast(Any, action_space)
-    return Spaces(
-        agent_pos=_width(parts, "agent_pos"),
-        environment_state=_width(parts, "environment_state"),
-        action=math.prod(box.shape),
-        cameras=_cameras(parts.get("pixels")),
-        control_hz=control_rate(env),
-        action_limits=(_axes(box.low), _axes(box.high)),
-    )
-
-
-def _cameras(pixels: Any) -> tuple[Camera, ...]:
-    """Return the cameras of lerobot's `pixels`: a Dict of Boxes, one Box, or nothing."""
-    if pixels is None:
-        return ()
-    one_camera = not isinstance(pixels, gymnasium.spaces.Dict)
-    named = {"pixels": pixels} if one_camera else cast(Mapping[str, Any], pixels.spaces)
-    return tuple(Camera(name, *box.shape[:2]) for name, box in sorted(named.items()))
-
-
-def _axes(limits: Array) -> tuple[float, ...]:
-    return tuple(cast(list[float], limits.ravel().tolist()))
-
-
-def _width(parts: Mapping[str, gymnasium.spaces.Box], key: str) -> int:
-    return math.prod(parts[key].shape) if key in parts else 0
-
-
-def _instruction(env: AnyEnv, info: Info) -> str:
-    if "instruction" in info:
-        return str(info["instruction"])
+def _instruction_attribute(env: AnyEnv | VectorEnv[Any, Any, Any]) -> str:
+    """Return the instruction that an env has as an attribute; empty: none."""
     for name in ("task_description", "task"):
-        if env.has_wrapper_attr(name):
-            return str(env.get_wrapper_attr(name))
+        if isinstance(env, gymnasium.Env):
+            value = env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else None
+        else:
+            value = getattr(env.unwrapped, name, None)
+        if isinstance(value, str):
+            return value
     return ""
 
 
-def _stack(raws: Sequence[Any]) -> Observation:
-    parts = [read_observation(raw) for raw in raws]
+def _stack(parts: Sequence[Observation]) -> Observation:
     return Observation(
         agent_pos=np.stack([part.agent_pos for part in parts]),
         environment_state=np.stack([part.environment_state for part in parts]),
@@ -318,31 +338,6 @@ def _stack(raws: Sequence[Any]) -> Observation:
             camera: np.stack([part.images[camera] for part in parts]) for camera in parts[0].images
         },
     )
-
-
-def read_observation(raw: RawObservation, *, batch_axes: int = 0) -> Observation:
-    """Return what an env with lerobot's keys observed.
-
-    Args:
-        raw: `agent_pos`, `environment_state` and `pixels`, as far as there are any.
-        batch_axes: 1 for a vectorised env.
-    """
-    images = _images(raw.get("pixels", {}))
-    batch = np.shape(next(iter([*images.values(), *raw.values()])))[:batch_axes]
-    none = np.zeros((*batch, 0), np.float32)
-    return Observation(
-        agent_pos=np.asarray(raw.get("agent_pos", none), np.float32),
-        environment_state=np.asarray(raw.get("environment_state", none), np.float32),
-        images=images,
-    )
-
-
-def _images(pixels: Any) -> dict[str, Array]:
-    """Return camera -> image of lerobot's `pixels`: one image, or a dict of them."""
-    if isinstance(pixels, Mapping):
-        named = cast(Mapping[str, Any], pixels)
-        return {camera: np.asarray(image) for camera, image in named.items()}
-    return {"pixels": np.asarray(pixels)}
 
 
 def _slots(robots: Int64[Array, "robots"]) -> list[int]:

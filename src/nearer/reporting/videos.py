@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, cast
 
-import gymnasium
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
@@ -23,9 +22,11 @@ from nearer.core.chunk_actions import split_decisions
 from nearer.core.episode import Ended, Episode
 from nearer.core.errors import EnvError
 from nearer.datasets.lerobot.videos import VideoEncoding, encode_video
-from nearer.envs import register_envs
-from nearer.fleets.env_errors import making, running
-from nearer.fleets.gym import AnyEnv, control_rate, env_name
+from nearer.fleets.env_errors import running
+from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
+from nearer.fleets.env_spaces import control_rate, env_spaces
+from nearer.fleets.find_env import AnyEnv, env_spec, make_env
+from nearer.fleets.gym import env_name
 from nearer.runs.files import disk_errors_as_sentences, write_bytes
 
 MAX_VIDEO_BYTES = 60_000
@@ -61,7 +62,9 @@ class Video:
 
 
 @contextmanager
-def rendering_env(env_id: str) -> Generator[AnyEnv | None, None, None]:
+def rendering_env(
+    env_id: str, settings: EnvSettings = AS_IT_IS
+) -> Generator[AnyEnv | None, None, None]:
     """Yield an env that renders RGB images; None where it cannot.
 
     None as well where the env is registered as nondeterministic, such as a real robot: it would
@@ -70,8 +73,7 @@ def rendering_env(env_id: str) -> Generator[AnyEnv | None, None, None]:
     Raises:
         EnvError: the env cannot be made.
     """
-    register_envs()
-    env = _rendering_env_of(env_id)
+    env = _rendering_env_of(env_id, settings)
     try:
         yield env
     finally:
@@ -79,16 +81,15 @@ def rendering_env(env_id: str) -> Generator[AnyEnv | None, None, None]:
             env.close()
 
 
-def _rendering_env_of(env_id: str) -> AnyEnv | None:
-    with making(env_id):
-        if gymnasium.spec(env_id).nondeterministic:
-            return None
-        plain = gymnasium.make(env_id, disable_env_checker=True)
-        can_render = "rgb_array" in (plain.metadata.get("render_modes") or ())
-        plain.close()
-        if not can_render:
-            return None
-        return gymnasium.make(env_id, render_mode="rgb_array", disable_env_checker=True)
+def _rendering_env_of(env_id: str, settings: EnvSettings) -> AnyEnv | None:
+    if env_spec(env_id).nondeterministic:
+        return None
+    plain = make_env(env_id, settings, disable_env_checker=True)
+    can_render = "rgb_array" in (plain.metadata.get("render_modes") or ())
+    plain.close()
+    if not can_render:
+        return None
+    return make_env(env_id, settings, render_mode="rgb_array", disable_env_checker=True)
 
 
 def replay(
@@ -97,6 +98,7 @@ def replay(
     actions: Float32[Array, "steps action"],
     agent_pos: Float32[Array, "obs joints"],
     chunking: Chunking = PLAIN,
+    settings: EnvSettings = AS_IT_IS,
 ) -> Iterator[UInt8[Array, "h w 3"]]:
     """Yield the rendered images of a recorded episode, from its first to its last observation.
 
@@ -107,24 +109,27 @@ def replay(
         agent_pos: as recorded; one more than actions.
         chunking: how each of these actions splits into control steps; there is an image a control
             step.
+        settings: that the env was made with.
 
     Raises:
         EnvError: the env does not repeat the recorded path bit for bit, renders no RGB images, or
             fails.
     """
     name = env_name(env)
+    spaces = env_spaces(env.unwrapped, env.observation_space, env.action_space, settings)
     with running(name, "reset", [seed]):
         raw, _ = env.reset(seed=seed)
-    _check_repeats(raw, agent_pos[0], seed, step=0)
+    _check_repeats(spaces.reader.read(raw).agent_pos, agent_pos[0], seed, step=0)
     yield _render(env)
     for step, decision in enumerate(actions):
         for action in split_decisions(chunking, decision, agent_pos[step]):
             with running(name, "step", [seed]):
-                raw, _, terminated, truncated, _ = env.step(action)
+                raw, _, terminated, truncated, _ = env.step(spaces.env_action(action))
             yield _render(env)
             if terminated or truncated:
                 break  # as the fleet does: the rest of the chunk is not executed
-        _check_repeats(raw, agent_pos[step + 1], seed, step + 1)
+        now = spaces.reader.read(raw).agent_pos
+        _check_repeats(now, agent_pos[step + 1], seed, step + 1)
 
 
 def make_video(images: Iterable[UInt8[Array, "h w 3"]], fps: int, *, success: bool) -> Video:
@@ -145,23 +150,25 @@ def make_video(images: Iterable[UInt8[Array, "h w 3"]], fps: int, *, success: bo
 
 def frame_rate(env: AnyEnv) -> int:
     """Return the control steps a second that an env names: `control_hz`, or its `render_fps`."""
-    named = control_rate(env.unwrapped) or env.metadata.get("render_fps")
-    return max(1, round(named or _DEFAULT_FPS))
+    return control_rate(env.unwrapped) or _DEFAULT_FPS
 
 
 def episode_videos(
-    env_id: str, episodes: Sequence[Episode], chunking: Chunking = PLAIN
+    env_id: str,
+    episodes: Sequence[Episode],
+    chunking: Chunking = PLAIN,
+    settings: EnvSettings = AS_IT_IS,
 ) -> Iterator[Video]:
     """Yield a video of each episode; nothing where the env renders no images.
 
     Raises:
         EnvError: the env cannot be made, or does not repeat an episode.
     """
-    with rendering_env(env_id) as env:
+    with rendering_env(env_id, settings) as env:
         for episode in episodes if env else ():
             assert env is not None, "without an env there is nothing to go through"
             recorded = episode.observations.agent_pos
-            images = replay(env, episode.seed, episode.actions, recorded, chunking)
+            images = replay(env, episode.seed, episode.actions, recorded, chunking, settings)
             success = episode.ended is Ended.SUCCESS_TRUE
             yield make_video(images, frame_rate(env), success=success)
 
@@ -187,11 +194,12 @@ def remove_videos(folder: Path) -> None:
             path.unlink()
 
 
-def _check_repeats(raw: Any, recorded: Float32[Array, "joints"], seed: int, step: int) -> None:
+def _check_repeats(
+    replayed: Float32[Array, "joints"], recorded: Float32[Array, "joints"], seed: int, step: int
+) -> None:
     """Raise EnvError unless the env is where it was when the episode was recorded."""
     if not recorded.size:
         return  # an env without proprioception: nothing was recorded to compare with
-    replayed = np.asarray(raw["agent_pos"], np.float32).ravel()
     if not np.array_equal(replayed, recorded):
         raise EnvError(
             f"a replay must repeat the recorded episode bit for bit, got agent_pos {replayed} at "

@@ -60,6 +60,8 @@ def save_model(folder: Path, model: FoundationModel) -> None:
     weights = gather(model.state_dict())
     safetensors.torch.save_file(weights, folder / "model.safetensors")
     described = model.config() | {"normalisation_sha256": _normalisation_hash(model, weights)}
+    if model.only_instruction is not None:
+        described["only_instruction"] = model.only_instruction
     _write_json(folder / "config.json", described)
     for name, text in model.files().items():
         (folder / name).write_text(text)
@@ -134,6 +136,7 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
         _check_sizes(build, config, folder, weights)
         model = build(config, folder)
         model.load_state_dict(weights)
+        model.only_instruction = _text_or_none(config, "only_instruction")
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder}/model.safetensors must fit the model that config.json describes, got: "
@@ -145,6 +148,13 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
             "with, got another; copy both files from one checkpoint"
         )
     return model.eval()
+
+
+def _text_or_none(config: Mapping[str, Any], key: str) -> str | None:
+    value = config.get(key)
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{key} {value!r}, no text")
+    return value
 
 
 class _NothingDrawn(TorchFunctionMode):

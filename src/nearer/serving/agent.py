@@ -24,7 +24,8 @@ from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera
 from nearer.evaluation.reward_model import load_policy_and_reward
 from nearer.fleets.encoded import StatefulEncoder, encode_episode, separate_reward_encoder
-from nearer.fleets.gym import RawObservation, read_observation
+from nearer.fleets.gym import RawObservation
+from nearer.fleets.observation_reader import read_observation
 
 _ROBOT = np.zeros(1, dtype=np.int64)  # every agent's robot is slot 0 of a memory of its own
 

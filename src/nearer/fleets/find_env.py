@@ -1,0 +1,172 @@
+"""Find an env by its Gymnasium id, in whichever package registers it, and make it.
+
+PointMass-v0              registered by Gymnasium or by a package that is imported
+gym_pusht/PushT-v0        the package gym_pusht registers it; `Meta-World/MT1`: metaworld
+ale_py:ALE/Pong-v5        the package ale_py registers it
+"""
+
+import difflib
+import inspect
+import logging
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, cast
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+
+from nearer.core.errors import EnvError
+from nearer.fleets.env_errors import making
+from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
+
+_LOG = logging.getLogger(__name__)
+AnyEnv = gymnasium.Env[Any, Any]
+_OF_MAKE = tuple(
+    name
+    for name, parameter in inspect.signature(gymnasium.make).parameters.items()
+    if name != "id" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+)
+"""Keyword arguments of `gymnasium.make` itself, which every env accepts."""
+
+
+def make_env(env_id: str, settings: EnvSettings = AS_IT_IS, **kwargs: Any) -> AnyEnv:
+    """Return one env.
+
+    Args:
+        env_id: Gymnasium id, as the module lists them.
+        settings: what it is made with.
+        kwargs: further arguments of `gymnasium.make`, which take precedence.
+
+    Raises:
+        EnvError: there is no such env, it has no such setting, or it cannot be made.
+    """
+    spec = env_spec(env_id)
+    check_kwargs(spec, settings.kwargs)
+    with making(env_id):
+        return gymnasium.make(spec, **settings.kwargs | kwargs)
+
+
+def env_spec(env_id: str) -> EnvSpec:
+    """Return what an env was registered as, once the package that registers it is imported.
+
+    Raises:
+        EnvError: no package that can be imported registers it; the sentence names those tried.
+    """
+    module, colon, name = env_id.rpartition(":")
+    candidates = [module] if colon else _packages(name)
+    tried: list[str] = []
+    for candidate in candidates:
+        if name in gymnasium.registry and not colon:
+            break
+        if _exists(candidate):
+            with making(env_id):
+                import_module(candidate)
+            tried.append(f"imported {candidate}")
+        else:
+            tried.append(f"no module named {candidate}")
+    if name not in gymnasium.registry:
+        raise EnvError(
+            f"the env must be a registered Gymnasium id, got {env_id!r}{_told(tried)}; "
+            f"{_advice(name, bool(colon))}"
+        )
+    return gymnasium.registry[name]
+
+
+def time_limit(env_id: str, settings: EnvSettings = AS_IT_IS) -> int | None:
+    """Return the control steps after which Gymnasium ends an episode of an env; None: never."""
+    kwargs = settings.kwargs
+    limit = kwargs.get("max_episode_steps") or env_spec(env_id).max_episode_steps
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def tell_time_limit(env_id: str, max_steps: int, settings: EnvSettings = AS_IT_IS) -> None:
+    """Warn where Gymnasium ends an episode of an env before `max_steps` control steps."""
+    limit = time_limit(env_id, settings)
+    if limit is not None and limit < max_steps:
+        _LOG.warning(
+            "%s ends its episodes after %d steps, before --max-steps %d; to go on, pass "
+            "--env-kwargs max_episode_steps=%d",
+            *(env_id, limit, max_steps, max_steps),
+        )
+
+
+def env_class(env_id: str) -> str:
+    """Return the last part of an id, such as PushT-v0: what a data set calls its robot."""
+    return env_id.rpartition(":")[2].rpartition("/")[2]
+
+
+def observation_advice(spec: EnvSpec | None) -> str:
+    """Return which settings of an env may change what it observes, for the end of a refusal."""
+    names = [name for name in (_settings_of(spec) if spec else None) or () if "obs" in name]
+    if not names:
+        return ""
+    examples = " ".join(f"{name}=..." for name in names)
+    return f"choose what it observes with --env-kwargs {examples}, or "
+
+
+def check_kwargs(spec: EnvSpec, kwargs: Mapping[str, Any]) -> None:
+    """Raise EnvError unless an env accepts these keyword arguments."""
+    accepted = _settings_of(spec)
+    if accepted is None:
+        return
+    for name in kwargs:
+        if name not in (*accepted, *_OF_MAKE):
+            there = ", ".join(accepted) or "none"
+            raise EnvError(
+                f"--env-kwargs must name settings of {spec.id}, got {name}; it has {there}"
+            )
+
+
+def _settings_of(spec: EnvSpec) -> tuple[str, ...] | None:
+    """Return the names of an env's keyword arguments; None: it accepts any, or nobody knows."""
+    try:
+        creator = spec.entry_point
+        creator = load_env_creator(creator) if isinstance(creator, str) else creator
+        if creator is None:
+            return None
+        parameters = inspect.signature(cast(Any, creator)).parameters.values()
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return tuple(parameter.name for parameter in parameters)
+
+
+def _packages(name: str) -> list[str]:
+    """Return which packages may register an id such as `Meta-World/MT1`: those of its namespace.
+
+    Its envs are registered by the package or by its module `envs`.
+    """
+    namespace, slash, _ = name.partition("/")
+    if not slash:
+        return []
+    word = namespace.replace("-", "_")
+    spellings = dict.fromkeys((word, word.lower(), word.replace("_", "").lower()))
+    packages = [spelling for spelling in spellings if spelling.isidentifier()]
+    return [
+        module
+        for package in packages
+        for module in ((package, f"{package}.envs") if _exists(package) else (package,))
+    ]
+
+
+def _exists(module: str) -> bool:
+    """Tell whether a module can be imported."""
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # of a package that is not there, or no name of a module
+        return False
+
+
+def _told(tried: list[str]) -> str:
+    return f" ({', '.join(tried)})" if tried else ""
+
+
+def _advice(name: str, module_named: bool) -> str:
+    close = difflib.get_close_matches(name, list(gymnasium.registry), n=1, cutoff=0.4)
+    if close:
+        return f"did you mean {close[0]}?"
+    if module_named:
+        return "install the package, or put its folder on PYTHONPATH"
+    return "install the package that registers it, or name that as PACKAGE:ID"
