@@ -17,6 +17,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from nearer.core.errors import EnvError
+from nearer.core.opengl import choose_backend
 from nearer.fleets.env_errors import making
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 
@@ -43,8 +44,10 @@ def make_env(env_id: str, settings: EnvSettings = AS_IT_IS, **kwargs: Any) -> An
     """
     spec = env_spec(env_id)
     check_kwargs(spec, settings.kwargs)
+    # Without Gymnasium's checker, which only warns: the fleet refuses what is wrong (`checked`).
+    arguments = {"disable_env_checker": True, **settings.kwargs, **kwargs}
     with making(env_id):
-        return gymnasium.make(spec, **settings.kwargs | kwargs)
+        return gymnasium.make(spec, **arguments)
 
 
 def env_spec(env_id: str) -> EnvSpec:
@@ -53,6 +56,7 @@ def env_spec(env_id: str) -> EnvSpec:
     Raises:
         EnvError: no package that can be imported registers it; the sentence names those tried.
     """
+    choose_backend()
     module, colon, name = env_id.rpartition(":")
     candidates = [module] if colon else _packages(name)
     tried: list[str] = []
@@ -98,10 +102,13 @@ def env_class(env_id: str) -> str:
 
 def observation_advice(spec: EnvSpec | None) -> str:
     """Return which settings of an env may change what it observes, for the end of a refusal."""
-    names = [name for name in (_settings_of(spec) if spec else None) or () if "obs" in name]
+    if spec is None:
+        return ""
+    defaults = _settings_of(spec) or {}
+    names = [name for name, value in defaults.items() if "obs" in name and isinstance(value, str)]
     if not names:
         return ""
-    examples = " ".join(f"{name}=..." for name in names)
+    examples = " ".join(f"{name}=... (now {defaults[name]})" for name in names)
     return f"choose what it observes with --env-kwargs {examples}, or "
 
 
@@ -118,8 +125,8 @@ def check_kwargs(spec: EnvSpec, kwargs: Mapping[str, Any]) -> None:
             )
 
 
-def _settings_of(spec: EnvSpec) -> tuple[str, ...] | None:
-    """Return the names of an env's keyword arguments; None: it accepts any, or nobody knows."""
+def _settings_of(spec: EnvSpec) -> dict[str, object] | None:
+    """Return an env's keyword arguments and their values; None: it accepts any, or who knows."""
     try:
         creator = spec.entry_point
         creator = load_env_creator(creator) if isinstance(creator, str) else creator
@@ -130,7 +137,7 @@ def _settings_of(spec: EnvSpec) -> tuple[str, ...] | None:
         return None
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return tuple(parameter.name for parameter in parameters)
+    return {parameter.name: parameter.default for parameter in parameters} | dict(spec.kwargs)
 
 
 def _packages(name: str) -> list[str]:

@@ -6,7 +6,6 @@ settings; success from `info["is_success"]`, else from `info["success"]`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
@@ -22,6 +21,7 @@ from nearer.fleets.env_errors import checked, making, reading, running
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.env_spaces import env_spaces
 from nearer.fleets.find_env import AnyEnv, check_kwargs, env_spec, make_env
+from nearer.fleets.instructions import Instructions
 from nearer.fleets.reported_success import KEYS as SUCCESS_KEYS
 from nearer.fleets.reported_success import ReportedSuccess
 
@@ -43,7 +43,7 @@ def make_fleet(
         env: a Gymnasium id (find_env.py), or an env class or function that makes one.
         num_robots: copies.
         settings: how it is made and read.
-        default_instruction: where neither the env nor the settings have one.
+        default_instruction: of episodes for which neither the env nor the settings have one.
 
     Raises:
         EnvError: the id is unknown, or the env's spaces are none that nearer can serve.
@@ -154,8 +154,14 @@ class VectorFleet:
         with running(self._name, "reset", seeds):
             raw, info = cast(Any, self._envs).reset(seed=row_seeds, options={"reset_mask": mask})
         self._success.begin(robots, _rows(info, robots, self.num_robots))
-        own = info.get("instruction", [_instruction_attribute(self._envs)] * self.num_robots)
-        instructions = [self._instructions.of(str(own[robot])) for robot in _slots(robots)]
+        if "instruction" in info:
+            instructions = [
+                self._instructions.of_episode(str(info["instruction"][robot]))
+                for robot in _slots(robots)
+            ]
+        else:
+            fixed = self._instructions.of_env(_instruction_attribute(self._envs))
+            instructions = [fixed] * len(robots)
         return Starts(observation=self._read(raw).rows(robots), instructions=instructions)
 
     def step(
@@ -230,8 +236,11 @@ class SingleEnvFleet:
             with running(self._name, "reset", [seed]):
                 raw, info = self._envs[robot].reset(seed=seed)
             observations.append(self._read(raw))
-            own = info.get("instruction", _instruction_attribute(self._envs[robot]))
-            instructions.append(self._instructions.of(str(own)))
+            instructions.append(
+                self._instructions.of_episode(str(info["instruction"]))
+                if "instruction" in info
+                else self._instructions.of_env(_instruction_attribute(self._envs[robot]))
+            )
             self._success.begin(robots[row : row + 1], info)
         observation = checked(self._name, self.spaces, _stack(observations))
         return Starts(observation=observation, instructions=instructions)
@@ -269,39 +278,6 @@ class SingleEnvFleet:
     def _read(self, raw: Any) -> Observation:
         with reading(self._name):
             return self._spaces.reader.read(raw)
-
-
-@dataclass(frozen=True, slots=True)
-class Instructions:
-    """Which instruction an episode has: the env's own, else the user's, else the default."""
-
-    env_id: str
-    given: str | None
-    default: str | None
-
-    def of(self, own: str) -> str:
-        """Return the instruction of an episode.
-
-        Args:
-            own: what the env gave; empty: nothing.
-
-        Raises:
-            EnvError: there are two different ones, or none.
-        """
-        if not own.strip():
-            instruction = self.given or self.default
-            if not instruction:
-                raise EnvError(
-                    f"{self.env_id} must give an instruction, in info['instruction'] or an "
-                    'attribute task, got none; say what to do with --instruction "..."'
-                )
-            return instruction
-        if self.given not in (None, own):
-            raise EnvError(
-                f"--instruction must be left out for an env that gives its own, got {self.given!r} "
-                f"where {self.env_id} asks for {own!r}"
-            )
-        return own
 
 
 def _rows(info: Info, robots: Int64[Array, "robots"], num_robots: int) -> Info:

@@ -84,12 +84,12 @@ def rendering_env(
 def _rendering_env_of(env_id: str, settings: EnvSettings) -> AnyEnv | None:
     if env_spec(env_id).nondeterministic:
         return None
-    plain = make_env(env_id, settings, disable_env_checker=True)
+    plain = make_env(env_id, settings)
     can_render = "rgb_array" in (plain.metadata.get("render_modes") or ())
     plain.close()
     if not can_render:
         return None
-    return make_env(env_id, settings, render_mode="rgb_array", disable_env_checker=True)
+    return make_env(env_id, settings, render_mode="rgb_array")
 
 
 def replay(

@@ -4,7 +4,6 @@ MuJoCo reads MUJOCO_GL when it is imported, and without it looks for a screen. S
 imports `mujoco` from this one, which sets the variable first, unless the user did.
 """
 
-import ctypes
 import importlib
 import os
 import sys
@@ -13,32 +12,14 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from nearer.core.errors import EnvError
+from nearer.core.opengl import LIBRARIES, choose_backend, is_installed
 
-LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
-"""What each backend of MuJoCo loads."""
 _PACKAGES = "libegl1 libgl1-mesa-dri"
 # what a missing library raises depends on the way in which it is missing
 _LOADING_ERRORS = (ImportError, RuntimeError, AttributeError, OSError, TypeError)
 
 
-def is_installed(backend: str) -> bool:
-    """Return whether the library of a backend can be loaded."""
-    try:
-        ctypes.CDLL(LIBRARIES[backend])
-    except OSError:
-        return False
-    return True
-
-
-def _choose_backend() -> None:
-    """Set MUJOCO_GL to what is installed: EGL, else OSMesa, which is 10 % slower."""
-    if sys.platform == "linux" and "MUJOCO_GL" not in os.environ:
-        for backend in filter(is_installed, LIBRARIES):
-            os.environ["MUJOCO_GL"] = backend
-            return
-
-
-_user_backend = os.environ.get("MUJOCO_GL", "")  # before `_choose_backend` sets it
+_user_backend = os.environ.get("MUJOCO_GL", "")  # before `choose_backend` sets it
 
 
 def missing_gl_error(
@@ -68,7 +49,7 @@ def _without_gl(cause: object) -> EnvError:
 
 
 def _import_mujoco() -> Any:
-    _choose_backend()
+    choose_backend()
     # the software renderer's own threads cost small images more than they give
     os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
