@@ -158,6 +158,8 @@ UNITS = {
         "--max-rate": "messages a second",
         "--max-robots": "connections",
         "--idle-s": "seconds",
+        "--answer-s": "seconds",
+        "--reconnect-s": "seconds",
     },
     "label": {"--threshold": "control steps"},
 }

@@ -62,6 +62,8 @@ def server_of(config: ServeConfig, tell: Callable[[str], None] = print) -> "Poli
         rate_hz=config.max_rate,
         robots=config.max_robots,
         idle_s=config.idle_s,
+        answer_s=config.answer_s,
+        reconnect_s=config.reconnect_s,
     )
     return PolicyServer(served, limits, token)
 

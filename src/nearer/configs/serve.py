@@ -24,6 +24,8 @@ class ServeConfig:
         max_rate: messages a second and connection; faster ones wait.
         max_robots: connections at a time.
         idle_s: seconds without a message, after which a connection is closed.
+        answer_s: seconds in which a message is answered, if only by a sentence.
+        reconnect_s: seconds in which a named robot finds its memory again after it left.
     """
 
     checkpoint: Path
@@ -37,6 +39,8 @@ class ServeConfig:
     max_rate: float = 100.0
     max_robots: int = 16
     idle_s: float = 600.0
+    answer_s: float = 30.0
+    reconnect_s: float = 60.0
 
     def __post_init__(self) -> None:
         check_settings(
@@ -47,6 +51,8 @@ class ServeConfig:
             max_rate="(0, inf)",
             max_robots="[1, 1000]",
             idle_s="(0, inf)",
+            answer_s="(0, inf)",
+            reconnect_s="[0, inf)",
         )
         if self.threshold is not None:
             check_settings(self, threshold="[0, inf)")

@@ -20,12 +20,14 @@ class RobotSession:
     """A connected robot.
 
     Attributes:
-        number: of its connection.
+        number: of the connection that it began with; its random stream is of this number.
         agent: acts for it, and tracks what it observes.
+        name: that the robot gave itself; None: it gave none.
     """
 
     number: int
     agent: Agent
+    name: str | None = None
 
 
 class ServedPolicy:
@@ -52,14 +54,19 @@ class ServedPolicy:
         self._seed = seed
         self._instructions: set[str] = set()
 
-    def new_session(self, number: int) -> RobotSession:
-        """Return the session of a robot that has just connected."""
+    def new_session(self, number: int, name: str | None = None) -> RobotSession:
+        """Return the session of a robot that has just connected, by its name if it has one."""
         rng = generator(Purpose.SERVING, self._seed, number)
         agent = Agent(self._policy, self._reward_model, self._threshold_steps, rng)
-        return RobotSession(number=number, agent=agent)
+        return RobotSession(number=number, agent=agent, name=name)
 
-    def metadata(self, session: RobotSession) -> ServerMetadata:
-        """Return what a client is sent when it connects."""
+    def metadata(self, session: RobotSession, *, resumed: bool = False) -> ServerMetadata:
+        """Return what a client is sent when it connects.
+
+        Args:
+            session: of the robot.
+            resumed: whether the robot had this session in an earlier connection.
+        """
         spaces = self._policy.spaces
         return ServerMetadata(
             model=str(self._policy.config()["model"]),
@@ -73,6 +80,8 @@ class ServedPolicy:
             control_hz=spaces.control_hz,
             threshold_steps=session.agent.threshold_steps,
             robot=session.number,
+            name=session.name,
+            resumed=resumed,
             seed=self._seed,
         )
 
