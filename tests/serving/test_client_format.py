@@ -1,0 +1,152 @@
+"""Other clients' keys: renames, openpi's robots, channels first."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearer.core.errors import ConfigError, MessageError
+from nearer.core.spaces import Camera, Spaces
+from nearer.serving.client_format import ClientFormat, keys_by_name
+from nearer.serving.client_profiles import PROFILES
+from nearer.serving.msgpack_codec import pack, unpack
+from nearer.serving.request import read_request
+from serving_helpers import POINT_MASS
+
+FRONT = (Camera("front", 4, 6),)
+
+
+def droid_message() -> dict[str, Any]:
+    """Return a message with the keys, sizes and types of openpi's examples/droid/main.py."""
+    rng = np.random.default_rng(0)
+    return {
+        "observation/exterior_image_1_left": rng.integers(0, 255, (4, 6, 3), dtype=np.uint8),
+        "observation/wrist_image_left": rng.integers(0, 255, (4, 6, 3), dtype=np.uint8),
+        "observation/joint_position": np.linspace(-1, 1, 7),
+        "observation/gripper_position": np.array([0.25]),
+        "prompt": "push the cube",
+    }
+
+
+def aloha_message() -> dict[str, Any]:
+    """Return a message with the keys, sizes and types of openpi's examples/aloha_real/env.py."""
+    rng = np.random.default_rng(0)
+    cameras = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")
+    return {
+        "state": np.linspace(-1, 1, 14),
+        "images": {name: rng.integers(0, 255, (3, 4, 6), dtype=np.uint8) for name in cameras},
+    }
+
+
+@pytest.mark.parametrize(
+    ("exterior", "wrist"),
+    [("exterior_image_1_left", "wrist_image_left"), ("exterior_1_left", "wrist_left")],
+)
+def test_read_request_of_openpis_droid_client(exterior: str, wrist: str) -> None:
+    cameras = (Camera(exterior, 4, 6), Camera(wrist, 4, 6))
+    spaces = Spaces(agent_pos=8, environment_state=0, action=8, cameras=cameras)
+    sent = droid_message()
+    client = ClientFormat(keys=keys_by_name("droid", (), cameras))
+    request = read_request(unpack(pack(sent)), spaces, cameras, client)
+    joints = [*np.linspace(-1, 1, 7), 0.25]  # the gripper comes last
+    assert np.array_equal(request.observation.agent_pos[0], np.array(joints, np.float32))
+    images = request.observation.images
+    assert np.array_equal(images[exterior][0], sent["observation/exterior_image_1_left"])
+    assert np.array_equal(images[wrist][0], sent["observation/wrist_image_left"])
+    assert request.instruction == "push the cube"
+
+
+def test_read_request_of_openpis_aloha_client_turns_its_images() -> None:
+    cameras = (Camera("cam_high", 4, 6), Camera("cam_left_wrist", 4, 6))
+    spaces = Spaces(agent_pos=14, environment_state=0, action=14, cameras=cameras)
+    sent = aloha_message()
+    client = ClientFormat(
+        keys=keys_by_name("aloha", (), cameras), channels_first=PROFILES["aloha"].channels_first
+    )
+    request = read_request(unpack(pack(sent)), spaces, cameras, client)
+    assert np.array_equal(request.observation.agent_pos[0], sent["state"].astype(np.float32))
+    for camera in ("cam_high", "cam_left_wrist"):
+        image = request.observation.images[camera][0]
+        assert image.shape == (4, 6, 3)
+        assert np.array_equal(image[..., 1], sent["images"][camera][1])
+    assert request.instruction is None
+
+
+@pytest.mark.parametrize("gripper", [0.25, [0.25], np.float32(0.25), np.array([0.25]), 1])
+def test_read_request_renamed_numbers_are_joined_in_the_order_of_the_flags(gripper: Any) -> None:
+    renames = [("arm/joints", "agent_pos"), ("gripper", "agent_pos"), ("goal", "environment_state")]
+    client = ClientFormat(keys=keys_by_name(None, renames, ()))
+    message = {"arm": {"joints": np.arange(3)}, "gripper": gripper, "goal": [1, 2]}
+    request = read_request(unpack(pack_numbers(message)), POINT_MASS, (), client)
+    last = float(np.ravel(gripper)[0])
+    assert request.observation.agent_pos.tolist() == [[0, 1, 2, last]]
+    assert request.observation.environment_state.tolist() == [[1, 2]]
+
+
+def pack_numbers(message: dict[str, Any]) -> bytes:
+    """Return a message as bytes, numpy's numbers as openpi's client packs them."""
+    msgpack_numpy = pytest.importorskip("openpi_client.msgpack_numpy")
+    return msgpack_numpy.packb(message)
+
+
+def test_read_request_renamed_prompt_and_reset_may_be_left_out() -> None:
+    client = ClientFormat(keys=keys_by_name(None, [("task", "prompt"), ("start", "reset")], ()))
+    numbers = {"observation.state": [0.0] * 4, "observation.environment_state": [0.0] * 2}
+    request = read_request({**numbers, "task": "go", "start": True}, POINT_MASS, (), client)
+    assert (request.instruction, request.reset) == ("go", True)
+    request = read_request(numbers, POINT_MASS, (), client)
+    assert (request.instruction, request.reset) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ({"arm": {"other": 1}}, r"must have arm/joints, which is read as .*, got \['arm/other'\]"),
+        ({"arm": {"joints": "x"}}, "arm/joints must be numbers, which are part of .* 1 characters"),
+        ({"arm": {"joints": np.zeros((2, 2))}}, r"must be numbers.*float64 of shape \(2, 2\)"),
+        ({"arm": {"joints": True}}, "must be numbers"),
+        ({"arm": {"joints": [1.0]}, "image": None}, "must have image, which is read as"),
+        ({"arm": {"joints": [1.0, 2.0]}, "image": np.zeros((4, 6, 3), np.uint8)}, "must be 1 num"),
+        ({"arm": 3, "image": 3}, "must have arm/joints"),
+    ],
+)
+def test_read_request_of_a_renamed_key_that_is_wrong_is_refused(
+    message: dict[str, Any], sentence: str
+) -> None:
+    spaces = Spaces(agent_pos=1, environment_state=0, action=1, cameras=FRONT)
+    renames = [("arm/joints", "agent_pos"), ("image", "front")]
+    client = ClientFormat(keys=keys_by_name(None, renames, FRONT))
+    with pytest.raises(MessageError, match=sentence):
+        read_request(message, spaces, FRONT, client)
+
+
+def test_keys_by_name_rename_replaces_the_clients_keys_of_that_name() -> None:
+    renames = [
+        ("observation/exterior_image_1_left", "front"),
+        ("observation/joint_position", "observation.state"),
+    ]
+    assert keys_by_name("droid", renames, FRONT) == {
+        "observation.state": ("observation/joint_position",),
+        "observation.images.front": ("observation/exterior_image_1_left",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("client", "renames", "sentence"),
+    [
+        (
+            None,
+            [("a", "back")],
+            "one of front, agent_pos, environment_state, prompt, .* got a=back",
+        ),
+        (None, [("a", "front"), ("b", "front")], "must give front one key .*got a and b; leave"),
+        (None, [("a", "agent_pos"), ("a", "agent_pos")], "several different ones.*got a and a"),
+        ("aloha", [], "--client aloha must send .* got none for front: it sends images/cam_high"),
+        ("droid", [], "add --rename KEY=front with the one that shows the same"),
+    ],
+)
+def test_keys_by_name_what_does_not_fit_the_checkpoint_is_refused(
+    client: str | None, renames: list[tuple[str, str]], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        keys_by_name(client, renames, FRONT)
