@@ -150,3 +150,17 @@ def test_keys_by_name_what_does_not_fit_the_checkpoint_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         keys_by_name(client, renames, FRONT)
+
+
+@pytest.mark.parametrize(
+    ("client", "fitting", "others"),
+    [
+        ("droid", [(10, 8)], [(9, 8), (11, 8), (10, 7)]),
+        ("aloha", [(25, 14), (50, 14)], [(24, 14), (25, 7)]),
+    ],
+)
+def test_profile_fits_the_answers_that_the_published_client_takes(
+    client: str, fitting: list[tuple[int, int]], others: list[tuple[int, int]]
+) -> None:
+    assert all(PROFILES[client].fits(*answer) for answer in fitting)
+    assert not any(PROFILES[client].fits(*answer) for answer in others)

@@ -109,12 +109,12 @@ def client_format(
         tell(f"{name} is read from {' and then '.join(own)}")
     profile = PROFILES[config.client] if config.client else None
     if profile:
-        answer = (policy.spaces.chunking.chunk, policy.spaces.axes)
-        if answer != (profile.chunk, profile.axes):
+        chunk, axes = policy.spaces.chunking.chunk, policy.spaces.axes
+        if not profile.fits(chunk, axes):
             tell(
                 f"openpi's {config.client} client expects answers of {profile.chunk} x "
-                f"{profile.axes} actions, this checkpoint's have {answer[0]} x {answer[1]}: change "
-                f"the client's {profile.horizon}"
+                f"{profile.axes} actions, this checkpoint's have {chunk} x {axes}: change the "
+                f"client's {profile.horizon}"
             )
         if config.resize and any(camera.height != camera.width for camera in cameras):
             tell(

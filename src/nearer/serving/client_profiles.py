@@ -19,16 +19,22 @@ class ClientProfile:
     Attributes:
         keys: see `ClientFormat`; cameras have every name under which public data sets know them.
         channels_first: see `ClientFormat`.
-        chunk: control steps that it executes of an answer.
+        chunk: control steps that it expects in an answer.
+        longer: whether answers may have more of them.
         axes: numbers of an action.
-        horizon: its setting of `chunk`.
+        horizon: what is to be changed for other answers.
     """
 
     keys: Mapping[str, tuple[str, ...]]
     channels_first: bool
     chunk: int
+    longer: bool
     axes: int
     horizon: str
+
+    def fits(self, chunk: int, axes: int) -> bool:
+        """Tell whether the client takes answers of so many control steps and numbers."""
+        return axes == self.axes and (chunk == self.chunk or (self.longer and chunk > self.chunk))
 
 
 _DROID_EXTERIOR = ("observation/exterior_image_1_left",)
@@ -44,7 +50,8 @@ PROFILES: Mapping[str, ClientProfile] = {
             IMAGES + "wrist_left": _DROID_WRIST,
         },
         channels_first=False,
-        chunk=10,  # it asserts the shape (10, 8)
+        chunk=10,
+        longer=False,  # it asserts the shape (10, 8)
         axes=8,
         horizon="open_loop_horizon and its assertion on the shape of an answer",
     ),
@@ -59,6 +66,7 @@ PROFILES: Mapping[str, ClientProfile] = {
         },
         channels_first=True,
         chunk=25,
+        longer=True,
         axes=14,
         horizon="action_horizon",
     ),
