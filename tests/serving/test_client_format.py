@@ -5,13 +5,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nearer.core.action_chunks import Chunking
 from nearer.core.errors import ConfigError, MessageError
 from nearer.core.spaces import Camera, Spaces
+from nearer.models.factory import new_model
+from nearer.models.settings import SmallVLAConfig
 from nearer.serving.client_format import ClientFormat, keys_by_name
 from nearer.serving.client_profiles import PROFILES
+from nearer.serving.image_resizing import filters_of
 from nearer.serving.msgpack_codec import pack, unpack
 from nearer.serving.request import read_request
-from serving_helpers import POINT_MASS
+from nearer.serving.session import ServedPolicy
+from serving_helpers import INSTRUCTIONS, OLD_CLIENT, POINT_MASS, SEED, client, mlp, serving
+
+pytestmark = OLD_CLIENT
 
 FRONT = (Camera("front", 4, 6),)
 
@@ -46,8 +53,8 @@ def test_read_request_of_openpis_droid_client(exterior: str, wrist: str) -> None
     cameras = (Camera(exterior, 4, 6), Camera(wrist, 4, 6))
     spaces = Spaces(agent_pos=8, environment_state=0, action=8, cameras=cameras)
     sent = droid_message()
-    client = ClientFormat(keys=keys_by_name("droid", (), cameras))
-    request = read_request(unpack(pack(sent)), spaces, cameras, client)
+    client_format = ClientFormat(keys=keys_by_name("droid", (), cameras))
+    request = read_request(unpack(pack(sent)), spaces, cameras, client_format)
     joints = [*np.linspace(-1, 1, 7), 0.25]  # the gripper comes last
     assert np.array_equal(request.observation.agent_pos[0], np.array(joints, np.float32))
     images = request.observation.images
@@ -60,10 +67,10 @@ def test_read_request_of_openpis_aloha_client_turns_its_images() -> None:
     cameras = (Camera("cam_high", 4, 6), Camera("cam_left_wrist", 4, 6))
     spaces = Spaces(agent_pos=14, environment_state=0, action=14, cameras=cameras)
     sent = aloha_message()
-    client = ClientFormat(
+    client_format = ClientFormat(
         keys=keys_by_name("aloha", (), cameras), channels_first=PROFILES["aloha"].channels_first
     )
-    request = read_request(unpack(pack(sent)), spaces, cameras, client)
+    request = read_request(unpack(pack(sent)), spaces, cameras, client_format)
     assert np.array_equal(request.observation.agent_pos[0], sent["state"].astype(np.float32))
     for camera in ("cam_high", "cam_left_wrist"):
         image = request.observation.images[camera][0]
@@ -75,9 +82,9 @@ def test_read_request_of_openpis_aloha_client_turns_its_images() -> None:
 @pytest.mark.parametrize("gripper", [0.25, [0.25], np.float32(0.25), np.array([0.25]), 1])
 def test_read_request_renamed_numbers_are_joined_in_the_order_of_the_flags(gripper: Any) -> None:
     renames = [("arm/joints", "agent_pos"), ("gripper", "agent_pos"), ("goal", "environment_state")]
-    client = ClientFormat(keys=keys_by_name(None, renames, ()))
+    client_format = ClientFormat(keys=keys_by_name(None, renames, ()))
     message = {"arm": {"joints": np.arange(3)}, "gripper": gripper, "goal": [1, 2]}
-    request = read_request(unpack(pack_numbers(message)), POINT_MASS, (), client)
+    request = read_request(unpack(pack_numbers(message)), POINT_MASS, (), client_format)
     last = float(np.ravel(gripper)[0])
     assert request.observation.agent_pos.tolist() == [[0, 1, 2, last]]
     assert request.observation.environment_state.tolist() == [[1, 2]]
@@ -90,11 +97,13 @@ def pack_numbers(message: dict[str, Any]) -> bytes:
 
 
 def test_read_request_renamed_prompt_and_reset_may_be_left_out() -> None:
-    client = ClientFormat(keys=keys_by_name(None, [("task", "prompt"), ("start", "reset")], ()))
+    client_format = ClientFormat(
+        keys=keys_by_name(None, [("task", "prompt"), ("start", "reset")], ())
+    )
     numbers = {"observation.state": [0.0] * 4, "observation.environment_state": [0.0] * 2}
-    request = read_request({**numbers, "task": "go", "start": True}, POINT_MASS, (), client)
+    request = read_request({**numbers, "task": "go", "start": True}, POINT_MASS, (), client_format)
     assert (request.instruction, request.reset) == ("go", True)
-    request = read_request(numbers, POINT_MASS, (), client)
+    request = read_request(numbers, POINT_MASS, (), client_format)
     assert (request.instruction, request.reset) == (None, False)
 
 
@@ -115,9 +124,9 @@ def test_read_request_of_a_renamed_key_that_is_wrong_is_refused(
 ) -> None:
     spaces = Spaces(agent_pos=1, environment_state=0, action=1, cameras=FRONT)
     renames = [("arm/joints", "agent_pos"), ("image", "front")]
-    client = ClientFormat(keys=keys_by_name(None, renames, FRONT))
+    client_format = ClientFormat(keys=keys_by_name(None, renames, FRONT))
     with pytest.raises(MessageError, match=sentence):
-        read_request(message, spaces, FRONT, client)
+        read_request(message, spaces, FRONT, client_format)
 
 
 def test_keys_by_name_rename_replaces_the_clients_keys_of_that_name() -> None:
@@ -164,3 +173,36 @@ def test_profile_fits_the_answers_that_the_published_client_takes(
 ) -> None:
     assert all(PROFILES[client].fits(*answer) for answer in fitting)
     assert not any(PROFILES[client].fits(*answer) for answer in others)
+
+
+def test_openpis_client_drives_a_checkpoint_by_droids_keys_and_sizes() -> None:
+    cameras = (Camera("exterior_1_left", 96, 128),)
+    spaces = Spaces(agent_pos=8, environment_state=0, action=8, cameras=cameras)
+    settings = SmallVLAConfig(hidden=16)
+    chunks = spaces.in_chunks(Chunking(chunk=10))
+    model = new_model("small-vla", settings, chunks, INSTRUCTIONS, seed=0).eval()
+    filters = filters_of(model, cameras)
+    droid = ClientFormat(keys=keys_by_name("droid", (), cameras), filters=filters)
+    sent = {**droid_message(), "prompt": INSTRUCTIONS[0]}
+    sent["observation/exterior_image_1_left"] = np.full((224, 224, 3), 7, np.uint8)
+    with serving(ServedPolicy(model, model, 1.0, SEED, droid)) as port, client(port) as robot:
+        actions = robot.infer(sent)["actions"]
+    assert actions.shape == (10, 8)
+    plain = ServedPolicy(model, model, 1.0, SEED)
+    same = {
+        "observation.state": np.append(np.linspace(-1, 1, 7), 0.25),
+        "observation.images.exterior_1_left": np.full((96, 128, 3), 7, np.uint8),
+        "prompt": INSTRUCTIONS[0],
+    }
+    assert np.array_equal(actions, plain.respond(plain.new_session(0), same).actions)
+
+
+def test_openpis_client_drives_a_checkpoint_by_alohas_keys() -> None:
+    spaces = Spaces(agent_pos=14, environment_state=0, action=14)
+    model = mlp(spaces.in_chunks(Chunking(chunk=25)))
+    aloha = ClientFormat(keys=keys_by_name("aloha", (), ()), channels_first=True)
+    with serving(ServedPolicy(model, model, 1.0, SEED, aloha)) as port, client(port) as robot:
+        assert robot.infer(aloha_message())["actions"].shape == (25, 14)
+        without_state = {"images": aloha_message()["images"]}
+        with pytest.raises(RuntimeError, match="must have state, which is read as observation"):
+            robot.infer(without_state)

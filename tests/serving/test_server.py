@@ -221,6 +221,8 @@ class SlowPolicy(ServedPolicy):
         if message.get("request_id") == "slow":
             self.begun.set()
             assert self.may_answer.wait(20)
+            if "fail" in message:
+                raise RuntimeError("the weights are on fire")
         return super().respond(session, message)
 
 
@@ -245,6 +247,19 @@ def test_server_slow_answer_keeps_nobody_waiting_longer_than_the_limit() -> None
         for connection in (slow, other):
             connection.send(pack({**state_message(), "request_id": "next"}))
             assert unpack(connection.recv(timeout=20))["request_id"] == "next"
+
+
+def test_server_failure_after_its_robot_was_told_to_ask_again_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    policy = SlowPolicy()
+    with serving(policy, replace(LIMITS, answer_s=0.1)) as port, bare_connection(port) as robot:
+        robot.send(pack({**state_message(), "request_id": "slow", "fail": True}))
+        assert "request_id slow" in robot.recv(timeout=20)
+        policy.may_answer.set()
+        robot.send(pack(state_message()))
+        assert "actions" in unpack(robot.recv(timeout=20))
+    assert "the weights are on fire" in caplog.text
 
 
 def test_server_message_in_thousands_of_fragments_is_refused() -> None:

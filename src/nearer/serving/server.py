@@ -26,7 +26,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from nearer.core.errors import ConfigError, MessageError
+from nearer.core.errors import ConfigError, MessageError, NearerError
 from nearer.serving.echo import Echo, read_echo
 from nearer.serving.msgpack_codec import pack, unpack
 from nearer.serving.named_sessions import NamedSessions, name_in
@@ -239,7 +239,7 @@ class PolicyServer:
             request = unpack(message)
             echo = read_echo(request)
             response = self._policy.respond(session, request)
-        except (MessageError, ConfigError) as error:
+        except NearerError as error:  # the robot reads it, and stays connected
             return echo.before(str(error))
         timing = {
             "infer_ms": 1000 * (perf_counter() - started_s),
