@@ -216,8 +216,10 @@ class SlowPolicy(ServedPolicy):
     def __init__(self) -> None:
         super().__init__(model := mlp(), model, 1.0, SEED)
         self.begun, self.may_answer = threading.Event(), threading.Event()
+        self.steps: list[object] = []
 
     def respond(self, session: RobotSession, message: Mapping[str, object]) -> ActResponse:
+        self.steps.append(message.get("step"))
         if message.get("request_id") == "slow":
             self.begun.set()
             assert self.may_answer.wait(20)
@@ -247,6 +249,22 @@ def test_server_slow_answer_keeps_nobody_waiting_longer_than_the_limit() -> None
         for connection in (slow, other):
             connection.send(pack({**state_message(), "request_id": "next"}))
             assert unpack(connection.recv(timeout=20))["request_id"] == "next"
+
+
+def test_server_computes_nothing_for_a_robot_that_is_gone() -> None:
+    policy = SlowPolicy()
+    limits = replace(LIMITS, robots=2)
+    with serving(policy, limits) as port, bare_connection(port) as slow:
+        slow.send(pack({**state_message(), "request_id": "slow"}))
+        assert policy.begun.wait(20)
+        for number in range(20):  # more than may be connected at a time
+            with bare_connection(port) as leaving:
+                leaving.send(pack({**state_message(), "step": number}))
+        policy.may_answer.set()
+        assert unpack(slow.recv(timeout=20))["request_id"] == "slow"
+        slow.send(pack(state_message()))
+        assert "actions" in unpack(slow.recv(timeout=20))
+    assert policy.steps == [None, None]
 
 
 def test_server_failure_after_its_robot_was_told_to_ask_again_is_logged(

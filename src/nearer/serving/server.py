@@ -7,7 +7,8 @@ One thread runs the models, one message after the other in the order they came; 
 batched, so that a response has the same bits whoever else is connected (docs/serving.md has the
 measurement). A connection has one message at work and at most one waiting; the rest stays in the
 network until there is room. A message whose turn does not come in time, or whose answer takes too
-long, is answered by a sentence, so that no robot waits longer than `Limits.answer_s`.
+long, is answered by a sentence, so that no robot waits longer than `Limits.answer_s`; nothing is
+computed any more for a robot that is gone.
 """
 
 import asyncio
@@ -185,6 +186,7 @@ class PolicyServer:
         loop = asyncio.get_running_loop()
         next_turn = loop.time()
         previous_ms: float | None = None
+        gone = asyncio.ensure_future(connection.wait_closed())
         while True:
             try:
                 async with asyncio.timeout(self._limits.idle_s):
@@ -196,29 +198,42 @@ class PolicyServer:
                 await connection.send(str(error))
                 continue
             received_s = perf_counter()
-            await asyncio.sleep(max(0.0, next_turn - loop.time()))
+            await asyncio.wait({gone}, timeout=max(0.0, next_turn - loop.time()))
             next_turn = max(next_turn, loop.time()) + 1 / self._limits.rate_hz
             job = self._model_thread.submit(
                 self._respond, session, message, received_s, previous_ms
             )
-            await connection.send(await self._answer(job, message))
+            await connection.send(await self._answer(job, message, gone))
             previous_ms = 1000 * (perf_counter() - received_s)
 
-    async def _answer(self, job: "Future[str | bytes]", message: str | bytes) -> str | bytes:
-        """Return the answer of the model's thread, or after `answer_s` a sentence instead."""
-        try:
-            async with asyncio.timeout(self._limits.answer_s):
-                return await asyncio.wrap_future(job)
-        except TimeoutError:
-            if job.cancelled():
-                why = "others were before it and nothing was computed; ask again"
-            else:
-                why = "the models still work on it, and what they find will not be sent; ask again"
-                job.add_done_callback(_log_failure)
-            return _echo_in(message).before(
-                f"an answer must come within {self._limits.answer_s:g} s, got none: {why}, or "
-                "start nearer serve with a larger --answer-s"
-            )
+    async def _answer(
+        self, job: "Future[str | bytes]", message: str | bytes, gone: "asyncio.Future[None]"
+    ) -> str | bytes:
+        """Return the answer of the model's thread, or a sentence instead.
+
+        Args:
+            job: the answer, when it is there; dropped after `answer_s`, or when the robot is gone.
+            message: what is answered.
+            gone: done when the connection has ended.
+        """
+        answer = asyncio.wrap_future(job)
+        await asyncio.wait(
+            {answer, gone},
+            timeout=self._limits.answer_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if answer.done():
+            return answer.result()
+        if job.cancel():
+            why = "others were before it and nothing was computed; ask again"
+        else:
+            why = "the models still work on it, and what they find will not be sent; ask again"
+            job.add_done_callback(_log_failure)
+        answer.cancel()
+        return _echo_in(message).before(
+            f"an answer must come within {self._limits.answer_s:g} s, got none: {why}, or start "
+            "nearer serve with a larger --answer-s"
+        )
 
     def _respond(
         self,
