@@ -25,7 +25,8 @@ warnings.filterwarnings("ignore", r"connect\(\) must be used as", DeprecationWar
 
 
 def drive(env: gymnasium.Env, port: int, starts: int, max_steps: int = 140) -> None:
-    robot = WebsocketClientPolicy("127.0.0.1", port)
+    # A robot with a name finds its memory again if its connection breaks.
+    robot = WebsocketClientPolicy(f"ws://127.0.0.1:{port}/?robot=left-arm")
     print("the server says:", robot.get_server_metadata())
     for start in range(starts):
         observation, info = env.reset(seed=start)
@@ -36,8 +37,10 @@ def drive(env: gymnasium.Env, port: int, starts: int, max_steps: int = 140) -> N
                     "observation/environment_state": observation["environment_state"],
                     "prompt": "touch the goal",
                     "reset": step == 0,
+                    "step": step,
                 }
             )
+            assert answer["step"] == step  # after a timeout this tells a late answer from this one
             if answer["done"] or info["is_success"]:
                 break
             observation, _, _, _, info = env.step(answer["actions"][0])

@@ -22,7 +22,9 @@ WITH_CAMERA = Spaces(
     agent_pos=2, environment_state=0, action=2, cameras=(Camera("front", 96, 128),)
 )
 INSTRUCTIONS = ("push the red moon to the blue cube", "move the star near the box")
-LIMITS = Limits(message_bytes=1_000_000, rate_hz=10_000, robots=4, idle_s=30)
+LIMITS = Limits(
+    message_bytes=1_000_000, rate_hz=10_000, robots=4, idle_s=30, answer_s=20, reconnect_s=20
+)
 SEED = 3
 OLD_CLIENT = pytest.mark.filterwarnings(
     # openpi's client of 2025, websockets of 2026
@@ -75,6 +77,17 @@ def client(port: int, **options: Any) -> Iterator[Any]:
         yield policy
     finally:
         policy._ws.close()  # it has no method for this
+
+
+@contextmanager
+def named_client(port: int, name: str) -> Iterator[Any]:
+    """Give openpi's own client of a robot that names itself."""
+    openpi = pytest.importorskip("openpi_client.websocket_client_policy")
+    policy = openpi.WebsocketClientPolicy(f"ws://127.0.0.1:{port}/?robot={name}")
+    try:
+        yield policy
+    finally:
+        policy._ws.close()
 
 
 @contextmanager

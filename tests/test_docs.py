@@ -15,7 +15,10 @@ SOURCE = Path(nearer.__file__).parent
 ROOT = SOURCE.parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-NAMES_FILES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/method.md"]
+NAMES_FILES = [
+    *("README.md", "CONTRIBUTING.md"),
+    *("docs/architecture.md", "docs/method.md", "docs/serving.md"),
+]
 FLAGS_OF_OTHERS = {  # torchrun's, pytest's, ruff's, a benchmark's
     "--nproc-per-node",
     "--numprocesses",

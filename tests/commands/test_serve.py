@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 import torch
 
-from nearer.commands.serve import ServeConfig, load_served, run_serve, server_token
+from nearer.cli import parse
+from nearer.commands.serve import (
+    ServeConfig,
+    load_served,
+    run_serve,
+    server_of,
+    server_token,
+)
 from nearer.core.errors import ConfigError
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model, save_checkpoint
@@ -90,6 +97,48 @@ def test_run_serve_ctrl_c_stops_the_server(stage_one: Path) -> None:
     assert responses[0]["actions"].shape == (1, 2)
     assert "done" in responses[0]
     assert lines[-1].startswith("stopped")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--rename", "state"], "--rename must be a client's KEY=NAME, got state; an example"),
+        (["--rename", "=agent_pos"], "--rename must be a client's KEY=NAME, got =agent_pos"),
+        (["--rename", "state="], "--rename must be a client's KEY=NAME"),
+        (["--instruction", ""], "--instruction must have 1 to 1000 characters, got 0"),
+        (["--answer-s", "0"], "--answer-s must be a finite number above 0"),
+        (["--reconnect-s", "-1"], "--reconnect-s must be 0 or more, got -1.0"),
+        (
+            ["--rename", "a=front"],
+            "--rename must name what the checkpoint reads, one of agent_pos, ",
+        ),
+    ],
+)
+def test_serve_flags_that_cannot_work_are_refused(
+    stage_one: Path, capsys: pytest.CaptureFixture[str], flags: list[str], sentence: str
+) -> None:
+    assert sentence in refused(capsys, "serve", "--checkpoint", stage_one / "sft", *flags)
+
+
+def test_server_of_renames_and_a_client_says_what_is_read_and_what_does_not_fit(
+    stage_one: Path,
+) -> None:
+    _, config = parse(
+        [
+            *("serve", "--checkpoint", str(stage_one / "sft"), "--client", "aloha"),
+            *("--rename", "joints=agent_pos", "--rename", "gripper=agent_pos"),
+            *("--rename", "goal=environment_state"),
+        ]
+    )
+    assert config.renames[1] == ("gripper", "agent_pos")
+    lines: list[str] = []
+    server_of(config, lines.append)
+    assert lines == [
+        "observation.state is read from joints and then gripper",
+        "observation.environment_state is read from goal",
+        "openpi's aloha client expects answers of 25 x 14 actions, this checkpoint's have 1 x 2: "
+        "change the client's action_horizon",
+    ]
 
 
 def test_serve_missing_package_is_refused(

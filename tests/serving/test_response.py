@@ -47,6 +47,8 @@ def test_server_metadata_to_message_keeps_none_and_lists_image_sizes() -> None:
         control_hz=None,
         threshold_steps=None,
         robot=0,
+        name=None,
+        resumed=False,
         seed=3,
     )
     message = metadata.to_message()

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -17,8 +18,9 @@ from nearer.algorithm.score import steps_to_go_probabilities
 from nearer.algorithm.steps_to_go import expected_steps
 from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
+from nearer.serving.msgpack_codec import pack, unpack
 from nearer.serving.response import ActResponse
-from nearer.serving.server import Limits, PolicyServer
+from nearer.serving.server import PolicyServer
 from nearer.serving.session import RobotSession, ServedPolicy
 from serving_helpers import (
     INSTRUCTIONS,
@@ -160,7 +162,7 @@ def test_server_wrong_observation_is_refused_and_the_connection_goes_on() -> Non
 
 
 def test_server_connection_beyond_a_limit_is_closed() -> None:
-    limits = Limits(message_bytes=10_000, rate_hz=1000, robots=1, idle_s=0.5)
+    limits = replace(LIMITS, message_bytes=10_000, robots=1, idle_s=0.5)
     with serving(served(mlp()), limits) as port:
         with bare_connection(port) as connection:
             connection.send(b"\0" * 20_000)
@@ -195,6 +197,96 @@ def test_server_stop_closes_connections_as_going_away() -> None:
             robot.infer(state_message())
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1001
+
+
+def test_server_answers_and_sentences_repeat_the_marks_of_a_request() -> None:
+    with serving(served(mlp())) as port, client(port) as robot:
+        answer = robot.infer({**state_message(), "request_id": "a7", "step": np.int64(12)})
+        assert (answer["request_id"], answer["step"]) == ("a7", 12)
+        assert not {"request_id", "step"} & robot.infer(state_message()).keys()
+        with pytest.raises(RuntimeError, match="request_id 8: an observation must have"):
+            robot.infer({"request_id": 8})
+        with pytest.raises(RuntimeError, match="step must be a whole number"):
+            robot.infer({**state_message(), "step": 0.5})
+
+
+class SlowPolicy(ServedPolicy):
+    """A policy that answers the request with id "slow" only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__(model := mlp(), model, 1.0, SEED)
+        self.begun, self.may_answer = threading.Event(), threading.Event()
+        self.steps: list[object] = []
+
+    def respond(self, session: RobotSession, message: Mapping[str, object]) -> ActResponse:
+        self.steps.append(message.get("step"))
+        if message.get("request_id") == "slow":
+            self.begun.set()
+            assert self.may_answer.wait(20)
+            if "fail" in message:
+                raise RuntimeError("the weights are on fire")
+        return super().respond(session, message)
+
+
+def test_server_slow_answer_keeps_nobody_waiting_longer_than_the_limit() -> None:
+    policy = SlowPolicy()
+    limits = replace(LIMITS, answer_s=0.2)
+    with (
+        serving(policy, limits) as port,
+        bare_connection(port) as slow,
+        bare_connection(port) as other,
+    ):
+        slow.send(pack({**state_message(), "request_id": "slow"}))
+        assert policy.begun.wait(20)
+        other.send(pack({**state_message(), "request_id": "other"}))
+        waited = other.recv(timeout=20)
+        assert waited.startswith("request_id other: an answer must come within 0.2 s, got none")
+        assert "nothing was computed; ask again" in waited
+        late = slow.recv(timeout=20)
+        assert late.startswith("request_id slow: an answer must come within 0.2 s")
+        assert "what they find will not be sent" in late
+        policy.may_answer.set()
+        for connection in (slow, other):
+            connection.send(pack({**state_message(), "request_id": "next"}))
+            assert unpack(connection.recv(timeout=20))["request_id"] == "next"
+
+
+def test_server_computes_nothing_for_a_robot_that_is_gone() -> None:
+    policy = SlowPolicy()
+    limits = replace(LIMITS, robots=2)
+    with serving(policy, limits) as port, bare_connection(port) as slow:
+        slow.send(pack({**state_message(), "request_id": "slow"}))
+        assert policy.begun.wait(20)
+        for number in range(20):  # more than may be connected at a time
+            with bare_connection(port) as leaving:
+                leaving.send(pack({**state_message(), "step": number}))
+        policy.may_answer.set()
+        assert unpack(slow.recv(timeout=20))["request_id"] == "slow"
+        slow.send(pack(state_message()))
+        assert "actions" in unpack(slow.recv(timeout=20))
+    assert policy.steps == [None, None]
+
+
+def test_server_failure_after_its_robot_was_told_to_ask_again_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    policy = SlowPolicy()
+    with serving(policy, replace(LIMITS, answer_s=0.1)) as port, bare_connection(port) as robot:
+        robot.send(pack({**state_message(), "request_id": "slow", "fail": True}))
+        assert "request_id slow" in robot.recv(timeout=20)
+        policy.may_answer.set()
+        robot.send(pack(state_message()))
+        assert "actions" in unpack(robot.recv(timeout=20))
+    assert "the weights are on fire" in caplog.text
+
+
+def test_server_message_in_thousands_of_fragments_is_refused() -> None:
+    packed = pack(state_message())
+    with serving(served(mlp())) as port, bare_connection(port) as connection:
+        connection.send(b"" for _ in range(4097))
+        assert connection.recv().startswith("a message must come in at most 4096 fragments, got 4")
+        connection.send([packed[:7], packed[7:]])
+        assert np.shape(unpack(connection.recv())["actions"]) == (1, 2)
 
 
 class FailingPolicy(ServedPolicy):

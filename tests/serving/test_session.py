@@ -14,6 +14,7 @@ from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.interfaces import Sensed, Starts
 from nearer.core.seeds import Purpose, generator
 from nearer.fleets.encoded import EncodedFleet
+from nearer.serving.client_format import ClientFormat
 from nearer.serving.session import ServedPolicy
 from nearer.testing import CountingFleet
 from serving_helpers import (
@@ -148,3 +149,16 @@ def test_respond_without_a_threshold_leaves_done_out() -> None:
     policy = served(mlp(), threshold=None)
     message = {"observation.state": [0.0] * 4, "observation.environment_state": [0.0] * 2}
     assert policy.respond(policy.new_session(0), message).done is None
+
+
+def test_respond_without_a_prompt_uses_the_servers_instruction(vla: FoundationModel) -> None:
+    message = image_message(observation_with_image(0))
+    policy = ServedPolicy(vla, vla, 1.0, SEED, ClientFormat(instruction=INSTRUCTIONS[0]))
+    told = served(vla)
+    answer = policy.respond(policy.new_session(0), message)
+    expected = told.respond(told.new_session(0), {**message, "prompt": INSTRUCTIONS[0]})
+    assert np.array_equal(answer.actions, expected.actions)
+    other = {**message, "prompt": INSTRUCTIONS[1]}
+    assert policy.respond(policy.new_session(0), other).steps_to_go == (
+        told.respond(told.new_session(0), other).steps_to_go
+    )

@@ -3,9 +3,16 @@
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
 
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
+
+ClientName = Literal["droid", "aloha"]
+Renames = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=NAME")]
+_MAX_TEXT = 1000  # characters of an instruction or a rename
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +23,10 @@ class ServeConfig:
         checkpoint: run, a checkpoint of it, or a hub id; its policy acts.
         reward: run whose reward model says steps-to-go; none: the checkpoint's own.
         threshold: s of done, control steps (chunks, if it acts in such); none: as calibrated.
+        client: openpi's robot whose keys are read; none: nearer's own names.
+        rename: a client's KEY read as NAME, such as agent_pos or a camera.
+        resize: images of other sizes are stretched to the checkpoint's; else refused.
+        instruction: of robots that send no prompt; none: they must.
         host: address to listen on; beyond this machine a token is needed.
         port: TCP port; 0: any free one.
         token_file: clients must send the token in this file; a new file gets a new one.
@@ -24,11 +35,17 @@ class ServeConfig:
         max_rate: messages a second and connection; faster ones wait.
         max_robots: connections at a time.
         idle_s: seconds without a message, after which a connection is closed.
+        answer_s: seconds in which a message is answered, if only by a sentence.
+        reconnect_s: seconds in which a named robot finds its memory again after it left.
     """
 
     checkpoint: Path
     reward: Path | None = None
     threshold: float | None = None
+    client: ClientName | None = None
+    rename: Renames = ()
+    resize: bool = False
+    instruction: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     token_file: Path | None = None
@@ -37,6 +54,8 @@ class ServeConfig:
     max_rate: float = 100.0
     max_robots: int = 16
     idle_s: float = 600.0
+    answer_s: float = 30.0
+    reconnect_s: float = 60.0
 
     def __post_init__(self) -> None:
         check_settings(
@@ -47,14 +66,33 @@ class ServeConfig:
             max_rate="(0, inf)",
             max_robots="[1, 1000]",
             idle_s="(0, inf)",
+            answer_s="(0, inf)",
+            reconnect_s="[0, inf)",
         )
         if self.threshold is not None:
             check_settings(self, threshold="[0, inf)")
+        for each, (key, name) in zip(self.rename, self.renames, strict=True):
+            if not key or not name or len(each) > _MAX_TEXT:
+                raise ConfigError(
+                    f"--rename must be a client's KEY=NAME, got {each[:80]}; an example is "
+                    "--rename observation/joint_position=agent_pos"
+                )
+        if self.instruction is not None and not 0 < len(self.instruction) <= _MAX_TEXT:
+            raise ConfigError(
+                f"--instruction must have 1 to {_MAX_TEXT} characters, got "
+                f"{len(self.instruction)}; write one sentence, or leave it out"
+            )
         if self.token_file is None and not is_loopback(self.host):
             raise ConfigError(
                 f"--host must be an address of this machine alone unless a token is asked for, got "
                 f"{self.host}; pass --token-file FILE, or leave --host out"
             )
+
+    @property
+    def renames(self) -> tuple[tuple[str, str], ...]:
+        """Return key and name of every --rename."""
+        parts = [each.rpartition("=") for each in self.rename]
+        return tuple((key, name) for key, _, name in parts)
 
 
 def is_loopback(host: str) -> bool:

@@ -8,11 +8,12 @@ The keys that are read, in either spelling:
     prompt                          the instruction
     reset                           true: a new episode starts here
     act                             false: no actions are wanted, between two chunks
+
+Other keys are given these names by `client_format.py`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -23,10 +24,18 @@ from nearer.core.errors import MessageError
 from nearer.core.spaces import Camera, Spaces
 from nearer.datasets.episodes import AGENT_POS, ENVIRONMENT_STATE
 from nearer.datasets.lerobot.cameras import IMAGES, ONLY_CAMERA, ONLY_IMAGE
+from nearer.serving.client_format import (
+    ACT,
+    OWN_FORMAT,
+    PROMPT,
+    RESET,
+    ClientFormat,
+    is_channels_first,
+)
+from nearer.serving.image_resizing import MAX_SIDE_PX, resized_image
+from nearer.serving.message_values import as_array, described, names_in
 
-PROMPT, RESET, ACT = "prompt", "reset", "act"
 _MAX_PROMPT = 1000  # characters; an instruction is a sentence
-_SHOWN_NAMES, _SHOWN_CHARACTERS = 12, 60  # of a message, quoted in an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +56,10 @@ class ActRequest:
 
 
 def read_request(
-    message: Mapping[str, object], spaces: Spaces, cameras: tuple[Camera, ...]
+    message: Mapping[str, object],
+    spaces: Spaces,
+    cameras: tuple[Camera, ...],
+    client: ClientFormat = OWN_FORMAT,
 ) -> ActRequest:
     """Return the request of a message.
 
@@ -55,11 +67,13 @@ def read_request(
         message: by name, as `msgpack_codec.unpack` returns it.
         spaces: of the checkpoint.
         cameras: whose images the checkpoint reads.
+        client: how the message is to be read.
 
     Raises:
         MessageError: something is missing, or has another size or kind than the checkpoint's.
     """
-    images = {camera.name: _image(message, camera)[None] for camera in cameras}
+    message = client.translated(message)
+    images = {camera.name: _image(message, camera, client.filters)[None] for camera in cameras}
     return ActRequest(
         observation=Observation(
             agent_pos=_numbers(message, AGENT_POS, spaces.agent_pos)[None],
@@ -79,13 +93,14 @@ def _numbers(message: Mapping[str, object], name: str, width: int) -> Float32[Ar
     if value is None:
         raise MessageError(
             f"an observation must have {name} (or {_slashed(name)}), {width} numbers, got "
-            f"{_names(message)}; send it under one of these names"
+            f"{names_in(message)}; send it under one of these names, "
+            "or start nearer serve with --rename or --client"
         )
-    values = _array(value)
+    values = as_array(value)
     if values is None or values.shape != (width,) or values.dtype.kind not in "iuf":
         raise MessageError(
             f"{name} must be {width} numbers, as the checkpoint was trained with, got "
-            f"{_described(value)}; send what the demonstrations had"
+            f"{described(value)}; send what the demonstrations had"
         )
     with np.errstate(over="ignore"):
         numbers = values.astype(np.float32)
@@ -97,17 +112,9 @@ def _numbers(message: Mapping[str, object], name: str, width: int) -> Float32[Ar
     return numbers
 
 
-def _array(value: object) -> Array | None:
-    """Return an array, or a list of numbers as one; None for anything else."""
-    if isinstance(value, np.ndarray):
-        return cast(Array, value)
-    items = cast(list[object], value) if isinstance(value, list) else None
-    if items is not None and all(type(item) in (int, float) for item in items):
-        return np.array([float(cast(float, item)) for item in items])
-    return None
-
-
-def _image(message: Mapping[str, object], camera: Camera) -> UInt8[Array, "h w 3"]:
+def _image(
+    message: Mapping[str, object], camera: Camera, filters: Mapping[str, str]
+) -> UInt8[Array, "h w 3"]:
     name = IMAGES + camera.name
     value = _value(message, name)
     if value is None and camera.name == ONLY_CAMERA:
@@ -115,16 +122,34 @@ def _image(message: Mapping[str, object], camera: Camera) -> UInt8[Array, "h w 3
     if value is None:
         raise MessageError(
             f"an observation must have the image {name} (or {_slashed(name)}), got "
-            f"{_names(message)}; send it under one of these names"
+            f"{names_in(message)}; send it under one of these names, or start nearer serve with "
+            "--rename or --client"
         )
-    image = _array(value)
-    size = (camera.height, camera.width, 3)
-    if image is None or image.dtype != np.uint8 or image.shape != size:
-        raise MessageError(
-            f"{name} must be uint8 RGB of {camera.height} x {camera.width} x 3, as the checkpoint "
-            f"was trained with, got {_described(value)}; resize and convert it on the robot's side"
+    image = as_array(value)
+    if image is None:
+        raise _wrong_image(camera, value, "send an array")
+    if is_channels_first(image):
+        raise _wrong_image(
+            camera, value, "its channels come first: send image.transpose(1, 2, 0), or see --client"
         )
-    return image.copy()  # torch wants memory that can be written to
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise _wrong_image(camera, value, "convert it on the robot's side")
+    if image.shape == (camera.height, camera.width, 3):
+        return image.copy()  # torch wants memory that can be written to
+    if camera.name not in filters:
+        raise _wrong_image(
+            camera, value, "resize it on the robot's side, or start nearer serve with --resize"
+        )
+    if max(image.shape) > MAX_SIDE_PX:
+        raise _wrong_image(camera, value, f"sides that are resized have up to {MAX_SIDE_PX} pixels")
+    return resized_image(image, camera, filters[camera.name])
+
+
+def _wrong_image(camera: Camera, value: object, advice: str) -> MessageError:
+    return MessageError(
+        f"{IMAGES}{camera.name} must be uint8 RGB of {camera.height} x {camera.width} x 3, as the "
+        f"checkpoint was trained with, got {described(value)}; {advice}"
+    )
 
 
 def _prompt(message: Mapping[str, object]) -> str | None:
@@ -132,7 +157,7 @@ def _prompt(message: Mapping[str, object]) -> str | None:
     if value is not None and (not isinstance(value, str) or len(value) > _MAX_PROMPT):
         raise MessageError(
             f"{PROMPT} must be the instruction, text of up to {_MAX_PROMPT} characters, got "
-            f"{_described(value)}; send one sentence"
+            f"{described(value)}; send one sentence"
         )
     return value
 
@@ -140,9 +165,7 @@ def _prompt(message: Mapping[str, object]) -> str | None:
 def _flag(message: Mapping[str, object], name: str, *, default: bool) -> bool:
     value = message.get(name, default)
     if not isinstance(value, bool):
-        raise MessageError(
-            f"{name} must be true or false, got {_described(value)}; or leave it out"
-        )
+        raise MessageError(f"{name} must be true or false, got {described(value)}; or leave it out")
     return value
 
 
@@ -153,20 +176,3 @@ def _value(message: Mapping[str, object], name: str) -> object:
 def _slashed(name: str) -> str:
     """Return a name with openpi's separator."""
     return name.replace(".", "/", 2 if name.startswith(IMAGES) else 1)
-
-
-def _names(message: Mapping[str, object]) -> str:
-    shown = [name[:_SHOWN_CHARACTERS] for name in list(message)[:_SHOWN_NAMES]]
-    more = len(message) - len(shown)
-    return f"{shown} and {more} more" if more else f"{shown}"
-
-
-def _described(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        array = cast(Array, value)
-        return f"{array.dtype.name} of shape {array.shape}"
-    if isinstance(value, str):
-        return f"{len(value)} characters"
-    if isinstance(value, list | dict):
-        return f"a {type(cast(object, value)).__name__} of {len(cast(list[object], value))}"
-    return f"{type(value).__name__} {str(value)[:_SHOWN_CHARACTERS]}"

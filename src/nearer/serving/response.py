@@ -20,7 +20,9 @@ class ServerMetadata:
         chunk: control steps of one response's actions.
         control_hz: control steps a second of the demonstrations; None: not recorded.
         threshold_steps: s of `done`, in control steps; None: not calibrated.
-        robot: number of the connection.
+        robot: number of the connection, or of the first one of a robot that came back.
+        name: that the robot gave itself; None: it gave none.
+        resumed: whether the robot has come back to its random stream and memory.
         seed: of the actions.
     """
 
@@ -33,6 +35,8 @@ class ServerMetadata:
     control_hz: int | None
     threshold_steps: float | None
     robot: int
+    name: str | None
+    resumed: bool
     seed: int
 
     def to_message(self) -> dict[str, object]:
@@ -48,6 +52,8 @@ class ServerMetadata:
             "control_hz": self.control_hz,
             "threshold_steps": self.threshold_steps,
             "robot": self.robot,
+            "name": self.name,
+            "resumed": self.resumed,
             "seed": self.seed,
         }
 

@@ -4,8 +4,11 @@
            <--msgpack--                          <-------
 
 One thread runs the models, one message after the other in the order they came; requests are not
-batched, so that a response has the same bits whoever else is connected. A connection has one
-message at work and at most one waiting; the rest stays in the network until there is room.
+batched, so that a response has the same bits whoever else is connected (docs/serving.md has the
+measurement). A connection has one message at work and at most one waiting; the rest stays in the
+network until there is room. A message whose turn does not come in time, or whose answer takes too
+long, is answered by a sentence, so that no robot waits longer than `Limits.answer_s`; nothing is
+computed any more for a robot that is gone.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import count
@@ -24,13 +27,17 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from nearer.core.errors import ConfigError, MessageError
+from nearer.core.errors import ConfigError, MessageError, NearerError
+from nearer.serving.echo import Echo, read_echo
 from nearer.serving.msgpack_codec import pack, unpack
+from nearer.serving.named_sessions import NamedSessions, name_in
 from nearer.serving.session import RobotSession, ServedPolicy
 
 _HEALTH = "/healthz"
 _OPEN_TIMEOUT_S = 10
-_TOO_MANY, _INTERNAL, _NORMAL = 1013, 1011, 1000  # RFC 6455, section 7.4.1, and its registry
+# RFC 6455, section 7.4.1, and its registry
+_TOO_MANY, _INTERNAL, _REFUSED, _NORMAL = 1013, 1011, 1008, 1000
+_MAX_FRAGMENTS = 4096  # of a message; each costs memory, also if it is empty
 _LOG = logging.getLogger("nearer.serving")
 
 
@@ -43,12 +50,16 @@ class Limits:
         rate_hz: messages a second of one connection; faster ones wait.
         robots: connections at a time.
         idle_s: seconds without a message, after which a connection is closed.
+        answer_s: seconds in which a message is answered, if only by a sentence.
+        reconnect_s: seconds in which a named robot finds its session again after it left.
     """
 
     message_bytes: int
     rate_hz: float
     robots: int
     idle_s: float
+    answer_s: float
+    reconnect_s: float
 
 
 class PolicyServer:
@@ -65,7 +76,8 @@ class PolicyServer:
         self._limits = limits
         self._token = token
         self._numbers = count()
-        self._connected = 0
+        self._connected: set[ServerConnection] = set()
+        self._named = NamedSessions(limits.reconnect_s, limits.robots)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -137,41 +149,91 @@ class PolicyServer:
 
     async def _connection(self, connection: ServerConnection) -> None:
         """Serve one robot from its first message to its last."""
-        if self._connected >= self._limits.robots:
-            await connection.close(_TOO_MANY, f"at most {self._limits.robots} robots at a time")
-            return
-        self._connected += 1
+        name: str | None = None
         try:
-            session = self._policy.new_session(next(self._numbers))
-            await connection.send(pack(self._policy.metadata(session).to_message()))
+            assert connection.request is not None, "there is no connection without one"
+            name = name_in(connection.request.path)
+            claimed = await self._named.claim(name, connection) if name else None
+            if self._is_full():
+                most = self._limits.robots
+                await connection.close(_TOO_MANY, f"at most {most} robots at a time")
+                return
+            self._connected.add(connection)
+            session = claimed or self._policy.new_session(next(self._numbers), name)
+            if name:
+                self._named.hold(name, connection, session)
+            metadata = self._policy.metadata(session, resumed=claimed is not None)
+            await connection.send(pack(metadata.to_message()))
             await self._serve_requests(connection, session)
         except ConnectionClosed:
             pass  # a robot may leave at any time
+        except MessageError as error:
+            await connection.close(_REFUSED, str(error))
         except Exception:
             _LOG.exception("a request could not be served")
             await connection.close(_INTERNAL, "the server failed; its log says why")
         finally:
-            self._connected -= 1
+            self._connected.discard(connection)
+            if name:
+                self._named.release(name, connection)
+
+    def _is_full(self) -> bool:
+        """Tell whether there are as many robots as may be; one that was replaced is none."""
+        there = [each for each in self._connected if not each.transport.is_closing()]
+        return len(there) >= self._limits.robots
 
     async def _serve_requests(self, connection: ServerConnection, session: RobotSession) -> None:
         loop = asyncio.get_running_loop()
         next_turn = loop.time()
         previous_ms: float | None = None
+        gone = asyncio.ensure_future(connection.wait_closed())
         while True:
             try:
                 async with asyncio.timeout(self._limits.idle_s):
-                    message = await connection.recv()
+                    message = await _received(connection)
             except TimeoutError:
                 await connection.close(_NORMAL, f"no message for {self._limits.idle_s:g} s")
                 return
+            except MessageError as error:
+                await connection.send(str(error))
+                continue
             received_s = perf_counter()
-            await asyncio.sleep(max(0.0, next_turn - loop.time()))
+            await asyncio.wait({gone}, timeout=max(0.0, next_turn - loop.time()))
             next_turn = max(next_turn, loop.time()) + 1 / self._limits.rate_hz
-            response = loop.run_in_executor(
-                self._model_thread, self._respond, session, message, received_s, previous_ms
+            job = self._model_thread.submit(
+                self._respond, session, message, received_s, previous_ms
             )
-            await connection.send(await response)
+            await connection.send(await self._answer(job, message, gone))
             previous_ms = 1000 * (perf_counter() - received_s)
+
+    async def _answer(
+        self, job: "Future[str | bytes]", message: str | bytes, gone: "asyncio.Future[None]"
+    ) -> str | bytes:
+        """Return the answer of the model's thread, or a sentence instead.
+
+        Args:
+            job: the answer, when it is there; dropped after `answer_s`, or when the robot is gone.
+            message: what is answered.
+            gone: done when the connection has ended.
+        """
+        answer = asyncio.wrap_future(job)
+        await asyncio.wait(
+            {answer, gone},
+            timeout=self._limits.answer_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if answer.done():
+            return answer.result()
+        if job.cancel():
+            why = "others were before it and nothing was computed; ask again"
+        else:
+            why = "the models still work on it, and what they find will not be sent; ask again"
+            job.add_done_callback(_log_failure)
+        answer.cancel()
+        return _echo_in(message).before(
+            f"an answer must come within {self._limits.answer_s:g} s, got none: {why}, or start "
+            "nearer serve with a larger --answer-s"
+        )
 
     def _respond(
         self,
@@ -182,19 +244,61 @@ class PolicyServer:
     ) -> str | bytes:
         """Return a response as bytes, or an error as text; runs in the model's thread."""
         started_s = perf_counter()
+        echo = Echo()
         try:
             if isinstance(message, str):
                 raise MessageError(
                     "a message must be msgpack in a binary frame, got text; use openpi_client's "
                     "WebsocketClientPolicy"
                 )
-            response = self._policy.respond(session, unpack(message))
-        except (MessageError, ConfigError) as error:
-            return str(error)
+            request = unpack(message)
+            echo = read_echo(request)
+            response = self._policy.respond(session, request)
+        except NearerError as error:  # the robot reads it, and stays connected
+            return echo.before(str(error))
         timing = {
             "infer_ms": 1000 * (perf_counter() - started_s),
             "wait_ms": 1000 * (started_s - received_s),
         }
         if previous_ms is not None:
             timing["prev_total_ms"] = previous_ms
-        return pack(response.to_message() | {"server_timing": timing})
+        return pack(response.to_message() | echo.to_message() | {"server_timing": timing})
+
+
+async def _received(connection: ServerConnection) -> str | bytes:
+    """Return the next message.
+
+    Raises:
+        MessageError: it came in too many fragments.
+    """
+    text: list[str] = []
+    data: list[bytes] = []
+    number = 0
+    async for fragment in connection.recv_streaming():
+        number += 1
+        if number > _MAX_FRAGMENTS:
+            continue  # to the end of the message, keeping nothing
+        if isinstance(fragment, str):
+            text.append(fragment)
+        else:
+            data.append(fragment)
+    if number > _MAX_FRAGMENTS:
+        raise MessageError(
+            f"a message must come in at most {_MAX_FRAGMENTS} fragments, got {number}; send it "
+            "whole"
+        )
+    return "".join(text) if text else b"".join(data)
+
+
+def _echo_in(message: str | bytes) -> Echo:
+    """Return the marks of a message that was not answered; none if it cannot be read."""
+    try:
+        return Echo() if isinstance(message, str) else read_echo(unpack(message))
+    except MessageError:
+        return Echo()
+
+
+def _log_failure(job: "Future[str | bytes]") -> None:
+    """Log what went wrong in a request whose answer nobody waits for."""
+    if error := job.exception():
+        _LOG.error("a request could not be served", exc_info=error)

@@ -8,7 +8,8 @@ from nearer.algorithm.model import FoundationModel
 from nearer.core.errors import MessageError
 from nearer.core.seeds import Purpose, generator
 from nearer.serving.agent import ActionChunk, Agent
-from nearer.serving.request import PROMPT, ActRequest, read_request
+from nearer.serving.client_format import OWN_FORMAT, PROMPT, ClientFormat
+from nearer.serving.request import ActRequest, read_request
 from nearer.serving.response import ActResponse, ServerMetadata
 
 _MAX_INSTRUCTIONS = 10_000
@@ -20,12 +21,14 @@ class RobotSession:
     """A connected robot.
 
     Attributes:
-        number: of its connection.
+        number: of the connection that it began with; its random stream is of this number.
         agent: acts for it, and tracks what it observes.
+        name: that the robot gave itself; None: it gave none.
     """
 
     number: int
     agent: Agent
+    name: str | None = None
 
 
 class ServedPolicy:
@@ -38,6 +41,7 @@ class ServedPolicy:
         reward_model: predicts steps-to-go; may be the policy itself.
         threshold_steps: s, in the reward model's own steps; None: `done` is left out.
         seed: of the actions; each robot has a random stream of its own.
+        client: how messages are to be read.
     """
 
     def __init__(
@@ -46,20 +50,27 @@ class ServedPolicy:
         reward_model: FoundationModel,
         threshold_steps: float | None,
         seed: int,
+        client: ClientFormat = OWN_FORMAT,
     ) -> None:
         self._policy, self._reward_model = policy, reward_model
         self._threshold_steps = threshold_steps
         self._seed = seed
+        self._client = client
         self._instructions: set[str] = set()
 
-    def new_session(self, number: int) -> RobotSession:
-        """Return the session of a robot that has just connected."""
+    def new_session(self, number: int, name: str | None = None) -> RobotSession:
+        """Return the session of a robot that has just connected, by its name if it has one."""
         rng = generator(Purpose.SERVING, self._seed, number)
         agent = Agent(self._policy, self._reward_model, self._threshold_steps, rng)
-        return RobotSession(number=number, agent=agent)
+        return RobotSession(number=number, agent=agent, name=name)
 
-    def metadata(self, session: RobotSession) -> ServerMetadata:
-        """Return what a client is sent when it connects."""
+    def metadata(self, session: RobotSession, *, resumed: bool = False) -> ServerMetadata:
+        """Return what a client is sent when it connects.
+
+        Args:
+            session: of the robot.
+            resumed: whether the robot had this session in an earlier connection.
+        """
         spaces = self._policy.spaces
         return ServerMetadata(
             model=str(self._policy.config()["model"]),
@@ -73,6 +84,8 @@ class ServedPolicy:
             control_hz=spaces.control_hz,
             threshold_steps=session.agent.threshold_steps,
             robot=session.number,
+            name=session.name,
+            resumed=resumed,
             seed=self._seed,
         )
 
@@ -84,7 +97,7 @@ class ServedPolicy:
             ConfigError: the model does not know the instruction.
         """
         agent = session.agent
-        request = read_request(message, self._policy.spaces, agent.cameras)
+        request = read_request(message, self._policy.spaces, agent.cameras, self._client)
         started_s = perf_counter()
         instruction = self._instruction(agent, request)
         infer = agent.act if request.act else agent.observe
@@ -100,12 +113,13 @@ class ServedPolicy:
         )
 
     def _instruction(self, agent: Agent, request: ActRequest) -> str:
-        """Return the instruction that holds now: the request's, or else the last one."""
-        instruction = agent.instruction if request.instruction is None else request.instruction
+        """Return the instruction that holds now: the request's, else the last one, else ours."""
+        given = (request.instruction, agent.instruction, self._client.instruction)
+        instruction = next((text for text in given if text is not None), None)
         if instruction is None and agent.cameras:
             raise MessageError(
                 f"an observation must come with {PROMPT}, the instruction, got none; send it at "
-                "least with the first one"
+                "least with the first one, or start nearer serve with --instruction"
             )
         instruction = instruction or ""
         if instruction not in self._instructions and len(self._instructions) >= _MAX_INSTRUCTIONS:

@@ -48,11 +48,7 @@ class ImagePreprocessing:
             images: of one size, with values 0..255.
         """
         planes = images.permute(0, 3, 1, 2).float()
-        # Columns first, then rows, rounded to bytes in between: as Pillow does it, and so the
-        # models were trained.
-        for size in ((planes.shape[2], self.width), (self.height, self.width)):
-            if planes.shape[2:] != size:
-                planes = resized(planes, size, self.filter).round().clamp(0, 255)
+        planes = stretched(planes, self.height, self.width, self.filter)
         mean = torch.tensor(self.mean, device=planes.device)[:, None, None]
         std = torch.tensor(self.std, device=planes.device)[:, None, None]
         return ((planes * self.scale - mean) / std).contiguous()
@@ -62,6 +58,25 @@ class ImagePreprocessing:
         filters = list(_FILTERS.values())
         sizes = [self.height, self.width, self.scale, filters.index(self.filter)]
         return torch.tensor([*sizes, *self.mean, *self.std], dtype=torch.float64)
+
+
+def stretched(
+    planes: Float[Tensor, "frames 3 h w"], height: int, width: int, kind: str
+) -> Float[Tensor, "frames 3 height width"]:
+    """Return images of another size, of whole numbers in 0..255 where the size was another.
+
+    Args:
+        planes: images, with values 0..255.
+        height: rows, pixels.
+        width: columns, pixels.
+        kind: bilinear, bicubic or lanczos.
+    """
+    # Columns first, then rows, rounded to bytes in between: as Pillow does it, and so the
+    # models were trained.
+    for size in ((planes.shape[2], width), (height, width)):
+        if planes.shape[2:] != size:
+            planes = resized(planes, size, kind).round().clamp(0, 255)
+    return planes
 
 
 def resized(
