@@ -215,6 +215,9 @@ def _config(command: Command, flags: Sequence[str]) -> Any:
     Raises:
         ConfigError: an impossible value, or `--resume` with a flag that would change the run.
     """
+    from nearer.configs.flags import gathered
+
+    flags = gathered(flags)
     kind = named(command.config)
     if command.help_config and set(flags) & {"-h", "--help"}:
         kind = named(command.help_config)(flags)

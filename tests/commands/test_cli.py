@@ -20,7 +20,7 @@ NAMES = tuple(command.name for command in COMMANDS)
 PAGES = (*NAMES, "sft --model small-vla", "sft --model mlp", "sft --model user/name")
 """Help pages: one of each command, and three of models that have settings of their own."""
 SCREEN_LINES, SCREEN_COLUMNS = 90, 100  # a pipe gets three blank lines in place of boxes
-DEFAULT = "(default: [^()]*|required|repeatable|needed unless --resume)"
+DEFAULT = "(default: [^()]*|required|needed unless --resume)"
 UNITS = {
     "collect": {
         "--episodes": "demonstrations",

@@ -7,6 +7,7 @@ import pytest
 
 from commands.tiny_runs import ENV_ID
 from nearer.cli import main
+from nearer.configs.flags import gathered
 from refusals import refused
 
 Capture = pytest.CaptureFixture[str]
@@ -110,3 +111,17 @@ def test_command_line_mistyped_word_gets_a_suggestion(
     assert exit_info.value.code == 2
     assert hint in message
     assert "Traceback" not in message
+
+
+def test_gathered_lists_may_be_given_in_parts() -> None:
+    given = ["sft", "--rename", "a=b", "--out", "x", "--rename=c=d", "--rename", "e=f", "g=h"]
+    assert gathered(given) == ["sft", "--rename", "a=b", "c=d", "e=f", "g=h", "--out", "x"]
+    parts = ["--calibration.env-kwargs", "a=1", "--calibration.env_kwargs", "b=-2"]
+    assert gathered(parts) == ["--calibration.env-kwargs", "a=1", "b=-2"]
+    assert gathered(["--resume", "--seed", "-1"]) == ["--resume", "--seed", "-1"]
+
+
+@pytest.mark.parametrize("second", ["--num-envs", "--num_envs", "--num-envs=3"])
+def test_gathered_a_value_given_twice_is_refused(second: str, capsys: Capture) -> None:
+    message = refused(capsys, "eval", "--num-envs", "2", second, "3")
+    assert "--num-envs must be given once, got it twice; leave one out" in message

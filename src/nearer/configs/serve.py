@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
+from nearer.configs.flags import Renames
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
 
 ClientName = Literal["droid", "aloha"]
-Renames = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=NAME")]
 _MAX_TEXT = 1000  # characters of an instruction or a rename
 
 
@@ -43,7 +41,7 @@ class ServeConfig:
     reward: Path | None = None
     threshold: float | None = None
     client: ClientName | None = None
-    rename: Renames = ()
+    rename: Annotated[tuple[str, ...], Renames] = ()
     resize: bool = False
     instruction: str | None = None
     host: str = "127.0.0.1"
