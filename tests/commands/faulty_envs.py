@@ -70,6 +70,53 @@ class NarrowActions(SmallEnv):
         return observation, reward, terminated, truncated, {"is_success": self.steps >= 20}
 
 
+class Silent(SmallEnv):
+    """Never says whether its instruction is done."""
+
+    task = "go to the goal"
+
+    def demonstrator(self, num_robots):
+        return PDDemonstrator(num_robots)
+
+    def step(self, action):
+        return *super().step(action)[:4], {}
+
+
+class Foreign(SmallEnv):
+    """Made and read as another package's env: settings, keys, matrices, Meta-World's success."""
+
+    observation_space = Dict(
+        {
+            "robot": Box(-np.inf, np.inf, (2, 2), np.float32),
+            "goal": Box(-np.inf, np.inf, (2,), np.float32),
+        }
+    )
+    action_space = Box(-1, 1, (2, 1), np.float32)
+    metadata: ClassVar[dict[str, object]] = {"render_modes": [], "render_fps": 10}
+    control_hz = None  # read from metadata
+
+    def __init__(self, obs_type="other", done_after=20):
+        self.obs_type = obs_type
+        self.done_after = done_after
+
+    def demonstrator(self, num_robots):
+        return PDDemonstrator(num_robots)
+
+    def step(self, action):
+        assert action.shape == (2, 1)
+        observation, reward, terminated, truncated, _ = super().step(action[:, 0])
+        return (
+            observation,
+            reward,
+            terminated,
+            truncated,
+            {"success": float(self.steps >= self.done_after)},
+        )
+
+    def _observe(self):
+        return {"robot": self.state[:4].reshape(2, 2).copy(), "goal": self.state[4:].copy()}
+
+
 class Terminates(SmallEnv):
     terminates_after = 3
 
@@ -115,6 +162,8 @@ ENVS = (
     OtherKeys,
     OtherSizes,
     NarrowActions,
+    Silent,
+    Foreign,
     Terminates,
     FailsLater,
     FailsAtOnce,

@@ -119,9 +119,4 @@ def test_gathered_lists_may_be_given_in_parts() -> None:
     parts = ["--calibration.env-kwargs", "a=1", "--calibration.env_kwargs", "b=-2"]
     assert gathered(parts) == ["--calibration.env-kwargs", "a=1", "b=-2"]
     assert gathered(["--resume", "--seed", "-1"]) == ["--resume", "--seed", "-1"]
-
-
-@pytest.mark.parametrize("second", ["--num-envs", "--num_envs", "--num-envs=3"])
-def test_gathered_a_value_given_twice_is_refused(second: str, capsys: Capture) -> None:
-    message = refused(capsys, "eval", "--num-envs", "2", second, "3")
-    assert "--num-envs must be given once, got it twice; leave one out" in message
+    assert gathered(["--seed", "1", "--seed", "2"]) == ["--seed", "1", "--seed", "2"]

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import tyro
 
-from nearer.core.errors import ConfigError
 from nearer.runs.trackers import TrackerName
 
 Flat = tyro.conf.arg(name="")
@@ -25,21 +24,24 @@ _IN_PARTS = ("rename", "env-kwargs")
 
 
 def gathered(arguments: Sequence[str]) -> list[str]:
-    """Return arguments in which every flag stands once, with all the values of a list.
+    """Return arguments with the parts of such a list after its first flag.
 
-    Raises:
-        ConfigError: a flag is given twice that has one value: one of the two would be lost.
+    Of any other flag that is given twice the last counts, as everywhere.
     """
-    first: list[str] = []
-    values: dict[str, list[str]] = {}
-    named = ""
+    current: list[str] = []
+    parts, lists = [current], dict[str, list[str]]()
     for argument in arguments:
-        if not argument.startswith("--"):
-            (values[named] if named else first).append(argument)
-            continue
         flag, equals, value = argument.partition("=")
-        named = flag.replace("_", "-")
-        if named in values and named.rpartition(".")[2].removeprefix("--") not in _IN_PARTS:
-            raise ConfigError(f"{named} must be given once, got it twice; leave one out")
-        values.setdefault(named, []).extend([value] if equals else [])
-    return first + [part for flag, given in values.items() for part in (flag, *given)]
+        name = flag.replace("_", "-")
+        if not argument.startswith("--"):
+            current.append(argument)
+        elif name.rpartition(".")[2].removeprefix("--") in _IN_PARTS:
+            if name not in lists:
+                lists[name] = [name]
+                parts.append(lists[name])
+            current = lists[name]
+            current.extend([value] if equals else [])
+        else:
+            current = [argument]
+            parts.append(current)
+    return [argument for part in parts for argument in part]

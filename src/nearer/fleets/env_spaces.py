@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
@@ -16,13 +16,6 @@ from nearer.core.spaces import Spaces
 from nearer.fleets.env_settings import EnvSettings
 from nearer.fleets.find_env import observation_advice
 from nearer.fleets.observation_reader import ObservationReader, observation_reader
-
-
-@runtime_checkable
-class HasControlRate(Protocol):
-    """An env that says how many control steps a second it takes."""
-
-    control_hz: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +72,17 @@ def env_spaces(
 def control_rate(env: Any) -> int | None:
     """Return the control steps a second of an env without its wrappers; None: it does not say.
 
-    It says so by `control_hz`, or by Gymnasium's `metadata["render_fps"]`.
+    It says so by an attribute `control_hz`, or by Gymnasium's `metadata["render_fps"]`.
     """
-    if isinstance(env, HasControlRate):
-        return env.control_hz
     metadata = cast(Mapping[str, object], getattr(env, "metadata", None) or {})
-    rate = metadata.get("render_fps")
+    return _fixed_rate(env) or _whole(metadata.get("render_fps"))
+
+
+def _fixed_rate(env: Any) -> int | None:
+    return _whole(getattr(env, "control_hz", None))
+
+
+def _whole(rate: object) -> int | None:
     if isinstance(rate, int | float) and math.isfinite(rate) and rate > 0:
         return max(1, round(rate))
     return None
@@ -110,10 +108,10 @@ def _rate(env: Any, fps: int | None) -> int | None:
     Raises:
         EnvError: the env has another one.
     """
-    if isinstance(env, HasControlRate) and fps not in (None, env.control_hz):
+    fixed = _fixed_rate(env)
+    if fixed is not None and fps not in (None, fixed):
         raise EnvError(
-            f"--fps must be the control rate of the env, {env.control_hz} Hz, got {fps}; "
-            "leave it out"
+            f"--fps must be the control rate of the env, {fixed} Hz, got {fps}; leave it out"
         )
     return fps or control_rate(env)
 

@@ -1,0 +1,106 @@
+"""Envs of other packages on the command line: settings, keys, instructions, success, rates."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from commands.faults import file_contents
+from commands.tiny_runs import TINY_IMPROVE, TINY_SFT
+from nearer.cli import main
+from nearer.datasets.lerobot.reader import open_dataset
+from nearer.runs.documents import read_header
+from refusals import refused
+
+Capture = pytest.CaptureFixture[str]
+FOREIGN = [
+    *("--env", "test/Foreign-v0", "--env-kwargs", "done_after=15"),
+    *("--rename", "robot=agent_pos", "goal=environment_state"),
+]
+SILENT = "test/Silent-v0"
+
+pytestmark = pytest.mark.usefixtures("faulty_envs")
+
+
+def test_foreign_env_goes_through_every_command_with_the_same_flags(
+    workspace: Path, capsys: Capture
+) -> None:
+    def run(*arguments: object) -> None:
+        main([str(argument) for argument in arguments])
+
+    data, sft, practised = (workspace / name for name in ("foreign", "stage1", "stage2"))
+    instruction = ["--instruction", "go to the goal"]
+    run("collect", *FOREIGN, *instruction, "--episodes", 6, "--num-envs", 2, "--out", data)
+    dataset = open_dataset(data)
+    assert dataset.tasks == ("go to the goal",)
+    assert dataset.info.fps == 10
+    assert dataset.episode_lengths.tolist() == [16] * 6  # done after 15 steps, as it was set
+    run("sft", "--data", data, "--out", sft, *TINY_SFT)
+    run("improve", "--run", sft, "--out", practised, *TINY_IMPROVE, *FOREIGN)
+    settings = read_header(practised).config["env_settings"]
+    assert isinstance(settings, dict)
+    assert settings["env_kwargs"] == ["done_after=15"]
+    practice = open_dataset(practised / "practice")
+    assert practice.tasks == ("go to the goal",)  # the only one of the data
+    run("eval", "--checkpoint", practised, *FOREIGN, "--episodes", 4)
+    info = json.loads((practised / "eval/eval_info.json").read_text())
+    assert info["env_kwargs"] == {"done_after": 15}
+    assert info["overall"]["n_success"] == 4
+    assert list(info["per_task"]) == ["go to the goal"]
+    run("improve", "--resume", "--out", practised)
+    again = ["eval", "--checkpoint", sft, "--against", practised / "eval", "--episodes", 4]
+    other = [*FOREIGN[:2], "--env-kwargs", "done_after=9", *FOREIGN[4:]]
+    message = refused(capsys, *again, *other)
+    assert "an evaluation with --env-kwargs done_after=9, got one with done_after=15" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--env-kwargs", "colour=red"], "got colour; it has obs_type, done_after"),
+        (["--rename", "joints=agent_pos"], "must name what the env observes, got 'joints'; it obs"),
+        ([], r"--env-kwargs obs_type=\.\.\. \(now other\), or name yours with --rename"),
+        (["--rename", "robot=agent_pos"], "must have the spaces of the checkpoint"),
+    ],
+)
+def test_foreign_env_that_cannot_be_read_says_which_flag_helps(
+    flags: list[str], sentence: str, workspace: Path, capsys: Capture
+) -> None:
+    command = ["eval", "--checkpoint", workspace / "sft", "--env", "test/Foreign-v0", *flags]
+    assert re.search(sentence, refused(capsys, *command))
+
+
+def test_env_that_never_reports_success_is_refused_where_success_is_measured(
+    workspace: Path, capsys: Capture
+) -> None:
+    before = file_contents(workspace)
+    run, data, out = workspace / "sft", workspace / "data", workspace / "out"
+    commands = [
+        ["eval", "--checkpoint", run, "--env", SILENT, "--out", out],
+        ["collect", "--env", SILENT, "--out", out],
+        ["sft", "--data", data, "--out", out, *TINY_SFT, "--calibration.env", SILENT],
+    ]
+    for command in commands:
+        message = refused(capsys, *command)
+        assert f"{SILENT} must report is_success (or success) in the info of every step" in message
+        assert not out.exists() or not list(out.iterdir())
+    assert file_contents(workspace) == before
+
+
+def test_practice_needs_no_success_but_its_audits_do(workspace: Path, capsys: Capture) -> None:
+    start = ["improve", "--run", workspace / "sft", *TINY_IMPROVE, "--env", SILENT]
+    message = refused(capsys, *start, "--out", workspace / "audited")
+    assert "or do without ground truth (nearer improve --audit-every 0)" in message
+    practised = workspace / "practised"
+    main([str(part) for part in (*start, "--out", practised, "--audit-every", "0")])
+    assert (practised / "FINISHED").exists()
+
+
+def test_env_without_an_instruction_and_a_rate_asks_for_them(
+    workspace: Path, capsys: Capture
+) -> None:
+    out = workspace / "out"
+    message = refused(capsys, "collect", *FOREIGN, "--out", out)
+    assert 'got none; say what to do with --instruction "..."' in message
+    assert not out.exists()
