@@ -126,7 +126,7 @@ def test_video_files_of_each_camera_stay_below_their_size(tmp_path):
     # The second append's files have one number in every folder.
     assert len(names(tmp_path, "videos/*still/*/*")) == 2
     assert still.files[13].tolist() == top.files[13].tolist() == dataset.data_files[13].tolist()
-    assert top.starts_s[np.unique(top.files, axis=0, return_index=True)[1]].tolist() == [0] * len(
+    assert top.first_frames[np.unique(top.files, axis=0, return_index=True)[1]].tolist() == [0] * len(
         sizes
     )
     order = np.random.default_rng(1).permutation(100)
