@@ -110,11 +110,11 @@ def declare_three_actions(data: Path) -> None:
         ),
         (
             lambda data: edit_json(data / INFO, fps=0),
-            "got: fps 0, not a whole number",
+            "got: fps 0, not a number of frames per second",
         ),
         (
-            lambda data: edit_json(data / INFO, codebase_version="v2.1"),
-            "got 'v2.1'; convert a copy with",
+            lambda data: edit_json(data / INFO, codebase_version="v1.6"),
+            "got 'v1.6'; convert a copy of the data set with",
         ),
         (
             lambda data: remove_key(data / INFO, "features"),

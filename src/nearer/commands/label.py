@@ -17,10 +17,10 @@ from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError, DatasetError
 from nearer.core.intervals import Rate
 from nearer.core.spaces import Spaces
-from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations, open_demonstrations
 from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.progress_sidecar import check_free, sidecar_place, write_sidecar
-from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
+from nearer.datasets.lerobot.reader import Dataset
 from nearer.evaluation.reward_metrics import spearman
 from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.runs.checkpoint import weights_hash
@@ -84,7 +84,7 @@ def run_label(config: LabelConfig, on_progress: ProgressCallback = ignore_progre
             f"--out must name a file for a data set that is on the hub, as no folder "
             f"{config.data} is here, got none; pass --out FILE.parquet"
         )
-    dataset = open_dataset(resolve_dataset(config.data, config.revision))
+    dataset = open_demonstrations(config.data, config.revision, config.rename)
     offered = dataset_spaces(dataset)
     path = config.out or sidecar_place(dataset)
     check_free(dataset, path, overwrite=config.overwrite)

@@ -12,5 +12,8 @@ Flat = tyro.conf.arg(name="")
 NeededToStart = tyro.conf.arg(help_behavior_hint="(needed unless --resume)")
 """The default cannot start a run: a resumed run has its own value."""
 
+Renames = tyro.conf.arg(metavar="[KEY=NEW ...]")
+"""New names of a data set's features."""
+
 Track = Annotated[tuple[TrackerName, ...], tyro.conf.arg(metavar="[NAME ...]")]
 """Trackers of a run, besides metrics.jsonl."""

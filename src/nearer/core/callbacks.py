@@ -32,6 +32,14 @@ def ignore_progress(progress: Progress) -> None:
     """Show nothing."""
 
 
+RemarkCallback = Callable[[str], None]
+"""Is told a sentence that the user should read, of something that is no error."""
+
+
+def ignore_remark(remark: str) -> None:
+    """Say nothing."""
+
+
 class StopRequest:
     """Whether Ctrl-C was pressed; loops read it where everything is consistent."""
 

@@ -20,12 +20,12 @@ from jaxtyping import Float32, UInt8
 from nearer.core.arrays import Array
 from nearer.core.episode import Observation
 from nearer.core.errors import MessageError
+from nearer.core.instructions import MAX_CHARACTERS
 from nearer.core.spaces import Camera, Spaces
-from nearer.datasets.episodes import AGENT_POS, ENVIRONMENT_STATE
-from nearer.datasets.lerobot.cameras import IMAGES, ONLY_CAMERA, ONLY_IMAGE
+from nearer.datasets.lerobot.camera_names import IMAGES, ONLY_CAMERA, ONLY_IMAGE
+from nearer.datasets.lerobot.feature import AGENT_POS, ENVIRONMENT_STATE
 
 PROMPT, RESET, ACT = "prompt", "reset", "act"
-_MAX_PROMPT = 1000  # characters; an instruction is a sentence
 _SHOWN_NAMES, _SHOWN_CHARACTERS = 12, 60  # of a message, quoted in an error
 
 
@@ -129,9 +129,9 @@ def _image(message: Mapping[str, object], camera: Camera) -> UInt8[Array, "h w 3
 
 def _prompt(message: Mapping[str, object]) -> str | None:
     value = message.get(PROMPT)
-    if value is not None and (not isinstance(value, str) or len(value) > _MAX_PROMPT):
+    if value is not None and (not isinstance(value, str) or len(value) > MAX_CHARACTERS):
         raise MessageError(
-            f"{PROMPT} must be the instruction, text of up to {_MAX_PROMPT} characters, got "
+            f"{PROMPT} must be the instruction, text of up to {MAX_CHARACTERS} characters, got "
             f"{_described(value)}; send one sentence"
         )
     return value

@@ -5,7 +5,7 @@ from typing import Literal
 
 from nearer.core.errors import DatasetError
 from nearer.core.spaces import Camera
-from nearer.datasets.lerobot.camera_names import IMAGES, camera_keys
+from nearer.datasets.lerobot.camera_names import IMAGES, camera_keys, unread_images
 from nearer.datasets.lerobot.feature import Feature
 from nearer.datasets.lerobot.reader import Dataset
 from nearer.datasets.lerobot.videos import EXACT_COLOURS
@@ -36,6 +36,17 @@ def camera_key(dataset: Dataset, camera: str) -> str:
             f"the cameras {sorted(keys)}; record it, or use a model that needs no such camera"
         )
     return keys[camera]
+
+
+def check_has_camera(dataset: Dataset) -> None:
+    """Raise DatasetError where a model with a vision encoder has nothing to see."""
+    if not camera_keys(dataset.info):
+        unread = unread_images(dataset.info)
+        advice = unread or "use --model mlp, or record with a camera"
+        raise DatasetError(
+            f"{dataset.root} must have images of a camera for a model with a vision encoder, got "
+            f"{sorted(dataset.info.features)}; {advice}"
+        )
 
 
 def camera_features(

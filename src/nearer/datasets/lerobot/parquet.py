@@ -126,8 +126,9 @@ def _is_struct_of_images(schema: Any, name: str, path: Path) -> bool:
     kind: Any = schema.field(name).type if name in schema.names else None
     held: Any = kind
     is_struct = kind is not None and pa.types.is_struct(kind)
+    fields: Any = kind if is_struct else ()
     if is_struct:
-        held = {field.name: field.type for field in kind}.get("bytes")
+        held = {field.name: field.type for field in fields}.get("bytes")
     if held is None or not (pa.types.is_binary(held) or pa.types.is_large_binary(held)):
         raise DatasetError(
             f"column {name!r} of {path} must hold encoded images, got {kind or 'no such column'}; "

@@ -82,6 +82,14 @@ class Dataset:
     rows_in_file: Int64[Array, "frames"]
     videos: Mapping[str, VideoPlaces]
 
+    @property
+    def view(self) -> str:
+        """Return a text that tells apart what is read of the same files; "" for all of it."""
+        renamed = [f"{new} {old}" for new, old in sorted(self.info.stored_keys.items())]
+        whole = self.episode_lengths.sum() == self.info.total_frames
+        lengths: list[int] = [] if whole else self.episode_lengths.tolist()
+        return f" {renamed} {lengths}" if renamed or lengths else ""
+
     def task_of_episode(self, episode: int) -> str:
         """Return the instruction of an episode, which all of its frames have."""
         return self.tasks[self.columns["task_index"][self.episode_starts[episode]]]
