@@ -30,6 +30,7 @@ UNITS = {
         "--num-envs": "simulators",
     },
     "sft": {
+        "--completion-cutoff": "steps",
         "--updates": "gradient updates",
         "--vision-encoder-updates": "gradient updates",
         "--vision-encoder-objective-updates": "gradient updates",
@@ -47,6 +48,7 @@ UNITS = {
         "--calibration.min-precision": "fraction",
     },
     "sft --model small-vla": {
+        "--completion-cutoff": "steps",
         "--chunk": "control steps",
         "--vision-encoder-updates": "gradient updates",
         "--vision-encoder-objective-updates": "gradient updates",
@@ -66,6 +68,7 @@ UNITS = {
         "--vla.self-training.other-instructions": "instructions",
     },
     "sft --model mlp": {
+        "--completion-cutoff": "steps",
         "--chunk": "control steps",
         "--vision-encoder-updates": "gradient updates",
         "--vision-encoder-objective-updates": "gradient updates",
@@ -76,6 +79,7 @@ UNITS = {
         "--mlp.max-deviation": "standard deviations",
     },
     "sft --model user/name": {
+        "--completion-cutoff": "steps",
         "--chunk": "control steps",
         "--vlm.action-levels": "magnitudes",
         "--vision-encoder-updates": "gradient updates",

@@ -63,17 +63,17 @@ class SFTConfig:
     Attributes:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
         revision: of the hub's data set.
-        rename: features to read under other names, such as image=observation.images.front.
-        completion_cutoff: steps kept after the last movement; none: all of them.
-        fraction: of the data set's episodes that are used, drawn by --seed.
+        rename: new names for the data set's features.
+        completion_cutoff: steps kept after movement ends.
+        fraction: of the data set's episodes, drawn by --seed.
         model: small-vla, mlp (states), or a vision-language model's hub id or folder; its own
             settings: --model NAME --help.
         vision_encoder_updates: gradient updates of small-vla's vision encoder, first, on the
             frames.
         vision_encoder_objective_updates: gradient updates through both objectives, before these.
         vision_encoder_episodes: demonstrations that these updates see, at most.
-        cache: folder of decoded frames and features; none: ~/.cache/nearer.
-        out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
+        cache: of decoded frames and features; none: ~/.cache/nearer.
+        out: its folder; outputs: outputs/sft/DATE/TIME_MODEL.
         track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
     """
