@@ -30,7 +30,7 @@ UNITS = {
         "--num-envs": "simulators",
     },
     "sft": {
-        "--completion-cutoff": "steps",
+        "--completion-cutoff": "control steps",
         "--updates": "gradient updates",
         "--vision-encoder-updates": "gradient updates",
         "--vision-encoder-objective-updates": "gradient updates",
@@ -48,7 +48,6 @@ UNITS = {
         "--calibration.min-precision": "fraction",
     },
     "sft --model small-vla": {
-        "--completion-cutoff": "steps",
         "--chunk": "control steps",
         "--vision-encoder-updates": "gradient updates",
         "--vision-encoder-objective-updates": "gradient updates",
@@ -68,7 +67,6 @@ UNITS = {
         "--vla.self-training.other-instructions": "instructions",
     },
     "sft --model mlp": {
-        "--completion-cutoff": "steps",
         "--chunk": "control steps",
         "--vision-encoder-updates": "gradient updates",
         "--vision-encoder-objective-updates": "gradient updates",
@@ -79,7 +77,6 @@ UNITS = {
         "--mlp.max-deviation": "standard deviations",
     },
     "sft --model user/name": {
-        "--completion-cutoff": "steps",
         "--chunk": "control steps",
         "--vlm.action-levels": "magnitudes",
         "--vision-encoder-updates": "gradient updates",

@@ -25,16 +25,16 @@ class SFTTraining:
         processes: of torchrun; ddp: each has the whole model, fsdp: a part.
         learning_rate: AdamW's peak, after warm-up; falls to 0 on a half cosine; none: 1e-3, or 1e-4
             for a vision-language model.
-        warmup_updates: updates of a rising rate.
+        warmup_updates: updates over which the rate rises from 0.
         weight_decay: AdamW's.
-        max_gradient_norm: gradients are scaled down to it.
+        max_gradient_norm: gradients are scaled down to this norm.
         val_fraction: of the episodes, for validation and calibration.
         validate_every: updates between validations; each is also a checkpoint.
         policy_checkpoint: best held-out BC loss, or last: a late one may act better.
         reward_checkpoint: the same by steps-to-go loss; late is exact near the goal.
         other_instructions: wrong ones beside its own in the third objective; 0: off.
         leave_out: phrases; episodes whose instruction holds one are not used.
-        seed: of split, minibatches and weights.
+        seed: of split, minibatches and initial weights.
     """
 
     updates: int = 6144

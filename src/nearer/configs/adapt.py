@@ -18,7 +18,7 @@ class AdaptConfig:
         run: with the policy, and the reward where it has one; small-vla's.
         data: episodes with the other look: folder of a LeRobotDataset v3.0, or its hub id.
         revision: of the hub's data set.
-        rename: new names for the data set's features.
+        rename: features to read under other names, as image=observation.images.front.
         out: folder for the model, laid out as on the hub; outputs: outputs/adapt/DATE/TIME_RUN.
         updates: gradient updates of the vision encoder; 0: only the map is fitted.
         episodes: of the data set that are read, at most; its first ones.

@@ -23,7 +23,7 @@ class LabelConfig:
         threshold: s of success, control steps (chunks, if trained on such); none: as calibrated.
         discount: of the returns, a control step.
         revision: of the hub's data set.
-        rename: new names for the data set's features.
+        rename: features to read under other names, as image=observation.images.front.
         cache: folder of the vision encoder's features; none: ~/.cache/nearer.
     """
 

@@ -63,17 +63,17 @@ class SFTConfig:
     Attributes:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
         revision: of the hub's data set.
-        rename: new names for the data set's features.
-        completion_cutoff: steps kept after movement ends.
-        fraction: of the data set's episodes, drawn by --seed.
+        rename: features to read under other names, as image=observation.images.front.
+        completion_cutoff: control steps that are kept after movement ends; none: all.
+        fraction: of the data set's episodes that are used, drawn by --seed.
         model: small-vla, mlp (states), or a vision-language model's hub id or folder; its own
             settings: --model NAME --help.
         vision_encoder_updates: gradient updates of small-vla's vision encoder, first, on the
             frames.
         vision_encoder_objective_updates: gradient updates through both objectives, before these.
         vision_encoder_episodes: demonstrations that these updates see, at most.
-        cache: of decoded frames and features; none: ~/.cache/nearer.
-        out: its folder; outputs: outputs/sft/DATE/TIME_MODEL.
+        cache: folder of decoded frames and features; none: ~/.cache/nearer.
+        out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
         track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
     """
@@ -150,7 +150,7 @@ def help_config(arguments: Sequence[str]) -> type:
 @cache  # tyro remembers classes by their address, so they must stay
 def _help_config(kind: str | None) -> type:
     hidden = {name for name in MODEL_SETTINGS if name != kind}
-    hidden |= {"training", "calibration"} if kind else set()
+    hidden |= {"training", "calibration", "rename", "completion_cutoff"} if kind else set()
     shown: list[tuple[str, Any, Any]] = [
         (
             setting.name,

@@ -115,8 +115,8 @@ class SmallVLAConfig:
         dropout: fraction of hidden units dropped in Stage 1.
         instruction_objective: has a head for the instruction-matching objective.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
-        mirror: coordinate whose reflection leaves tasks as they are.
-        network: of the vision encoder; unet, taught by lite0, or lite0.
+        mirror: coordinate whose reflection leaves all tasks as they are.
+        network: of the vision encoder; unet, which lite0 teaches, or lite0.
         self_training: of the vision encoder, on the demonstrations' frames.
     """
 
