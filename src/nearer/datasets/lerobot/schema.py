@@ -124,6 +124,12 @@ class DatasetInfo:
                 f"--rename must name features of {root}, got {unknown[0]!r} where there are "
                 f"{sorted(self.features)}; correct it, or leave it out"
             )
+        standard = [key for key in new_keys if key in STANDARD_FEATURES]
+        if any(new_keys[key] != key for key in standard):
+            raise DatasetError(
+                f"--rename must leave {standard[0]!r} as it is, which every data set has, got "
+                f"{new_keys[standard[0]]!r} for it; leave it out"
+            )
         taken = [new for new in new_keys.values() if new in self.features.keys() - new_keys.keys()]
         if taken:
             raise DatasetError(

@@ -67,7 +67,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
         with path.open(encoding="utf-8") as handle:
             for number, text in enumerate(handle, start=1):
                 if text.strip():
-                    yield number, _object(text)
+                    yield number, _object(text, path, number)
     except FileNotFoundError as error:
         message = f"{path} must exist, got no such file; restore or download it again"
         raise DatasetError(message) from error
@@ -75,14 +75,17 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
         raise DatasetError(
             f"{path} must be readable, got {error.strerror!r}; restore the file"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise _damaged(path, number + 1, error) from error
 
 
-def _object(text: str) -> Mapping[str, object]:
-    document: object = json.loads(text)
+def _object(text: str, path: Path, number: int) -> Mapping[str, object]:
+    try:
+        document: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, number, error) from error
     if not isinstance(document, dict):
-        raise ValueError("no JSON object")
+        raise _damaged(path, number, ValueError("no JSON object"))
     return cast(Mapping[str, object], document)
 
 
