@@ -80,9 +80,8 @@ def test_open_demonstrations_with_a_cutoff_counts_steps_to_the_end_of_movement(
 
 
 def test_cut_after_completion_of_an_episode_that_never_moves_keeps_a_step(tmp_path: Path) -> None:
-    features = {
-        key: Feature(dtype="float32", shape=(1,)) for key in ("observation.state", "action")
-    }
+    number = Feature(dtype="float32", shape=(1,))
+    features = {"observation.state": number, "action": number}
     still = {key: np.ones((9, 1), np.float32) for key in features}
     writer = DatasetWriter.create(tmp_path, features, fps=10)
     writer.append([EpisodeFrames(task="push", columns=still)] * 2)

@@ -1,6 +1,7 @@
 """Depth maps by any of their flags are no cameras, and images under other names are told."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -122,11 +123,10 @@ def test_open_dataset_with_renames_that_do_not_fit_is_refused(
 def test_decode_image_of_16_bits_of_grey_is_refused(tmp_path: Path) -> None:
     encoder = VideoCodecContext.create("png", "w")
     encoder.height, encoder.width, encoder.pix_fmt = 4, 6, "gray16be"
-    encoder.time_base = "1/1"
+    encoder.time_base = Fraction(1, 1)
     depth = VideoFrame.from_ndarray(np.zeros((4, 6), np.uint16), format="gray16le")
-    encoded = b"".join(
-        bytes(packet) for packet in encoder.encode(depth.reformat(format="gray16be"))
-    )
+    packets = encoder.encode(depth.reformat(format="gray16be"))
+    encoded = b"".join(bytes(packet) for packet in packets)
     with pytest.raises(DatasetError, match="8 bits a colour, got gray16be, which is how depth"):
         decode_image(encoded, "frame 0")
     root = copy_sample("image", tmp_path)

@@ -150,7 +150,7 @@ def _open(config: SFTConfig) -> Dataset:
         config.data, config.revision, config.rename, config.completion_cutoff
     )
     check_trainable(dataset)
-    if settings_of(config.model) != "mlp":
+    if settings_of(config.model) == "vla":
         check_has_camera(dataset)
     return dataset
 
