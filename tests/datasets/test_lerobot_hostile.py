@@ -256,12 +256,12 @@ def test_frames_of_a_list_of_other_files_are_refused(text: str, tmp_path: Path) 
 def test_open_dataset_of_lists_that_unpack_to_gigabytes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearer.datasets.lerobot.parquet._MAX_NUMBER_BYTES", 2**20)
+    monkeypatch.setattr("nearer.datasets.lerobot.parquet._MAX_BYTES", 2**20)
     root = copy_sample("image", tmp_path)
     offsets = pa.array([0, *[2**18] * 48], pa.int32())
     set_column(root / DATA, "action", pa.ListArray.from_arrays(offsets, np.zeros(2**18)))
     assert (root / DATA).stat().st_size < 2**20
-    assert "GB of memory in numbers" in said_quickly(root)
+    assert "GB of memory, got more" in said_quickly(root)
 
 
 def test_read_lists_of_a_text_that_is_repeated_keeps_it_once(tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ def _tasks_table(root: Path) -> Mapping[object, object]:
     names = column_names(path)
     text = next((name for name in _TEXTS if name in names), _TEXTS[0])
     table = read_lists(path, ["task_index", text])
+    strange = [index for index in table["task_index"] if not isinstance(index, int | float)]
+    if strange:
+        raise DatasetError(
+            f"column 'task_index' of {path} must hold numbers, got {strange[0]!r}; restore the file"
+        )
     return dict(zip(table["task_index"], table[text], strict=True))
 
 

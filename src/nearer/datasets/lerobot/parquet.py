@@ -26,9 +26,7 @@ from nearer.datasets.lerobot.schema import has_room
 ArrowTable = Any
 ArrowArray = Any
 
-_BYTES_A_NUMBER = 8
-
-_UNREADABLE: tuple[type[Exception], ...] = (pa.ArrowException, OSError)
+_UNREADABLE: tuple[type[Exception], ...] = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 ROWS_PER_GROUP = 1 << 20
 """Rows per row group of numbers. lerobot starts a group per episode; for 10,000 episodes of 72
@@ -36,10 +34,11 @@ frames with 8 numbers that takes 3.3 s to write and 0.58 s to read in 57 MB, one
 0.08 s in 28 MB (one core, pyarrow 26)."""
 
 
-_MAX_NUMBER_BYTES = 2**31
+_MAX_BYTES = 2**31
 """Of one file's columns in memory; lerobot's files have 100 MB."""
-_MAX_BINARY_BYTES = 2**32
-"""Of one file's texts, or of a row group's images, before they are decoded."""
+_MAX_IMAGE_BYTES = 2**26
+_ROWS_AT_ONCE, _IMAGES_AT_ONCE = 2**16, 16
+"""A file may be small and hold a lot: it is unpacked bit by bit, and given up in time."""
 
 
 def read_columns(
@@ -92,29 +91,30 @@ def read_encoded_images(path: Path, name: str, rows: Int[Array, "frames"]) -> li
     Raises:
         DatasetError: The file is missing or damaged, or a row holds no image.
     """
+    images: dict[int, bytes | None] = {}
+    wanted = set(rows.tolist())
     try:
         is_struct = _is_struct_of_images(pq.read_schema(path), name, path)
-        stored = f"{name}.bytes" if is_struct else name
-        # An image that is repeated in a million rows stays one image.
-        with pq.ParquetFile(path, read_dictionary=[stored]) as file:
+        with pq.ParquetFile(path) as file:
             metadata: Any = file.metadata
             groups = [metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             stops = np.cumsum(np.array(groups, dtype=np.int64))
             if rows.max() >= metadata.num_rows:
                 message = f"{path} must have more than {rows.max()} rows, got {metadata.num_rows}"
                 raise DatasetError(f"{message}; restore the file")
-            group_of_row = np.searchsorted(stops, rows, side="right")
-            images: dict[int, bytes | None] = {}
-            for group in np.unique(group_of_row).tolist():
-                _check_size(path, metadata, [name], [group])
-                table: Any = file.read_row_group(group, columns=[name])
-                encoded: Any = (table.flatten() if is_struct else table).column(stored)
-                first = int(stops[group]) - groups[group]
-                for row in rows[group_of_row == group].tolist():
-                    images[row] = encoded[row - first].as_py()
+            for group in np.unique(np.searchsorted(stops, rows, side="right")).tolist():
+                row = int(stops[group]) - groups[group]
+                batches = file.iter_batches(_IMAGES_AT_ONCE, row_groups=[group], columns=[name])
+                for batch in batches:
+                    column: Any = batch.column(0)
+                    encoded = column.field("bytes") if is_struct else column
+                    for place in range(len(batch)):
+                        if row + place in wanted:
+                            images[row + place] = encoded[place].as_py()
+                    row += len(batch)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
-    return [_present(images[row], path, row) for row in rows.tolist()]
+    return [_present(images.get(row), path, row) for row in rows.tolist()]
 
 
 def _is_struct_of_images(schema: Any, name: str, path: Path) -> bool:
@@ -123,7 +123,7 @@ def _is_struct_of_images(schema: Any, name: str, path: Path) -> bool:
     Raises:
         DatasetError: There is no such column, or it holds no images.
     """
-    kind: Any = schema.field(name).type if name in schema.names else None
+    kind: Any = schema.field(name).type if name in _names(schema, path) else None
     held: Any = kind
     is_struct = kind is not None and pa.types.is_struct(kind)
     fields: Any = kind if is_struct else ()
@@ -140,6 +140,11 @@ def _is_struct_of_images(schema: Any, name: str, path: Path) -> bool:
 def _present(image: bytes | None, path: Path, row: int) -> bytes:
     if image is None:
         raise DatasetError(f"{path} must hold an image in row {row}, got none; restore the file")
+    if len(image) > _MAX_IMAGE_BYTES:
+        raise DatasetError(
+            f"{path} must hold an image of at most {_MAX_IMAGE_BYTES:,} bytes in row {row}, got "
+            f"{len(image):,}; restore the file"
+        )
     return image
 
 
@@ -148,9 +153,11 @@ def _read_table(path: Path, names: Sequence[str] | None, *, texts_once: bool = F
 
     With `texts_once` a text that is repeated a million times stays one text.
     """
+    batches: list[Any] = []
+    num_bytes = 0
     try:
         schema: Any = pq.read_schema(path)
-        there: list[str] = schema.names
+        there = _names(schema, path)
         texts = [name for name in names or () if name in there and _is_text(schema.field(name))]
         with pq.ParquetFile(path, read_dictionary=texts if texts_once else None) as file:
             missing = [name for name in names or () if name not in there]
@@ -159,38 +166,27 @@ def _read_table(path: Path, names: Sequence[str] | None, *, texts_once: bool = F
                     f"{path} must have the column {missing[0]!r}, got {there}; "
                     "write the data set anew with lerobot 0.6 or with DatasetWriter.create"
                 )
-            _check_size(path, file.metadata, names, range(file.num_row_groups))
-            return file.read(columns=None if names is None else list(names))
+            columns = there if names is None else list(names)
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                num_bytes += batch.nbytes
+                if num_bytes > _MAX_BYTES:
+                    raise DatasetError(
+                        f"{path} must take at most {_MAX_BYTES / 1e9:.1f} GB of memory, got more; "
+                        "write the data set in smaller files"
+                    )
+                batches.append(batch)
+            table: Any = pa.Table.from_batches(batches) if batches else file.read(columns=columns)
+            return table
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 
-def _check_size(
-    path: Path, metadata: Any, names: Sequence[str] | None, groups: Iterable[int]
-) -> None:
-    """Raise DatasetError where columns would not fit the memory: a small file may hold a lot."""
-    numbers = binary = 0
-    for group in groups:
-        row_group = metadata.row_group(group)
-        for index in range(row_group.num_columns):
-            column = row_group.column(index)
-            of_column = any(_is_part(column.path_in_schema, name) for name in names or ())
-            if names is not None and not of_column:
-                continue
-            if column.physical_type == "BYTE_ARRAY":
-                binary += column.total_uncompressed_size
-            else:
-                numbers += column.num_values * _BYTES_A_NUMBER
-    if numbers > _MAX_NUMBER_BYTES or binary > _MAX_BINARY_BYTES:
-        raise DatasetError(
-            f"{path} must take at most {_MAX_NUMBER_BYTES / 1e9:.1f} GB of memory in numbers, or "
-            f"{_MAX_BINARY_BYTES / 1e9:.1f} GB in images or texts, got {numbers / 1e9:.3g} GB and "
-            f"{binary / 1e9:.3g} GB; write the data set in smaller files"
-        )
-
-
-def _is_part(path_in_schema: str, name: str) -> bool:
-    return path_in_schema == name or path_in_schema.startswith(f"{name}.")
+def _names(schema: Any, path: Path) -> list[str]:
+    """Return the names of the columns, if no two are the same."""
+    names: list[str] = schema.names
+    if len(set(names)) < len(names):
+        raise DatasetError(f"{path} must have each column once, got {names}; restore the file")
+    return names
 
 
 def _unreadable(path: Path, error: Exception) -> DatasetError:

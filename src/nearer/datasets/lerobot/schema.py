@@ -200,6 +200,13 @@ class DatasetInfo:
         missing = STANDARD_FEATURES.keys() - info.features.keys()
         if missing:
             raise DatasetError(f"{path} must have the feature {min(missing)!r}; restore the file")
+        for key, standard in STANDARD_FEATURES.items():
+            feature = info.features[key]
+            if not feature.is_numeric or feature.shape not in ((), (1,)):
+                raise DatasetError(
+                    f"{path} must have the feature {key!r} as {standard.dtype} of shape (1,), got "
+                    f"{feature.dtype!r} of shape {feature.shape}; restore the file"
+                )
         own = info.to_json()
         other = {key: value for key, value in document.items() if key not in own}
         return replace(info, other=other)

@@ -210,9 +210,7 @@ def decode_video(
     except FileNotFoundError as error:
         message = f"{path} must exist, got no such file; restore or download it again"
         raise DatasetError(message) from error
-    except MemoryError:
-        raise  # PyAV's own is an FFmpegError too, and no damage
-    except (av.error.FFmpegError, IndexError, _Damaged) as error:
+    except (av.error.FFmpegError, IndexError, UnicodeDecodeError, _Damaged) as error:
         message = f"{path} must be a whole video, got: {error}; restore or download it again"
         raise DatasetError(message) from error
     if done < len(order):
@@ -258,7 +256,9 @@ def _decode_ascending(
 
 def _limit_pixels(stream: VideoStream) -> None:
     """Let no frame be decoded that is larger than any camera's: its header may say anything."""
-    context = stream.codec_context
+    context: Any = stream.codec_context  # the stubs know of no codec that is unknown
+    if context is None:
+        raise _Damaged("an unknown codec")
     if context.width * context.height > MAX_PIXELS:
         raise _Damaged(f"{context.width} x {context.height} pixels, more than {MAX_PIXELS:,}")
     context.options = {"max_pixels": str(MAX_PIXELS)}
