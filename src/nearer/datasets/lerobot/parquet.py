@@ -72,7 +72,10 @@ def read_columns(
 def read_lists(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
     """Return columns as Python lists, for the few that hold text; raises as `read_columns`."""
     table = _read_table(path, names, texts_once=True)
-    return {name: _to_list(table.column(name).combine_chunks()) for name in names}
+    try:
+        return {name: _to_list(table.column(name).combine_chunks()) for name in names}
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, error) from error
 
 
 def _to_list(array: ArrowArray) -> list[Any]:
