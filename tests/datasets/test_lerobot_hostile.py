@@ -33,7 +33,8 @@ from nearer.datasets.lerobot.identity import dataset_identity
 from nearer.datasets.lerobot.images import decode_image, encode_png
 from nearer.datasets.lerobot.info_values import count, rate, size_mb, template
 from nearer.datasets.lerobot.parquet import read_lists
-from nearer.datasets.lerobot.reader import open_dataset
+from nearer.datasets.lerobot.progress_sidecar import check_current, sidecar_place
+from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.datasets.lerobot.stored_files import stored_file
 from nearer.datasets.lerobot.videos import EXACT_COLOURS, encode_video
 
@@ -178,6 +179,19 @@ def test_open_dataset_of_a_pipe_is_refused(name: str, tmp_path: Path) -> None:
     (root / name).unlink()
     os.mkfifo(root / name)
     assert f"{root / name} must be a file, got something else" in said_quickly(root)
+
+
+def test_sidecar_of_a_data_set_that_is_a_pipe_or_leads_out_is_refused(tmp_path: Path) -> None:
+    root = copy_sample("image", tmp_path)
+    folder = root / "nearer_progress/chunk-000"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "file-000.parquet")
+    for reader in (read_progress, check_current, sidecar_place):
+        said = said_quickly(root, lambda root, reader=reader: reader(open_dataset(root)))
+        assert "must be a file, got something else" in said
+    (folder / "file-000.parquet").unlink()
+    (folder / "file-000.parquet").symlink_to(SAMPLES / "image" / DATA)
+    assert "must lie in it" in said_quickly(root, lambda root: read_progress(open_dataset(root)))
 
 
 @pytest.mark.parametrize("name", ["meta/episodes.jsonl", "meta/tasks.jsonl"])

@@ -20,6 +20,7 @@ from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.numbers import runs
 from nearer.datasets.lerobot.reader import Dataset
 from nearer.datasets.lerobot.schema import PROGRESS_PATH, numbered_file
+from nearer.datasets.lerobot.stored_files import stored_file
 from nearer.runs.files import StagedFiles
 
 _PRACTISED = "log_prob"
@@ -29,7 +30,7 @@ _LABELLED = "data_sha256"
 
 def sidecar_place(dataset: Dataset) -> Path:
     """Return where the sidecar of a data set is, or would be."""
-    return dataset.root / numbered_file(PROGRESS_PATH, *next(runs(dataset.data_files)))
+    return stored_file(dataset.root, numbered_file(PROGRESS_PATH, *next(runs(dataset.data_files))))
 
 
 def check_free(dataset: Dataset, path: Path, *, overwrite: bool) -> None:
