@@ -1,6 +1,7 @@
 """nearer label: a LeRobotDataset and a checkpoint -> steps-to-go and rewards beside its frames."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from nearer.datasets.lerobot.reader import Dataset
 from nearer.evaluation.reward_metrics import spearman
 from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.runs.checkpoint import weights_hash
-from nearer.runs.provenance import git_revision
+from nearer.runs.provenance import git_revision, package_versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +154,14 @@ def _columns(labels: FrameLabels) -> dict[str, Array]:
 
 def _made_by(reward: RewardModel, threshold: float, discount: float) -> dict[str, object]:
     return {
+        "model": type(reward.model).__name__,
         "weights_sha256": weights_hash(reward.model),
+        "unit": "control steps",
         "threshold_steps": threshold * reward.model.spaces.chunking.chunk,
         "discount": discount,
         "git_revision": git_revision(),
+        "version": package_versions()["nearer"],
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
