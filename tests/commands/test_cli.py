@@ -30,6 +30,7 @@ UNITS = {
         "--num-envs": "simulators",
     },
     "sft": {
+        "--completion-cutoff": "control steps",
         "--updates": "gradient updates",
         "--vision-encoder-updates": "gradient updates",
         "--vision-encoder-objective-updates": "gradient updates",

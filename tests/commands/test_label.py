@@ -3,6 +3,8 @@
 import json
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +173,11 @@ def test_run_label_file_records_settings_and_weights(
     run_label(config_of(data, stage_one, threshold=10.0, discount=0.5, out=out))
     settings = json.loads(pq.read_schema(out).metadata[b"nearer"])
     assert (settings["threshold_steps"], settings["discount"]) == (10.0, 0.5)
-    assert len(settings["weights_sha256"]) == 64
+    assert len(settings["weights_sha256"]) == len(settings["data_sha256"]) == 64
+    assert (settings["model"], settings["unit"]) == ("MLP", "control steps")
+    assert settings["version"] == version("nearer")
+    made_at = datetime.fromisoformat(settings["made_at"])
+    assert timedelta() <= datetime.now(UTC) - made_at < timedelta(minutes=5)
 
 
 def test_run_label_practice_data_set_is_never_overwritten(stage_one: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """nearer push: what is uploaded, and what is loaded again by its name on the hub."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,29 @@ def test_push_to_hub_model_is_loaded_again(run: Path, hub: FakeHub, tmp_path: Pa
     assert push_to_hub(model, NAME) == f"https://hub.invalid/{NAME}"
     assert weights_hash(from_pretrained(hub.root / NAME)) == weights_hash(model)
     assert ModelCard((hub.root / NAME / "README.md").read_text()).data.library_name == "nearer"
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "calibration.json"])
+def test_push_follows_no_link_out_of_the_run(
+    name: str, run: Path, hub: FakeHub, tmp_path: Path, capsys: Capture
+) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "copied", symlinks=True))
+    for file in copied.rglob(name):
+        if not file.is_symlink() and not file.parent.is_symlink():
+            secret = tmp_path / f"secret-{len(list(tmp_path.iterdir()))}"
+            file.rename(secret)
+            file.symlink_to(secret)
+    message = refused(capsys, "push", copied, NAME)
+    assert "to be pushed, got a link to" in message
+    assert name in message
+    assert not hub.root.joinpath(NAME).exists()
+
+
+def test_push_of_a_checkpoint_outside_the_run_is_refused(
+    run: Path, hub: FakeHub, tmp_path: Path, capsys: Capture
+) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "copied", symlinks=True))
+    other = Path(shutil.copytree(run, tmp_path / "other", symlinks=True))
+    (copied / "checkpoints/policy").unlink()
+    (copied / "checkpoints/policy").symlink_to((other / "checkpoints/policy").resolve())
+    assert "to be pushed, got a link to" in refused(capsys, "push", copied, NAME)

@@ -102,9 +102,9 @@ def test_run_serve_ctrl_c_stops_the_server(stage_one: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--rename", "state"], "--rename must be a client's KEY=NAME, got state; an example"),
-        (["--rename", "=agent_pos"], "--rename must be a client's KEY=NAME, got =agent_pos"),
-        (["--rename", "state="], "--rename must be a client's KEY=NAME"),
+        (["--rename", "state"], "--rename must be pairs NAME=NEW_NAME, got 'state'; correct it"),
+        (["--rename", "=agent_pos"], "--rename must be pairs NAME=NEW_NAME, got '=agent_pos'"),
+        (["--rename", "state="], "--rename must be pairs NAME=NEW_NAME"),
         (["--instruction", ""], "--instruction must have 1 to 1000 characters, got 0"),
         (["--answer-s", "0"], "--answer-s must be a finite number above 0"),
         (["--reconnect-s", "-1"], "--reconnect-s must be 0 or more, got -1.0"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -110,11 +111,11 @@ def declare_three_actions(data: Path) -> None:
         ),
         (
             lambda data: edit_json(data / INFO, fps=0),
-            "got: fps 0, not a whole number",
+            "got: fps 0, not a number of frames per second",
         ),
         (
-            lambda data: edit_json(data / INFO, codebase_version="v2.1"),
-            "got 'v2.1'; convert a copy with",
+            lambda data: edit_json(data / INFO, codebase_version="v1.6"),
+            "got 'v1.6'; convert a copy of the data set with",
         ),
         (
             lambda data: remove_key(data / INFO, "features"),
@@ -133,6 +134,85 @@ def test_sft_damaged_data_set_is_refused(
     assert str(data) in message
     assert file_contents(data) == before
     assert not (tmp_path / "run").exists()
+
+
+def write_renamed_data_set(root: Path) -> Path:
+    """Write the small data set with the names that others give, and an image that is no camera."""
+    write_data_set(root)
+    edit = {"observation.state": "state", "action": "actions"}
+    document = json.loads((root / INFO).read_text())
+    features = {edit.get(key, key): value for key, value in document["features"].items()}
+    features["wrist_image"] = {"dtype": "video", "shape": [4, 4, 3], "names": None}
+    (root / INFO).write_text(json.dumps({**document, "features": features}))
+    table = pq.read_table(root / DATA)
+    names = [edit.get(name, name) for name in table.column_names]
+    pq.write_table(table.rename_columns(names), root / DATA)
+    return root
+
+
+def test_sft_with_renames_reads_other_names_and_says_what_is_not_read(
+    tmp_path: Path, capsys: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, run = write_renamed_data_set(tmp_path / "data"), tmp_path / "run"
+    message = refused(capsys, "sft", "--data", data, "--out", run, *TINY_SFT)
+    assert "must have a numeric feature 'action'" in message
+    renames = ["--rename", "state=observation.state", "actions=action"]
+    main(["sft", "--data", str(data), "--out", str(run), *TINY_SFT, *renames])
+    (said,) = caplog.messages
+    assert "the images wrist_image are not read" in said
+    assert "--rename wrist_image=observation.images.wrist_image makes it one" in said
+    assert json.loads((run / "run.json").read_text())["config"]["rename"] == renames[1:]
+    main(["sft", "--out", str(run), "--resume"])
+    labels = tmp_path / "labels.parquet"
+    main(["label", str(data), "--model", str(run), "--out", str(labels), *renames])
+    assert pq.read_table(labels).num_rows == 15
+
+
+def test_sft_without_a_camera_names_the_images_that_are_not_read(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    data = write_renamed_data_set(tmp_path / "data")
+    renames = ["--rename", "state=observation.state", "actions=action"]
+    message = refused(capsys, "sft", "--data", data, "--out", tmp_path / "run", *renames)
+    assert "must have images of a camera" in message
+    assert "--rename wrist_image=observation.images.wrist_image makes it one" in message
+
+
+def test_sft_with_a_completion_cutoff_leaves_still_frames_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, run = write_data_set(tmp_path / "data"), tmp_path / "run"
+    dataset = open_dataset(data)
+    keys = ("observation.state", "observation.environment_state", "action")
+    moved = {key: np.array(dataset.columns[key][:4]) for key in keys}
+    columns = {
+        key: np.concatenate([values, np.repeat(values[-1:], 9, axis=0)])
+        for key, values in moved.items()
+    }
+    still = EpisodeFrames(task="touch the goal", columns=columns)
+    DatasetWriter.resume(data, 3).append([still] * 3)
+    sft = ["sft", "--data", str(data), *TINY_SFT]
+    main([*sft, "--out", str(run)])
+    (said,) = caplog.messages
+    caplog.clear()
+    assert "3 of 6 demonstrations go on for 27 frames in which nothing moves" in said
+    main([*sft, "--out", f"{run}2", "--completion-cutoff", "2"])
+    assert not caplog.messages
+    split = json.loads((tmp_path / "run2/split.json").read_text())
+    assert split == json.loads((run / "split.json").read_text())
+
+
+def test_sft_of_an_instruction_that_serve_would_not_take_is_refused(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    data = write_data_set(tmp_path / "data")
+    table = pq.read_table(data / "meta/tasks.parquet")
+    index = table.column_names.index("task")
+    long = table.set_column(index, "task", pa.array(["touch " * 200]))
+    pq.write_table(long, data / "meta/tasks.parquet")
+    message = refused(capsys, "sft", "--data", data, "--out", tmp_path / "run", *TINY_SFT)
+    assert "must have at most 1000 characters, as many as nearer serve takes, got 1200" in message
+    assert "in episode 0" in message
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 
 from nearer.core.errors import DatasetError
 from nearer.datasets.lerobot.reader import open_dataset, read_progress, resolve_dataset
+from nearer.datasets.lerobot.videos import encode_video
 
 SAMPLES = Path(__file__).parents[1] / "data" / "lerobot_v3"
 CAMERA = "observation.images.top"
@@ -124,10 +125,10 @@ def test_open_dataset_ignores_rows_beyond_the_totals(copy_sample):
         ("video", lambda r: (r / "meta/info.json").write_text("[]"), "JSON object"),
         ("video", lambda r: (r / "meta/info.json").write_bytes(b"\xff\xfe\x00"), "valid JSON"),
         ("video", lambda r: edit_info(r, codebase_version="v3.1"), "lerobot release"),
-        ("video", lambda r: edit_info(r, fps=29.97), "whole number of frames per second"),
+        ("video", lambda r: edit_info(r, fps=0), "fps 0, not a number of frames per second"),
         ("video", lambda r: edit_info(r, features=[]), "LeRobotDataset v3.0"),
         ("video", lambda r: edit_info(r, features={}), "feature 'episode_index'"),
-        ("video", lambda r: edit_info(r, data_path="{chunk}.parquet"), "key 'chunk'"),
+        ("video", lambda r: edit_info(r, data_path="{chunk}.parquet"), r"{chunk} is none of"),
         ("video", lambda r: edit_info(r, total_episodes=5), "list 5 episodes"),
         ("video", lambda r: edit_info(r, total_frames=47), "got 47"),
         ("video", lambda r: edit_info(r, total_tasks=4), "task_index 3"),
@@ -195,11 +196,12 @@ def test_open_dataset_without_a_column_is_refused(copy_sample):
         open_dataset(root)
 
 
-def test_open_dataset_of_version_2_1_names_the_converter(copy_sample):
+def test_open_dataset_of_an_older_version_names_no_tool_that_deletes(copy_sample):
     root = copy_sample("video")
-    edit_info(root, codebase_version="v2.1")
-    with pytest.raises(DatasetError, match=r"lerobot\.scripts\.convert_dataset_v21_to_v30"):
+    edit_info(root, codebase_version="v1.6")
+    with pytest.raises(DatasetError, match="convert a copy of the data set") as refused:
         open_dataset(root)
+    assert "convert_dataset" not in str(refused.value)
 
 
 def test_open_dataset_of_a_file_is_refused(tmp_path):
@@ -247,9 +249,10 @@ def test_frames_of_damaged_images_are_refused_in_one_sentence(copy_sample, kind,
 
 def test_frames_of_a_video_that_ends_early_are_refused(copy_sample):
     root = copy_sample("video")
-    edit_column(root / EPISODES, f"videos/{CAMERA}/from_timestamp", np.array([0.0, 1.2, 1.9, 4.3]))
     dataset = open_dataset(root)
-    with pytest.raises(DatasetError, match=r"must have a frame at 4\.800 s"):
+    with (root / VIDEO).open("wb") as handle:
+        encode_video(handle, [np.zeros((44, 96, 128, 3), np.uint8)], fps=10)
+    with pytest.raises(DatasetError, match=r"must have a frame at 4\.400 s"):
         dataset.frames(CAMERA, np.array([39, 44, 46]))
 
 

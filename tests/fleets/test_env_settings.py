@@ -51,21 +51,28 @@ def test_rename_keeps_the_order_and_knows_cameras() -> None:
 
 
 @pytest.mark.parametrize(
-    "pair", ["joints", "=agent_pos", "joints=state", "a=pixels/", "a=pixels/b/c", "a="]
+    ("pairs", "sentence"),
+    [
+        (("joints",), "must be pairs NAME=NEW_NAME, got 'joints'"),
+        (("=agent_pos",), "must be pairs NAME=NEW_NAME"),
+        (("a=",), "must be pairs NAME=NEW_NAME"),
+        (("a=agent_pos", "a=pixels"), "must give each name once"),
+        (("joints=state",), "must name agent_pos, .* got state for joints"),
+        (("a=pixels/",), "must name agent_pos"),
+        (("a=pixels/b/c",), "must name agent_pos"),
+    ],
 )
-def test_rename_to_no_key_of_lerobot_is_refused(pair: str) -> None:
-    with pytest.raises(ConfigError, match="--rename must be SOURCE=TARGET"):
-        EnvSettings(rename=(pair,))
-
-
-def test_rename_of_one_source_twice_is_refused() -> None:
-    with pytest.raises(ConfigError, match="must name a once"):
-        EnvSettings(rename=("a=agent_pos", "a=pixels"))
+def test_rename_to_no_key_of_lerobot_is_refused(pairs: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=f"--rename {sentence}"):
+        EnvSettings(rename=pairs)
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
-    [({"instruction": "  "}, "--instruction must say"), ({"fps": 0}, "--fps must be 1 or more")],
+    [
+        ({"instruction": "  "}, "--instruction must have 1 to 1000 characters, got 0"),
+        ({"fps": 0}, "--fps must be 1 or more"),
+    ],
 )
 def test_settings_without_meaning_are_refused(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):

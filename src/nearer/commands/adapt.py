@@ -17,9 +17,8 @@ from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
 from nearer.core.vision import TrainableVisionEncoder
 from nearer.datasets.caching.vision_encoder_training import train_vision_encoder
-from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations, open_demonstrations
 from nearer.datasets.episodes import dataset_spaces
-from nearer.datasets.lerobot.reader import open_dataset, resolve_dataset
 from nearer.models.factory import build_model
 from nearer.models.small_vla import SmallVLA
 from nearer.reporting.model_facts import read_model_facts
@@ -56,7 +55,7 @@ def run_adapt(config: AdaptConfig, on_progress: ProgressCallback = ignore_progre
             f"--run must be a model whose vision encoder trains itself, small-vla, got {facts.kind}"
             "; fine-tune other models on demonstrations with the other look, with nearer sft"
         )
-    dataset = open_dataset(resolve_dataset(config.data, config.revision))
+    dataset = open_demonstrations(config.data, config.revision, config.rename)
     mismatch = dataset_spaces(dataset).mismatch(policy.spaces, "--run", actions=False)
     if mismatch is not None:
         raise ConfigError(f"{dataset.root} {mismatch.text}; name a data set of the same robot")

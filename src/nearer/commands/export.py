@@ -9,8 +9,9 @@ from nearer.commands.progress_bars import live
 from nearer.configs.export import ExportConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError
+from nearer.datasets.demonstration_loading import open_demonstrations
 from nearer.datasets.lerobot.progress_sidecar import check_current
-from nearer.datasets.lerobot.reader import Dataset, open_dataset, read_progress, resolve_dataset
+from nearer.datasets.lerobot.reader import Dataset, read_progress
 from nearer.datasets.lerobot.schema import INFO_PATH
 from nearer.evaluation.reward_model import calibrated_threshold
 from nearer.models.factory import build_model
@@ -59,14 +60,15 @@ class _LearnedFrom:
     """The settings of a Stage-1 run that name its demonstrations."""
 
     data: str
-    revision: str | None
+    revision: str | None = None
+    rename: tuple[str, ...] = ()
 
 
 def run_export(config: ExportConfig, on_progress: ProgressCallback = ignore_progress) -> Exported:
     """Write the recording and return what is in it."""
     check_rerun()
-    folder, revision, model = _source(config.source)
-    dataset = open_dataset(resolve_dataset(str(folder), revision))
+    source, model = _source(config.source)
+    dataset = open_demonstrations(source.data, source.revision, source.rename)
     episodes = _episodes(config, dataset)
     predictions = _predictions(config.model or model, dataset, episodes, on_progress)
     write_recording(config.out, dataset, episodes, predictions, on_progress)
@@ -74,21 +76,20 @@ def run_export(config: ExportConfig, on_progress: ProgressCallback = ignore_prog
     return Exported(out=config.out, episodes=len(episodes), num_predicted=with_steps)
 
 
-def _source(source: Path) -> tuple[Path, str | None, Path | None]:
-    """Return the data set, its revision, and the run whose reward model predicts, if it is one."""
+def _source(source: Path) -> tuple[_LearnedFrom, Path | None]:
+    """Return the data set, and the run whose reward model predicts, if it is one."""
     practice = source / "practice"
     if (practice / INFO_PATH).exists():
-        return practice, None, None
+        return _LearnedFrom(data=str(practice)), None
     if (source / INFO_PATH).exists() or not (source / "run.json").exists():
-        return source, None, None
+        return _LearnedFrom(data=str(source)), None
     header = read_header(source)
     if header.command != "sft":
         raise ConfigError(
             f"{source} must be a run of nearer sft, or have episodes in {practice}, got neither; "
             "name a data set, or let it practise first"
         )
-    learned_from = header.part(_LearnedFrom, source)
-    return Path(learned_from.data), learned_from.revision, source
+    return header.part(_LearnedFrom, source), source
 
 
 def _episodes(config: ExportConfig, dataset: Dataset) -> list[int]:

@@ -1,6 +1,7 @@
 """nearer label: a LeRobotDataset and a checkpoint -> steps-to-go and rewards beside its frames."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,14 @@ from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError, DatasetError
 from nearer.core.intervals import Rate
 from nearer.core.spaces import Spaces
-from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations, open_demonstrations
 from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.progress_sidecar import check_free, sidecar_place, write_sidecar
-from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
+from nearer.datasets.lerobot.reader import Dataset
 from nearer.evaluation.reward_metrics import spearman
 from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.runs.checkpoint import weights_hash
-from nearer.runs.provenance import git_revision
+from nearer.runs.provenance import git_revision, package_versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ def run_label(config: LabelConfig, on_progress: ProgressCallback = ignore_progre
             f"--out must name a file for a data set that is on the hub, as no folder "
             f"{config.data} is here, got none; pass --out FILE.parquet"
         )
-    dataset = open_dataset(resolve_dataset(config.data, config.revision))
+    dataset = open_demonstrations(config.data, config.revision, config.rename)
     offered = dataset_spaces(dataset)
     path = config.out or sidecar_place(dataset)
     check_free(dataset, path, overwrite=config.overwrite)
@@ -153,10 +154,14 @@ def _columns(labels: FrameLabels) -> dict[str, Array]:
 
 def _made_by(reward: RewardModel, threshold: float, discount: float) -> dict[str, object]:
     return {
+        "model": type(reward.model).__name__,
         "weights_sha256": weights_hash(reward.model),
+        "unit": "control steps",
         "threshold_steps": threshold * reward.model.spaces.chunking.chunk,
         "discount": discount,
         "git_revision": git_revision(),
+        "version": package_versions()["nearer"],
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from nearer.configs.push import CardConfig, PushConfig
 from nearer.core.errors import ConfigError
 from nearer.evaluation.eval_info import read_eval_info, write_eval_info
+from nearer.evaluation.reward_model import run_of
 from nearer.models.factory import build_model
 from nearer.reporting.model_card import model_card
 from nearer.reporting.model_facts import ModelFacts, read_model_facts
@@ -17,6 +18,7 @@ from nearer.runs.checkpoint import load_model, weights_hash
 from nearer.runs.documents import read_header
 from nearer.runs.files import write_text
 from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, upload
+from nearer.runs.links import leads_out
 
 
 def main_card(config: CardConfig, console: Console) -> None:
@@ -55,7 +57,7 @@ def stage(facts: ModelFacts, folder: Path) -> None:
     if facts.reward is not None:
         _copy(facts.reward, folder / REWARD)
     if facts.calibration_file is not None:
-        shutil.copyfile(facts.calibration_file, folder / CALIBRATION)
+        _copy_file(facts.calibration_file, folder / CALIBRATION, facts.calibration_file.parent)
     if facts.evaluation_file is not None:
         # Paths of this machine stay here.
         info = replace(read_eval_info(facts.evaluation_file), checkpoint=".")
@@ -64,9 +66,20 @@ def stage(facts: ModelFacts, folder: Path) -> None:
 
 def _copy(model: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
+    run = run_of(model) or model
     for path in model.iterdir():
         if path.is_file() and path.suffix in (".json", ".safetensors"):
-            shutil.copyfile(path, folder / path.name)
+            _copy_file(path, folder / path.name, run)
+
+
+def _copy_file(path: Path, copy: Path, run: Path) -> None:
+    """Copy a file of a run; one that a link brings in from elsewhere is not to be published."""
+    if leads_out(path, run):
+        raise ConfigError(
+            f"{path} must lie in {run} to be pushed, got a link to {path.resolve()}; replace it by "
+            "the file"
+        )
+    shutil.copyfile(path, copy)
 
 
 def _check_whole(run: Path, facts: ModelFacts) -> None:

@@ -1,5 +1,6 @@
 """nearer sft: a data set and a model -> a run with policy, reward and calibrated detector."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +25,13 @@ from nearer.algorithm.sft_settings import SFTTraining
 from nearer.algorithm.torchrun import started_as
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import SHOWN_EPISODES, as_saved, open_run, rows_of
-from nearer.configs.sft import SFTConfig
+from nearer.configs.sft import SFTConfig, settings_of
 from nearer.core.arrays import Array
-from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
+from nearer.core.callbacks import (
+    Progress,
+    ProgressCallback,
+    ignore_progress,
+)
 from nearer.core.episode import Ended
 from nearer.core.errors import ConfigError
 from nearer.core.seeds import Purpose, generator
@@ -36,10 +41,17 @@ from nearer.datasets.caching.vision_encoder_training import (
     train_through_objectives,
     train_vision_encoder,
 )
-from nearer.datasets.demonstration_loading import load_demonstrations, load_without_images
+from nearer.datasets.demonstration_loading import (
+    load_demonstrations,
+    load_without_images,
+    open_demonstrations,
+    remarks_on,
+)
 from nearer.datasets.episodes import dataset_spaces
+from nearer.datasets.lerobot.cameras import check_has_camera
+from nearer.datasets.lerobot.checks import check_trainable
 from nearer.datasets.lerobot.identity import contents_hash
-from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
+from nearer.datasets.lerobot.reader import Dataset
 from nearer.datasets.split import SPLIT, TrainingSplit, draw_split, read_split, write_split
 from nearer.evaluation.calibration import Calibration, PredictionExample, write_calibration
 from nearer.evaluation.ground_truth import check_reports_success
@@ -64,6 +76,7 @@ from nearer.runs.documents import (
 from nearer.runs.run import Run, SilentRun, is_finished
 from nearer.runs.trackers import check_trackers
 
+_LOG = logging.getLogger(__name__)
 _ROBOTS = 100  # of a calibration
 _EXAMPLE_STEPS = 20
 _HELD_OUT, _ROLLOUTS = "held-out demonstrations", "labelled rollouts"
@@ -85,13 +98,18 @@ def run_sft(config: SFTConfig, on_progress: ProgressCallback = ignore_progress) 
         return config.out
     check_trackers(config.track)
     with started(config.training.processes) as processes:
-        return _run_together(config, processes, on_progress if processes.first else ignore_progress)
+        if not processes.first:
+            on_progress = ignore_progress
+        return _run_together(config, processes, on_progress)
 
 
 def _run_together(config: SFTConfig, processes: Processes, on_progress: ProgressCallback) -> Path:
     """Do what each of the processes does; only the first one writes the run and calibrates."""
     with processes.in_turn():
-        model, data, split, encoding_s = _ready(config, processes.sharded, on_progress)
+        dataset = _open(config)
+        for remark in remarks_on(dataset) if processes.first else ():
+            _LOG.warning(remark)
+        model, data, split, encoding_s = _ready(config, dataset, processes.sharded, on_progress)
     training = config.training
     train, val = data.episodes(split.train_positions), data.episodes(split.validation_positions)
     if not processes.first:
@@ -114,16 +132,26 @@ def _run_together(config: SFTConfig, processes: Processes, on_progress: Progress
     return config.out
 
 
-def _ready(
-    config: SFTConfig, sharded: int, on_progress: ProgressCallback
-) -> tuple[FoundationModel, Demonstrations, TrainingSplit, float]:
-    """Return model, demonstrations, their split and the seconds that encoding images took."""
+def _open(config: SFTConfig) -> Dataset:
+    """Return the data set; raises an error unless it can be trained on."""
     if not config.data:
         raise ConfigError(
             "--data must name a data set, got none; make one with nearer collect --env ID"
         )
+    dataset = open_demonstrations(
+        config.data, config.revision, config.rename, config.completion_cutoff
+    )
+    check_trainable(dataset)
+    if settings_of(config.model) == "vla":
+        check_has_camera(dataset)
+    return dataset
+
+
+def _ready(
+    config: SFTConfig, dataset: Dataset, sharded: int, on_progress: ProgressCallback
+) -> tuple[FoundationModel, Demonstrations, TrainingSplit, float]:
+    """Return model, demonstrations, their split and the seconds that encoding images took."""
     training = config.training
-    dataset = open_dataset(resolve_dataset(config.data, config.revision))
     if config.resume:  # checked before anything is encoded
         inputs = RunInputs(data_sha256=contents_hash(dataset))
         read_header(config.out).inputs.check_same(config.out, inputs)
@@ -256,7 +284,7 @@ def _encoded_by_reward(
     config: SFTConfig, reward: FoundationModel, split: TrainingSplit, on_progress: ProgressCallback
 ) -> Demonstrations:
     """Return the held-out demonstrations, encoded by the reward model's own vision encoder."""
-    dataset = open_dataset(resolve_dataset(config.data, config.revision))
+    dataset = _open(config)
     data = load_demonstrations(
         dataset, reward.vision_encoder, split.validation, config.cache, on_progress
     )

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from nearer.configs.flags import Renames
 from nearer.configs.folders import OUTPUTS
+from nearer.core.renames import parse_renames
 from nearer.core.settings import check_settings
 
 
@@ -15,6 +18,7 @@ class AdaptConfig:
         run: with the policy, and the reward where it has one; small-vla's.
         data: episodes with the other look: folder of a LeRobotDataset v3.0, or its hub id.
         revision: of the hub's data set.
+        rename: features to read under other names, as image=observation.images.front.
         out: folder for the model, laid out as on the hub; outputs: outputs/adapt/DATE/TIME_RUN.
         updates: gradient updates of the vision encoder; 0: only the map is fitted.
         episodes: of the data set that are read, at most; its first ones.
@@ -26,12 +30,14 @@ class AdaptConfig:
     data: str
     out: Path = OUTPUTS
     revision: str | None = None
+    rename: Annotated[tuple[str, ...], Renames] = ()
     updates: int = 300
     episodes: int = 200
     cache: Path | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
+        parse_renames(self.rename)
         check_settings(self, updates="[0, inf)", episodes="[1, inf)", seed="[0, inf)")
 
     @property

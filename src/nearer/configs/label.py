@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
+from nearer.configs.flags import Renames
+from nearer.core.renames import parse_renames
 from nearer.core.settings import check_settings
 
 
@@ -20,6 +23,7 @@ class LabelConfig:
         threshold: s of success, control steps (chunks, if trained on such); none: as calibrated.
         discount: of the returns, a control step.
         revision: of the hub's data set.
+        rename: features to read under other names, as image=observation.images.front.
         cache: folder of the vision encoder's features; none: ~/.cache/nearer.
     """
 
@@ -30,9 +34,11 @@ class LabelConfig:
     threshold: float | None = None
     discount: float = 0.9
     revision: str | None = None
+    rename: Annotated[tuple[str, ...], Renames] = ()
     cache: Path | None = None
 
     def __post_init__(self) -> None:
+        parse_renames(self.rename)
         check_settings(self, discount="[0, 1]")
         if self.threshold is not None:
             check_settings(self, threshold="[0, inf)")

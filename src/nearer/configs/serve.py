@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from nearer.configs.flags import Renames
 from nearer.core.errors import ConfigError
+from nearer.core.instructions import check_instruction
+from nearer.core.renames import parse_renames
 from nearer.core.settings import check_settings
 
 ClientName = Literal["droid", "aloha"]
-_MAX_TEXT = 1000  # characters of an instruction or a rename
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +70,9 @@ class ServeConfig:
         )
         if self.threshold is not None:
             check_settings(self, threshold="[0, inf)")
-        for each, (key, name) in zip(self.rename, self.renames, strict=True):
-            if not key or not name or len(each) > _MAX_TEXT:
-                raise ConfigError(
-                    f"--rename must be a client's KEY=NAME, got {each[:80]}; an example is "
-                    "--rename observation/joint_position=agent_pos"
-                )
-        if self.instruction is not None and not 0 < len(self.instruction) <= _MAX_TEXT:
-            raise ConfigError(
-                f"--instruction must have 1 to {_MAX_TEXT} characters, got "
-                f"{len(self.instruction)}; write one sentence, or leave it out"
-            )
+        parse_renames(self.rename, joined=True)
+        if self.instruction is not None:
+            check_instruction(self.instruction)
         if self.token_file is None and not is_loopback(self.host):
             raise ConfigError(
                 f"--host must be an address of this machine alone unless a token is asked for, got "
@@ -89,8 +82,7 @@ class ServeConfig:
     @property
     def renames(self) -> tuple[tuple[str, str], ...]:
         """Return key and name of every --rename."""
-        parts = [each.rpartition("=") for each in self.rename]
-        return tuple((key, name) for key, _, name in parts)
+        return tuple(parse_renames(self.rename, joined=True).items())
 
 
 def is_loopback(host: str) -> bool:

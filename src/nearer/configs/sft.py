@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import tyro
 
 from nearer.algorithm.sft_settings import LEARNING_RATE, SFTTraining
-from nearer.configs.flags import Flat, NeededToStart, Track
+from nearer.configs.flags import Flat, NeededToStart, Renames, Track
 from nearer.configs.folders import OUTPUTS
 from nearer.core.action_chunks import Chunking
 from nearer.core.errors import ConfigError
+from nearer.core.renames import parse_renames
 from nearer.core.settings import check_settings
 from nearer.fleets.env_settings import EnvSettings
 from nearer.models.settings import VARIANTS, MLPConfig, SmallVLAConfig, VLMConfig
@@ -64,6 +65,8 @@ class SFTConfig:
     Attributes:
         data: folder of a LeRobotDataset v3.0, or its hub id (user/name).
         revision: of the hub's data set.
+        rename: features to read under other names, as image=observation.images.front.
+        completion_cutoff: control steps that are kept after movement ends; none: all.
         fraction: of the data set's episodes that are used, drawn by --seed.
         model: small-vla, mlp (states), or a vision-language model's hub id or folder; its own
             settings: --model NAME --help.
@@ -80,6 +83,8 @@ class SFTConfig:
     out: Path = OUTPUTS
     data: Annotated[str, NeededToStart] = ""
     revision: str | None = None
+    rename: Annotated[tuple[str, ...], Renames] = ()
+    completion_cutoff: int | None = None
     fraction: float = 1.0
     model: str = "small-vla"
     vision_encoder_updates: int = 300
@@ -103,6 +108,9 @@ class SFTConfig:
             vision_encoder_objective_updates="[0, inf)",
             vision_encoder_episodes="[1, inf)",
         )
+        parse_renames(self.rename)
+        if self.completion_cutoff is not None:
+            check_settings(self, completion_cutoff="[0, inf)")
         if self.training.learning_rate is None:
             rate = PRETRAINED_RATE if settings_of(self.model) == "vlm" else LEARNING_RATE
             object.__setattr__(self, "training", replace(self.training, learning_rate=rate))
@@ -144,7 +152,7 @@ def help_config(arguments: Sequence[str]) -> type:
 @cache  # tyro remembers classes by their address, so they must stay
 def _help_config(kind: str | None) -> type:
     hidden = {name for name in MODEL_SETTINGS if name != kind}
-    hidden |= {"training", "calibration"} if kind else set()
+    hidden |= {"training", "calibration", "rename", "completion_cutoff"} if kind else set()
     shown: list[tuple[str, Any, Any]] = [
         (
             setting.name,

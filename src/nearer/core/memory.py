@@ -1,6 +1,7 @@
-"""How this process's allocator treats memory that is freed."""
+"""How much memory there is, and how this process's allocator treats what is freed."""
 
 import ctypes
+import os
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """Names of mallopt's parameters. Source: glibc, malloc/malloc.h."""
@@ -25,3 +26,8 @@ def keep_freed_memory() -> bool:
         (_TOP_PAD, _PAD_BYTES),
     )
     return all(bool(mallopt(name, size)) for name, size in settings)
+
+
+def memory_bytes() -> int:
+    """Return the size of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

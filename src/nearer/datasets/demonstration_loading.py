@@ -1,5 +1,6 @@
 """A LeRobotDataset as the demonstrations that Stage 1 learns from."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,46 @@ from nearer.algorithm.demonstrations import Demonstrations
 from nearer.core.arrays import Array
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import DatasetError
+from nearer.core.renames import parse_renames
 from nearer.core.vision import StackingVisionEncoder, VisionEncoder
 from nearer.datasets.caching.encodings import episode_rows, open_encodings
 from nearer.datasets.caching.features import open_features, stacked_rows
+from nearer.datasets.completion import cut_after_completion, still_tails
 from nearer.datasets.episodes import AGENT_POS, ENVIRONMENT_STATE, dataset_spaces
-from nearer.datasets.lerobot.reader import Dataset
+from nearer.datasets.lerobot.camera_names import unread_images
+from nearer.datasets.lerobot.checks import check_trainable
+from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
+
+
+def open_demonstrations(
+    path_or_hub_id: str,
+    revision: str | None = None,
+    renames: Sequence[str] = (),
+    completion_cutoff: int | None = None,
+) -> Dataset:
+    """Return a data set as a run reads it, downloaded first if it is on the hub.
+
+    Args:
+        path_or_hub_id: an existing folder, else a hub id "user/name".
+        revision: branch, tag or commit on the hub; None for the default branch.
+        renames: features to read under other names, KEY=NEW each.
+        completion_cutoff: steps that an episode keeps after its last movement; None: all.
+
+    Raises:
+        DatasetError: there is none, or it cannot be read or trained on.
+        ConfigError: renames that are none.
+    """
+    root = resolve_dataset(path_or_hub_id, revision)
+    dataset = open_dataset(root, parse_renames(renames))
+    if completion_cutoff is None:
+        return dataset
+    check_trainable(dataset)
+    return cut_after_completion(dataset, completion_cutoff)
+
+
+def remarks_on(dataset: Dataset) -> list[str]:
+    """Return what a user should know of a data set before training on it, in sentences."""
+    return [remark for remark in (unread_images(dataset.info), still_tails(dataset)) if remark]
 
 
 def load_demonstrations(

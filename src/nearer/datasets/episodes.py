@@ -8,14 +8,16 @@ from nearer.core.episode import Episode
 from nearer.core.spaces import Spaces
 from nearer.datasets.lerobot.cameras import IMAGES, ImageStorage, camera_features, cameras_of
 from nearer.datasets.lerobot.checks import check_trainable
+from nearer.datasets.lerobot.feature import (
+    ACTION,
+    AGENT_POS,
+    ENVIRONMENT_STATE,
+    FEATURES,
+    REWARD_FEATURES,
+    Feature,
+)
 from nearer.datasets.lerobot.reader import Dataset
-from nearer.datasets.lerobot.schema import Feature
 from nearer.datasets.lerobot.writer import DatasetWriter, EpisodeFrames
-
-AGENT_POS = "observation.state"
-ENVIRONMENT_STATE = "observation.environment_state"
-FEATURES = "observation.features"
-REWARD_FEATURES = "observation.reward_features"
 
 
 def create_dataset(
@@ -44,7 +46,7 @@ def create_dataset(
         ENVIRONMENT_STATE: spaces.environment_state,
         FEATURES: features,
         REWARD_FEATURES: reward_features,
-        "action": spaces.action,
+        ACTION: spaces.action,
     }
     numbers = {
         key: Feature(dtype="float32", shape=(width,)) for key, width in widths.items() if width
@@ -66,7 +68,7 @@ def episode_frames(episode: Episode, *, with_images: bool = True) -> EpisodeFram
         ENVIRONMENT_STATE: episode.observations.environment_state,
         FEATURES: episode.observations.features,
         REWARD_FEATURES: episode.observations.reward_features,
-        "action": np.concatenate([episode.actions, episode.actions[-1:]]),
+        ACTION: np.concatenate([episode.actions, episode.actions[-1:]]),
         "next.done": last_two[:, None],
     }
     images = {
@@ -88,9 +90,10 @@ def dataset_spaces(dataset: Dataset) -> Spaces:
     return Spaces(
         agent_pos=_width(dataset, AGENT_POS),
         environment_state=_width(dataset, ENVIRONMENT_STATE),
-        action=_width(dataset, "action"),
+        action=_width(dataset, ACTION),
         cameras=cameras_of(dataset),
-        control_hz=int(dataset.info.fps),
+        # A camera of 29.97 frames a second films a robot that is commanded at 30 Hz.
+        control_hz=max(1, round(dataset.info.fps)),
     )
 
 

@@ -20,7 +20,7 @@ from nearer.core.errors import CheckpointError, DatasetError, EnvError
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Spaces
 from nearer.datasets.caching.results import cached_columns, digest_of
-from nearer.datasets.demonstration_loading import load_demonstrations
+from nearer.datasets.demonstration_loading import load_demonstrations, open_demonstrations
 from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.identity import contents_hash
 from nearer.datasets.lerobot.reader import Dataset, open_dataset, resolve_dataset
@@ -110,6 +110,8 @@ class _DataSettings:
 
     data: str
     revision: str | None
+    rename: tuple[str, ...] = ()
+    completion_cutoff: int | None = None
 
 
 def training_data_of(checkpoint: Path, demonstrations: str | None) -> TrainingData | str:
@@ -129,7 +131,9 @@ def training_data_of(checkpoint: Path, demonstrations: str | None) -> TrainingDa
     settings, split = header.part(_DataSettings, run), read_split(run)
     try:
         named = demonstrations or settings.data
-        dataset = open_dataset(resolve_dataset(named, settings.revision))
+        dataset = open_demonstrations(
+            named, settings.revision, settings.rename, settings.completion_cutoff
+        )
     except DatasetError as error:
         if demonstrations:
             raise

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from nearer.core.errors import ConfigError
+from nearer.core.instructions import check_instruction
+from nearer.core.renames import parse_renames
 from nearer.core.settings import check_settings
 
 NUMBER_KEYS = ("agent_pos", "environment_state")
@@ -34,8 +36,8 @@ class EnvSettings:
     def __post_init__(self) -> None:
         if self.fps is not None:
             check_settings(self, fps="[1, inf)")
-        if self.instruction is not None and not self.instruction.strip():
-            raise ConfigError("--instruction must say what to do, got nothing; leave it out")
+        if self.instruction is not None:
+            check_instruction(self.instruction)
         _kwargs(self.env_kwargs)
         _renamed(self.rename)
 
@@ -45,7 +47,7 @@ class EnvSettings:
         return _kwargs(self.env_kwargs)
 
     @property
-    def renamed(self) -> dict[str, str]:
+    def renamed(self) -> Mapping[str, str]:
         """Return source -> target of the observation keys, in the order they were given."""
         return _renamed(self.rename)
 
@@ -89,25 +91,21 @@ def _value(text: str) -> Any:
         return text
 
 
-def _renamed(given: tuple[str, ...]) -> dict[str, str]:
+def _renamed(given: tuple[str, ...]) -> Mapping[str, str]:
     """Return source -> target.
 
     Raises:
         ConfigError: not pairs, a source given twice, or a target that is none of lerobot's keys.
     """
-    renamed: dict[str, str] = {}
-    for pair in given:
-        source, equals, target = pair.rpartition("=")
+    renamed = parse_renames(given, joined=True)
+    for source, target in renamed.items():
         camera = target.removeprefix(f"{IMAGE_KEY}/")
         known = target in (*NUMBER_KEYS, IMAGE_KEY) or (camera != target and "/" not in camera)
-        if not equals or not source or not known or not camera:
+        if not known or not camera:
             raise ConfigError(
-                "--rename must be SOURCE=TARGET, the target agent_pos, environment_state, pixels "
-                f"or pixels/CAMERA, got {pair!r}; write for example state=agent_pos"
+                "--rename must name agent_pos, environment_state, pixels or pixels/CAMERA, got "
+                f"{target} for {source}; write for example state=agent_pos"
             )
-        if source in renamed:
-            raise ConfigError(f"--rename must name {source} once, got it twice; leave one out")
-        renamed[source] = target
     return renamed
 
 

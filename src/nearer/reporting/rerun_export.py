@@ -227,7 +227,7 @@ def _log_episode(
 
 
 def _log_distribution(
-    rr: Any, recording: Any, entity: str, fps: int, predictions: FramePredictions
+    rr: Any, recording: Any, entity: str, fps: float, predictions: FramePredictions
 ) -> None:
     if predictions.distribution is None:
         return
@@ -247,7 +247,7 @@ def _log_numbers(
     rr: Any,
     recording: Any,
     entity: str,
-    fps: int,
+    fps: float,
     dataset: Dataset,
     key: str,
     rows: Int64[Array, "rows"],
@@ -273,7 +273,7 @@ def _log_images(
 
 
 def _send(
-    rr: Any, recording: Any, entity: str, fps: int, first: int, length: int, columns: Any
+    rr: Any, recording: Any, entity: str, fps: float, first: int, length: int, columns: Any
 ) -> None:
     frames = np.arange(first, first + length)
     seconds = np.round(frames / fps * 1e9).astype("timedelta64[ns]")

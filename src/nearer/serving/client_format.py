@@ -14,8 +14,8 @@ from jaxtyping import Num
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError, MessageError
 from nearer.core.spaces import Camera
-from nearer.datasets.episodes import AGENT_POS, ENVIRONMENT_STATE
-from nearer.datasets.lerobot.cameras import IMAGES
+from nearer.datasets.lerobot.camera_names import IMAGES
+from nearer.datasets.lerobot.feature import AGENT_POS, ENVIRONMENT_STATE
 from nearer.serving.client_profiles import PROFILES
 from nearer.serving.message_values import as_array, described, names_in, value_at
 

@@ -8,8 +8,8 @@ aloha   state (14) and images/CAMERA, 3 x h x w; no prompt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nearer.datasets.episodes import AGENT_POS
-from nearer.datasets.lerobot.cameras import IMAGES
+from nearer.datasets.lerobot.camera_names import IMAGES
+from nearer.datasets.lerobot.feature import AGENT_POS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

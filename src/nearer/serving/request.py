@@ -21,9 +21,10 @@ from jaxtyping import Float32, UInt8
 from nearer.core.arrays import Array
 from nearer.core.episode import Observation
 from nearer.core.errors import MessageError
+from nearer.core.instructions import MAX_CHARACTERS
 from nearer.core.spaces import Camera, Spaces
-from nearer.datasets.episodes import AGENT_POS, ENVIRONMENT_STATE
-from nearer.datasets.lerobot.cameras import IMAGES, ONLY_CAMERA, ONLY_IMAGE
+from nearer.datasets.lerobot.camera_names import IMAGES, ONLY_CAMERA, ONLY_IMAGE
+from nearer.datasets.lerobot.feature import AGENT_POS, ENVIRONMENT_STATE
 from nearer.serving.client_format import (
     ACT,
     OWN_FORMAT,
@@ -34,8 +35,6 @@ from nearer.serving.client_format import (
 )
 from nearer.serving.image_resizing import MAX_SIDE_PX, resized_image
 from nearer.serving.message_values import as_array, described, names_in
-
-_MAX_PROMPT = 1000  # characters; an instruction is a sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +153,9 @@ def _wrong_image(camera: Camera, value: object, advice: str) -> MessageError:
 
 def _prompt(message: Mapping[str, object]) -> str | None:
     value = message.get(PROMPT)
-    if value is not None and (not isinstance(value, str) or len(value) > _MAX_PROMPT):
+    if value is not None and (not isinstance(value, str) or len(value) > MAX_CHARACTERS):
         raise MessageError(
-            f"{PROMPT} must be the instruction, text of up to {_MAX_PROMPT} characters, got "
+            f"{PROMPT} must be the instruction, text of up to {MAX_CHARACTERS} characters, got "
             f"{described(value)}; send one sentence"
         )
     return value

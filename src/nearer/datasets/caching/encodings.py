@@ -18,7 +18,7 @@ from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import DatasetError
 from nearer.core.vision import ComparingVisionEncoder, StackingVisionEncoder, VisionEncoder
 from nearer.datasets.caching.arrays import CachedArray, write_array, write_header
-from nearer.datasets.lerobot.cameras import camera_key, cameras_of
+from nearer.datasets.lerobot.cameras import camera_key, cameras_of, check_has_camera
 from nearer.datasets.lerobot.reader import Dataset
 from nearer.runs.files import StagedFiles
 
@@ -27,6 +27,8 @@ FRAMES_PER_PART = 2048
 
 FRAMES_PER_CALL = 128
 """Decoded and encoded at once: large enough for a batch, small in memory."""
+
+_MAX_CALL_BYTES = 2**30  # of images that are decoded at once
 
 Images = Mapping[str, UInt8[Array, "frames h w c"]]
 """Images of the same frames, by camera."""
@@ -87,7 +89,7 @@ def open_encodings(
         dtype=vision_encoder.encoding_dtype if stacking else "float32",
         encode=encode,
     )
-    name = "features-" + rows_hash(vision_encoder.identity, episodes)
+    name = "features-" + rows_hash(vision_encoder.identity + dataset.view, episodes)
     return cached_encodings(dataset, name, task, cache, on_progress)
 
 
@@ -119,7 +121,7 @@ def open_encodings_for_each(
         return vision_encoder.encode_for_each(images, candidates[part]).reshape(-1, width)
 
     task = EncodingTask(rows=rows, width=width, dtype="float32", encode=encode)
-    name = "candidates-" + rows_hash(f"{vision_encoder.identity} {candidates}", rows)
+    name = "candidates-" + rows_hash(f"{vision_encoder.identity} {candidates}{dataset.view}", rows)
     return cached_encodings(dataset, name, task, cache, on_progress).reshape(shape)
 
 
@@ -151,11 +153,7 @@ def cached_encodings(
         cache: Folder of what was computed; None for ~/.cache/nearer.
         on_progress: Sees the progress of encoding.
     """
-    if not cameras_of(dataset):
-        raise DatasetError(
-            f"{dataset.root} must have images of a camera for a model with a vision encoder, got "
-            f"{sorted(dataset.info.features)}; use --model mlp, or record with a camera"
-        )
+    check_has_camera(dataset)
     shape = (len(task.rows), task.width)
 
     def make(path: Path) -> None:
@@ -171,14 +169,16 @@ def _write_parts(
 ) -> None:
     """Encode every frame whose part is not on the disk yet."""
     total = len(task.rows)
+    frame_bytes = sum(3 * camera.height * camera.width for camera in cameras_of(dataset))
+    size = max(1, min(FRAMES_PER_CALL, _MAX_CALL_BYTES // frame_bytes))
     for number, start in enumerate(range(0, total, FRAMES_PER_PART)):
         stop = min(start + FRAMES_PER_PART, total)
         part = _part(path, number)
         if not part.exists():
             encodings: list[Num[Array, "rows encoding"]] = []
-            for first in range(start, stop, FRAMES_PER_CALL):
+            for first in range(start, stop, size):
                 on_progress(Progress(stage="encoding images", done=first, total=total))
-                frames = slice(first, min(first + FRAMES_PER_CALL, stop))
+                frames = slice(first, min(first + size, stop))
                 encodings.append(_encode(dataset, task, frames))
             write_array(part, np.concatenate(encodings))
         on_progress(Progress(stage="encoding images", done=stop, total=total))

@@ -84,7 +84,7 @@ def drop_frames(
 
 
 def _array(dataset: Dataset, key: str, rows: Int64[Array, "rows"] | None) -> CachedArray:
-    name = "frames-" + key.replace("/", "_")
+    name = "frames-" + dataset.info.stored_key(key).replace("/", "_")
     if rows is not None:
         name += "-" + hashlib.blake2b(rows.astype(np.int64).tobytes(), digest_size=16).hexdigest()
     total = dataset.info.total_frames if rows is None else len(rows)

@@ -117,7 +117,7 @@ def _train_once(
             drop_frames(dataset, camera.name, cache, _decoded_rows(dataset, episodes))
 
     trained = CachedArray(
-        name="vision-encoder-" + rows_hash(identity, episodes),
+        name="vision-encoder-" + rows_hash(identity + dataset.view, episodes),
         shape=vision_encoder.weights().shape,
         dtype="float32",
         mode="c",

@@ -5,13 +5,10 @@ from typing import Literal
 
 from nearer.core.errors import DatasetError
 from nearer.core.spaces import Camera
+from nearer.datasets.lerobot.camera_names import IMAGES, camera_keys, unread_images
+from nearer.datasets.lerobot.feature import Feature
 from nearer.datasets.lerobot.reader import Dataset
-from nearer.datasets.lerobot.schema import DatasetInfo, Feature
 from nearer.datasets.lerobot.videos import EXACT_COLOURS
-
-IMAGES = "observation.images."
-ONLY_IMAGE, ONLY_CAMERA = "observation.image", "pixels"
-"""What lerobot calls the image of an env that has one camera without a name, and what we do."""
 
 ImageStorage = Literal["video", "image", "none"]
 """How images are stored: in mp4 files, as PNG in the data files, or not at all."""
@@ -21,7 +18,8 @@ def cameras_of(dataset: Dataset) -> tuple[Camera, ...]:
     """Return the colour cameras of a data set, by name."""
     features = dataset.info.features
     return tuple(
-        Camera(name, *features[key].image_size) for name, key in sorted(_keys(dataset.info).items())
+        Camera(name, *features[key].image_size)
+        for name, key in sorted(camera_keys(dataset.info).items())
     )
 
 
@@ -31,13 +29,24 @@ def camera_key(dataset: Dataset, camera: str) -> str:
     Raises:
         DatasetError: The data set has no such camera.
     """
-    keys = _keys(dataset.info)
+    keys = camera_keys(dataset.info)
     if camera not in keys:
         raise DatasetError(
             f"{dataset.root} must have images of the camera {camera!r} as {IMAGES}{camera}, got "
             f"the cameras {sorted(keys)}; record it, or use a model that needs no such camera"
         )
     return keys[camera]
+
+
+def check_has_camera(dataset: Dataset) -> None:
+    """Raise DatasetError where a model with a vision encoder has nothing to see."""
+    if not camera_keys(dataset.info):
+        unread = unread_images(dataset.info)
+        advice = unread or "use --model mlp, or record with a camera"
+        raise DatasetError(
+            f"{dataset.root} must have images of a camera for a model with a vision encoder, got "
+            f"{sorted(dataset.info.features)}; {advice}"
+        )
 
 
 def camera_features(
@@ -56,14 +65,3 @@ def camera_features(
             info=info if storage == "video" else None,
         )
     return features
-
-
-def _keys(info: DatasetInfo) -> dict[str, str]:
-    keys: dict[str, str] = {}
-    for key, feature in info.features.items():
-        if feature.is_camera and not feature.is_depth_map:
-            if key.startswith(IMAGES):
-                keys[key.removeprefix(IMAGES)] = key
-            elif key == ONLY_IMAGE:
-                keys.setdefault(ONLY_CAMERA, key)
-    return keys

@@ -9,8 +9,9 @@ from jaxtyping import Int64
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
 from nearer.datasets.lerobot import parquet
+from nearer.datasets.lerobot.feature import NUMERIC_DTYPES, STANDARD_FEATURES, Feature
 from nearer.datasets.lerobot.images import encode_png
-from nearer.datasets.lerobot.schema import NUMERIC_DTYPES, STANDARD_FEATURES, DatasetInfo, Feature
+from nearer.datasets.lerobot.schema import DatasetInfo
 from nearer.datasets.lerobot.statistics import (
     FeatureStatistics,
     episode_statistics,
@@ -121,7 +122,7 @@ def frame_columns(
     episodes: Sequence[EpisodeFrames],
     rows: Rows,
     task_indices: Int64[Array, "episodes"],
-    fps: int,
+    fps: float,
 ) -> dict[str, Array]:
     """Return the numbers of all frames, [frames, *shape] by feature, standard ones included.
 

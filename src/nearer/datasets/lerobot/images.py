@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
+from nearer.datasets.lerobot.feature import MAX_PIXELS, is_deep_grey
 
 _FAST_PNG = {"compression_level": "1", "pred": "sub"}
 """Six times as fast as zlib's default level, for files half as large again."""
@@ -39,17 +40,23 @@ def decode_image(encoded: bytes, where: str) -> UInt8[Array, "h w 3"]:
         where: What to call it in a message.
 
     Raises:
-        DatasetError: The bytes are neither, or damaged.
+        DatasetError: The bytes are neither, damaged, a depth map, or of more than MAX_PIXELS.
     """
-    codec = "mjpeg" if encoded.startswith(b"\xff\xd8") else "png"
+    decoder = VideoCodecContext.create("mjpeg" if encoded.startswith(b"\xff\xd8") else "png", "r")
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}  # a few bytes may announce gigabytes
     try:
-        frames = VideoCodecContext.create(codec, "r").decode(av.Packet(encoded))
+        frames = decoder.decode(av.Packet(encoded))
     except av.error.FFmpegError as error:
         raise DatasetError(
             f"{where} must be a whole PNG or JPEG image, got: {error}; restore the file"
         ) from error
     if not frames:
         raise DatasetError(f"{where} must be a whole PNG or JPEG image; restore the file")
+    if is_deep_grey(frames[0].format.name):
+        raise DatasetError(
+            f"{where} must be an image of 8 bits a colour, got {frames[0].format.name}, which is "
+            "how depth is kept; mark the feature with is_depth_map in meta/info.json"
+        )
     return np.asarray(frames[0].to_ndarray(format="rgb24"))
 
 

@@ -19,13 +19,14 @@ from jaxtyping import Int, Shaped
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
+from nearer.datasets.lerobot.feature import Feature
 from nearer.datasets.lerobot.parquet_metadata import huggingface_metadata, pandas_metadata
-from nearer.datasets.lerobot.schema import Feature, has_room
+from nearer.datasets.lerobot.schema import has_room
 
 ArrowTable = Any
 ArrowArray = Any
 
-_UNREADABLE: tuple[type[Exception], ...] = (pa.ArrowException, OSError)
+_UNREADABLE: tuple[type[Exception], ...] = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 ROWS_PER_GROUP = 1 << 20
 """Rows per row group of numbers. lerobot starts a group per episode; for 10,000 episodes of 72
@@ -33,34 +34,70 @@ frames with 8 numbers that takes 3.3 s to write and 0.58 s to read in 57 MB, one
 0.08 s in 28 MB (one core, pyarrow 26)."""
 
 
-def read_columns(path: Path, names: Sequence[str] | None = None) -> dict[str, Array]:
+_MAX_BYTES = 2**31
+"""Of one file's columns in memory; lerobot's files have 100 MB."""
+_MAX_IMAGE_BYTES = 2**26
+_ROWS_AT_ONCE, _IMAGES_AT_ONCE = 2**16, 16
+"""A file may be small and hold a lot: it is unpacked bit by bit, and given up in time."""
+
+
+def read_columns(
+    path: Path, names: Sequence[str] | None = None, optional: Sequence[str] = ()
+) -> dict[str, Array]:
     """Return columns of numbers, or all columns, as arrays, [rows, *axes of the lists] each.
 
+    Args:
+        path: A parquet file.
+        names: Of the columns; None: all.
+        optional: Names of further columns, which are left out where they are missing, ragged, or
+            have holes.
+
     Raises:
-        DatasetError: The file is missing or damaged, or a column is missing, ragged or has holes.
+        DatasetError: The file is missing, damaged or too large, or a column is missing, ragged or
+            has holes.
     """
-    table = _read_table(path, names)
-    return {
-        name: _to_numpy(table.column(name), f"column {name!r} of {path}")
-        for name in (table.column_names if names is None else names)
-    }
+    there = set(column_names(path)) if optional else set[str]()
+    optional = [name for name in optional if name in there]
+    table = _read_table(path, names and [*names, *optional])
+    columns: dict[str, Array] = {}
+    for name in table.column_names if names is None else [*names, *optional]:
+        try:
+            columns[name] = _to_numpy(table.column(name), f"column {name!r} of {path}")
+        except DatasetError:
+            if name not in optional:
+                raise
+    return columns
 
 
 def read_lists(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
     """Return columns as Python lists, for the few that hold text; raises as `read_columns`."""
-    table = _read_table(path, names)
-    return {name: table.column(name).to_pylist() for name in names}
+    table = _read_table(path, names, texts_once=True)
+    try:
+        return {name: _to_list(table.column(name).combine_chunks()) for name in names}
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, error) from error
+
+
+def _to_list(array: ArrowArray) -> list[Any]:
+    if not isinstance(array, pa.DictionaryArray):
+        return array.to_pylist()
+    texts: list[Any] = array.dictionary.to_pylist()
+    return [None if index is None else texts[index] for index in array.indices.to_pylist()]
 
 
 def read_encoded_images(path: Path, name: str, rows: Int[Array, "frames"]) -> list[bytes]:
     """Return the encoded images (PNG or JPEG) of some rows, in the order of `rows`.
 
-    Only the row groups that hold these rows are read.
+    Only the row groups that hold these rows are read. A column holds bytes, or the bytes and the
+    name of each image, as `datasets.Image` does.
 
     Raises:
         DatasetError: The file is missing or damaged, or a row holds no image.
     """
+    images: dict[int, bytes | None] = {}
+    wanted = set(rows.tolist())
     try:
+        is_struct = _is_struct_of_images(pq.read_schema(path), name, path)
         with pq.ParquetFile(path) as file:
             metadata: Any = file.metadata
             groups = [metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
@@ -68,38 +105,91 @@ def read_encoded_images(path: Path, name: str, rows: Int[Array, "frames"]) -> li
             if rows.max() >= metadata.num_rows:
                 message = f"{path} must have more than {rows.max()} rows, got {metadata.num_rows}"
                 raise DatasetError(f"{message}; restore the file")
-            group_of_row = np.searchsorted(stops, rows, side="right")
-            images: dict[int, bytes | None] = {}
-            for group in np.unique(group_of_row).tolist():
-                table: Any = file.read_row_group(group, columns=[name]).flatten()
-                encoded: Any = table.column(f"{name}.bytes")
-                first = int(stops[group]) - groups[group]
-                for row in rows[group_of_row == group].tolist():
-                    images[row] = encoded[row - first].as_py()
+            for group in np.unique(np.searchsorted(stops, rows, side="right")).tolist():
+                row = int(stops[group]) - groups[group]
+                batches = file.iter_batches(_IMAGES_AT_ONCE, row_groups=[group], columns=[name])
+                for batch in batches:
+                    column: Any = batch.column(0)
+                    encoded = column.field("bytes") if is_struct else column
+                    for place in range(len(batch)):
+                        if row + place in wanted:
+                            images[row + place] = encoded[place].as_py()
+                    row += len(batch)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
-    return [_present(images[row], path, row) for row in rows.tolist()]
+    return [_present(images.get(row), path, row) for row in rows.tolist()]
+
+
+def _is_struct_of_images(schema: Any, name: str, path: Path) -> bool:
+    """Tell whether a column holds images with their names, rather than images alone.
+
+    Raises:
+        DatasetError: There is no such column, or it holds no images.
+    """
+    kind: Any = schema.field(name).type if name in _names(schema, path) else None
+    held: Any = kind
+    is_struct = kind is not None and pa.types.is_struct(kind)
+    fields: Any = kind if is_struct else ()
+    if is_struct:
+        held = {field.name: field.type for field in fields}.get("bytes")
+    if held is None or not (pa.types.is_binary(held) or pa.types.is_large_binary(held)):
+        raise DatasetError(
+            f"column {name!r} of {path} must hold encoded images, got {kind or 'no such column'}; "
+            "restore the file"
+        )
+    return is_struct
 
 
 def _present(image: bytes | None, path: Path, row: int) -> bytes:
     if image is None:
         raise DatasetError(f"{path} must hold an image in row {row}, got none; restore the file")
+    if len(image) > _MAX_IMAGE_BYTES:
+        raise DatasetError(
+            f"{path} must hold an image of at most {_MAX_IMAGE_BYTES:,} bytes in row {row}, got "
+            f"{len(image):,}; restore the file"
+        )
     return image
 
 
-def _read_table(path: Path, names: Sequence[str] | None) -> ArrowTable:
+def _read_table(path: Path, names: Sequence[str] | None, *, texts_once: bool = False) -> ArrowTable:
+    """Return columns of a file, whose names must be there.
+
+    With `texts_once` a text that is repeated a million times stays one text.
+    """
+    batches: list[Any] = []
+    num_bytes = 0
     try:
-        with pq.ParquetFile(path) as file:
-            table: Any = file.read(columns=None if names is None else list(names))
+        schema: Any = pq.read_schema(path)
+        there = _names(schema, path)
+        texts = [name for name in names or () if name in there and _is_text(schema.field(name))]
+        with pq.ParquetFile(path, read_dictionary=texts if texts_once else None) as file:
+            missing = [name for name in names or () if name not in there]
+            if missing:
+                raise DatasetError(
+                    f"{path} must have the column {missing[0]!r}, got {there}; "
+                    "write the data set anew with lerobot 0.6 or with DatasetWriter.create"
+                )
+            columns = there if names is None else list(names)
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                num_bytes += batch.nbytes
+                if num_bytes > _MAX_BYTES:
+                    raise DatasetError(
+                        f"{path} must take at most {_MAX_BYTES / 1e9:.1f} GB of memory, got more; "
+                        "write the data set in smaller files"
+                    )
+                batches.append(batch)
+            table: Any = pa.Table.from_batches(batches) if batches else file.read(columns=columns)
+            return table
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
-    missing = [name for name in names or () if name not in table.column_names]
-    if missing:
-        raise DatasetError(
-            f"{path} must have the column {missing[0]!r}, got {table.column_names}; "
-            "write the data set anew with lerobot 0.6 or with DatasetWriter.create"
-        )
-    return table
+
+
+def _names(schema: Any, path: Path) -> list[str]:
+    """Return the names of the columns, if no two are the same."""
+    names: list[str] = schema.names
+    if len(set(names)) < len(names):
+        raise DatasetError(f"{path} must have each column once, got {names}; restore the file")
+    return names
 
 
 def _unreadable(path: Path, error: Exception) -> DatasetError:
@@ -116,7 +206,7 @@ def _to_numpy(column: ArrowArray, where: str) -> Shaped[Array, "rows ..."]:
     array: Any = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     rows = len(array)
     axes: list[int] = []
-    while pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
+    while _is_list(array.type):
         size = _list_size(array)
         if size is None or array.null_count:
             raise DatasetError(f"{where} must hold lists of one length; repair the data set")
@@ -136,6 +226,16 @@ def _list_size(array: ArrowArray) -> int | None:
         return int(array.type.list_size)
     sizes = np.unique(np.diff(array.offsets.to_numpy()))
     return int(sizes[0]) if len(sizes) == 1 else None
+
+
+def _is_list(kind: Any) -> bool:
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _is_text(field: Any) -> bool:
+    return pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
 
 
 def _is_number(kind: Any) -> bool:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from nearer.datasets.lerobot.schema import Feature
+from nearer.datasets.lerobot.feature import Feature
 
 
 def huggingface_metadata(features: Mapping[str, Feature]) -> str:

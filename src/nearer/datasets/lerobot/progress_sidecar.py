@@ -17,8 +17,10 @@ from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
 from nearer.datasets.lerobot import parquet
 from nearer.datasets.lerobot.identity import contents_hash
-from nearer.datasets.lerobot.reader import Dataset, runs
+from nearer.datasets.lerobot.numbers import runs
+from nearer.datasets.lerobot.reader import Dataset
 from nearer.datasets.lerobot.schema import PROGRESS_PATH, numbered_file
+from nearer.datasets.lerobot.stored_files import stored_file
 from nearer.runs.files import StagedFiles
 
 _PRACTISED = "log_prob"
@@ -28,7 +30,7 @@ _LABELLED = "data_sha256"
 
 def sidecar_place(dataset: Dataset) -> Path:
     """Return where the sidecar of a data set is, or would be."""
-    return dataset.root / numbered_file(PROGRESS_PATH, *next(runs(dataset.data_files)))
+    return stored_file(dataset.root, numbered_file(PROGRESS_PATH, *next(runs(dataset.data_files))))
 
 
 def check_free(dataset: Dataset, path: Path, *, overwrite: bool) -> None:
@@ -83,7 +85,10 @@ def write_sidecar(
         DatasetError: The disk does not take it, or somebody else has written there since; what was
             there before is unharmed.
     """
-    named = {name: dataset.columns[name] for name in ("index", "episode_index")}
+    named = {
+        "index": dataset.columns["index"],
+        "episode_index": dataset.episode_numbers[dataset.columns["episode_index"]],
+    }
     arrays = {name: parquet.fixed_lists(values) for name, values in {**named, **columns}.items()}
     noted = {**made_by, _LABELLED: contents_hash(dataset)}
     table = parquet.noted_table(arrays, {"nearer": json.dumps(noted)})

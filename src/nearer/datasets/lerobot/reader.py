@@ -18,35 +18,36 @@ from jaxtyping import Int, Int64, UInt8
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
+from nearer.datasets.lerobot.camera_names import camera_keys
+from nearer.datasets.lerobot.episodes_table import read_episodes_table, read_tasks
 from nearer.datasets.lerobot.images import decode_image
-from nearer.datasets.lerobot.parquet import read_columns, read_encoded_images, read_lists
+from nearer.datasets.lerobot.numbers import (
+    Files,
+    check_fits_memory,
+    counted_episodes,
+    read_data,
+    runs,
+)
+from nearer.datasets.lerobot.parquet import read_columns, read_encoded_images
 from nearer.datasets.lerobot.schema import (
     INFO_PATH,
     PROGRESS_PATH,
-    STANDARD_FEATURES,
     TASKS_PATH,
     DatasetInfo,
     numbered_file,
     read_info,
 )
+from nearer.datasets.lerobot.stored_files import stored_file
+from nearer.datasets.lerobot.timing import (
+    VideoPlaces,
+    check_timestamps,
+    file_places,
+    video_places,
+)
 from nearer.datasets.lerobot.videos import decode_video
 from nearer.runs.hub import download
 
-Files = Int64[Array, "episodes 2"]
-"""Chunk and file number of the file that holds each episode."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoPlaces:
-    """Where a camera's episodes lie.
-
-    Args:
-        files: Chunk and file number of each episode's mp4.
-        starts_s: When each episode starts in its file, in seconds.
-    """
-
-    files: Files
-    starts_s: Array
+_NO_RENAMES: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +61,13 @@ class Dataset:
         episode_lengths: Frames per episode.
         episode_starts: Row of each episode's first frame in `columns`.
         columns: Every numeric feature, [frames, *shape] in the dtype of info.json; the five
-            standard ones (timestamp in seconds, frame_index, ...) are [frames]. Read-only:
-            copy them before writing to them or handing them to torch.from_numpy.
+            standard ones (timestamp in seconds, frame_index, ...) are [frames], and
+            `episode_index` counts the episodes that are there. A feature that nothing here reads
+            is left out where the files do not hold it whole. Read-only: copy them before writing
+            to them or handing them to torch.from_numpy.
+        episode_numbers: What the files call each episode: 0, 1, 2, ... unless some were deleted.
         data_files: Which data file holds each episode.
+        rows_in_file: Row of each frame in its data file.
         videos: Which part of which video file holds each episode, by camera key.
     """
 
@@ -72,11 +77,21 @@ class Dataset:
     episode_lengths: Int64[Array, "episodes"]
     episode_starts: Int64[Array, "episodes"]
     columns: Mapping[str, Array]
+    episode_numbers: Int64[Array, "episodes"]
     data_files: Files
+    rows_in_file: Int64[Array, "frames"]
     videos: Mapping[str, VideoPlaces]
 
+    @property
+    def view(self) -> str:
+        """Return a text that tells apart what is read of the same files; "" for all of it."""
+        renamed = [f"{new} {old}" for new, old in sorted(self.info.stored_keys.items())]
+        whole = self.episode_lengths.sum() == self.info.total_frames
+        lengths: list[int] = [] if whole else self.episode_lengths.tolist()
+        return f" {renamed} {lengths}" if renamed or lengths else ""
+
     def task_of_episode(self, episode: int) -> str:
-        """Return the instruction of an episode: the one of its first frame."""
+        """Return the instruction of an episode, which all of its frames have."""
         return self.tasks[self.columns["task_index"][self.episode_starts[episode]]]
 
     def frames(self, key: str, indices: Int[Array, "frames"]) -> UInt8[Array, "frames h w 3"]:
@@ -99,15 +114,15 @@ class Dataset:
         for chunk, file in np.unique(files, axis=0).tolist():
             places = np.flatnonzero((files == (chunk, file)).all(axis=1))
             read = self._video_frames if key in self.videos else self._image_frames
-            of_file = read(key, chunk, file, indices[places], episodes[places])
-            for place, image in zip(places, of_file, strict=True):
+            for place, image in read(key, chunk, file, indices[places], episodes[places]):
+                index = indices[places[place]]
                 if image.shape != (height, width, 3):
                     raise DatasetError(
                         f"{key} must be {height} x {width} pixels as meta/info.json of {self.root} "
-                        f"says, got {image.shape[0]} x {image.shape[1]} in frame "
-                        f"{indices[place]}; correct the file"
+                        f"says, got {image.shape[0]} x {image.shape[1]} in frame {index}; correct "
+                        "the file"
                     )
-                images[place] = image
+                images[places[place]] = image
         return images
 
     def _check_camera(self, key: str, indices: Int[Array, "frames"]) -> None:
@@ -115,6 +130,11 @@ class Dataset:
         cameras = sorted(name for name in features if features[name].is_camera)
         if key not in cameras or features[key].is_depth_map:
             raise DatasetError(f"key must name a colour camera of {cameras}, got {key!r}")
+        if features[key].dtype == "video" and key not in self.videos:
+            raise DatasetError(
+                f"the episodes table of {self.root} must say where the videos of {key} are, got "
+                "nothing that is whole; restore its files"
+            )
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.info.total_frames:
             raise DatasetError(
                 f"indices must lie in [0, {self.info.total_frames}), got "
@@ -123,114 +143,67 @@ class Dataset:
 
     def _video_frames(
         self, key: str, chunk: int, file: int, indices: Array, episodes: Array
-    ) -> Sequence[Array]:
-        path = self.root / self.info.video_file(key, chunk, file)
-        times_s = self.videos[key].starts_s[episodes] + self.columns["timestamp"][indices]
-        return decode_video(path, times_s.astype(np.float64), self.info.fps)
+    ) -> Iterator[tuple[int, Array]]:
+        path = stored_file(self.root, self.info.video_file(key, chunk, file))
+        first_frames = self.videos[key].first_frames[episodes]
+        frames = first_frames + indices - self.episode_starts[episodes]
+        return decode_video(path, frames / self.info.fps, self.info.fps)
 
     def _image_frames(
         self, key: str, chunk: int, file: int, indices: Array, episodes: Array
-    ) -> Sequence[Array]:
-        path = self.root / self.info.data_file(chunk, file)
-        in_file = (self.data_files == (chunk, file)).all(axis=1)
-        first_row = self.episode_starts[np.flatnonzero(in_file)[0]]
-        encoded = read_encoded_images(path, key, indices - first_row)
-        return [
-            decode_image(image, f"{key} of frame {index} in {path}")
-            for image, index in zip(encoded, indices, strict=True)
-        ]
+    ) -> Iterator[tuple[int, Array]]:
+        path = stored_file(self.root, self.info.data_file(chunk, file))
+        rows = self.rows_in_file[indices]
+        encoded = read_encoded_images(path, self.info.stored_key(key), rows)
+        for place, (image, index) in enumerate(zip(encoded, indices.tolist(), strict=True)):
+            yield place, decode_image(image, f"{key} of frame {index} in {path}")
 
 
-def open_dataset(path: Path | str) -> Dataset:
+def open_dataset(path: Path | str, renames: Mapping[str, str] = _NO_RENAMES) -> Dataset:
     """Return the data set in a folder; only its numbers are read.
 
+    Args:
+        path: The folder that holds meta/info.json.
+        renames: New key of a feature, by the key that it has in the files.
+
     Raises:
-        DatasetError: The folder is no LeRobotDataset v3.0, a file is missing or damaged, or the
-            files contradict each other.
+        DatasetError: The folder is no LeRobotDataset v3.0 (2.0, 2.1), a file is missing or
+            damaged, or the files contradict each other.
     """
     root = Path(path)
-    info = read_info(root)
-    places = read_episodes_table(root, info, _place_columns(info))
-    lengths = places["length"]
-    if lengths.sum() != info.total_frames or (lengths < 1).any():
+    info = read_info(root).renamed(renames, root)
+    check_fits_memory(root, info)
+    cameras = [key for key in camera_keys(info).values() if key in info.video_keys]
+    table = read_episodes_table(root, info, *_place_columns(info, cameras))
+    lengths, numbers = table["length"], table["episode_index"]
+    # Compared one by one first: what does not fit int64 must not wrap around.
+    too_long = (lengths < 1).any() or (lengths > info.total_frames).any()
+    if too_long or lengths.sum() != info.total_frames:
         raise DatasetError(
             f"{root / INFO_PATH} must count the frames of the episodes table, {lengths.sum()} in "
             f"{len(lengths)} episodes of 1 or more, got {info.total_frames}; correct the file"
         )
-    data_files = np.stack([places["data/chunk_index"], places["data/file_index"]], axis=1)
-    columns = _read_data(root, info, data_files)
-    _check_episode_index(root, columns["episode_index"], lengths)
-    tasks = read_tasks(root, info)
-    strange = np.setdiff1d(columns["task_index"], np.arange(len(tasks)))
-    if len(strange):
-        message = f"{root / TASKS_PATH} must name task {strange[0]}"
-        raise DatasetError(f"{message}, got {len(tasks)} tasks; restore the file")
-    for values in columns.values():
-        # Some are views of what pyarrow read, which cannot be written; so none can.
-        values.flags.writeable = False
-    return Dataset(
+    data_files = file_places(root, table, "data")
+    columns, rows_in_file = read_data(root, info, data_files, numbers)
+    columns["episode_index"] = counted_episodes(root, columns["episode_index"], numbers, lengths)
+    dataset = Dataset(
         root=root,
         info=info,
-        tasks=tasks,
+        tasks=read_tasks(root, info),
         episode_lengths=lengths,
         episode_starts=np.cumsum(lengths) - lengths,
         columns=columns,
+        episode_numbers=numbers,
         data_files=data_files,
-        videos={key: _video_places(key, places) for key in info.video_keys},
+        rows_in_file=rows_in_file,
+        videos=_videos(root, info, cameras, table),
     )
-
-
-def read_tasks(root: Path, info: DatasetInfo) -> tuple[str, ...]:
-    """Return the committed instructions by task_index; raise DatasetError if some are missing."""
-    if not info.total_tasks:
-        return ()
-    path = root / TASKS_PATH
-    table = read_lists(path, ["task_index", "task"])
-    by_index = dict(zip(table["task_index"], table["task"], strict=True))
-    missing = [index for index in range(info.total_tasks) if index not in by_index]
-    if missing:
-        message = f"{path} must name {info.total_tasks} tasks, as {INFO_PATH} says"
-        raise DatasetError(f"{message}, got none for task_index {missing[0]}; restore the file")
-    return tuple(str(by_index[index]) for index in range(info.total_tasks))
-
-
-def read_episodes_table(root: Path, info: DatasetInfo, names: Sequence[str]) -> dict[str, Array]:
-    """Return columns of the episodes table, [episodes, ...] each, committed episodes only.
-
-    Raises:
-        DatasetError: A file is damaged, a column is missing, or episodes are.
-    """
-    folder = root / "meta" / "episodes"
-    parts: list[dict[str, Array]] = []
-    num_read = 0
-    for path in numbered_files(folder):
-        if num_read >= info.total_episodes:
-            break
-        part = read_columns(path, ["episode_index", *names])
-        parts.append(part)
-        num_read += len(part["episode_index"])
-    if num_read < info.total_episodes:
-        raise DatasetError(
-            f"{folder} must list {info.total_episodes} episodes, as {INFO_PATH} says, got "
-            f"{num_read}; restore or download its files again"
-        )
-    if not parts:
-        return {name: np.empty(0, dtype=np.int64) for name in names}
-    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    table = {name: values[: info.total_episodes] for name, values in table.items()}
-    wrong = np.flatnonzero(table["episode_index"] != np.arange(info.total_episodes))
-    if len(wrong):
-        raise DatasetError(
-            f"{folder} must list episodes 0, 1, 2, ... in order, got episode "
-            f"{table['episode_index'][wrong[0]]} in row {wrong[0]}; restore its files"
-        )
-    return table
-
-
-def numbered_files(folder: Path) -> list[Path]:
-    """Return the chunk-*/file-*.parquet files of a folder in the order of their numbers."""
-    # Numbers are padded with zeros to three digits, so longer names are later ones.
-    return sorted(folder.glob("chunk-*/file-*.parquet"), key=lambda path: (len(str(path)), path))
+    _check_tasks(dataset)
+    _check_videos(dataset)
+    for values in columns.values():
+        # Some are views of what pyarrow read, which cannot be written; so none can.
+        values.flags.writeable = False
+    return dataset
 
 
 def read_progress(dataset: Dataset) -> Mapping[str, Array] | None:
@@ -244,7 +217,7 @@ def read_progress(dataset: Dataset) -> Mapping[str, Array] | None:
         DatasetError: A file is damaged, or files differ in their columns.
     """
     names = [numbered_file(PROGRESS_PATH, *file) for file in runs(dataset.data_files)]
-    paths = [dataset.root / name for name in names if (dataset.root / name).exists()]
+    paths = [stored_file(dataset.root, name) for name in names if (dataset.root / name).exists()]
     if not paths:
         return None
     parts = [read_columns(path) for path in paths]
@@ -255,87 +228,67 @@ def read_progress(dataset: Dataset) -> Mapping[str, Array] | None:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def runs(files: Files) -> Iterator[tuple[int, int]]:
-    """Give each (chunk, file) once, in the order of the episodes."""
-    last = None
-    for chunk, file in files.tolist():
-        if (chunk, file) != last:
-            yield chunk, file
-        last = (chunk, file)
-
-
-def _place_columns(info: DatasetInfo) -> list[str]:
-    names = ["length", "data/chunk_index", "data/file_index"]
+def _place_columns(info: DatasetInfo, cameras: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the columns of the episodes table that must be there, and those that may."""
+    needed, optional = ["length", "data/chunk_index", "data/file_index"], list[str]()
     for key in info.video_keys:
-        names += [f"videos/{key}/{part}" for part in ("chunk_index", "file_index")]
-        names.append(f"videos/{key}/from_timestamp")
-    return names
+        folder = f"videos/{info.stored_key(key)}"
+        names = optional if key not in cameras else needed
+        names += [f"{folder}/{part}" for part in ("chunk_index", "file_index", "from_timestamp")]
+    return needed, optional
 
 
-def _video_places(key: str, places: Mapping[str, Array]) -> VideoPlaces:
-    chunks, files = places[f"videos/{key}/chunk_index"], places[f"videos/{key}/file_index"]
-    return VideoPlaces(
-        files=np.stack([chunks, files], axis=1),
-        starts_s=places[f"videos/{key}/from_timestamp"].astype(np.float64),
-    )
+def _videos(
+    root: Path, info: DatasetInfo, cameras: Sequence[str], table: Mapping[str, Array]
+) -> dict[str, VideoPlaces]:
+    """Return the places of every video; one that is no camera here may be without them."""
+    videos: dict[str, VideoPlaces] = {}
+    for key in info.video_keys:
+        try:
+            videos[key] = video_places(root, info, key, table)
+        except DatasetError:
+            if key in cameras:
+                raise
+    return videos
 
 
-def _read_data(root: Path, info: DatasetInfo, files: Files) -> dict[str, Array]:
-    """Return every numeric feature, [frames, *shape], of the committed episodes."""
-    paths = [root / info.data_file(chunk, file) for chunk, file in runs(files)]
-    parts = [read_columns(path, info.numeric_keys) for path in paths]
-    if not parts:
-        return {key: _shaped(info, key, np.empty(0), root) for key in info.numeric_keys}
-    columns: dict[str, Array] = {}
-    for key in info.numeric_keys:
-        # One file is the common case, and needs no copy.
-        values = parts[0][key] if len(parts) == 1 else _concatenate(key, parts, paths)
-        columns[key] = _shaped(info, key, values, root)
-    committed = columns["episode_index"] < info.total_episodes
-    if committed.all():
-        return columns
-    return {key: values[committed] for key, values in columns.items()}
+def _check_tasks(dataset: Dataset) -> None:
+    """Raise DatasetError unless every episode has one instruction, which is known.
 
-
-def _concatenate(key: str, parts: Sequence[Mapping[str, Array]], paths: Sequence[Path]) -> Array:
-    for part, path in zip(parts, paths, strict=True):
-        if part[key].shape[1:] != parts[0][key].shape[1:]:
-            message = f"{path}: {key} must have the shape {parts[0][key].shape[1:]} of other files"
-            raise DatasetError(f"{message}, got {part[key].shape[1:]}; repair the data set")
-    return np.concatenate([part[key] for part in parts])
-
-
-def _shaped(info: DatasetInfo, key: str, values: Array, root: Path) -> Array:
-    """Return a column in the shape and dtype that info.json gives it."""
-    feature = info.features[key]
-    shape = () if key in STANDARD_FEATURES else feature.shape
-    fits = values.shape[1:] == feature.shape or (values.ndim == 1 and feature.shape == (1,))
-    if len(values) and not fits:
+    Steps-to-go counts the steps to the end of the instruction; nobody knows whether the part
+    before a change has reached its own.
+    """
+    numbers, tasks = dataset.columns["task_index"], dataset.tasks
+    strange = np.flatnonzero((numbers < 0) | (numbers >= len(tasks)))
+    if len(strange):
+        message = f"{dataset.root / TASKS_PATH} must name task {numbers[strange[0]]}"
+        raise DatasetError(f"{message}, got {len(tasks)} tasks; restore the file")
+    own = np.repeat(numbers[dataset.episode_starts], dataset.episode_lengths)
+    changed = np.flatnonzero(numbers != own)
+    if len(changed):
+        frame = changed[0]
+        episode = dataset.columns["episode_index"][frame]
+        place = frame - dataset.episode_starts[episode]
         raise DatasetError(
-            f"{key} must have the shape {feature.shape} that {INFO_PATH} of {root} says, got "
-            f"{values.shape[1:]} in the data files; correct one of the two"
+            f"episode {dataset.episode_numbers[episode]} of {dataset.root} must have one "
+            f"instruction, got {tasks[own[frame]]!r} in frames 0 to {place - 1} and "
+            f"{tasks[numbers[frame]]!r} in frame {place}; split it there if each part ends where "
+            "its instruction is done, else give all frames the instruction of the whole"
         )
-    return values.reshape(len(values), *shape).astype(feature.dtype, copy=False)
 
 
-def _check_episode_index(
-    root: Path, episode_index: Int64[Array, "frames"], lengths: Int64[Array, "episodes"]
-) -> None:
-    """Raise DatasetError unless the data rows are those that the episodes table announces."""
-    expected = np.repeat(np.arange(len(lengths)), lengths)
-    rows = np.bincount(episode_index[episode_index >= 0], minlength=len(lengths))
-    wrong = np.flatnonzero(rows != lengths)
-    if len(wrong):
-        episode = wrong[0]
-        raise DatasetError(
-            f"episode {episode} of {root} must have {lengths[episode]} rows in the data files, as "
-            f"the episodes table says, got {rows[episode]}; restore or download the files again"
-        )
-    if not np.array_equal(episode_index, expected):
-        frame = np.flatnonzero(episode_index != expected)[0]
-        raise DatasetError(
-            f"frame {frame} of {root} must have episode_index {expected[frame]}, got "
-            f"{episode_index[frame]}; restore or download the data files again"
+def _check_videos(dataset: Dataset) -> None:
+    """Raise DatasetError unless timestamps tell which image belongs to which frame."""
+    cameras = [key for key in camera_keys(dataset.info).values() if key in dataset.videos]
+    if cameras:
+        episode = dataset.columns["episode_index"]
+        check_timestamps(
+            dataset.root,
+            dataset.info,
+            ", ".join(cameras),
+            dataset.columns["timestamp"],
+            np.arange(len(episode)) - dataset.episode_starts[episode],
+            dataset.episode_numbers[episode],
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
 from nearer.datasets.lerobot import parquet
-from nearer.datasets.lerobot.reader import numbered_files, read_tasks
+from nearer.datasets.lerobot.episodes_table import EPISODES_FOLDER, numbered_files, read_tasks
 from nearer.datasets.lerobot.schema import EPISODES_PATH, PROGRESS_PATH, DatasetInfo, numbered_file
 from nearer.datasets.lerobot.statistics import NAMES, FeatureStatistics, aggregate
 from nearer.runs.files import TEMPORARY_SUFFIX
@@ -51,6 +51,17 @@ def check_boundary(
         )
 
 
+def check_no_gaps(root: Path, table: Mapping[str, Array]) -> None:
+    """Raise DatasetError unless episodes are numbered as an append goes on to number them."""
+    numbers = table["episode_index"]
+    gaps = np.flatnonzero(numbers != np.arange(len(numbers)))
+    if len(gaps):
+        raise DatasetError(
+            f"{root} must have the episodes 0, 1, 2, ... to append to, got episode "
+            f"{numbers[gaps[0]]} in row {gaps[0]}; record into a new data set"
+        )
+
+
 def kept_tasks(root: Path, info: DatasetInfo, num_episodes: int) -> tuple[str, ...]:
     """Return the tasks of the first episodes: tasks are numbered as they appear."""
     tasks = read_tasks(root, info)
@@ -58,7 +69,7 @@ def kept_tasks(root: Path, info: DatasetInfo, num_episodes: int) -> tuple[str, .
         return tasks
     number_of_task = {task: number for number, task in enumerate(tasks)}
     used: list[list[str]] = []
-    for path in numbered_files(root / "meta" / "episodes"):
+    for path in numbered_files(root, EPISODES_FOLDER):
         if len(used) >= num_episodes:
             break
         used += parquet.read_lists(path, ["tasks"])["tasks"]

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,6 +19,7 @@ from jaxtyping import Float64, UInt8
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
+from nearer.datasets.lerobot.feature import MAX_PIXELS, is_deep_grey
 from nearer.datasets.lerobot.schema import has_room
 
 _ENCODERS = {"av1": "libsvtav1", "h264": "libx264"}
@@ -50,7 +52,7 @@ class VideoEncoding:
         options = {"g": self.keyframe_every, "crf": self.crf, "preset": self.preset}
         return {name: str(value) for name, value in options.items()}
 
-    def info(self, height: int, width: int, fps: int) -> dict[str, object]:
+    def info(self, height: int, width: int, fps: float) -> dict[str, object]:
         """Return the `info` block of a video feature in info.json, as lerobot writes it."""
         return {
             "video.height": height,
@@ -117,7 +119,7 @@ On 700 drawn images of 96 x 128, one core (PSNR of all pixels / of the blocks al
 def encode_video(
     handle: BinaryIO,
     episodes: Sequence[UInt8[Array, "_ h w 3"]],
-    fps: int,
+    fps: float,
     encoding: VideoEncoding = LEROBOT_ENCODING,
     max_bytes: float = math.inf,
 ) -> int:
@@ -155,7 +157,7 @@ def encode_video(
 
 
 def _video_stream(
-    container: OutputContainer, encoding: VideoEncoding, fps: int, height: int, width: int
+    container: OutputContainer, encoding: VideoEncoding, fps: float, height: int, width: int
 ) -> VideoStream:
     encoder = _ENCODERS[encoding.codec]
     if encoder not in av.codecs_available:
@@ -165,7 +167,9 @@ def _video_stream(
         )
     # SVT-AV1 prints its settings for every file unless told to keep to errors before it starts.
     os.environ.setdefault("SVT_LOG", "1")
-    stream = container.add_stream(encoder, rate=fps, options=encoding.options)
+    stream = container.add_stream(
+        encoder, rate=Fraction(fps).limit_denominator(1001), options=encoding.options
+    )
     assert isinstance(stream, VideoStream), f"{encoder} must encode images"
     stream.pix_fmt = encoding.pix_fmt
     stream.height, stream.width = height, width
@@ -180,9 +184,11 @@ def _to_frames(episode: UInt8[Array, "_ h w 3"]) -> Iterator[VideoFrame]:
 
 
 def decode_video(
-    path: Path, times_s: Float64[Array, "frames"], fps: int
-) -> list[UInt8[Array, "h w 3"]]:
-    """Return the frames of a video that are shown at some times, in the order of the times.
+    path: Path, times_s: Float64[Array, "frames"], fps: float
+) -> Iterator[tuple[int, UInt8[Array, "h w 3"]]]:
+    """Give the frames of a video that are shown at some times, each with the place of its time.
+
+    They come in the order of their times, as they are decoded.
 
     Args:
         path: An mp4 file.
@@ -190,50 +196,72 @@ def decode_video(
         fps: Frames per second, in Hz; a frame may lie half a period off.
 
     Raises:
-        DatasetError: The file is missing, damaged, or has no frame at one of the times.
+        DatasetError: The file is missing, damaged, of another rate, or has no frame at one of the
+            times.
     """
     order = np.argsort(times_s, kind="stable")
+    done = 0
     try:
-        with av.open(path) as container:
-            frames = _decode_ascending(container, times_s[order], fps)
+        # No other format is tried: some are lists that name files elsewhere.
+        with av.open(path, format="mp4") as container:
+            for image in _decode_ascending(container, times_s[order], fps):
+                yield int(order[done]), image
+                done += 1
     except FileNotFoundError as error:
         message = f"{path} must exist, got no such file; restore or download it again"
         raise DatasetError(message) from error
-    except MemoryError:
-        raise  # PyAV's own is an FFmpegError too, and no damage
-    except (av.error.FFmpegError, IndexError, _Damaged) as error:
+    except (av.error.FFmpegError, IndexError, UnicodeDecodeError, _Damaged) as error:
         message = f"{path} must be a whole video, got: {error}; restore or download it again"
         raise DatasetError(message) from error
-    if len(frames) < len(order):
+    if done < len(order):
         raise DatasetError(
-            f"{path} must have a frame at {times_s[order[len(frames)]]:.3f} s, got none there; "
+            f"{path} must have a frame at {times_s[order[done]]:.3f} s, got none there; "
             "restore or download it again"
         )
-    return [frames[rank] for rank in np.argsort(order).tolist()]
 
 
 def _decode_ascending(
-    container: InputContainer, times_s: Float64[Array, "frames"], fps: int
-) -> list[Array]:
-    """Return the frames at ascending times, up to the first that the video does not have."""
+    container: InputContainer, times_s: Float64[Array, "frames"], fps: float
+) -> Iterator[Array]:
+    """Give the frames at ascending times, up to the first that the video does not have."""
     stream = container.streams.video[0]
+    _limit_pixels(stream)
     # One for all frames: to_ndarray of a frame sets up a new one each time, three times as slow.
     reformatter = VideoReformatter()
     frames = _frames_from(container, stream, float(times_s[0]))
-    images: list[Array] = []
-    current, current_s = None, -np.inf
+    current, current_s, before_s = None, -np.inf, None
     for time_s in times_s.tolist():
         if current is not None and time_s - current_s > _SEEK_AHEAD_FRAMES / fps:
             frames = _frames_from(container, stream, time_s)
+            before_s = None
+        num_decoded = 0
         while current_s < time_s - 0.5 / fps:
             current = next(frames, None)
+            num_decoded += 1
             if current is None:
-                return images
+                return
             current_s = current.time
         if current is None or current_s > time_s + 0.5 / fps:
-            return images
-        images.append(np.asarray(reformatter.reformat(current, format="rgb24").to_ndarray()))
-    return images
+            return
+        if before_s is not None and num_decoded != round((time_s - before_s) * fps):
+            raise _Damaged(
+                f"{num_decoded} frames from {before_s:.3f} to {time_s:.3f} s, where {fps} fps make "
+                f"{round((time_s - before_s) * fps)}"
+            )
+        before_s = time_s
+        if is_deep_grey(current.format.name):
+            raise _Damaged(f"{current.format.name}, which is how depth is kept, not colour")
+        yield np.asarray(reformatter.reformat(current, format="rgb24").to_ndarray())
+
+
+def _limit_pixels(stream: VideoStream) -> None:
+    """Let no frame be decoded that is larger than any camera's: its header may say anything."""
+    context: Any = stream.codec_context  # the stubs know of no codec that is unknown
+    if context is None:
+        raise _Damaged("an unknown codec")
+    if context.width * context.height > MAX_PIXELS:
+        raise _Damaged(f"{context.width} x {context.height} pixels, more than {MAX_PIXELS:,}")
+    context.options = {"max_pixels": str(MAX_PIXELS)}
 
 
 def _frames_from(container: InputContainer, stream: VideoStream, time_s: float) -> Iterator[Any]:

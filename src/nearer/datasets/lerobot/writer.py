@@ -34,10 +34,12 @@ from nearer.datasets.lerobot.columns import (
     frame_columns,
     progress_table,
 )
+from nearer.datasets.lerobot.episodes_table import read_episodes_table
+from nearer.datasets.lerobot.feature import STANDARD_FEATURES, Feature, check_new_features
 from nearer.datasets.lerobot.frame_files import stage_frames
-from nearer.datasets.lerobot.reader import read_episodes_table
 from nearer.datasets.lerobot.resume import (
     check_boundary,
+    check_no_gaps,
     kept_files,
     kept_statistics,
     kept_tasks,
@@ -46,15 +48,13 @@ from nearer.datasets.lerobot.resume import (
     resume_columns,
 )
 from nearer.datasets.lerobot.schema import (
+    CODEBASE_VERSION,
     EPISODES_PATH,
     INFO_PATH,
     PROGRESS_PATH,
-    STANDARD_FEATURES,
     STATS_PATH,
     TASKS_PATH,
     DatasetInfo,
-    Feature,
-    check_new_features,
     new_info,
     numbered_file,
     read_info,
@@ -175,6 +175,11 @@ class DatasetWriter:
         """
         root = Path(root)
         info = read_info(root)
+        if info.version != CODEBASE_VERSION:
+            raise DatasetError(
+                f"{root} must be a LeRobotDataset {CODEBASE_VERSION} to append to, got "
+                f"{info.version}; record into a new data set"
+            )
         own = info.features.keys() - STANDARD_FEATURES.keys()
         check_new_features({key: info.features[key] for key in own})
         if not 0 <= num_episodes <= info.total_episodes:
@@ -183,6 +188,7 @@ class DatasetWriter:
                 f"got {num_episodes}; resume from a checkpoint that belongs to this data set"
             )
         table = read_episodes_table(root, info, resume_columns(info))
+        check_no_gaps(root, table)
         check_boundary(root, info, table, num_episodes)
         kept = {name: values[:num_episodes] for name, values in table.items()}
         committed = _Committed(info=info).after(
