@@ -17,6 +17,7 @@ from nearer.datasets.episodes import create_dataset, episode_frames
 from nearer.datasets.lerobot.writer import DatasetWriter
 from nearer.evaluation.ground_truth import GroundTruthTermination
 from nearer.fleets.gym import make_demonstrator, make_fleet
+from nearer.runs.lock import alone
 
 DEFAULT_HZ = 10  # what a data set states where the env does not say how fast it is controlled
 _EPISODES_A_BLOCK = 256  # written at once; what is in memory, and lost to a kill
@@ -47,6 +48,13 @@ def collect_demonstrations(
     Raises:
         EnvError: the env is unknown or brings no demonstrator, or no episode succeeded.
     """
+    with alone(config.out):
+        return _collect(config, on_progress, demonstrator)
+
+
+def _collect(
+    config: CollectConfig, on_progress: ProgressCallback, demonstrator: Policy | None
+) -> int:
     fleet = make_fleet(config.env, config.num_envs)
     demonstrator = demonstrator or make_demonstrator(config.env, fleet)
     writer = _writer(config, fleet)

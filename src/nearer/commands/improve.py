@@ -25,6 +25,7 @@ from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model, weights_hash
 from nearer.runs.documents import RunInputs
 from nearer.runs.hub import local_run
+from nearer.runs.lock import alone
 from nearer.runs.run import is_finished
 from nearer.runs.trackers import check_trackers
 
@@ -48,6 +49,12 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
     if config.run == Path():
         raise ConfigError("--run must name a Stage-1 run, got none; make one with nearer sft")
+    with alone(config.out):
+        _improve(config, on_progress)
+    return config.out
+
+
+def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
     policy = load_model(config.run, build_model, "policy")
     reward = load_model(config.reward or config.run, build_model, "reward").requires_grad_(False)
     chunking = policy.spaces.chunking
@@ -83,7 +90,6 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
         assert weights_hash(reward) == frozen, "the frozen model changed in Stage 2"
         run.finish()
     recorder.close()
-    return config.out
 
 
 def _threshold(config: ImproveConfig, chunking: Chunking) -> float:

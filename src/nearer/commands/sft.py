@@ -60,6 +60,7 @@ from nearer.runs.documents import (
     write_demonstrations,
     write_encoding_time,
 )
+from nearer.runs.lock import alone
 from nearer.runs.run import Run, SilentRun, is_finished
 from nearer.runs.trackers import check_trackers
 
@@ -84,7 +85,10 @@ def run_sft(config: SFTConfig, on_progress: ProgressCallback = ignore_progress) 
         return config.out
     check_trackers(config.track)
     with started(config.training.processes) as processes:
-        return _run_together(config, processes, on_progress if processes.first else ignore_progress)
+        if not processes.first:
+            return _run_together(config, processes, ignore_progress)
+        with alone(config.out):
+            return _run_together(config, processes, on_progress)
 
 
 def _run_together(config: SFTConfig, processes: Processes, on_progress: ProgressCallback) -> Path:

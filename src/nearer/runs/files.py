@@ -2,6 +2,7 @@
 
     write_text, write_bytes, write_json, write_lines    one file
     whole_file, whole_folder                            what a library writes by itself, to a path
+    holds_something                                     whether a new folder is free
     StagedFiles                                         several files that appear together
     append_line, replace_link, sync_folder              the rest of what must survive a power cut
     disk_errors_as_sentences                            OSError -> NearerError
@@ -27,6 +28,17 @@ TEMPORARY_SUFFIX = ".tmp"
 def temporary_path(path: Path) -> Path:
     """Return the name, hidden and in the same folder, that a file has while it is written."""
     return path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+
+
+def holds_something(folder: Path) -> bool:
+    """Tell whether a path is a file, or a folder with more in it than a killed process left.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not folder.exists():
+        return False
+    return any(not path.match(f".*{TEMPORARY_SUFFIX}") for path in folder.iterdir())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -48,6 +48,7 @@ from nearer.runs.documents import (
 )
 from nearer.runs.files import (
     disk_errors_as_sentences,
+    holds_something,
     replace_link,
     temporary_path,
     write_lines,
@@ -283,7 +284,7 @@ def check_new(root: Path) -> None:
     What a process leaves behind that was killed before it had written run.json counts as nothing.
     """
     try:
-        occupied = root.exists() and any(not path.match(".*.tmp") for path in root.iterdir())
+        occupied = holds_something(root)
     except OSError as error:
         raise ConfigError(
             f"--out must be a new or empty folder, got {root}: {error.strerror}; choose another"

@@ -61,7 +61,7 @@ from nearer.datasets.lerobot.schema import (
 )
 from nearer.datasets.lerobot.statistics import FeatureStatistics, aggregate, stack
 from nearer.datasets.lerobot.videos import LEROBOT_ENCODING, VideoEncoding
-from nearer.runs.files import StagedFiles
+from nearer.runs.files import StagedFiles, holds_something
 
 __all__ = ["DatasetWriter", "EpisodeFrames"]
 
@@ -146,7 +146,7 @@ class DatasetWriter:
         if fps < 1:
             raise DatasetError(f"fps must be a whole number of frames per second, got {fps}")
         with _explained(root, 0):
-            occupied = root.exists() and (not root.is_dir() or any(root.iterdir()))
+            occupied = root.is_file() or holds_something(root)
         if occupied:
             raise DatasetError(
                 f"{root} must be an empty or new folder, got one that holds something; "
