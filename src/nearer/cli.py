@@ -16,10 +16,11 @@ from typing import Annotated, Any, NoReturn, Union, cast
 
 from nearer.algorithm.torchrun import check_alone, first_reports, is_follower, started_as
 from nearer.configs.folders import Resumable, placed
-from nearer.core.errors import Interrupted, NearerError, ReportedElsewhere
+from nearer.core.errors import Alarmed, Interrupted, NearerError, ReportedElsewhere
 from nearer.core.memory import keep_freed_memory
 
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
+_ALARMED = 3  # of nearer alone: practice was ended by an alarm
 _USAGE = 2  # what a shell expects where the arguments make no sense; tyro's as well
 _DESCRIPTION = "Two-stage post-training of robot policies: fine-tune, then improve by practice."
 _COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
@@ -166,6 +167,8 @@ def main(
         run(config, console)
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)
+    except Alarmed as alarm:
+        _fail(str(alarm), _ALARMED)
     except ReportedElsewhere:
         # Not a failure: torchrun would end the process that is about to say what went wrong.
         sys.exit(0)

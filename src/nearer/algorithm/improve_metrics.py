@@ -27,7 +27,10 @@ class AuditReport:
 
 @runtime_checkable
 class Audits(Protocol):
-    """Compares the detector with ground truth; practice writes the result down, nothing else."""
+    """Compares the detector with ground truth; practice learns nothing from it.
+
+    It writes the result down, and ends where there is an alarm, unless it is to go on.
+    """
 
     def check(self, iteration: int, scored: Sequence[ScoredEpisode]) -> AuditReport:
         """Audit an iteration's episodes if that is due."""

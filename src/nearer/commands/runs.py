@@ -41,7 +41,9 @@ def open_run(config: SFTConfig | ImproveConfig, command: str, inputs: RunInputs 
     sft = isinstance(config, SFTConfig)
     resume_command = started_as(config.training.processes) if sft else f"nearer {command}"
     if config.resume:
-        return Run.resume(config.out, resume_command, inputs)
+        # Processes are not kept: each start says how many there are.
+        changed = {} if sft else {"audits": config_document(config)["audits"]}
+        return Run.resume(config.out, resume_command, inputs, changed)
     return Run.create(config.out, command, config_document(config), resume_command, inputs)
 
 

@@ -12,7 +12,7 @@ from nearer.runs import json_files
 from nearer.runs.json_files import UnexpectedJson
 
 Config = TypeVar("Config", SFTConfig, ImproveConfig)
-_MAY_CHANGE = ("out", "resume", "training.processes")
+_MAY_CHANGE = ("out", "resume", "training.processes", "audits.on_alarm")
 """What a run that is continued need not have been started with."""
 
 
@@ -23,6 +23,7 @@ def read_config(kind: type[Config], document: Mapping[str, object]) -> Config:
         ConfigError: a setting is missing, unknown or of another type: another version of nearer
             wrote it, or someone else did.
     """
+    document = _with_added(document)
     try:
         config = json_files.from_json(kind, document)
     except (UnexpectedJson, ConfigError) as error:
@@ -31,6 +32,17 @@ def read_config(kind: type[Config], document: Mapping[str, object]) -> Config:
     for name in _flat_json(config_document(config)).keys() - _flat_json(document).keys():
         raise _not_a_config(f"no {name}")
     return config
+
+
+def _with_added(document: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a config with the settings that runs of this format once did not name.
+
+    Before `on_alarm` was a setting, practice went on after an alarm.
+    """
+    audits = document.get("audits")
+    if not isinstance(audits, dict):
+        return document
+    return {**document, "audits": {"on_alarm": "continue", **cast(dict[str, object], audits)}}
 
 
 def config_document(config: SFTConfig | ImproveConfig) -> Mapping[str, object]:
@@ -57,6 +69,8 @@ def resumed(given: Config, saved: Config) -> Config:
     if isinstance(same, SFTConfig) and isinstance(given, SFTConfig):
         now = given.training.processes
         same = replace(same, training=replace(same.training, processes=now))
+    if isinstance(same, ImproveConfig) and isinstance(given, ImproveConfig):
+        same = replace(same, audits=replace(same.audits, on_alarm=given.audits.on_alarm))
     return same
 
 

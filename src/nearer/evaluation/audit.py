@@ -1,7 +1,8 @@
 """Is the detector still right? The ground truth of a sample of practised episodes, and an alarm.
 
 With success.py this is the only reader of a simulator's ground truth (on robots: of a person's
-labels). What an audit measures is recorded and shown; practice does not learn from it.
+labels). What an audit measures is recorded and shown; practice does not learn from it, and ends at
+an alarm unless `--on-alarm continue` lets it go on.
 """
 
 from collections.abc import Sequence
@@ -204,6 +205,25 @@ def pooled(audits: Sequence[Audit]) -> Audit:
         # Law of total variance: within audits, and between their means.
         progress_variance=float(np.average(within + (means - mean) ** 2, weights=weights)),
     )
+
+
+def summary_lines(audits: Sequence[Audit]) -> list[str]:
+    """Return what the audits of a run found, for people: n, and rates with their intervals."""
+    if not audits:
+        return ["audits     none: whether the detections were right is not known"]
+    total = pooled(audits)
+    times = "1 audit" if len(audits) == 1 else f"{len(audits)} audits"
+    rates = {
+        "precision": (total.precision, "no episode was detected"),
+        "recall": (total.recall, "no episode left to the detector was successful"),
+    }
+    return [
+        f"audits     {times} of {total.num_episodes} episodes in all: success {total.success}",
+        *(
+            f"{name:<11}{rate if rate.total else f'not known, {why_not}'}"
+            for name, (rate, why_not) in rates.items()
+        ),
+    ]
 
 
 def audit_metrics(audit: Audit) -> dict[str, float | int]:

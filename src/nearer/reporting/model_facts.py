@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
+from nearer.algorithm.early_stopping import AlarmStop
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.core.metrics import Record
 from nearer.core.spaces import Spaces
@@ -24,7 +25,7 @@ from nearer.evaluation.reward_report import (
     RewardReport,
     read_reward_report,
 )
-from nearer.runs.checkpoint import file_hash, pretrained_folder
+from nearer.runs.checkpoint import file_hash, linked_step, pretrained_folder
 from nearer.runs.documents import HEADER, RunHeader, read_header
 from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, local_run, split_hub_id
 from nearer.runs.json_files import UnexpectedJson, from_json, read_document
@@ -59,12 +60,14 @@ class Practised:
 
     Attributes:
         env_steps: control steps of all robots.
+        alarm: how an alarm of the audits ended practice; None: none did.
     """
 
     env: str
     episodes: int
     env_steps: int
     settings: Mapping[str, str]
+    alarm: AlarmStop | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +173,7 @@ def read_model_facts(run: Path, evaluation: Path | None = None) -> ModelFacts:
         seed=_seed(run, header, "practice" if practice else "training"),
         version=f"{header.versions.get('nearer')} ({header.git_revision[:12]})",
         trained=trained,
-        practised=_practised(run, practice) if practice else None,
+        practised=_practised(run, practice, header.alarm) if practice else None,
         calibration=read_calibration(calibration_file, _REMAKE) if calibration_file else None,
         evaluation=_evaluation_of(evaluation_file, policy) if evaluation_file else None,
     )
@@ -242,8 +245,8 @@ def _trained(run: Path) -> Trained:
     )
 
 
-def _practised(run: Path, settings: _StageTwoSettings) -> Practised:
-    kept_step = int((run / "checkpoints" / "policy").resolve().name)
+def _practised(run: Path, settings: _StageTwoSettings, alarm: AlarmStop | None) -> Practised:
+    kept_step = linked_step(run, "policy") or 0
     records = [record for record in read_metrics(run) if number(record["step"]) <= kept_step]
     last: Record = records[-1] if records else {}
     deviations = {f"deviate.{name}": value for name, value in settings.deviate.items()}
@@ -252,6 +255,7 @@ def _practised(run: Path, settings: _StageTwoSettings) -> Practised:
         episodes=int(number(last.get("practice/episodes", 0))),
         env_steps=int(number(last.get("practice/env_steps", 0))),
         settings=_settings({**settings.practice, **deviations}),
+        alarm=alarm,
     )
 
 

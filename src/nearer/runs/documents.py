@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
 
+from nearer.algorithm.early_stopping import AlarmStop
 from nearer.core.errors import ConfigError
 from nearer.runs.json_files import (
     UnexpectedJson,
@@ -75,6 +76,7 @@ class RunHeader:
         git_revision: of the code; + for uncommitted changes.
         versions: package -> version, nearer's own among them.
         created: date and time, ISO 8601.
+        alarm: how an alarm of the audits, which read ground truth, ended Stage 2; None: none did.
     """
 
     format: int
@@ -84,6 +86,7 @@ class RunHeader:
     versions: Mapping[str, str]
     created: str
     inputs: RunInputs = NO_INPUTS
+    alarm: AlarmStop | None = None
 
     def part(self, kind: type[Part], root: Path) -> Part:
         """Return some of the run's settings.

@@ -96,6 +96,7 @@ def whole_file(path: Path) -> Generator[Path, None, None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
+        _share(temporary)
         _sync(temporary)
         os.replace(temporary, path)
     finally:
@@ -118,6 +119,7 @@ def whole_folder(folder: Path) -> Generator[Path, None, None]:
         yield temporary
         for path in sorted(temporary.rglob("*")):
             if path.is_file():
+                _share(path)
                 _sync(path)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
@@ -213,6 +215,16 @@ class StagedFiles:
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     _sync(folder)
+
+
+def _share(path: Path) -> None:
+    """Let others read a new file as far as umask says; some libraries hide what they write."""
+    if path.is_symlink() or path.stat().st_mode & 0o077:
+        return
+    # There is no other way to ask; what a thread makes in between is hidden, never open.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def _sync(path: Path) -> None:

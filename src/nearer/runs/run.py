@@ -18,13 +18,14 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
 import torch
 
+from nearer.algorithm.early_stopping import AlarmStop
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.run_writer import Counters, TrainingState
 from nearer.core.errors import CheckpointError, ConfigError
@@ -128,7 +129,11 @@ class Run:
 
     @classmethod
     def resume(
-        cls, root: Path, resume_command: str | None = None, inputs: RunInputs = NO_INPUTS
+        cls,
+        root: Path,
+        resume_command: str | None = None,
+        inputs: RunInputs = NO_INPUTS,
+        changed: Mapping[str, object] | None = None,
     ) -> "Run":
         """Go on after the last complete checkpoint; later metrics are forgotten.
 
@@ -136,12 +141,14 @@ class Run:
             root: the run's folder.
             resume_command: see `create`.
             inputs: what must still be as it was when the run started.
+            changed: settings that a continued run may have of its own, in place of the saved ones.
 
         Raises:
             ConfigError: an input has changed since, or the run is of another format.
         """
         header = read_header(root)
         header.inputs.check_same(root, inputs)
+        header = _continued(root, header, changed or {})
         checkpoints = complete_checkpoints(root / "checkpoints")
         last_step = int(checkpoints[-1].name) if checkpoints else -1
         lines = read_metrics(root)
@@ -198,6 +205,11 @@ class Run:
                     old.rename(temporary_path(old))
             for leftover in self.checkpoints.glob(".[0-9]*.tmp"):
                 shutil.rmtree(leftover)
+
+    def note_alarm(self, stop: AlarmStop) -> None:
+        """Note in run.json how an alarm ended practice."""
+        self.header = replace(self.header, alarm=stop)
+        write_header(self.root, self.header)
 
     def finish(self) -> None:
         """Note that there is nothing left to resume."""
@@ -260,6 +272,14 @@ class SilentRun:
     def restore(self, model: FoundationModel, optimizer: torch.optim.Optimizer) -> Counters | None:
         """Put the newest complete checkpoint back; None before the first."""
         return _restore_newest(self.root / "checkpoints", model, optimizer)
+
+
+def _continued(root: Path, header: RunHeader, changed: Mapping[str, object]) -> RunHeader:
+    """Return run.json of a run that goes on; it is written if it says something else now."""
+    now = replace(header, config={**header.config, **changed}, alarm=None)
+    if now != header:
+        write_header(root, now)
+    return now
 
 
 def _how_to_resume(root: Path, command: str) -> str:

@@ -24,7 +24,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from nearer.core.errors import ConfigError, MessageError
+from nearer.core.errors import ConfigError, MessageError, NearerError
 from nearer.serving.msgpack_codec import pack, unpack
 from nearer.serving.session import RobotSession, ServedPolicy
 
@@ -189,7 +189,7 @@ class PolicyServer:
                     "WebsocketClientPolicy"
                 )
             response = self._policy.respond(session, unpack(message))
-        except (MessageError, ConfigError) as error:
+        except NearerError as error:  # the robot reads it, and stays connected
             return str(error)
         timing = {
             "infer_ms": 1000 * (perf_counter() - started_s),

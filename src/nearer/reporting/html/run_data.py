@@ -32,6 +32,7 @@ from nearer.evaluation.reward_report import (
 from nearer.evaluation.success import Evaluation
 from nearer.reporting.html.paths import shown_path
 from nearer.reporting.html.suggested_commands import EVAL_REWARD
+from nearer.runs.checkpoint import linked_step
 from nearer.runs.documents import (
     HEADER,
     DrawnEpisode,
@@ -406,7 +407,7 @@ def _read_stage_two(
         index=index,
         before=_before(Path(settings.run), first),
         audits=tuple(read_audits(root / AUDITS)),
-        kept_step=_kept_step(root / "checkpoints" / "policy"),
+        kept_step=linked_step(root, "policy"),
     )
 
 
@@ -420,11 +421,6 @@ def _before(named: Path, first: Sequence[StageOne]) -> StageOne | None:
         if len(matches) == 1:
             return matches[0]
     return None
-
-
-def _kept_step(link: Path) -> int | None:
-    name = link.readlink().name if link.is_symlink() else ""
-    return int(name) if name.isdigit() else None
 
 
 def _chunk_of_policy(root: Path) -> int:
