@@ -177,9 +177,7 @@ class DividingPolicy(EchoPolicy):
 
 def test_rollout_action_that_is_not_finite_moves_no_robot() -> None:
     fleet = CountingFleet(3, GOAL)
-    sentence = (
-        r"every action must be finite, got \[nan\] for 'count' from policy version 4;"
-    )
+    sentence = r"every action must be finite, got \[nan\] for 'count' from policy version 4;"
     with pytest.raises(NearerError, match=sentence):
         list(
             rollout(

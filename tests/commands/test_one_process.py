@@ -29,7 +29,8 @@ COMMANDS: dict[str, Start] = {
     "adapt": lambda w: (["--run", w / "sft", "--data", w / "data", "--out", w / "new"], w / "new"),
     "pretrain": lambda w: (["--out", w / "new"], w / "new"),
     "demo": lambda w: (["point-mass", "--out", w / "new"], w / "new"),
-    "reproduce": lambda w: (["headline", "--out", w / "new"], w / "new"),
+    # Its parts have a lock each: several seeds of one study may run side by side.
+    "reproduce": lambda w: (["headline", "--out", w / "new"], w / "new/demonstrations"),
 }
 
 

@@ -1,8 +1,11 @@
 """What the commands share: runs opened or continued, and episodes shown in the report."""
 
+from collections.abc import Mapping
+
 from jaxtyping import Float
 
 from nearer.algorithm.torchrun import started_as
+from nearer.configs.collect import CollectConfig
 from nearer.configs.improve import ImproveConfig
 from nearer.configs.saved import Config, config_document, read_config, resumed
 from nearer.configs.sft import SFTConfig
@@ -12,6 +15,11 @@ from nearer.core.errors import ConfigError
 from nearer.runs.documents import NO_INPUTS, DrawnEpisode, RunInputs, read_header
 from nearer.runs.run import Run
 
+_COMMANDS: Mapping[type, str] = {
+    CollectConfig: "collect",
+    SFTConfig: "sft",
+    ImproveConfig: "improve",
+}
 SHOWN_EPISODES = 10  # rollouts a row of the report
 
 
@@ -22,7 +30,7 @@ def saved_config(config: Config) -> Config:
         ConfigError: there is no such run, or it is one of another command or version.
     """
     header = read_header(config.out)
-    command = "sft" if isinstance(config, SFTConfig) else "improve"
+    command = _COMMANDS[type(config)]
     if header.command != command:
         raise ConfigError(
             f"{config.out} must be a run of nearer {command}, got one of nearer "

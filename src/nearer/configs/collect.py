@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from nearer.configs.flags import NeededToStart
 from nearer.core.settings import check_settings
 
 
@@ -19,16 +21,18 @@ class CollectConfig:
         fps: control rate that the data set states, Hz; none: the env's, or 10 if it has none.
         num_envs: simulators that run in lockstep.
         seed: of starts and demonstrator.
+        resume: continue the collection in --out, with the settings it has.
     """
 
-    env: str
     out: Path
+    env: Annotated[str, NeededToStart] = ""
     episodes: int = 10_000
     max_steps: int = 140
     min_observations: int = 10
     fps: int | None = None
     num_envs: int = 64
     seed: int = 0
+    resume: bool = False
 
     def __post_init__(self) -> None:
         check_settings(

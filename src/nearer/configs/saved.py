@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
 
+from nearer.configs.collect import CollectConfig
 from nearer.configs.improve import ImproveConfig
 from nearer.configs.sft import SFTConfig
 from nearer.core.errors import ConfigError
 from nearer.runs import json_files
 from nearer.runs.json_files import UnexpectedJson
 
-Config = TypeVar("Config", SFTConfig, ImproveConfig)
+Config = TypeVar("Config", SFTConfig, ImproveConfig, CollectConfig)
+"""A config of what can be continued."""
 _MAY_CHANGE = ("out", "resume", "training.processes", "audits.on_alarm")
 """What a run that is continued need not have been started with."""
 
@@ -45,7 +47,7 @@ def _with_added(document: Mapping[str, object]) -> Mapping[str, object]:
     return {**document, "audits": {"on_alarm": "continue", **cast(dict[str, object], audits)}}
 
 
-def config_document(config: SFTConfig | ImproveConfig) -> Mapping[str, object]:
+def config_document(config: SFTConfig | ImproveConfig | CollectConfig) -> Mapping[str, object]:
     """Return a config as JSON values, for run.json."""
     return cast(Mapping[str, object], json_files.to_json(config))
 

@@ -30,15 +30,16 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
 
 
-def holds_something(folder: Path) -> bool:
-    """Tell whether a path is a file, or a folder with more in it than a killed process left.
+def holds_something(folder: Path, besides: str = "") -> bool:
+    """Tell whether a folder has more in it than a killed process left, and a file of this name.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is a file.
     """
     if not folder.exists():
         return False
-    return any(not path.match(f".*{TEMPORARY_SUFFIX}") for path in folder.iterdir())
+    names = {path.name for path in folder.iterdir() if not path.match(f".*{TEMPORARY_SUFFIX}")}
+    return bool(names - {besides})
 
 
 def write_text(path: Path, text: str) -> None:

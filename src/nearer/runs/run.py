@@ -28,7 +28,7 @@ import torch
 from nearer.algorithm.early_stopping import AlarmStop
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.run_writer import Counters, TrainingState
-from nearer.core.errors import CheckpointError, ConfigError
+from nearer.core.errors import CheckpointError, ConfigError, NearerError
 from nearer.core.metrics import Record
 from nearer.runs.checkpoint import (
     complete_checkpoints,
@@ -38,6 +38,7 @@ from nearer.runs.checkpoint import (
 )
 from nearer.runs.documents import (
     FORMAT,
+    HEADER,
     NO_INPUTS,
     RunHeader,
     RunInputs,
@@ -115,15 +116,7 @@ class Run:
             ConfigError: the folder holds something.
         """
         check_new(root)
-        header = RunHeader(
-            format=FORMAT,
-            command=command,
-            config=config,
-            git_revision=git_revision(),
-            versions=package_versions(),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            inputs=inputs,
-        )
+        header = new_header(command, config, inputs)
         write_header(root, header)
         return cls(root, header, resume_command)
 
@@ -161,6 +154,7 @@ class Run:
         """Append a record to metrics.jsonl and show it, with the seconds spent so far."""
         elapsed_s = self._elapsed_s + perf_counter() - self._started
         record = {**record, "time/elapsed_s": elapsed_s}
+        self._check_there()
         with disk_errors_as_sentences(self.root):
             self._metrics.write(json.dumps(record) + "\n")
             self._metrics.flush()
@@ -176,6 +170,7 @@ class Run:
         keep: Sequence[int] = (),
     ) -> None:
         """Write checkpoint `step`, whose metrics are on disk before it, and link to it."""
+        self._check_there()
         with disk_errors_as_sentences(self.root):
             os.fsync(self._metrics.fileno())
         save_checkpoint(self._folder(step), model, training)
@@ -216,6 +211,15 @@ class Run:
         with disk_errors_as_sentences(self.root):
             (self.root / _FINISHED).touch()
 
+    def _check_there(self) -> None:
+        """Raise NearerError if the run's folder is gone: what is written now would be lost."""
+        if not (self.root / HEADER).exists():
+            raise NearerError(
+                f"{self.root} must stay where it is until its run has ended, got no {HEADER} there "
+                "any more: somebody has deleted or moved it; move it back and continue with "
+                "--resume, or start again"
+            )
+
     def _folder(self, step: int) -> Path:
         return self.checkpoints / f"{step:06d}"
 
@@ -235,6 +239,21 @@ class Run:
             self._metrics.close()
             for tracker in self._trackers:
                 tracker.close()
+
+
+def new_header(
+    command: str, config: Mapping[str, object], inputs: RunInputs = NO_INPUTS
+) -> RunHeader:
+    """Return run.json of what this code starts now; see `Run.create`."""
+    return RunHeader(
+        format=FORMAT,
+        command=command,
+        config=config,
+        git_revision=git_revision(),
+        versions=package_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        inputs=inputs,
+    )
 
 
 class SilentRun:
