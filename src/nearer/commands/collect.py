@@ -10,7 +10,7 @@ from nearer.algorithm.rollout import actions_outside, rollout
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import as_saved
 from nearer.configs.collect import CollectConfig
-from nearer.configs.saved import config_document
+from nearer.configs.saved import absolute, config_document
 from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
 from nearer.core.episode import Ended, Episode
 from nearer.core.errors import ConfigError, EnvError
@@ -128,7 +128,7 @@ class _Recording:
         fps = _fps(config, fleet)
         if not config.resume:
             check_new(config.out)
-            write_header(config.out, new_header("collect", config_document(config)))
+            write_header(config.out, new_header("collect", config_document(absolute(config))))
         elif (config.out / INFO_PATH).exists():
             total = read_info(config.out).total_episodes
             return cls(config, DatasetWriter.resume(config.out, total))

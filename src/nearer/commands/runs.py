@@ -7,7 +7,7 @@ from jaxtyping import Float
 from nearer.algorithm.torchrun import started_as
 from nearer.configs.collect import CollectConfig
 from nearer.configs.improve import ImproveConfig
-from nearer.configs.saved import Config, config_document, read_config, resumed
+from nearer.configs.saved import Config, absolute, config_document, read_config, resumed
 from nearer.configs.sft import SFTConfig
 from nearer.core.arrays import Array
 from nearer.core.episode import Episode
@@ -44,15 +44,16 @@ def as_saved(config: Config) -> Config:
     return resumed(config, saved_config(config))
 
 
-def open_run(config: SFTConfig | ImproveConfig, command: str, inputs: RunInputs = NO_INPUTS) -> Run:
+def open_run(config: Config, command: str, inputs: RunInputs = NO_INPUTS) -> Run:
     """Start a run with these settings, or continue it."""
     sft = isinstance(config, SFTConfig)
     resume_command = started_as(config.training.processes) if sft else f"nearer {command}"
     if config.resume:
-        # Processes are not kept: each start says how many there are.
-        changed = {} if sft else {"audits": config_document(config)["audits"]}
+        practises = isinstance(config, ImproveConfig)
+        changed = {"audits": config_document(config)["audits"]} if practises else {}
         return Run.resume(config.out, resume_command, inputs, changed)
-    return Run.create(config.out, command, config_document(config), resume_command, inputs)
+    document = config_document(absolute(config))
+    return Run.create(config.out, command, document, resume_command, inputs)
 
 
 def drawn(episode: Episode, chunk: int) -> DrawnEpisode:

@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 
 from nearer.configs.collect import CollectConfig
 from nearer.configs.improve import ImproveConfig
-from nearer.configs.sft import SFTConfig
+from nearer.configs.sft import SFTConfig, settings_of
 from nearer.core.errors import ConfigError
 from nearer.runs import json_files
 from nearer.runs.json_files import UnexpectedJson
@@ -34,6 +34,35 @@ def read_config(kind: type[Config], document: Mapping[str, object]) -> Config:
     for name in _flat_json(config_document(config)).keys() - _flat_json(document).keys():
         raise _not_a_config(f"no {name}")
     return config
+
+
+def absolute(config: Config) -> Config:
+    """Return a config whose paths mean the same in every working folder.
+
+    A name that is no path here stays as it is: the hub may know it.
+    """
+    same = replace(config, out=config.out.absolute())
+    if isinstance(same, SFTConfig):
+        is_built_in = settings_of(same.model) != "vlm"
+        return replace(
+            same,
+            data=_absolute(same.data),
+            model=same.model if is_built_in else _absolute(same.model),
+            cache=same.cache and same.cache.absolute(),
+        )
+    if isinstance(same, ImproveConfig):
+        return replace(
+            same,
+            run=Path(_absolute(str(same.run))),
+            reward=same.reward and Path(_absolute(str(same.reward))),
+        )
+    return same
+
+
+def _absolute(name: str) -> str:
+    """Return a name as an absolute path, if it is that of something here."""
+    named = name not in ("", ".")  # what a setting is that nobody has given
+    return str(Path(name).absolute()) if named and Path(name).exists() else name
 
 
 def _with_added(document: Mapping[str, object]) -> Mapping[str, object]:
@@ -88,7 +117,7 @@ def check_same(given: Config, saved: Config) -> None:
 
 def _check_same(given: Config, saved: Config, default: Config) -> None:
     wanted, before, unset = (
-        _flat_json(config_document(config)) for config in (given, saved, default)
+        _flat_json(config_document(absolute(config))) for config in (given, saved, default)
     )
     for name, value in wanted.items():
         if name not in _MAY_CHANGE and value not in (unset[name], before[name]):

@@ -10,8 +10,9 @@ A run's config stands in run.json as JSON; configs/ makes a typed config of it. 
 configs reads the settings that it needs with `header.part(KIND)`.
 """
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -121,7 +122,26 @@ def read_header(root: Path) -> RunHeader:
             f"{root} must be a run whose files have format {FORMAT}, got one that was made by "
             f"nearer {_version_in(document)}, with format {document.get('format')}; {_NEW_RUN}"
         )
-    return document_of(RunHeader, document, path, "restore it, or start a new run")
+    header = document_of(RunHeader, document, path, "restore it, or start a new run")
+    return replace(header, config=_moved(header.config, root))
+
+
+def _moved(config: Mapping[str, object], root: Path) -> Mapping[str, object]:
+    """Return a run's config with the paths of things that have moved together with the run.
+
+    They are as far from the run's folder as they were from the one that the config names.
+    """
+    out = config.get("out")
+    if not isinstance(out, str) or not os.path.isabs(out) or Path(out) == root.absolute():
+        return config
+    return {name: _moved_path(value, Path(out), root) for name, value in config.items()}
+
+
+def _moved_path(value: object, out: Path, root: Path) -> object:
+    if not isinstance(value, str) or not os.path.isabs(value) or os.path.exists(value):
+        return value
+    now = os.path.normpath(root.absolute() / os.path.relpath(value, out))
+    return now if os.path.exists(now) else value
 
 
 def write_header(root: Path, header: RunHeader) -> None:
