@@ -31,7 +31,7 @@ from nearer.algorithm.improve_settings import Deviations, Practice
 from nearer.algorithm.losses import ppo_loss, reinforce_loss
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import EpisodeSource, actions_outside
-from nearer.algorithm.run_writer import RunWriter, TrainingState
+from nearer.algorithm.run_writer import RunWriter, TrainingState, count_in
 from nearer.algorithm.score import score
 from nearer.algorithm.value_baseline import subtract_expected_returns
 from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
@@ -223,7 +223,7 @@ def _restore(
         start = TrainingState(optimizer=optimizer, counters={"iterations": 0, "over": False})
         run.save(0, policy, start, {"policy": 0})
         return 0, False
-    iterations = int(counters["iterations"])
+    iterations = count_in(counters, "iterations", run.name)
     if len(history) != iterations:
         raise NearerError(
             f"{run.name} must have a record for each of the {iterations} iterations up to its last "
@@ -231,7 +231,7 @@ def _restore(
             "run"
         )
     run.link(iterations, {"policy": rule.best_step(history)}, rule.kept_steps(history))
-    return iterations, bool(counters["over"])
+    return iterations, bool(count_in(counters, "over", run.name))
 
 
 def _ended_by_alarm(

@@ -112,6 +112,12 @@ class IterationMetrics:
                 )
             return value
 
+        for name in ("practice/iteration_episodes", "practice/iteration_env_steps"):
+            if number(name) < 1:
+                raise NearerError(
+                    f"{name} of every record must be 1 or more, got {number(name)} in step "
+                    f"{record.get('step')}; restore metrics.jsonl, or start a new run"
+                )
         audit = {
             name: value
             for name, value in record.items()

@@ -25,6 +25,7 @@ from nearer.core.interfaces import (
     Starts,
     TerminationRule,
 )
+from nearer.core.memory import check_fits
 from nearer.core.seeds import Purpose, episode_seeds, generator
 from nearer.core.spaces import Spaces
 
@@ -191,6 +192,12 @@ class _Recorder:
         self, fleet: Fleet, max_steps: int, policy_version: int, *, keep_features: bool
     ) -> None:
         num_robots = fleet.num_robots
+        numbers = fleet.spaces.action + fleet.spaces.agent_pos + fleet.spaces.environment_state
+        check_fits(
+            4 * num_robots * max_steps * numbers,
+            f"episodes of {max_steps:,} decisions of {num_robots:,} robots",
+            "choose a smaller --num-envs or --max-steps",
+        )
         self.acting = np.zeros(num_robots, dtype=bool)
         self._max_steps = max_steps
         self._policy_version = policy_version

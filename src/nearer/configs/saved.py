@@ -1,5 +1,6 @@
 """A config as run.json keeps it, and the config of a run that is continued."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,7 @@ def absolute(config: Config) -> Config:
 def _absolute(name: str) -> str:
     """Return a name as an absolute path, if it is that of something here."""
     named = name not in ("", ".")  # what a setting is that nobody has given
-    return str(Path(name).absolute()) if named and Path(name).exists() else name
+    return str(Path(name).absolute()) if named and os.path.exists(name) else name
 
 
 def _with_added(document: Mapping[str, object]) -> Mapping[str, object]:

@@ -19,7 +19,7 @@ from nearer.core.seeds import Purpose, generator
 from nearer.evaluation.audit_settings import AuditPlan
 from nearer.evaluation.ground_truth import GroundTruthRecorder
 from nearer.runs.files import append_line
-from nearer.runs.json_files import read_documents, write_documents
+from nearer.runs.json_files import read_documents, require, write_documents
 
 AUDITS = "audits.jsonl"
 """Of a run: its audits, one a line."""
@@ -49,6 +49,18 @@ class Audit:
     num_ended_by_ground_truth: int
     progress_steps: float
     progress_variance: float
+
+    def __post_init__(self) -> None:
+        """Refuse counts that no audit can have."""
+        left = self.num_success - self.num_ended_by_ground_truth
+        correct = self.num_correct_detections
+        require(self.iteration >= 0, "iteration must be 0 or more", self.iteration)
+        require(self.num_episodes >= 1, "num_episodes must be 1 or more", self.num_episodes)
+        in_order = 0 <= correct <= self.num_detections <= self.num_episodes
+        require(in_order, "num_detections must lie between those correct and all", correct)
+        in_order = 0 <= correct <= left <= self.num_success <= self.num_episodes
+        require(in_order, "num_success must lie between those detected and all", self.num_success)
+        require(self.progress_variance >= 0, "a variance must be 0 or more", self.progress_variance)
 
     @property
     def precision(self) -> Rate:

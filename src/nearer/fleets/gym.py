@@ -22,6 +22,7 @@ from nearer.core.arrays import Array
 from nearer.core.episode import Observation
 from nearer.core.errors import EnvError
 from nearer.core.interfaces import Fleet, HasDemonstrator, Policy, Sensed, Starts
+from nearer.core.memory import check_fits
 from nearer.core.spaces import Camera, Spaces
 from nearer.fleets.env_errors import checked, making, running
 
@@ -30,6 +31,10 @@ RawObservation = Mapping[str, Any]
 """What an env returns, with lerobot's keys: numbers, and images under `pixels`."""
 Info = Mapping[str, Any]
 """What Gymnasium's `reset` and `step` return last."""
+
+
+_ENV_BYTES = 1000
+"""What an env takes at least; those with images or physics take a thousand times as much."""
 
 
 def make_fleet(env: str | Callable[[], AnyEnv], num_robots: int) -> Fleet:
@@ -49,6 +54,7 @@ def make_fleet(env: str | Callable[[], AnyEnv], num_robots: int) -> Fleet:
 
 
 def _registered_fleet(env_id: str, num_robots: int) -> Fleet:
+    check_fits(num_robots * _ENV_BYTES, f"{num_robots:,} envs", "choose a smaller --num-envs")
     spec = _spec(env_id)
     if spec.vector_entry_point is None:
         return SingleEnvFleet([_make(env_id) for _ in range(num_robots)])

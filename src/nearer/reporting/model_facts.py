@@ -6,6 +6,7 @@ A Stage-2 run has its reward, calibration and data from the Stage-1 run that it 
 """
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from nearer.runs.checkpoint import file_hash, linked_step, pretrained_folder
 from nearer.runs.documents import HEADER, RunHeader, read_header
 from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, local_run, split_hub_id
 from nearer.runs.json_files import UnexpectedJson, from_json, read_document
-from nearer.runs.metrics import number, read_metrics
+from nearer.runs.metrics import count, number, read_metrics
 
 _BUILT_IN = ("mlp", "small-vla")
 _REMAKE = "restore it, or run its command again"
@@ -182,7 +183,7 @@ def read_model_facts(run: Path, evaluation: Path | None = None) -> ModelFacts:
 def hub_id(name: str) -> str | None:
     """Return user/name of a name that is the hub's, and of no folder that is here."""
     parts = split_hub_id(name)
-    return parts[0] if parts and not Path(name).exists() else None
+    return parts[0] if parts and not os.path.exists(name) else None
 
 
 def _existing(path: Path) -> Path | None:
@@ -195,7 +196,7 @@ def _folder_of(named: str) -> Path | None:
         folder = local_run(Path(named))
     except CheckpointError:
         return None
-    return folder if folder.is_dir() else None
+    return folder if os.path.isdir(folder) else None
 
 
 def _seed(run: Path, header: RunHeader, loop: str) -> int:
@@ -252,8 +253,8 @@ def _practised(run: Path, settings: _StageTwoSettings, alarm: AlarmStop | None) 
     deviations = {f"deviate.{name}": value for name, value in settings.deviate.items()}
     return Practised(
         env=settings.env,
-        episodes=int(number(last.get("practice/episodes", 0))),
-        env_steps=int(number(last.get("practice/env_steps", 0))),
+        episodes=count(last, "practice/episodes") if records else 0,
+        env_steps=count(last, "practice/env_steps") if records else 0,
         settings=_settings({**settings.practice, **deviations}),
         alarm=alarm,
     )

@@ -13,7 +13,7 @@ from nearer.evaluation.calibration import read_calibration
 from nearer.evaluation.reward_model import CALIBRATE, calibration_of
 from nearer.evaluation.threshold import DetectorCurve
 from nearer.runs.checkpoint import linked_step
-from nearer.runs.metrics import number, read_metrics
+from nearer.runs.metrics import count, read_metrics
 
 
 def before_practice(source: Path, threshold_steps: float | None) -> list[str]:
@@ -71,7 +71,7 @@ def _practised(root: Path, records: Sequence[Record]) -> str:
     step = linked_step(root, "policy")
     kept = f"that of iteration {step}" if step else "Stage 1's"
     episodes, steps, detected = (
-        int(sum(number(record.get(f"practice/{name}")) for record in records))
+        sum(count(record, f"practice/{name}") for record in records)
         for name in ("iteration_episodes", "iteration_env_steps", "detected")
     )
     return (

@@ -32,6 +32,10 @@ from nearer.runs.hub import local_run
 _MARKER = "COMPLETE"
 _OPTIMIZER_STATE, _TRAINING_STEP = "optimizer_state.safetensors", "training_step.json"
 _WEIGHTS_HASH, _OPTIMIZER_HASH = "weights_sha256", "optimizer_state_sha256"
+_WRONG_VALUES = (
+    *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+)
+"""What constructors raise of a config.json, or a header, that may be anybody's."""
 _COPY = "copy the checkpoint again, or use an older one"
 
 Build = Callable[[Mapping[str, Any], Path], FoundationModel]
@@ -160,7 +164,9 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
         _check_sizes(build, config, folder, weights)
         model = build(config, folder)
         model.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except CheckpointError:
+        raise
+    except _WRONG_VALUES as error:
         raise CheckpointError(
             f"{folder}/model.safetensors must fit the model that config.json describes, got: "
             f"{_first_line(error)}; copy both files from one checkpoint"
@@ -284,7 +290,7 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file, all of them finite."""
     try:
         tensors = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, *_WRONG_VALUES) as error:
         raise CheckpointError(
             f"{path} must be a whole safetensors file, got: {_first_line(error)}; "
             "copy it again, or use an older checkpoint"

@@ -24,6 +24,7 @@ from nearer.runs.json_files import (
     from_json,
     read_document,
     read_json_object,
+    require,
     write_document,
 )
 
@@ -213,6 +214,18 @@ class DrawnEpisode:
     chunk: int = 1
     seed: int | None = None
     actions: tuple[tuple[float, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse rows that are no matrices, or not of the same observations."""
+        for name in ("agent_pos", "environment_state", "actions"):
+            widths = {len(row) for row in getattr(self, name) or ()}
+            require(len(widths) <= 1, f"the rows of {name} must be equally long", tuple(widths))
+        rows = len(self.agent_pos), len(self.environment_state)
+        require(rows[0] == rows[1] > 0, "agent_pos must have as many rows as the state", rows)
+        require(self.chunk >= 1, "chunk must be 1 or more", self.chunk)
+        require(self.seed is None or self.seed >= 0, "seed must be 0 or more", self.seed)
+        actions = len(self.actions) if self.actions is not None else rows[0] - 1
+        require(actions == rows[0] - 1, "actions must be one fewer than observations", actions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

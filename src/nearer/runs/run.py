@@ -14,6 +14,7 @@ cut short by a kill is left out when read.
 """
 
 import json
+import math
 import os
 import secrets
 import shutil
@@ -349,4 +350,5 @@ def _tracker_ids(root: Path, config: Mapping[str, object]) -> dict[str, str]:
 
 def _elapsed_s(root: Path) -> float:
     records = read_metrics(root)
-    return number(records[-1]["time/elapsed_s"]) if records else 0.0
+    elapsed_s = number(records[-1].get("time/elapsed_s")) if records else 0.0
+    return 0.0 if math.isnan(elapsed_s) else elapsed_s

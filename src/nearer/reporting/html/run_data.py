@@ -8,6 +8,7 @@ The values:
     Report      the runs of one page
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -353,7 +354,7 @@ class _DeviationSettings:
 class _StageTwoSettings:
     """What the page needs of the config of nearer improve."""
 
-    run: str
+    run: Path
     env: str
     practice: _PracticeSettings
     deviate: _DeviationSettings
@@ -405,7 +406,7 @@ def _read_stage_two(
         evaluated=_read_evaluated(root / "eval"),
         updates_per_iteration=settings.practice.updates_per_iteration * settings.deviate.epochs,
         index=index,
-        before=_before(Path(settings.run), first),
+        before=_before(settings.run, first),
         audits=tuple(read_audits(root / AUDITS)),
         kept_step=linked_step(root, "policy"),
     )
@@ -414,7 +415,7 @@ def _read_stage_two(
 def _before(named: Path, first: Sequence[StageOne]) -> StageOne | None:
     """Return the Stage-1 run that a config names: by its path, else its folder, else the only."""
     for matches in (
-        [run for run in first if run.root == named.resolve()],
+        [run for run in first if os.path.realpath(named) == str(run.root)],
         [run for run in first if run.root.name == named.name],
         first,
     ):
