@@ -4,7 +4,7 @@ import os
 import signal
 import stat
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -73,23 +73,26 @@ def graceful_interrupt() -> Generator[StopRequest, None, None]:
         request.by = _name(signum)
         signal.signal(signum, _interrupt)
 
-    with _answered_by(ask):
+    with _answered_by(ask, _SIGNALS):
         yield request
 
 
 @contextmanager
 def interrupted_by_signals() -> Generator[None, None, None]:
     """Let SIGTERM and SIGHUP do what Ctrl-C does: raise KeyboardInterrupt, with its name."""
-    with _answered_by(_interrupt):
+    others = [number for number in _SIGNALS if number != signal.SIGINT]
+    with _answered_by(_interrupt, others):
         yield
 
 
 @contextmanager
-def _answered_by(handler: _Handler) -> Generator[None, None, None]:
+def _answered_by(
+    handler: _Handler, numbers: Sequence[signal.Signals]
+) -> Generator[None, None, None]:
     """Answer the signals that ask to stop, but those that whoever started us lets be ignored."""
     before: dict[signal.Signals, _Handler] = {}
     if threading.current_thread() is threading.main_thread():
-        for number in _SIGNALS:
+        for number in numbers:
             # nohup ignores SIGHUP; a shell ignores SIGINT for background jobs, and we do not.
             if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, handler) or signal.SIG_DFL

@@ -245,7 +245,7 @@ def complete_checkpoints(folder: Path) -> list[Path]:
 def linked_step(root: Path, link: str) -> int | None:
     """Return the number of the checkpoint that a link of a run names; None where it names none."""
     path = root / "checkpoints" / link
-    name = path.readlink().name if path.is_symlink() else ""
+    name = path.resolve().name if path.is_symlink() else ""
     return int(name) if name.isdecimal() else None
 
 

@@ -26,8 +26,6 @@ from nearer.runs.files import write_json, write_lines
 Document = TypeVar("Document")
 """A frozen dataclass whose fields are JSON values, see above."""
 
-LARGEST = 2**63 - 1
-"""The largest whole number of a file: what an array of int64 holds."""
 _LONGEST = 60  # characters of a wrong value that a sentence quotes
 
 
@@ -231,7 +229,7 @@ def _parsed_scalar(hint: Any, value: object, key: str) -> object:
         return float(cast(float, value))
     if hint is int:
         is_whole = isinstance(value, int) and not isinstance(value, bool)
-        is_whole = is_whole and abs(cast(int, value)) <= LARGEST
+        is_whole = is_whole and abs(cast(int, value)) <= sys.float_info.max
         return _accepted(is_whole, value, key, "a whole number")
     if hint is bool:
         return _accepted(isinstance(value, bool), value, key, "true or false")

@@ -60,9 +60,11 @@ def alone(path: Path, *, is_file: bool = False) -> Generator[None, None, None]:
         descriptor = _locked(lock, path)
     except OSError as error:
         _remove_empty(missing)
+        no_folder = isinstance(error, FileExistsError | NotADirectoryError)
+        expected = "a new or empty folder" if no_folder else "a place that can be written"
         raise ConfigError(
-            f"{path} must be a place that can be written, got: {error.strerror or error}; choose "
-            "another --out, or make it writable"
+            f"{path} must be {expected}, got: {error.strerror or error}; choose another --out, or "
+            "make it writable"
         ) from error
     ended = Event()
     beat = Thread(target=_beat, args=(descriptor, ended), daemon=True)

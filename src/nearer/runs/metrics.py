@@ -6,9 +6,10 @@ from pathlib import Path
 
 from nearer.core.errors import ConfigError
 from nearer.core.metrics import Metric, Record
-from nearer.runs.json_files import LARGEST, read_lines
+from nearer.runs.json_files import read_lines
 
 METRICS = "metrics.jsonl"
+_LARGEST = 2**63 - 1  # what an array of whole numbers holds
 _ADVICE = "restore it, or start a new run"
 
 
@@ -34,12 +35,12 @@ def read_metrics(root: Path) -> list[Record]:
 
 def _check(value: object, name: str, where: str) -> None:
     if isinstance(value, int | float):
-        right = abs(value) <= (LARGEST if isinstance(value, int) else sys.float_info.max)
+        right = abs(value) <= (_LARGEST if isinstance(value, int) else sys.float_info.max)
     else:
-        right = name == "alarm" and isinstance(value, str)
+        right = value is None or isinstance(value, str)
     if not right:
         raise ConfigError(
-            f"{where} must have a finite number in {name[:60]}, got {str(value)[:60]}; {_ADVICE}"
+            f"{where} must have a finite number or a text in {name[:60]}, got {str(value)[:60]}; {_ADVICE}"
         )
 
 
