@@ -119,8 +119,10 @@ def test_command_unusable_output_folder_is_refused(workspace: Path, capsys: Capt
             "; choose a smaller --mlp.hidden",
         ),
         (
-            ["improve", "--run", "sft", *TINY_IMPROVE, "--num-envs", 10**9]
-            + ["--max-env-steps", 10**12],
+            [
+                *("improve", "--run", "sft", *TINY_IMPROVE),
+                *("--num-envs", 10**9, "--max-env-steps", 10**12),
+            ],
             "for 1,000,000,000 envs, got .*; choose a smaller --num-envs",
         ),
         (

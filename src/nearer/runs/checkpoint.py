@@ -130,6 +130,12 @@ def restore(folder: Path, model: FoundationModel, optimizer: torch.optim.Optimiz
     state = folder / "training_state"
     saved, counters = _load_tensors(state / _OPTIMIZER_STATE), _read_json(state / _TRAINING_STEP)
     _check_hash(saved, counters.pop(_OPTIMIZER_HASH, None), state, _TRAINING_STEP)
+    for name, counter in counters.items():
+        if not isinstance(counter, int | float):
+            raise CheckpointError(
+                f"{state / _TRAINING_STEP} must have a number in {name[:60]}, got "
+                f"{str(counter)[:60]}; {_COPY}"
+            )
     moments: dict[int, dict[str, Tensor]] = {}
     try:
         for key, value in saved.items():

@@ -40,7 +40,8 @@ def _check(value: object, name: str, where: str) -> None:
         right = value is None or isinstance(value, str)
     if not right:
         raise ConfigError(
-            f"{where} must have a finite number or a text in {name[:60]}, got {str(value)[:60]}; {_ADVICE}"
+            f"{where} must have a finite number or a text in {name[:60]}, got "
+            f"{str(value)[:60]}; {_ADVICE}"
         )
 
 

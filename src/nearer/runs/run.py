@@ -91,8 +91,8 @@ class Run:
         self._started = perf_counter()
         with disk_errors_as_sentences(root):
             self.checkpoints.mkdir(exist_ok=True)
-            self._metrics = (root / METRICS).open("a")
             ids = _tracker_ids(root, header.config)
+            self._metrics = (root / METRICS).open("a")
             self._trackers = open_trackers(root, ids, header.config, last_step, shown_step)
 
     @classmethod
