@@ -105,7 +105,7 @@ def test_alone_disk_without_locks_asks_whether_the_process_lives(
 
 def test_alone_place_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="must be a new or empty folder, got: Not a dir"):  # noqa: SIM117
+    with pytest.raises(ConfigError, match="must be on a disk that can be written, got: Not a dir"):  # noqa: SIM117
         with alone(tmp_path / "file" / "run"):
             pass
 

@@ -60,8 +60,8 @@ def alone(path: Path, *, is_file: bool = False) -> Generator[None, None, None]:
         descriptor = _locked(lock, path)
     except OSError as error:
         _remove_empty(missing)
-        no_folder = isinstance(error, FileExistsError | NotADirectoryError)
-        expected = "a new or empty folder" if no_folder else "a place that can be written"
+        is_taken = isinstance(error, FileExistsError)
+        expected = "a new or empty folder" if is_taken else "on a disk that can be written"
         raise ConfigError(
             f"{path} must be {expected}, got: {error.strerror or error}; choose another --out, or "
             "make it writable"
