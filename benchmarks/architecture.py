@@ -170,7 +170,14 @@ def stage_two_files(source: Path) -> list[str]:
         tiny = ("--mlp.hidden", "16", "--updates", "40", "--validate-every", "20")
         nearer("sft", "--data", data, "--model", "mlp", *tiny, "--out", sft)
         arguments = ["improve", "--run", sft, *env, "--max-env-steps", "4000"]
-        arguments += ["--updates-per-iteration", "2", "--out", f"{folder}/practice"]
+        arguments += [
+            "--on-alarm",
+            "continue",
+            "--updates-per-iteration",
+            "2",
+            "--out",
+            f"{folder}/practice",
+        ]
         code = TRACED.format(source=str(source.resolve()), arguments=arguments)
         ran = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -16,10 +16,12 @@ from typing import Annotated, Any, NoReturn, Union, cast
 
 from nearer.algorithm.torchrun import check_alone, first_reports, is_follower, started_as
 from nearer.configs.folders import Resumable, placed
-from nearer.core.errors import Interrupted, NearerError, ReportedElsewhere
+from nearer.core.callbacks import interrupted_by_signals
+from nearer.core.errors import Alarmed, Interrupted, NearerError, ReportedElsewhere
 from nearer.core.memory import keep_freed_memory
 
 _INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
+_ALARMED = 3  # of nearer alone: practice was ended by an alarm
 _USAGE = 2  # what a shell expects where the arguments make no sense; tyro's as well
 _DESCRIPTION = "Two-stage post-training of robot policies: fine-tune, then improve by practice."
 _COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
@@ -153,19 +155,22 @@ def main(
     """
     command, config = None, None
     try:
-        with while_loading():
-            with first_reports():
-                command, config = parse(sys.argv[1:] if arguments is None else arguments)
-                if command.name != "sft":  # the only one that torchrun may start
-                    check_alone()
-            run = named(command.main)
-            from rich.console import Console
+        with interrupted_by_signals():
+            with while_loading():
+                with first_reports():
+                    command, config = parse(sys.argv[1:] if arguments is None else arguments)
+                    if command.name != "sft":  # the only one that torchrun may start
+                        check_alone()
+                run = named(command.main)
+                from rich.console import Console
 
-            console = Console(quiet=is_follower(), markup=False)  # paths may hold brackets
-            keep_freed_memory()
-        run(config, console)
+                console = Console(quiet=is_follower(), markup=False)  # paths may hold brackets
+                keep_freed_memory()
+            run(config, console)
     except Interrupted as stopped:
         _fail(str(stopped), _INTERRUPTED)
+    except Alarmed as alarm:
+        _fail(str(alarm), _ALARMED)
     except ReportedElsewhere:
         # Not a failure: torchrun would end the process that is about to say what went wrong.
         sys.exit(0)
@@ -177,8 +182,9 @@ def main(
         # Whoever reads, such as head, has seen enough; flushing at exit would fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        _fail(f"stopped by Ctrl-C; {_what_next(command, config)}", _INTERRUPTED)
+    except KeyboardInterrupt as stopped:
+        by = str(stopped) or "Ctrl-C"
+        _fail(f"stopped by {by}; {_what_next(command, config)}", _INTERRUPTED)
 
 
 def parse(arguments: Sequence[str]) -> tuple[Command, Any]:

@@ -10,7 +10,8 @@ from arm_env import ScriptedPolicy
 from nearer.algorithm.rollout import actions_outside, rollout
 from nearer.core.action_chunks import Chunking
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
-from nearer.core.errors import ConfigError
+from nearer.core.errors import ConfigError, NearerError
+from nearer.core.interfaces import Decision
 from nearer.core.spaces import Spaces
 from nearer.evaluation.ground_truth import NoTermination
 from nearer.fleets.chunked import ChunkedFleet
@@ -163,3 +164,30 @@ def test_actions_outside_of_a_chunk_counts_each_control_step() -> None:
         ended=Ended.TIME_LIMIT,
     )
     assert actions_outside(spaces, [episode]) == 1  # 0.7 + 0.5 is above 1
+
+
+class DividingPolicy(EchoPolicy):
+    """Divides by zero once a robot has counted to 2."""
+
+    def act(self, observation, instructions, robots, rngs) -> Decision:
+        decision = super().act(observation, instructions, robots, rngs)
+        too_far = observation.agent_pos[:, 1] == 2
+        return replace(decision, actions=np.where(too_far[:, None], np.nan, decision.actions))
+
+
+def test_rollout_action_that_is_not_finite_moves_no_robot() -> None:
+    fleet = CountingFleet(3, GOAL)
+    sentence = r"every action must be finite, got \[nan\] for 'count' from policy version 4;"
+    with pytest.raises(NearerError, match=sentence):
+        list(
+            rollout(
+                fleet,
+                DividingPolicy(),
+                CountTermination(GOAL),
+                seeds=iter(range(3)),
+                max_steps=LIMIT,
+                policy_version=4,
+            )
+        )
+    assert len(fleet.actions) == 6
+    assert all(np.isfinite(action) for _, _, action in fleet.actions)

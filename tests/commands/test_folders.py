@@ -108,3 +108,35 @@ def test_command_unusable_output_folder_is_refused(workspace: Path, capsys: Capt
     )
     assert "/proc/x must be on a disk that can be written, got: No such file" in message
     assert file_contents(workspace) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["sft", "--data", "data", *TINY_SFT, "--mlp.hidden", 10**6],
+            r"must hold about 14,901 GiB for a network with layers of 1,000,000 units, got .*"
+            "; choose a smaller --mlp.hidden",
+        ),
+        (
+            [
+                *("improve", "--run", "sft", *TINY_IMPROVE),
+                *("--num-envs", 10**9, "--max-env-steps", 10**12),
+            ],
+            "for 1,000,000,000 envs, got .*; choose a smaller --num-envs",
+        ),
+        (
+            ["eval", "--checkpoint", "sft", "--env", ENV_ID, "--max-steps", 10**9],
+            "for episodes of 1,000,000,000 decisions of .* robots, got .* or --max-steps",
+        ),
+    ],
+)
+def test_sizes_that_cannot_fit_are_refused_by_an_estimate(
+    arguments: list[object],
+    sentence: str,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    monkeypatch.chdir(workspace)
+    assert re.search(sentence, refused(capsys, *arguments, "--out", workspace / "new"))

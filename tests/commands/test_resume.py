@@ -41,7 +41,7 @@ SFT = [
 IMPROVE = [
     *("--env", ENV_ID, "--num-envs", "4", "--threshold", "20", "--max-steps", "30"),
     *("--updates-per-iteration", "2", "--batch-size", "32", "--max-env-steps", "800"),
-    *("--block-iterations", "2", "--audit-every", "2"),
+    *("--block-iterations", "2", "--audit-every", "2", "--on-alarm", "continue"),
 ]  # fmt: skip
 PAST = [
     *("--deviate.past-iterations", "2", "--deviate.baseline", "value"),

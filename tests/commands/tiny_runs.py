@@ -9,12 +9,12 @@ TINY_SFT = ["--model", "mlp", "--mlp.hidden", "16", "--updates", "20", "--valida
 TINY_IMPROVE = [
     *("--env", ENV_ID, "--num-envs", "4", "--threshold", "20", "--max-steps", "30"),
     *("--updates-per-iteration", "2", "--batch-size", "32", "--max-env-steps", "600"),
-    *("--block-iterations", "2", "--audit-every", "2"),
+    *("--block-iterations", "2", "--audit-every", "2", "--on-alarm", "continue"),
 ]  # fmt: skip
 SHORT_IMPROVE = [
     *("--env", ENV_ID, "--num-envs", "4", "--threshold", "20", "--max-steps", "30"),
     *("--updates-per-iteration", "1", "--batch-size", "32", "--max-env-steps", "300"),
-    *("--block-iterations", "1", "--audit-every", "1"),
+    *("--block-iterations", "1", "--audit-every", "1", "--on-alarm", "continue"),
 ]  # fmt: skip
 """For a test to which only matters that there is a practised policy."""
 

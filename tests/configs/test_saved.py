@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nearer.configs.improve import ImproveConfig
-from nearer.configs.saved import config_document, read_config
+from nearer.configs.saved import absolute, config_document, read_config
 from nearer.configs.sft import SFTConfig
 from nearer.core.errors import ConfigError
 
@@ -45,3 +45,19 @@ def test_read_config_without_a_setting_is_refused_though_it_has_a_default() -> N
     del document["cache"]
     with pytest.raises(ConfigError, match="got: no cache; continue the run with the version"):
         read_config(SFTConfig, document)
+
+
+def test_absolute_config_means_the_same_in_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data", "sft", "mlp"):
+        (tmp_path / folder).mkdir()
+    sft = absolute(SFTConfig(data="data", out=Path("run"), cache=Path("cache"), model="mlp"))
+    assert (sft.data, sft.out) == (str(tmp_path / "data"), tmp_path / "run")
+    assert (sft.cache, sft.model) == (tmp_path / "cache", "mlp")
+    improve = absolute(ImproveConfig(run=Path("sft"), out=Path("run"), reward=Path("user/name")))
+    assert (improve.run, improve.reward) == (tmp_path / "sft", Path("user/name"))
+    on_the_hub = absolute(SFTConfig(data="user/data", out=Path("run"), model="user/name"))
+    assert (on_the_hub.data, on_the_hub.model) == ("user/data", "user/name")
+    assert absolute(ImproveConfig(out=Path("run"))).run == Path()

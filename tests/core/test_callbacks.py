@@ -1,10 +1,11 @@
 """Ctrl-C as a request that a loop reads where everything is consistent."""
 
 import signal
+import threading
 
 import pytest
 
-from nearer.core.callbacks import graceful_interrupt
+from nearer.core.callbacks import graceful_interrupt, interrupted_by_signals
 from nearer.core.errors import Interrupted
 
 
@@ -45,3 +46,45 @@ def test_graceful_interrupt_at_its_end_puts_the_handler_back(
     except ValueError:
         pass
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_ask_as_ctrl_c_does(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with graceful_interrupt() as stop:
+        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGINT)  # another one is no second time
+        assert stop.requested
+        signal.raise_signal(signal.SIGTERM if number != signal.SIGTERM else signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_by_signals_names_the_signal(number: signal.Signals) -> None:
+    with interrupted_by_signals(), pytest.raises(KeyboardInterrupt, match=number.name):
+        signal.raise_signal(number)
+
+
+def test_graceful_interrupt_leaves_a_signal_that_nohup_ignores_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with graceful_interrupt() as stop, interrupted_by_signals():
+            signal.raise_signal(signal.SIGHUP)
+        assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_graceful_interrupt_in_a_thread_works_without_signals() -> None:
+    done: list[bool] = []
+
+    def loop() -> None:
+        with graceful_interrupt() as stop:
+            done.append(stop.requested)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    thread.join()
+    assert done == [False]

@@ -10,7 +10,7 @@ from nearer.algorithm.model import FoundationModel, inputs_of
 from nearer.algorithm.steps_to_go import expected_steps, spread_steps
 from nearer.core.action_chunks import Chunking
 from nearer.core.episode import EncodedObservation, Observation
-from nearer.core.errors import ConfigError, EnvError
+from nearer.core.errors import CheckpointError, ConfigError, EnvError
 from nearer.core.spaces import Spaces
 from nearer.serving.agent import Agent
 from serving_helpers import INSTRUCTIONS, mlp, observation_with_image, small_vla
@@ -169,3 +169,17 @@ def test_log_prob_with_fewer_observations_than_actions_is_refused() -> None:
 def test_observation_without_the_models_image_is_refused(vla: FoundationModel) -> None:
     with pytest.raises(EnvError, match="must have the image front, uint8 RGB of shape"):
         agent_of(vla).act(replace(observation_with_image(0), images={}), MOVE)
+
+
+def test_act_and_observe_never_answer_with_what_is_not_finite() -> None:
+    policy, reward = mlp(JOINTS), mlp(JOINTS)
+    agent = agent_of(policy, reward=reward)
+    for model, sentence in ((policy, "every action must be finite"), (reward, "steps-to-go must")):
+        kept = {name: values.clone() for name, values in model.state_dict().items()}
+        with torch.no_grad():
+            for weights in model.parameters():
+                weights.fill_(torch.nan)
+        with pytest.raises(CheckpointError, match=sentence):
+            agent.act(states())
+        model.load_state_dict(kept)
+    assert np.isfinite(agent.act(states()).actions).all()

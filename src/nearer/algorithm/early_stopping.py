@@ -1,14 +1,37 @@
-"""When to stop practising, and which policy to keep: by what practice itself sees.
+"""When to stop practising, and which policy to keep.
 
 Past the plateau the success of an over-optimised policy falls (paper, section 3.2), so the best
-block of iterations is kept, not the last.
+block of iterations is kept, not the last: that is `PlateauRule`, by what practice itself sees. An
+alarm of the audits is what a person who watches would stop at, `AlarmStop`; it rests on ground
+truth.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from nearer.core.settings import check_settings
+
+OnAlarm = Literal["stop", "keep", "continue"]
+"""What an alarm of the audits does to practice: it ends, it ends and the last policy before the
+alarm becomes the run's, or it goes on and the alarm is written down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmStop:
+    """How an alarm ended practice. It rests on ground truth, so whoever shows the run says so.
+
+    Attributes:
+        iteration: counted from 1, whose audit raised it.
+        alarm: its sentence.
+        policy_step: the last checkpoint before the alarm.
+        kept: whether that checkpoint became the run's policy; else practice itself chose.
+    """
+
+    iteration: int
+    alarm: str
+    policy_step: int
+    kept: bool
 
 
 @runtime_checkable

@@ -25,13 +25,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nearer.algorithm.batch import Batch, join, make_batch, minibatches
-from nearer.algorithm.early_stopping import PlateauRule
+from nearer.algorithm.early_stopping import AlarmStop, OnAlarm, PlateauRule
 from nearer.algorithm.improve_metrics import Audits, IterationMetrics, iteration_metrics
 from nearer.algorithm.improve_settings import Deviations, Practice
 from nearer.algorithm.losses import ppo_loss, reinforce_loss
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import EpisodeSource, actions_outside
-from nearer.algorithm.run_writer import RunWriter, TrainingState
+from nearer.algorithm.run_writer import RunWriter, TrainingState, count_in
 from nearer.algorithm.score import score
 from nearer.algorithm.value_baseline import subtract_expected_returns
 from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
@@ -66,6 +66,7 @@ class Setup:
         threshold_steps: s of the detector, in decisions.
         store: of practised episodes.
         audits: of the detector.
+        on_alarm: what an alarm of theirs does.
     """
 
     source: EpisodeSource
@@ -73,6 +74,7 @@ class Setup:
     threshold_steps: float
     store: EpisodeStore
     audits: Audits
+    on_alarm: OnAlarm = "stop"
 
 
 def improve(
@@ -83,10 +85,12 @@ def improve(
     setup: Setup,
     run: RunWriter,
     on_progress: ProgressCallback = ignore_progress,
-) -> None:
+) -> AlarmStop | None:
     """Let `policy` practise, in place; leave the checkpoints `policy` (the best) and `last`.
 
-    Continues after the run's last checkpoint; stored iterations are not practised again.
+    Continues after the run's last checkpoint; stored iterations are not practised again. Returns
+    how an alarm ended practice, or None after its own end. No checkpoint is written at an alarm, so
+    a run that is continued meets the same one again.
 
     Raises:
         NearerError: the loss is no longer finite, or the detector takes every start for done.
@@ -98,11 +102,12 @@ def improve(
     history = [IterationMetrics.from_record(record) for record in run.records()]
     chunk = setup.source.spaces.chunking.chunk
     first, over = _restore(run, policy, optimizer, rule, history)
+    saved = first
     past = _past_batches(setup.store, first, deviations)
     with graceful_interrupt() as stop:
         for iteration in count(first):
             if over:
-                return
+                return None
             stored = setup.store.read(iteration)
             scored = stored or practise(practice, deviations, policy, setup, iteration)
             audit = setup.audits.check(iteration, scored)
@@ -133,13 +138,17 @@ def improve(
             room = practice.has_room(metrics.total_env_steps, setup.source.num_robots, chunk)
             over = rule.over(history) or not room
             on_progress(_progress(practice, metrics, over))
+            if metrics.audit.alarm and setup.on_alarm != "continue":
+                return _ended_by_alarm(metrics, setup.on_alarm, saved, rule, history, run)
             if over or stop.requested or (iteration + 1) % rule.block_iterations == 0:
                 counters = {"iterations": iteration + 1, "over": over}
                 state = TrainingState(optimizer=optimizer, counters=counters)
                 best = {"policy": rule.best_step(history)}
-                run.save(iteration + 1, policy, state, best, rule.kept_steps(history))
+                saved = iteration + 1
+                run.save(saved, policy, state, best, rule.kept_steps(history))
             if not over:
                 stop.obey(run.how_to_resume)
+    return None
 
 
 def practise(
@@ -214,7 +223,7 @@ def _restore(
         start = TrainingState(optimizer=optimizer, counters={"iterations": 0, "over": False})
         run.save(0, policy, start, {"policy": 0})
         return 0, False
-    iterations = int(counters["iterations"])
+    iterations = count_in(counters, "iterations", run.name)
     if len(history) != iterations:
         raise NearerError(
             f"{run.name} must have a record for each of the {iterations} iterations up to its last "
@@ -222,7 +231,34 @@ def _restore(
             "run"
         )
     run.link(iterations, {"policy": rule.best_step(history)}, rule.kept_steps(history))
-    return iterations, bool(counters["over"])
+    return iterations, bool(count_in(counters, "over", run.name))
+
+
+def _ended_by_alarm(
+    metrics: IterationMetrics,
+    on_alarm: OnAlarm,
+    saved: int,
+    rule: PlateauRule,
+    history: Sequence[IterationMetrics],
+    run: RunWriter,
+) -> AlarmStop:
+    """Link to the policy to keep, and return what the alarm did.
+
+    Args:
+        metrics: of the iteration whose audit raised it.
+        on_alarm: stop or keep.
+        saved: the newest checkpoint; its policy is older than the alarm.
+        rule: which checkpoints a run that is continued may yet need.
+        history: of all iterations, this one included.
+        run: has the checkpoints.
+    """
+    assert metrics.audit.alarm
+    kept = on_alarm == "keep"
+    if kept:
+        run.link(saved, {"policy": saved}, rule.kept_steps(history[:saved]))
+    return AlarmStop(
+        iteration=metrics.iteration, alarm=metrics.audit.alarm, policy_step=saved, kept=kept
+    )
 
 
 def _past_batches(store: EpisodeStore, first: int, deviations: Deviations) -> deque[Batch]:

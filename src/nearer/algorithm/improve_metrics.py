@@ -27,7 +27,10 @@ class AuditReport:
 
 @runtime_checkable
 class Audits(Protocol):
-    """Compares the detector with ground truth; practice writes the result down, nothing else."""
+    """Compares the detector with ground truth; practice learns nothing from it.
+
+    It writes the result down, and ends where there is an alarm, unless it is to go on.
+    """
 
     def check(self, iteration: int, scored: Sequence[ScoredEpisode]) -> AuditReport:
         """Audit an iteration's episodes if that is due."""
@@ -109,6 +112,12 @@ class IterationMetrics:
                 )
             return value
 
+        for name in ("practice/iteration_episodes", "practice/iteration_env_steps"):
+            if number(name) < 1:
+                raise NearerError(
+                    f"{name} of every record must be 1 or more, got {number(name)} in step "
+                    f"{record.get('step')}; restore metrics.jsonl, or start a new run"
+                )
         audit = {
             name: value
             for name, value in record.items()

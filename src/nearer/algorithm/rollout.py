@@ -17,6 +17,7 @@ from nearer.core.episode import (
     Observation,
     StepsToGoPrediction,
 )
+from nearer.core.errors import NearerError
 from nearer.core.interfaces import (
     Decision,
     Fleet,
@@ -24,6 +25,7 @@ from nearer.core.interfaces import (
     Starts,
     TerminationRule,
 )
+from nearer.core.memory import check_fits
 from nearer.core.seeds import Purpose, episode_seeds, generator
 from nearer.core.spaces import Spaces
 
@@ -155,9 +157,21 @@ def rollout(
                 robots,
                 recorder.rngs(robots),
             )
+            _check_finite(decision, recorder.instructions(robots), policy_version)
             sensed = fleet.step(robots, decision.actions)
             recorder.append(robots, decision, sensed.observation, sensed.env_ended)
             decisions += len(robots)
+
+
+def _check_finite(decision: Decision, instructions: Sequence[str], policy_version: int) -> None:
+    """Raise NearerError before a robot is told to do what is no number."""
+    wrong = np.flatnonzero(~np.isfinite(decision.actions).all(axis=-1))
+    if len(wrong):
+        raise NearerError(
+            f"every action must be finite, got {decision.actions[wrong[0]].tolist()} for "
+            f"{instructions[wrong[0]]!r} from policy version {policy_version}; no robot has moved "
+            "by it, look at what the policy observes and at its weights, or use an older checkpoint"
+        )
 
 
 def actions_outside(spaces: Spaces, episodes: Iterable[Episode]) -> int:
@@ -178,6 +192,12 @@ class _Recorder:
         self, fleet: Fleet, max_steps: int, policy_version: int, *, keep_features: bool
     ) -> None:
         num_robots = fleet.num_robots
+        numbers = fleet.spaces.action + fleet.spaces.agent_pos + fleet.spaces.environment_state
+        check_fits(
+            4 * num_robots * max_steps * numbers,
+            f"episodes of {max_steps:,} decisions of {num_robots:,} robots",
+            "choose a smaller --num-envs or --max-steps",
+        )
         self.acting = np.zeros(num_robots, dtype=bool)
         self._max_steps = max_steps
         self._policy_version = policy_version

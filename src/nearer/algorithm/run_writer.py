@@ -7,6 +7,7 @@
 `nearer.runs.run.Run` writes a folder; `SilentRun` takes part where another process writes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -14,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from nearer.algorithm.model import FoundationModel
+from nearer.core.errors import NearerError
 from nearer.core.metrics import Record
 
 Counters = Mapping[str, float | int | bool]
@@ -31,6 +33,38 @@ class TrainingState:
 
     optimizer: torch.optim.Optimizer
     counters: Counters
+
+
+def count_in(counters: Counters, name: str, run: str) -> int:
+    """Return a counter of 0 or more of a run's last checkpoint.
+
+    Raises:
+        NearerError: it is missing, or something else.
+    """
+    value = counters.get(name)
+    if not isinstance(value, int) or not 0 <= value < 2**63:
+        raise _damaged(name, "a whole number of 0 or more", value, run)
+    return int(value)
+
+
+def loss_in(counters: Counters, name: str, run: str) -> float:
+    """Return a loss among a run's counters; inf before there was one.
+
+    Raises:
+        NearerError: it is missing, or something else.
+    """
+    value = counters.get(name)
+    if not isinstance(value, float) or math.isnan(value):
+        raise _damaged(name, "a number", value, run)
+    return value
+
+
+def _damaged(name: str, expected: str, got: object, run: str) -> NearerError:
+    return NearerError(
+        f"training_step.json of the last checkpoint of {run} must have the counter {name}, "
+        f"{expected}, got {str(got)[:60]}; copy the checkpoint again, or delete its folder to "
+        "continue from the one before"
+    )
 
 
 @runtime_checkable

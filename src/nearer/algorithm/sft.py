@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.distributed import ONE, Processes
 from nearer.algorithm.model import FoundationModel
-from nearer.algorithm.run_writer import RunWriter, TrainingState
+from nearer.algorithm.run_writer import RunWriter, TrainingState, count_in, loss_in
 from nearer.algorithm.sft_objectives import Objectives, Rows
 from nearer.algorithm.sft_settings import SFTTraining
 from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
@@ -218,12 +218,14 @@ def _restore(
     counters = run.restore(model, optimizer)
     if counters is None:
         return 0, Best()
-    update = int(counters["update"])
+    update, policy, reward = (
+        count_in(counters, name, run.name) for name in ("update", "best_policy", "best_reward")
+    )
     best = Best(
-        loss_bc=counters["best_loss_bc"],
-        loss_steps_to_go=counters["best_loss_steps_to_go"],
-        policy=int(counters["best_policy"]),
-        reward=int(counters["best_reward"]),
+        loss_bc=loss_in(counters, "best_loss_bc", run.name),
+        loss_steps_to_go=loss_in(counters, "best_loss_steps_to_go", run.name),
+        policy=policy,
+        reward=reward,
     )
     run.link(update, best.links)
     return update, best

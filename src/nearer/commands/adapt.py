@@ -25,6 +25,7 @@ from nearer.reporting.model_facts import read_model_facts
 from nearer.runs.checkpoint import load_model, save_model
 from nearer.runs.files import disk_errors_as_sentences, whole_folder
 from nearer.runs.hub import CALIBRATION, REWARD
+from nearer.runs.lock import alone
 from nearer.runs.run import check_new
 
 
@@ -46,6 +47,12 @@ def run_adapt(config: AdaptConfig, on_progress: ProgressCallback = ignore_progre
         ConfigError: the model has no vision encoder that trains itself, the data set is of another
             robot, or its frames do not determine the map to the robot's plane.
     """
+    with alone(config.out):
+        _adapt(config, on_progress)
+    return config.out
+
+
+def _adapt(config: AdaptConfig, on_progress: ProgressCallback) -> None:
     check_new(config.out)
     facts = read_model_facts(config.run)
     policy = load_model(facts.policy, build_model)
@@ -83,4 +90,3 @@ def run_adapt(config: AdaptConfig, on_progress: ProgressCallback = ignore_progre
             save_model(folder / REWARD, reward)
         if facts.calibration_file is not None:
             shutil.copyfile(facts.calibration_file, folder / CALIBRATION)
-    return config.out

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nearer.algorithm.model import ModelPolicy
+from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import SHOWN_EPISODES, drawn
 from nearer.configs.eval import EvalConfig
@@ -35,8 +35,8 @@ from nearer.reporting.html import DRAWN_ENV
 from nearer.reporting.videos import episode_videos, remove_videos, write_video
 from nearer.runs.checkpoint import file_hash, load_model, pretrained_folder
 from nearer.runs.documents import Rollouts, write_rollouts
-from nearer.runs.files import disk_errors_as_sentences
 from nearer.runs.hub import EVALUATION
+from nearer.runs.lock import alone
 
 
 def main(config: EvalConfig, console: Console) -> None:
@@ -68,15 +68,20 @@ def main(config: EvalConfig, console: Console) -> None:
 def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress) -> Evaluation:
     """Evaluate a checkpoint, write what the module lists, and return the result."""
     policy = load_model(config.checkpoint, build_model, "policy")
+    out = config.out or beside(config.checkpoint, "eval")
+    with alone(out):
+        return _eval(config, policy, out, on_progress)
+
+
+def _eval(
+    config: EvalConfig, policy: FoundationModel, out: Path, on_progress: ProgressCallback
+) -> Evaluation:
     settings = config.env_settings
     robots = unencoded_fleet(config.env, config.num_envs, policy, settings=settings)
     tell_time_limit(config.env, config.max_steps, settings)
     recorder = perception_recorder(robots, policy)
     chunking = policy.spaces.chunking
     fleet = in_chunks(recorder or encoded(robots, policy.vision_encoder), chunking)
-    out = config.out or beside(config.checkpoint, "eval")
-    with disk_errors_as_sentences(out):
-        out.mkdir(parents=True, exist_ok=True)
     evaluation, episodes = evaluate(
         fleet,
         ModelPolicy(policy),

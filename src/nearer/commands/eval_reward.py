@@ -55,8 +55,9 @@ from nearer.evaluation.threshold import ThresholdChoice, detector_curve, thresho
 from nearer.models.factory import build_model
 from nearer.reporting.reward_table import reward_table
 from nearer.runs.checkpoint import load_model, weights_hash
-from nearer.runs.files import disk_errors_as_sentences, write_text
+from nearer.runs.files import write_text
 from nearer.runs.hub import local_run
+from nearer.runs.lock import alone
 
 _OWN = "the checkpoint's own"
 
@@ -73,6 +74,11 @@ def run_eval_reward(
     config: EvalRewardConfig, on_progress: ProgressCallback = ignore_progress
 ) -> RewardReport:
     """Measure, write reward_report.json and .md, and return the former."""
+    with alone(config.folder):
+        return _eval_reward(config, on_progress)
+
+
+def _eval_reward(config: EvalRewardConfig, on_progress: ProgressCallback) -> RewardReport:
     reward = load_model(config.checkpoint, build_model, "reward").requires_grad_(False)
     training_data = training_data_of(local_run(config.checkpoint), config.demonstrations)
     labelling = Labelling(
@@ -84,8 +90,6 @@ def run_eval_reward(
         env_settings=config.env_settings,
         on_progress=on_progress,
     )
-    with disk_errors_as_sentences(config.folder):
-        config.folder.mkdir(parents=True, exist_ok=True)
     sources = [labelling.data(named, config.env) for named in config.data]
     if config.env and config.rollouts:
         policy = config.policy or config.checkpoint

@@ -25,6 +25,7 @@ from nearer.reporting.rerun_export import (
 from nearer.runs.checkpoint import load_model
 from nearer.runs.documents import read_header
 from nearer.runs.hub import local_run
+from nearer.runs.lock import alone
 
 _SHOWN_UNASKED = 10  # a data set may have thousands of episodes
 
@@ -67,6 +68,11 @@ class _LearnedFrom:
 def run_export(config: ExportConfig, on_progress: ProgressCallback = ignore_progress) -> Exported:
     """Write the recording and return what is in it."""
     check_rerun()
+    with alone(config.out, is_file=True):
+        return _export(config, on_progress)
+
+
+def _export(config: ExportConfig, on_progress: ProgressCallback) -> Exported:
     source, model = _source(config.source)
     dataset = open_demonstrations(source.data, source.revision, source.rename)
     episodes = _episodes(config, dataset)

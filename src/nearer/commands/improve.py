@@ -1,9 +1,11 @@
 """nearer improve: a Stage-1 run and an env -> a better policy and its practised episodes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from nearer.algorithm.early_stopping import AlarmStop
 from nearer.algorithm.improve import Setup, improve
 from nearer.algorithm.model import Detector
 from nearer.algorithm.rollout import LockstepSource
@@ -12,7 +14,7 @@ from nearer.commands.runs import as_saved, open_run
 from nearer.configs.improve import ImproveConfig
 from nearer.core.action_chunks import Chunking
 from nearer.core.callbacks import ProgressCallback, ignore_progress
-from nearer.core.errors import ConfigError
+from nearer.core.errors import Alarmed, ConfigError
 from nearer.core.interfaces import TerminationRule
 from nearer.datasets.practice_store import PracticeStore
 from nearer.evaluation.audit import AUDITS, Auditor
@@ -23,24 +25,42 @@ from nearer.fleets.env_spaces import stated_rate
 from nearer.fleets.find_env import env_class, tell_time_limit
 from nearer.fleets.for_model import check_same_chunks, fitting_fleet
 from nearer.models.factory import build_model
+from nearer.reporting.practice_summary import after_practice, before_practice
 from nearer.runs.checkpoint import load_model, weights_hash
 from nearer.runs.documents import RunInputs
 from nearer.runs.hub import local_run
+from nearer.runs.lock import alone
 from nearer.runs.run import is_finished
 from nearer.runs.trackers import check_trackers
 
 
 def main(config: ImproveConfig, console: Console) -> None:
-    """Practise with progress bars, and print what to do next."""
-    with live(console) as on_progress:
-        out = run_improve(config, on_progress)
+    """Practise with progress bars, and print what came of it and what to do next."""
+    if config.run != Path():
+        _print(before_practice(local_run(config.reward or config.run), config.threshold), console)
+    try:
+        with live(console) as on_progress:
+            out = run_improve(config, on_progress)
+    except Alarmed:
+        _print(after_practice(config.out), console)
+        raise
+    _print(after_practice(out), console)
     console.print(
         f"Stage 2 is done: {out}; next: nearer eval --checkpoint {out} --env ID", soft_wrap=True
     )
 
 
+def _print(lines: Sequence[str], console: Console) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
 def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_progress) -> Path:
-    """Let the policy of a Stage-1 run practise, and return the new run's folder."""
+    """Let the policy of a Stage-1 run practise, and return the new run's folder.
+
+    Raises:
+        Alarmed: an alarm of the audits ended practice.
+    """
     config = as_saved(config) if config.resume else config
     if config.resume and is_finished(config.out):
         return config.out
@@ -49,6 +69,12 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
     if config.run == Path():
         raise ConfigError("--run must name a Stage-1 run, got none; make one with nearer sft")
+    with alone(config.out):
+        _improve(config, on_progress)
+    return config.out
+
+
+def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
     policy = load_model(config.run, build_model, "policy")
     reward = load_model(config.reward or config.run, build_model, "reward").requires_grad_(False)
     chunking = policy.spaces.chunking
@@ -83,12 +109,28 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
             threshold_steps=threshold,
             store=store,
             audits=Auditor(config.audits, recorder, config.practice.seed, log),
+            on_alarm=config.audits.on_alarm,
         )
-        improve(config.practice, config.deviate, config.plateau, policy, setup, run, on_progress)
+        stop = improve(
+            config.practice, config.deviate, config.plateau, policy, setup, run, on_progress
+        )
         assert weights_hash(reward) == frozen, "the frozen model changed in Stage 2"
+        if stop is not None:
+            run.note_alarm(stop)
+            raise _alarmed(stop, config.out)
         run.finish()
     recorder.close()
-    return config.out
+
+
+def _alarmed(stop: AlarmStop, out: Path) -> Alarmed:
+    whose = "" if stop.policy_step else ", Stage 1's"
+    kept = ", and the run keeps it" if stop.kept else ""
+    return Alarmed(
+        f"an alarm of the audits, which read ground truth, ended practice in iteration "
+        f"{stop.iteration}: {stop.alarm}. The last policy before it is "
+        f"{out}/checkpoints/{stop.policy_step:06d}{whose}{kept}; see nearer report {out}, or go on "
+        f"with nearer improve --resume --out {out} --on-alarm continue"
+    )
 
 
 def _threshold(config: ImproveConfig, chunking: Chunking) -> float:

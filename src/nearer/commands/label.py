@@ -25,6 +25,7 @@ from nearer.datasets.lerobot.reader import Dataset
 from nearer.evaluation.reward_metrics import spearman
 from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.runs.checkpoint import weights_hash
+from nearer.runs.lock import alone
 from nearer.runs.provenance import git_revision, package_versions
 
 
@@ -89,6 +90,17 @@ def run_label(config: LabelConfig, on_progress: ProgressCallback = ignore_progre
     offered = dataset_spaces(dataset)
     path = config.out or sidecar_place(dataset)
     check_free(dataset, path, overwrite=config.overwrite)
+    with alone(dataset.root) if config.out is None else alone(path, is_file=True):
+        return _label(config, dataset, offered, path, on_progress)
+
+
+def _label(
+    config: LabelConfig,
+    dataset: Dataset,
+    offered: Spaces,
+    path: Path,
+    on_progress: ProgressCallback,
+) -> Labelled:
     reward = load_reward_model(config.model, None, config.threshold)
     threshold = reward.threshold_steps
     if threshold is None:

@@ -1,10 +1,13 @@
 """What the commands share: runs opened or continued, and episodes shown in the report."""
 
+from collections.abc import Mapping
+
 from jaxtyping import Float
 
 from nearer.algorithm.torchrun import started_as
+from nearer.configs.collect import CollectConfig
 from nearer.configs.improve import ImproveConfig
-from nearer.configs.saved import Config, config_document, read_config, resumed
+from nearer.configs.saved import Config, absolute, config_document, read_config, resumed
 from nearer.configs.sft import SFTConfig
 from nearer.core.arrays import Array
 from nearer.core.episode import Episode
@@ -12,6 +15,11 @@ from nearer.core.errors import ConfigError
 from nearer.runs.documents import NO_INPUTS, DrawnEpisode, RunInputs, read_header
 from nearer.runs.run import Run
 
+_COMMANDS: Mapping[type, str] = {
+    CollectConfig: "collect",
+    SFTConfig: "sft",
+    ImproveConfig: "improve",
+}
 SHOWN_EPISODES = 10  # rollouts a row of the report
 
 
@@ -22,7 +30,7 @@ def saved_config(config: Config) -> Config:
         ConfigError: there is no such run, or it is one of another command or version.
     """
     header = read_header(config.out)
-    command = "sft" if isinstance(config, SFTConfig) else "improve"
+    command = _COMMANDS[type(config)]
     if header.command != command:
         raise ConfigError(
             f"{config.out} must be a run of nearer {command}, got one of nearer "
@@ -36,13 +44,16 @@ def as_saved(config: Config) -> Config:
     return resumed(config, saved_config(config))
 
 
-def open_run(config: SFTConfig | ImproveConfig, command: str, inputs: RunInputs = NO_INPUTS) -> Run:
+def open_run(config: Config, command: str, inputs: RunInputs = NO_INPUTS) -> Run:
     """Start a run with these settings, or continue it."""
     sft = isinstance(config, SFTConfig)
     resume_command = started_as(config.training.processes) if sft else f"nearer {command}"
     if config.resume:
-        return Run.resume(config.out, resume_command, inputs)
-    return Run.create(config.out, command, config_document(config), resume_command, inputs)
+        practises = isinstance(config, ImproveConfig)
+        changed = {"audits": config_document(config)["audits"]} if practises else {}
+        return Run.resume(config.out, resume_command, inputs, changed)
+    document = config_document(absolute(config))
+    return Run.create(config.out, command, document, resume_command, inputs)
 
 
 def drawn(episode: Episode, chunk: int) -> DrawnEpisode:

@@ -73,6 +73,7 @@ from nearer.runs.documents import (
     write_demonstrations,
     write_encoding_time,
 )
+from nearer.runs.lock import alone
 from nearer.runs.run import Run, SilentRun, is_finished
 from nearer.runs.trackers import check_trackers
 
@@ -99,8 +100,9 @@ def run_sft(config: SFTConfig, on_progress: ProgressCallback = ignore_progress) 
     check_trackers(config.track)
     with started(config.training.processes) as processes:
         if not processes.first:
-            on_progress = ignore_progress
-        return _run_together(config, processes, on_progress)
+            return _run_together(config, processes, ignore_progress)
+        with alone(config.out):
+            return _run_together(config, processes, on_progress)
 
 
 def _run_together(config: SFTConfig, processes: Processes, on_progress: ProgressCallback) -> Path:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from nearer.configs.flags import Flat
+from nearer.configs.flags import Flat, NeededToStart
 from nearer.core.settings import check_settings
 from nearer.fleets.env_settings import EnvSettings
 
@@ -21,15 +21,17 @@ class CollectConfig:
         min_observations: shorter episodes are left out.
         num_envs: simulators that run in lockstep.
         seed: of starts and demonstrator.
+        resume: continue the collection in --out, with the settings it has.
     """
 
-    env: str
     out: Path
+    env: Annotated[str, NeededToStart] = ""
     episodes: int = 10_000
     max_steps: int = 140
     min_observations: int = 10
     num_envs: int = 64
     seed: int = 0
+    resume: bool = False
     env_settings: Annotated[EnvSettings, Flat] = field(default_factory=EnvSettings)
 
     def __post_init__(self) -> None:

@@ -1,18 +1,21 @@
 """A config as run.json keeps it, and the config of a run that is continued."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
 
+from nearer.configs.collect import CollectConfig
 from nearer.configs.improve import ImproveConfig
-from nearer.configs.sft import SFTConfig
+from nearer.configs.sft import SFTConfig, settings_of
 from nearer.core.errors import ConfigError
 from nearer.runs import json_files
 from nearer.runs.json_files import UnexpectedJson
 
-Config = TypeVar("Config", SFTConfig, ImproveConfig)
-_MAY_CHANGE = ("out", "resume", "training.processes")
+Config = TypeVar("Config", SFTConfig, ImproveConfig, CollectConfig)
+"""A config of what can be continued."""
+_MAY_CHANGE = ("out", "resume", "training.processes", "audits.on_alarm")
 """What a run that is continued need not have been started with."""
 
 
@@ -23,6 +26,7 @@ def read_config(kind: type[Config], document: Mapping[str, object]) -> Config:
         ConfigError: a setting is missing, unknown or of another type: another version of nearer
             wrote it, or someone else did.
     """
+    document = _with_added(document)
     try:
         config = json_files.from_json(kind, document)
     except (UnexpectedJson, ConfigError) as error:
@@ -33,7 +37,47 @@ def read_config(kind: type[Config], document: Mapping[str, object]) -> Config:
     return config
 
 
-def config_document(config: SFTConfig | ImproveConfig) -> Mapping[str, object]:
+def absolute(config: Config) -> Config:
+    """Return a config whose paths mean the same in every working folder.
+
+    A name that is no path here stays as it is: the hub may know it.
+    """
+    same = replace(config, out=config.out.absolute())
+    if isinstance(same, SFTConfig):
+        is_built_in = settings_of(same.model) != "vlm"
+        return replace(
+            same,
+            data=_absolute(same.data),
+            model=same.model if is_built_in else _absolute(same.model),
+            cache=same.cache and same.cache.absolute(),
+        )
+    if isinstance(same, ImproveConfig):
+        return replace(
+            same,
+            run=Path(_absolute(str(same.run))),
+            reward=same.reward and Path(_absolute(str(same.reward))),
+        )
+    return same
+
+
+def _absolute(name: str) -> str:
+    """Return a name as an absolute path, if it is that of something here."""
+    named = name not in ("", ".")  # what a setting is that nobody has given
+    return str(Path(name).absolute()) if named and os.path.exists(name) else name
+
+
+def _with_added(document: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a config with the settings that runs of this format once did not name.
+
+    Before `on_alarm` was a setting, practice went on after an alarm.
+    """
+    audits = document.get("audits")
+    if not isinstance(audits, dict):
+        return document
+    return {**document, "audits": {"on_alarm": "continue", **cast(dict[str, object], audits)}}
+
+
+def config_document(config: SFTConfig | ImproveConfig | CollectConfig) -> Mapping[str, object]:
     """Return a config as JSON values, for run.json."""
     return cast(Mapping[str, object], json_files.to_json(config))
 
@@ -57,6 +101,8 @@ def resumed(given: Config, saved: Config) -> Config:
     if isinstance(same, SFTConfig) and isinstance(given, SFTConfig):
         now = given.training.processes
         same = replace(same, training=replace(same.training, processes=now))
+    if isinstance(same, ImproveConfig) and isinstance(given, ImproveConfig):
+        same = replace(same, audits=replace(same.audits, on_alarm=given.audits.on_alarm))
     return same
 
 
@@ -72,7 +118,7 @@ def check_same(given: Config, saved: Config) -> None:
 
 def _check_same(given: Config, saved: Config, default: Config) -> None:
     wanted, before, unset = (
-        _flat_json(config_document(config)) for config in (given, saved, default)
+        _flat_json(config_document(absolute(config))) for config in (given, saved, default)
     )
     for name, value in wanted.items():
         if name not in _MAY_CHANGE and value not in (unset[name], before[name]):

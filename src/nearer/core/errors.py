@@ -6,6 +6,7 @@
     ├── CheckpointError         weights that do not load, or do not fit the env or data set
     ├── EnvError                an environment that is unknown or does not fit the policy
     ├── MessageError            what a client sent that the server cannot answer
+    ├── Alarmed                 an audit's alarm has ended practice, as it was asked to
     ├── Interrupted             Ctrl-C, after everything in flight has been written
     └── ReportedElsewhere       another process of the run has reported why; this one is silent
 
@@ -37,6 +38,10 @@ class EnvError(NearerError):
 
 class MessageError(NearerError):
     """A client of `nearer serve` sent what cannot be answered; the client reads the sentence."""
+
+
+class Alarmed(NearerError):
+    """An audit of Stage 2 has raised an alarm, and practice was to end there."""
 
 
 class Interrupted(NearerError):

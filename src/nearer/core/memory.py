@@ -1,12 +1,34 @@
-"""How much memory there is, and how this process's allocator treats what is freed."""
+"""What fits into memory, and how this process's allocator treats memory that is freed."""
 
 import ctypes
 import os
 
+from nearer.core.errors import ConfigError
+
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """Names of mallopt's parameters. Source: glibc, malloc/malloc.h."""
+_GIB = 1 << 30
 _KEPT_BYTES = 1 << 30
 _PAD_BYTES = 64 << 20
+
+
+def check_fits(num_bytes: int, what: str, advice: str) -> None:
+    """Raise ConfigError if something takes more memory than this machine has.
+
+    Args:
+        num_bytes: an estimate, rather too low than too high.
+        what: takes it, for people.
+        advice: what to do; ends the sentence.
+    """
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):  # a system that does not say
+        return
+    if num_bytes > there:
+        raise ConfigError(
+            f"the memory must hold about {num_bytes / _GIB:,.0f} GiB for {what}, got "
+            f"{there / _GIB:,.0f} GiB in this machine; {advice}"
+        )
 
 
 def keep_freed_memory() -> bool:

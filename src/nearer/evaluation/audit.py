@@ -1,7 +1,8 @@
 """Is the detector still right? The ground truth of a sample of practised episodes, and an alarm.
 
 With success.py this is the only reader of a simulator's ground truth (on robots: of a person's
-labels). What an audit measures is recorded and shown; practice does not learn from it.
+labels). What an audit measures is recorded and shown; practice does not learn from it, and ends at
+an alarm unless `--on-alarm continue` lets it go on.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from nearer.core.seeds import Purpose, generator
 from nearer.evaluation.audit_settings import AuditPlan
 from nearer.evaluation.ground_truth import GroundTruthRecorder
 from nearer.runs.files import append_line
-from nearer.runs.json_files import read_documents, write_documents
+from nearer.runs.json_files import read_documents, require, write_documents
 
 AUDITS = "audits.jsonl"
 """Of a run: its audits, one a line."""
@@ -48,6 +49,18 @@ class Audit:
     num_ended_by_ground_truth: int
     progress_steps: float
     progress_variance: float
+
+    def __post_init__(self) -> None:
+        """Refuse counts that no audit can have."""
+        left = self.num_success - self.num_ended_by_ground_truth
+        correct = self.num_correct_detections
+        require(self.iteration >= 0, "iteration must be 0 or more", self.iteration)
+        require(self.num_episodes >= 1, "num_episodes must be 1 or more", self.num_episodes)
+        in_order = 0 <= correct <= self.num_detections <= self.num_episodes
+        require(in_order, "num_detections must lie between those correct and all", correct)
+        in_order = 0 <= correct <= left <= self.num_success <= self.num_episodes
+        require(in_order, "num_success must lie between those detected and all", self.num_success)
+        require(self.progress_variance >= 0, "a variance must be 0 or more", self.progress_variance)
 
     @property
     def precision(self) -> Rate:
@@ -204,6 +217,25 @@ def pooled(audits: Sequence[Audit]) -> Audit:
         # Law of total variance: within audits, and between their means.
         progress_variance=float(np.average(within + (means - mean) ** 2, weights=weights)),
     )
+
+
+def summary_lines(audits: Sequence[Audit]) -> list[str]:
+    """Return what the audits of a run found, for people: n, and rates with their intervals."""
+    if not audits:
+        return ["audits     none: whether the detections were right is not known"]
+    total = pooled(audits)
+    times = "1 audit" if len(audits) == 1 else f"{len(audits)} audits"
+    rates = {
+        "precision": (total.precision, "no episode was detected"),
+        "recall": (total.recall, "no episode left to the detector was successful"),
+    }
+    return [
+        f"audits     {times} of {total.num_episodes} episodes in all: success {total.success}",
+        *(
+            f"{name:<11}{rate if rate.total else f'not known, {why_not}'}"
+            for name, (rate, why_not) in rates.items()
+        ),
+    ]
 
 
 def audit_metrics(audit: Audit) -> dict[str, float | int]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nearer.algorithm.early_stopping import OnAlarm
 from nearer.core.settings import check_settings
 
 
@@ -12,9 +13,10 @@ class AuditPlan:
     Attributes:
         audit_every: iterations between audits; 0 for none.
         audit_episodes: episodes compared an audit, drawn at random.
-        min_precision: fraction of detections to be right; an alarm if surely fewer.
-        min_recall: fraction of successes to be detected; an alarm if surely fewer.
+        min_precision: fraction of detections to be right; less is an alarm.
+        min_recall: fraction of successes to be detected; less is an alarm.
         min_trials: detections, or successful episodes, an alarm rests on.
+        on_alarm: stop (exit code 3), keep (so, with the policy before it), continue.
     """
 
     audit_every: int = 8
@@ -22,6 +24,7 @@ class AuditPlan:
     min_precision: float = 0.8
     min_recall: float = 0.5
     min_trials: int = 10
+    on_alarm: OnAlarm = "stop"
 
     def __post_init__(self) -> None:
         check_settings(

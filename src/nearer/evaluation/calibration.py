@@ -9,7 +9,7 @@ from nearer.core.errors import ConfigError
 from nearer.evaluation.reliability import Reliability
 from nearer.evaluation.threshold import ThresholdChoice
 from nearer.runs.hub import CALIBRATION
-from nearer.runs.json_files import document_of, read_json_object, write_document
+from nearer.runs.json_files import document_of, read_json_object, require, write_document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,13 @@ class PredictionExample:
     edges: tuple[float, ...]
     probabilities: tuple[tuple[float, ...], ...]
     steps_to_go: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse rows that are not of these bins and steps."""
+        widths = {len(row) for row in self.probabilities}
+        require(widths <= {len(self.edges)}, "probabilities must be one a bin", tuple(widths))
+        rows = len(self.probabilities), len(self.steps_to_go)
+        require(rows[0] == rows[1] > 0, "probabilities must have a row a step", rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

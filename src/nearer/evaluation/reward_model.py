@@ -1,5 +1,6 @@
 """Which frozen reward model belongs to a checkpoint, and at which threshold it detects success."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,7 +165,7 @@ def _stage_one(checkpoint: Path) -> Path:
         return checkpoint
     practised_with = header.part(_PractisedWith, run)
     named = practised_with.reward or practised_with.run
-    if not local_run(Path(named)).is_dir():
+    if not os.path.isdir(local_run(Path(named))):
         raise ConfigError(
             f"the Stage-1 run that {run} practised with must be there, got {named!r}; {_ADVICE}"
         )

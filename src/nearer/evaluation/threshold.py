@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
 from nearer.core.intervals import Rate
+from nearer.runs.json_files import require
 
 _RULE = (
     "the best recall at a precision of at least {min_precision}, less a standard error, on {where}"
@@ -59,6 +60,18 @@ class DetectorCurve:
     delay_steps: tuple[float, ...]
     num_episodes: int
     num_success: int
+
+    def __post_init__(self) -> None:
+        """Refuse lists that are not of the same thresholds, and rates that are none."""
+        lists = self.precision, self.recall, self.num_detections, self.delay_steps
+        lengths = (len(self.thresholds_steps), *map(len, lists))
+        equal = len(set(lengths)) == 1 and lengths[0] > 0
+        require(equal, "a curve's lists must be equally long", lengths)
+        rates = (*self.precision, *self.recall)
+        require(all(0 <= rate <= 1 for rate in rates), "rates must lie in [0, 1]", rates)
+        counts = (self.num_episodes, self.num_success, *self.num_detections)
+        in_range = all(0 <= count <= self.num_episodes for count in counts)
+        require(in_range, "counts of episodes must lie between 0 and all", counts)
 
     def at(self, threshold_steps: float) -> "DetectorAtThreshold":
         """Return how the detector does at the curve's threshold that is nearest to this one."""
@@ -108,6 +121,14 @@ class DetectorAtThreshold:
     delay_steps: float
     num_episodes: int
     num_success: int
+
+    def __post_init__(self) -> None:
+        """Refuse rates and counts that no detector can have."""
+        rates = self.precision, self.recall
+        require(all(0 <= rate <= 1 for rate in rates), "rates must lie in [0, 1]", rates)
+        counts = self.num_detections, self.num_success, self.num_episodes
+        in_range = all(0 <= count <= self.num_episodes for count in counts)
+        require(in_range, "counts of episodes must lie between 0 and all", counts)
 
     @property
     def counts(self) -> DetectorCounts:

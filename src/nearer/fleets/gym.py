@@ -17,6 +17,7 @@ from nearer.core.arrays import Array
 from nearer.core.episode import Observation
 from nearer.core.errors import EnvError
 from nearer.core.interfaces import Fleet, HasDemonstrator, Policy, Sensed, Starts
+from nearer.core.memory import check_fits
 from nearer.fleets.env_errors import checked, making, reading, running
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.env_spaces import env_spaces
@@ -29,6 +30,10 @@ RawObservation = Mapping[str, Any]
 """What a vectorised env returns: a dict of arrays, a row a robot."""
 Info = Mapping[str, Any]
 """What Gymnasium's `reset` and `step` return last."""
+
+
+_ENV_BYTES = 1000
+"""What an env takes at least; those with images or physics take a thousand times as much."""
 
 
 def make_fleet(
@@ -48,6 +53,7 @@ def make_fleet(
     Raises:
         EnvError: the id is unknown, or the env's spaces are none that nearer can serve.
     """
+    check_fits(num_robots * _ENV_BYTES, f"{num_robots:,} envs", "choose a smaller --num-envs")
     if isinstance(env, str):
         envs = _vectorised(env, num_robots, settings)
         if envs is not None:

@@ -9,6 +9,7 @@ import torch
 
 from nearer.algorithm.model import FoundationModel
 from nearer.core.errors import CheckpointError, ConfigError
+from nearer.core.memory import check_fits
 from nearer.core.seeds import Purpose, episode_seed
 from nearer.core.spaces import Spaces
 from nearer.models.mlp import MLP
@@ -43,6 +44,11 @@ def new_model(
     Raises:
         ConfigError: the model needs images, and the robot has no camera, or the source is unusable.
     """
+    if isinstance(sizes, MLPConfig | SmallVLAConfig):
+        # A layer between two hidden ones alone; AdamW trains it in 16 bytes a weight.
+        needed, what = 16 * sizes.hidden**2, f"a network with layers of {sizes.hidden:,} units"
+        kind = "mlp" if isinstance(sizes, MLPConfig) else "vla"
+        check_fits(needed, what, f"choose a smaller --{kind}.hidden")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(episode_seed(Purpose.WEIGHTS, seed))
         if isinstance(sizes, MLPConfig):

@@ -10,6 +10,7 @@ from html import escape
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from nearer.algorithm.early_stopping import AlarmStop
 from nearer.core.intervals import Rate
 from nearer.evaluation.eval_info import EvalInfo
 from nearer.evaluation.success import Evaluation
@@ -192,13 +193,25 @@ def _practice(practised: Practised | None) -> str:
         return ""
     if not practised.episodes:
         no_gain = "No policy was better than the one practice started with, which this is.\n"
+        no_gain += _alarm(practised.alarm)
         return _section("Practice", no_gain + "\n" + _settings(practised.settings))
     head = (
         f"{practised.episodes:,} episodes, {practised.env_steps:,} control steps of all robots in "
         f"{plain(practised.env)}. The reward was the frozen model's; ground truth was not "
-        "used, except where a deviation below says so.\n"
+        "used, except where a deviation below says so.\n" + _alarm(practised.alarm)
     )
     return _section("Practice", head + "\n" + _settings(practised.settings))
+
+
+def _alarm(stop: AlarmStop | None) -> str:
+    """Return what ground truth had to do with a run that an alarm of its audits ended."""
+    if stop is None:
+        return ""
+    chosen = "and chose this policy, the last before it" if stop.kept else "and chose nothing else"
+    return (
+        f"\nAn alarm of the audits, which read ground truth, ended practice in iteration "
+        f"{stop.iteration}, {chosen}: {plain(stop.alarm)}\n"
+    )
 
 
 def _loading(facts: ModelFacts, name: str) -> str:

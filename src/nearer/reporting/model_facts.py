@@ -6,6 +6,7 @@ A Stage-2 run has its reward, calibration and data from the Stage-1 run that it 
 """
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
+from nearer.algorithm.early_stopping import AlarmStop
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.core.metrics import Record
 from nearer.core.spaces import Spaces
@@ -24,11 +26,11 @@ from nearer.evaluation.reward_report import (
     RewardReport,
     read_reward_report,
 )
-from nearer.runs.checkpoint import file_hash, pretrained_folder
+from nearer.runs.checkpoint import file_hash, linked_step, pretrained_folder
 from nearer.runs.documents import HEADER, RunHeader, read_header
 from nearer.runs.hub import CALIBRATION, EVALUATION, REWARD, local_run, split_hub_id
 from nearer.runs.json_files import UnexpectedJson, from_json, read_document
-from nearer.runs.metrics import number, read_metrics
+from nearer.runs.metrics import count, number, read_metrics
 
 _BUILT_IN = ("mlp", "small-vla")
 _REMAKE = "restore it, or run its command again"
@@ -59,12 +61,14 @@ class Practised:
 
     Attributes:
         env_steps: control steps of all robots.
+        alarm: how an alarm of the audits ended practice; None: none did.
     """
 
     env: str
     episodes: int
     env_steps: int
     settings: Mapping[str, str]
+    alarm: AlarmStop | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +174,7 @@ def read_model_facts(run: Path, evaluation: Path | None = None) -> ModelFacts:
         seed=_seed(run, header, "practice" if practice else "training"),
         version=f"{header.versions.get('nearer')} ({header.git_revision[:12]})",
         trained=trained,
-        practised=_practised(run, practice) if practice else None,
+        practised=_practised(run, practice, header.alarm) if practice else None,
         calibration=read_calibration(calibration_file, _REMAKE) if calibration_file else None,
         evaluation=_evaluation_of(evaluation_file, policy) if evaluation_file else None,
     )
@@ -179,7 +183,7 @@ def read_model_facts(run: Path, evaluation: Path | None = None) -> ModelFacts:
 def hub_id(name: str) -> str | None:
     """Return user/name of a name that is the hub's, and of no folder that is here."""
     parts = split_hub_id(name)
-    return parts[0] if parts and not Path(name).exists() else None
+    return parts[0] if parts and not os.path.exists(name) else None
 
 
 def _existing(path: Path) -> Path | None:
@@ -192,7 +196,7 @@ def _folder_of(named: str) -> Path | None:
         folder = local_run(Path(named))
     except CheckpointError:
         return None
-    return folder if folder.is_dir() else None
+    return folder if os.path.isdir(folder) else None
 
 
 def _seed(run: Path, header: RunHeader, loop: str) -> int:
@@ -242,16 +246,17 @@ def _trained(run: Path) -> Trained:
     )
 
 
-def _practised(run: Path, settings: _StageTwoSettings) -> Practised:
-    kept_step = int((run / "checkpoints" / "policy").resolve().name)
+def _practised(run: Path, settings: _StageTwoSettings, alarm: AlarmStop | None) -> Practised:
+    kept_step = linked_step(run, "policy") or 0
     records = [record for record in read_metrics(run) if number(record["step"]) <= kept_step]
     last: Record = records[-1] if records else {}
     deviations = {f"deviate.{name}": value for name, value in settings.deviate.items()}
     return Practised(
         env=settings.env,
-        episodes=int(number(last.get("practice/episodes", 0))),
-        env_steps=int(number(last.get("practice/env_steps", 0))),
+        episodes=count(last, "practice/episodes") if records else 0,
+        env_steps=count(last, "practice/env_steps") if records else 0,
         settings=_settings({**settings.practice, **deviations}),
+        alarm=alarm,
     )
 
 

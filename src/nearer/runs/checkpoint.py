@@ -6,7 +6,8 @@
                        COMPLETE                            written last
     checkpoints/last, policy, reward                       links to one of these
 
-A checkpoint is written under a temporary name and renamed. Nothing is ever pickled.
+A checkpoint is written under a temporary name and renamed. Nothing is ever pickled. Tensors are
+hashed when they are saved, and whoever loads them finds the same ones, finite, or refuses.
 """
 
 import hashlib
@@ -29,6 +30,13 @@ from nearer.runs.files import whole_folder
 from nearer.runs.hub import local_run
 
 _MARKER = "COMPLETE"
+_OPTIMIZER_STATE, _TRAINING_STEP = "optimizer_state.safetensors", "training_step.json"
+_WEIGHTS_HASH, _OPTIMIZER_HASH = "weights_sha256", "optimizer_state_sha256"
+_WRONG_VALUES = (
+    *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+)
+"""What constructors raise of a config.json, or a header, that may be anybody's."""
+_COPY = "copy the checkpoint again, or use an older one"
 
 Build = Callable[[Mapping[str, Any], Path], FoundationModel]
 """Rebuilds a module, without weights, from its config.json and the folder that this lies in."""
@@ -56,10 +64,20 @@ def save_checkpoint(folder: Path, model: FoundationModel, training: TrainingStat
 
 
 def save_model(folder: Path, model: FoundationModel) -> None:
-    """Write a model's weights and what rebuilds it into a folder that is there."""
+    """Write a model's weights and what rebuilds it into a folder that is there.
+
+    Raises:
+        CheckpointError: a weight is not finite.
+    """
     weights = gather(model.state_dict())
+    check_finite(
+        weights, "the weights", "earlier checkpoints are unharmed, start again with a smaller rate"
+    )
     safetensors.torch.save_file(weights, folder / "model.safetensors")
-    described = model.config() | {"normalisation_sha256": _normalisation_hash(model, weights)}
+    described = model.config() | {
+        "normalisation_sha256": _normalisation_hash(model, weights),
+        _WEIGHTS_HASH: _tensors_hash(weights),
+    }
     if model.only_instruction is not None:
         described["only_instruction"] = model.only_instruction
     _write_json(folder / "config.json", described)
@@ -77,8 +95,9 @@ def _save_training_state(folder: Path, training: TrainingState) -> None:
     """Write `optimizer_state.safetensors` and `training_step.json`."""
     folder.mkdir()
     moments = gather(_moments(training.optimizer))
-    safetensors.torch.save_file(moments, folder / "optimizer_state.safetensors")
-    _write_json(folder / "training_step.json", training.counters)
+    safetensors.torch.save_file(moments, folder / _OPTIMIZER_STATE)
+    hashed = {_OPTIMIZER_HASH: _tensors_hash(moments)}
+    _write_json(folder / _TRAINING_STEP, {**training.counters, **hashed})
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -97,6 +116,8 @@ def restore(folder: Path, model: FoundationModel, optimizer: torch.optim.Optimiz
         CheckpointError: a file is damaged, or the checkpoint is another model's.
     """
     weights = _load_tensors(folder / "pretrained_model/model.safetensors")
+    config = _read_json(folder / "pretrained_model/config.json")
+    _check_hash(weights, config.get(_WEIGHTS_HASH), folder / "pretrained_model", "config.json")
     present = model.state_dict()
     try:
         model.load_state_dict(
@@ -108,13 +129,28 @@ def restore(folder: Path, model: FoundationModel, optimizer: torch.optim.Optimiz
             f"{_first_line(error)}; restore it, or start a new run"
         ) from error
     parameters = list(model.parameters())
+    state = folder / "training_state"
+    saved, counters = _load_tensors(state / _OPTIMIZER_STATE), _read_json(state / _TRAINING_STEP)
+    _check_hash(saved, counters.pop(_OPTIMIZER_HASH, None), state, _TRAINING_STEP)
+    for name, counter in counters.items():
+        if not isinstance(counter, int | float):
+            raise CheckpointError(
+                f"{state / _TRAINING_STEP} must have a number in {name[:60]}, got "
+                f"{str(counter)[:60]}; {_COPY}"
+            )
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in _load_tensors(folder / "training_state/optimizer_state.safetensors").items():
-        number, name = key.split(".")
-        placed = placed_like(value, parameters[int(number)])
-        moments.setdefault(int(number), {})[name] = placed
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    return _read_json(folder / "training_state/training_step.json")
+    try:
+        for key, value in saved.items():
+            number, name = key.split(".")
+            placed = placed_like(value, parameters[int(number)])
+            moments.setdefault(int(number), {})[name] = placed
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    except (ValueError, IndexError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{state / _OPTIMIZER_STATE} must hold the moments of the run's own weights, got: "
+            f"{_first_line(error)}; {_COPY}"
+        ) from error
+    return counters
 
 
 def load_model(path: Path, build: Build, link: str = "policy") -> FoundationModel:
@@ -137,7 +173,9 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
         model = build(config, folder)
         model.load_state_dict(weights)
         model.only_instruction = _text_or_none(config, "only_instruction")
-    except (KeyError, TypeError, RuntimeError) as error:
+    except CheckpointError:
+        raise
+    except _WRONG_VALUES as error:
         raise CheckpointError(
             f"{folder}/model.safetensors must fit the model that config.json describes, got: "
             f"{_first_line(error)}; copy both files from one checkpoint"
@@ -147,6 +185,7 @@ def load_model(path: Path, build: Build, link: str = "policy") -> FoundationMode
             f"{folder}/model.safetensors must carry the normalisation that config.json was written "
             "with, got another; copy both files from one checkpoint"
         )
+    _check_hash(weights, config.get(_WEIGHTS_HASH), folder, "config.json")
     return model.eval()
 
 
@@ -219,6 +258,13 @@ def complete_checkpoints(folder: Path) -> list[Path]:
     return sorted(checkpoints, key=lambda path: int(path.name))
 
 
+def linked_step(root: Path, link: str) -> int | None:
+    """Return the number of the checkpoint that a link of a run names; None where it names none."""
+    path = root / "checkpoints" / link
+    name = path.resolve().name if path.is_symlink() else ""
+    return int(name) if name.isdecimal() else None
+
+
 def weights_hash(model: nn.Module) -> str:
     """Return the SHA-256 of all weights and buffers, by name."""
     return _tensors_hash(dict(model.state_dict()))
@@ -229,23 +275,44 @@ def _normalisation_hash(model: FoundationModel, weights: Mapping[str, Tensor]) -
     return _tensors_hash({name: weights[name] for name in model.normalisation})
 
 
+def _check_hash(tensors: Mapping[str, Tensor], hashed: object, folder: Path, file: str) -> None:
+    """Raise CheckpointError unless tensors are those that a file beside them names the hash of.
+
+    A checkpoint of an earlier version names none.
+    """
+    if hashed is not None and _tensors_hash(tensors) != hashed:
+        raise CheckpointError(
+            f"{folder} must hold the tensors that {file} was written with, got others; {_COPY}"
+        )
+
+
+def check_finite(tensors: Mapping[str, Tensor], what: str, advice: str) -> None:
+    """Raise CheckpointError if a number among tensors is nan or infinite."""
+    for name, values in tensors.items():
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise CheckpointError(f"{what} must be finite, got nan or inf in {name}; {advice}")
+
+
 def _tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
         values = tensors[name].detach().cpu().contiguous().flatten()
-        digest.update(values.view(torch.uint8).numpy().tobytes())
+        digest.update(values.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file, all of them finite."""
     try:
-        return safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError, *_WRONG_VALUES) as error:
         raise CheckpointError(
             f"{path} must be a whole safetensors file, got: {_first_line(error)}; "
             "copy it again, or use an older checkpoint"
         ) from error
+    check_finite(tensors, str(path), _COPY)
+    return tensors
 
 
 def file_hash(path: Path) -> str:

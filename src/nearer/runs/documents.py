@@ -10,11 +10,13 @@ A run's config stands in run.json as JSON; configs/ makes a typed config of it. 
 configs reads the settings that it needs with `header.part(KIND)`.
 """
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
+from nearer.algorithm.early_stopping import AlarmStop
 from nearer.core.errors import ConfigError
 from nearer.runs.json_files import (
     UnexpectedJson,
@@ -22,6 +24,7 @@ from nearer.runs.json_files import (
     from_json,
     read_document,
     read_json_object,
+    require,
     write_document,
 )
 
@@ -75,6 +78,7 @@ class RunHeader:
         git_revision: of the code; + for uncommitted changes.
         versions: package -> version, nearer's own among them.
         created: date and time, ISO 8601.
+        alarm: how an alarm of the audits, which read ground truth, ended Stage 2; None: none did.
     """
 
     format: int
@@ -84,6 +88,7 @@ class RunHeader:
     versions: Mapping[str, str]
     created: str
     inputs: RunInputs = NO_INPUTS
+    alarm: AlarmStop | None = None
 
     def part(self, kind: type[Part], root: Path) -> Part:
         """Return some of the run's settings.
@@ -118,7 +123,26 @@ def read_header(root: Path) -> RunHeader:
             f"{root} must be a run whose files have format {FORMAT}, got one that was made by "
             f"nearer {_version_in(document)}, with format {document.get('format')}; {_NEW_RUN}"
         )
-    return document_of(RunHeader, document, path, "restore it, or start a new run")
+    header = document_of(RunHeader, document, path, "restore it, or start a new run")
+    return replace(header, config=_moved(header.config, root))
+
+
+def _moved(config: Mapping[str, object], root: Path) -> Mapping[str, object]:
+    """Return a run's config with the paths of things that have moved together with the run.
+
+    They are as far from the run's folder as they were from the one that the config names.
+    """
+    out = config.get("out")
+    if not isinstance(out, str) or not os.path.isabs(out) or Path(out) == root.absolute():
+        return config
+    return {name: _moved_path(value, Path(out), root) for name, value in config.items()}
+
+
+def _moved_path(value: object, out: Path, root: Path) -> object:
+    if not isinstance(value, str) or not os.path.isabs(value) or os.path.exists(value):
+        return value
+    now = os.path.normpath(root.absolute() / os.path.relpath(value, out))
+    return now if os.path.exists(now) else value
 
 
 def write_header(root: Path, header: RunHeader) -> None:
@@ -190,6 +214,18 @@ class DrawnEpisode:
     chunk: int = 1
     seed: int | None = None
     actions: tuple[tuple[float, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse rows that are no matrices, or not of the same observations."""
+        for name in ("agent_pos", "environment_state", "actions"):
+            widths = {len(row) for row in getattr(self, name) or ()}
+            require(len(widths) <= 1, f"the rows of {name} must be equally long", tuple(widths))
+        rows = len(self.agent_pos), len(self.environment_state)
+        require(rows[0] == rows[1] > 0, "agent_pos must have as many rows as the state", rows)
+        require(self.chunk >= 1, "chunk must be 1 or more", self.chunk)
+        require(self.seed is None or self.seed >= 0, "seed must be 0 or more", self.seed)
+        actions = len(self.actions) if self.actions is not None else rows[0] - 1
+        require(actions == rows[0] - 1, "actions must be one fewer than observations", actions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

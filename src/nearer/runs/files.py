@@ -2,6 +2,7 @@
 
     write_text, write_bytes, write_json, write_lines    one file
     whole_file, whole_folder                            what a library writes by itself, to a path
+    holds_something                                     whether a new folder is free
     StagedFiles                                         several files that appear together
     append_line, replace_link, sync_folder              the rest of what must survive a power cut
     disk_errors_as_sentences                            OSError -> NearerError
@@ -27,6 +28,18 @@ TEMPORARY_SUFFIX = ".tmp"
 def temporary_path(path: Path) -> Path:
     """Return the name, hidden and in the same folder, that a file has while it is written."""
     return path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+
+
+def holds_something(folder: Path, besides: str = "") -> bool:
+    """Tell whether a folder has more in it than a killed process left, and a file of this name.
+
+    Raises:
+        OSError: it cannot be read, or is a file.
+    """
+    if not folder.exists():
+        return False
+    names = {path.name for path in folder.iterdir() if not path.match(f".*{TEMPORARY_SUFFIX}")}
+    return bool(names - {besides})
 
 
 def write_text(path: Path, text: str) -> None:
@@ -84,6 +97,7 @@ def whole_file(path: Path) -> Generator[Path, None, None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
+        _share(temporary)
         _sync(temporary)
         os.replace(temporary, path)
     finally:
@@ -106,6 +120,7 @@ def whole_folder(folder: Path) -> Generator[Path, None, None]:
         yield temporary
         for path in sorted(temporary.rglob("*")):
             if path.is_file():
+                _share(path)
                 _sync(path)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
@@ -201,6 +216,16 @@ class StagedFiles:
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     _sync(folder)
+
+
+def _share(path: Path) -> None:
+    """Let others read a new file as far as umask says; some libraries hide what they write."""
+    if path.is_symlink() or path.stat().st_mode & 0o077:
+        return
+    # There is no other way to ask; what a thread makes in between is hidden, never open.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def _sync(path: Path) -> None:

@@ -8,6 +8,7 @@
 Only JSON and safetensors are ever downloaded: nothing from the hub is run or unpickled.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ def local_run(path: Path) -> Path:
         CheckpointError: no such model, or no connection to the hub and no copy of it here.
     """
     hub_id = split_hub_id(str(path))
-    if hub_id is None or path.exists():
+    if hub_id is None or os.path.exists(path):  # which also takes what can be no path
         return path
     name, revision = hub_id
     try:

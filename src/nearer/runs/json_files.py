@@ -12,7 +12,7 @@ A float must be finite: nan and inf are refused.
 """
 
 import json
-import math
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -79,6 +79,18 @@ def document_of(
         ) from error
 
 
+def require(is_right: bool, rule: str, got: object) -> None:
+    """Raise ConfigError, which `read_document` makes a sentence of, unless a document keeps a rule.
+
+    Args:
+        is_right: whether it does.
+        rule: "NAMES must BE SO".
+        got: what they are.
+    """
+    if not is_right:
+        raise ConfigError(f"{rule}, got {_quoted(to_json(got))}")
+
+
 def write_document(path: Path, document: object) -> None:
     """Write a document, whole or not at all.
 
@@ -96,7 +108,7 @@ def read_documents(kind: type[Document], path: Path, advice: str) -> list[Docume
     Raises:
         ConfigError: a line is not of this form.
     """
-    return [document_of(kind, line, path, advice) for line in read_lines(path)]
+    return [document_of(kind, line, path, advice) for line in read_lines(path, advice)]
 
 
 def write_documents(path: Path, documents: Sequence[object]) -> None:
@@ -111,7 +123,7 @@ def write_documents(path: Path, documents: Sequence[object]) -> None:
 def read_json_object(path: Path, advice: str) -> Mapping[str, object]:
     """Return the JSON object of a file, or raise a sentence that ends in the advice."""
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} must be a JSON file of a run, got: {error}; {advice}") from error
     if not isinstance(document, dict):
@@ -119,17 +131,39 @@ def read_json_object(path: Path, advice: str) -> Mapping[str, object]:
     return cast(dict[str, object], document)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON objects of a file of lines; a last line cut short by a kill is left out."""
-    records: list[dict[str, Any]] = []
+def read_lines(path: Path, advice: str = "restore it") -> list[dict[str, Any]]:
+    """Return the JSON objects of a file of lines; a last line cut short by a kill is left out.
+
+    Raises:
+        ConfigError: it cannot be read, or another line is no JSON object.
+    """
     if not path.exists():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} must be a file of JSON lines, got: {error}; {advice}") from error
+    *whole, cut_short = lines
+    records = [
+        _json_line(line, f"line {number} of {path}", advice)
+        for number, line in enumerate(whole, 1)
+        if line.strip()
+    ]
+    try:
+        last: Any = json.loads(cut_short)
+    except (ValueError, RecursionError):
         return records
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
-    return records
+    return [*records, last] if isinstance(last, dict) else records
+
+
+def _json_line(line: str, where: str, advice: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} must be JSON, got: {error}; {advice}") from error
+    if not isinstance(record, dict):
+        raise ConfigError(f"{where} must be a JSON object, got {_quoted(record)}; {advice}")
+    return cast(dict[str, Any], record)
 
 
 def to_json(value: object) -> object:
@@ -189,15 +223,19 @@ def _parsed(hint: Any, value: object, key: str, partly: bool) -> object:
 def _parsed_scalar(hint: Any, value: object, key: str) -> object:
     if hint is float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        _accepted(is_number and math.isfinite(cast(float, value)), value, key, "a finite number")
+        # Compared, not converted: JSON has whole numbers that are no floats.
+        is_finite = is_number and abs(cast(float, value)) <= sys.float_info.max
+        _accepted(is_finite, value, key, "a finite number")
         return float(cast(float, value))
     if hint is int:
         is_whole = isinstance(value, int) and not isinstance(value, bool)
+        is_whole = is_whole and abs(cast(int, value)) <= sys.float_info.max
         return _accepted(is_whole, value, key, "a whole number")
     if hint is bool:
         return _accepted(isinstance(value, bool), value, key, "true or false")
     if hint is Path:
-        return Path(str(_accepted(isinstance(value, str), value, key, "a path")))
+        is_path = isinstance(value, str) and "\0" not in value
+        return Path(str(_accepted(is_path, value, key, "a path")))
     if hint is str:
         return _accepted(isinstance(value, str), value, key, "a text")
     assert hint is types.NoneType, f"{key} has a type that JSON files cannot have: {hint}"
@@ -278,5 +316,8 @@ def _below(key: str, name: str) -> str:
 
 def _quoted(value: object) -> str:
     """Return a wrong value as a sentence quotes it: in JSON, and bounded."""
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except (ValueError, RecursionError):  # numbers of thousands of digits, lists a thousand deep
+        return "what is too long to show"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -14,20 +14,22 @@ cut short by a kill is left out when read.
 """
 
 import json
+import math
 import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
 import torch
 
+from nearer.algorithm.early_stopping import AlarmStop
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.run_writer import Counters, TrainingState
-from nearer.core.errors import CheckpointError, ConfigError
+from nearer.core.errors import CheckpointError, ConfigError, NearerError
 from nearer.core.metrics import Record
 from nearer.runs.checkpoint import (
     complete_checkpoints,
@@ -37,6 +39,7 @@ from nearer.runs.checkpoint import (
 )
 from nearer.runs.documents import (
     FORMAT,
+    HEADER,
     NO_INPUTS,
     RunHeader,
     RunInputs,
@@ -48,6 +51,7 @@ from nearer.runs.documents import (
 )
 from nearer.runs.files import (
     disk_errors_as_sentences,
+    holds_something,
     replace_link,
     temporary_path,
     write_lines,
@@ -87,8 +91,8 @@ class Run:
         self._started = perf_counter()
         with disk_errors_as_sentences(root):
             self.checkpoints.mkdir(exist_ok=True)
-            self._metrics = (root / METRICS).open("a")
             ids = _tracker_ids(root, header.config)
+            self._metrics = (root / METRICS).open("a")
             self._trackers = open_trackers(root, ids, header.config, last_step, shown_step)
 
     @classmethod
@@ -113,21 +117,17 @@ class Run:
             ConfigError: the folder holds something.
         """
         check_new(root)
-        header = RunHeader(
-            format=FORMAT,
-            command=command,
-            config=config,
-            git_revision=git_revision(),
-            versions=package_versions(),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            inputs=inputs,
-        )
+        header = new_header(command, config, inputs)
         write_header(root, header)
         return cls(root, header, resume_command)
 
     @classmethod
     def resume(
-        cls, root: Path, resume_command: str | None = None, inputs: RunInputs = NO_INPUTS
+        cls,
+        root: Path,
+        resume_command: str | None = None,
+        inputs: RunInputs = NO_INPUTS,
+        changed: Mapping[str, object] | None = None,
     ) -> "Run":
         """Go on after the last complete checkpoint; later metrics are forgotten.
 
@@ -135,12 +135,14 @@ class Run:
             root: the run's folder.
             resume_command: see `create`.
             inputs: what must still be as it was when the run started.
+            changed: settings that a continued run may have of its own, in place of the saved ones.
 
         Raises:
             ConfigError: an input has changed since, or the run is of another format.
         """
         header = read_header(root)
         header.inputs.check_same(root, inputs)
+        header = _continued(root, header, changed or {})
         checkpoints = complete_checkpoints(root / "checkpoints")
         last_step = int(checkpoints[-1].name) if checkpoints else -1
         lines = read_metrics(root)
@@ -153,6 +155,7 @@ class Run:
         """Append a record to metrics.jsonl and show it, with the seconds spent so far."""
         elapsed_s = self._elapsed_s + perf_counter() - self._started
         record = {**record, "time/elapsed_s": elapsed_s}
+        self._check_there()
         with disk_errors_as_sentences(self.root):
             self._metrics.write(json.dumps(record) + "\n")
             self._metrics.flush()
@@ -168,6 +171,7 @@ class Run:
         keep: Sequence[int] = (),
     ) -> None:
         """Write checkpoint `step`, whose metrics are on disk before it, and link to it."""
+        self._check_there()
         with disk_errors_as_sentences(self.root):
             os.fsync(self._metrics.fileno())
         save_checkpoint(self._folder(step), model, training)
@@ -198,10 +202,24 @@ class Run:
             for leftover in self.checkpoints.glob(".[0-9]*.tmp"):
                 shutil.rmtree(leftover)
 
+    def note_alarm(self, stop: AlarmStop) -> None:
+        """Note in run.json how an alarm ended practice."""
+        self.header = replace(self.header, alarm=stop)
+        write_header(self.root, self.header)
+
     def finish(self) -> None:
         """Note that there is nothing left to resume."""
         with disk_errors_as_sentences(self.root):
             (self.root / _FINISHED).touch()
+
+    def _check_there(self) -> None:
+        """Raise NearerError if the run's folder is gone: what is written now would be lost."""
+        if not (self.root / HEADER).exists():
+            raise NearerError(
+                f"{self.root} must stay where it is until its run has ended, got no {HEADER} there "
+                "any more: somebody has deleted or moved it; move it back and continue with "
+                "--resume, or start again"
+            )
 
     def _folder(self, step: int) -> Path:
         return self.checkpoints / f"{step:06d}"
@@ -222,6 +240,21 @@ class Run:
             self._metrics.close()
             for tracker in self._trackers:
                 tracker.close()
+
+
+def new_header(
+    command: str, config: Mapping[str, object], inputs: RunInputs = NO_INPUTS
+) -> RunHeader:
+    """Return run.json of what this code starts now; see `Run.create`."""
+    return RunHeader(
+        format=FORMAT,
+        command=command,
+        config=config,
+        git_revision=git_revision(),
+        versions=package_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        inputs=inputs,
+    )
 
 
 class SilentRun:
@@ -261,6 +294,14 @@ class SilentRun:
         return _restore_newest(self.root / "checkpoints", model, optimizer)
 
 
+def _continued(root: Path, header: RunHeader, changed: Mapping[str, object]) -> RunHeader:
+    """Return run.json of a run that goes on; it is written if it says something else now."""
+    now = replace(header, config={**header.config, **changed}, alarm=None)
+    if now != header:
+        write_header(root, now)
+    return now
+
+
 def _how_to_resume(root: Path, command: str) -> str:
     return f"continue with {command} --resume --out {root}"
 
@@ -283,7 +324,7 @@ def check_new(root: Path) -> None:
     What a process leaves behind that was killed before it had written run.json counts as nothing.
     """
     try:
-        occupied = root.exists() and any(not path.match(".*.tmp") for path in root.iterdir())
+        occupied = holds_something(root)
     except OSError as error:
         raise ConfigError(
             f"--out must be a new or empty folder, got {root}: {error.strerror}; choose another"
@@ -309,4 +350,5 @@ def _tracker_ids(root: Path, config: Mapping[str, object]) -> dict[str, str]:
 
 def _elapsed_s(root: Path) -> float:
     records = read_metrics(root)
-    return number(records[-1]["time/elapsed_s"]) if records else 0.0
+    elapsed_s = number(records[-1].get("time/elapsed_s")) if records else 0.0
+    return 0.0 if math.isnan(elapsed_s) else elapsed_s

@@ -18,7 +18,7 @@ from nearer.algorithm.steps_to_go import expected_steps, is_solved, spread_steps
 from nearer.core.arrays import Array
 from nearer.core.chunk_actions import join_actions, split_decisions
 from nearer.core.episode import EncodedObservation, Observation
-from nearer.core.errors import ConfigError, NearerError
+from nearer.core.errors import CheckpointError, ConfigError, NearerError
 from nearer.core.observation_checks import as_rows, check_observation
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera
@@ -168,9 +168,11 @@ class Agent:
                 logits = self._logits(encoded, instruction)
                 decision, log_prob = self._policy.sample(inputs, [self.rng])
             estimate = self._estimate(logits)
-        chunking = self._policy.spaces.chunking
+            chunking = self._policy.spaces.chunking
+            actions = split_decisions(chunking, decision.numpy(), encoded.agent_pos)[0]
+            _check_finite("every action", actions)
         return ActionChunk(
-            actions=split_decisions(chunking, decision.numpy(), encoded.agent_pos)[0],
+            actions=actions,
             log_prob=float(log_prob[0]),
             steps_to_go=estimate.steps_to_go,
             steps_to_go_std=estimate.steps_to_go_std,
@@ -285,8 +287,18 @@ class Agent:
         std = spread_steps(probabilities, self._reward_model.bins)
         chunk = self._reward_model.spaces.chunking.chunk  # d counts decisions, people control steps
         threshold = self._threshold
+        _check_finite("steps-to-go", steps.numpy())
         return Estimate(
             steps_to_go=float(steps[0]) * chunk,
             steps_to_go_std=float(std[0]) * chunk,
             success=None if threshold is None else bool(is_solved(steps, threshold)[0]),
+        )
+
+
+def _check_finite(what: str, values: Float32[Array, "*shape"]) -> None:
+    """Raise CheckpointError before a robot is told what is no number."""
+    if not np.isfinite(values).all():
+        raise CheckpointError(
+            f"{what} must be finite, got {values.tolist()}; nothing was done, look at the "
+            "observation and at the checkpoint's weights"
         )

@@ -106,7 +106,7 @@ class PolicyServer:
     async def _run(self, host: str, port: int, ready: Callable[[int], None]) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) != signal.SIG_IGN:  # as a shell's background jobs do
                     self._loop.add_signal_handler(number, self._stopped.set)
         try:

@@ -15,6 +15,7 @@ from nearer.configs.demo import DemoConfig
 from nearer.core.callbacks import Progress, ProgressCallback
 from nearer.evaluation.success import Comparison, Evaluation, compare
 from nearer.reporting.html.page import write_report
+from nearer.runs.lock import alone
 from nearer.runs.metrics import number, read_metrics
 from nearer.studies.point_mass import point_mass
 from nearer.studies.recipe import Recipe
@@ -58,7 +59,7 @@ class DemoResult:
 def main(config: DemoConfig, console: Console) -> None:
     """Run a recipe with progress bars, and print both stages' success and where the report is."""
     recipe = _RECIPES[config.which](config.out, config.seed, config.episodes, config.quick)
-    with live(console) as on_progress:
+    with alone(config.out), live(console) as on_progress:
         result = run_demo(recipe, on_progress)
     for line in result.lines():
         console.print(line, soft_wrap=True, highlight=False)

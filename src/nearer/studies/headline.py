@@ -70,7 +70,8 @@ def ensure_demonstrations(config: ReproduceConfig, on_progress: ProgressCallback
     data = config.out / "demonstrations"
     if not (data / "COMPLETE").exists():
         recipe = tabletop(config.out, 0, config.demonstrations, config.quick, _sizes(config))
-        collect_demonstrations(replace(recipe.collect, out=data), on_progress)
+        begun = (data / "run.json").exists()
+        collect_demonstrations(replace(recipe.collect, out=data, resume=begun), on_progress)
         (data / "COMPLETE").touch()
     return open_dataset(data).info.total_episodes
 

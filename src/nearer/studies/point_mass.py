@@ -14,6 +14,7 @@ from nearer.configs.eval import EvalConfig
 from nearer.configs.improve import ImproveConfig
 from nearer.configs.sft import Calibration, SFTConfig
 from nearer.envs.point_mass import ENV_ID, TIME_LIMIT_STEPS
+from nearer.evaluation.audit_settings import AuditPlan
 from nearer.studies.recipe import Recipe
 
 _EVALUATION_SEED = 0  # the test starts; nothing was ever tuned on them
@@ -68,7 +69,8 @@ def _improve(run: Path, out: Path, seed: int, quick: bool) -> ImproveConfig:
         max_steps=TIME_LIMIT_STEPS,
         seed=seed,
     )
-    return ImproveConfig(run=run, env=ENV_ID, out=out, practice=practice)
+    audits = AuditPlan(on_alarm="continue")  # a study measures what comes of it
+    return ImproveConfig(run=run, env=ENV_ID, out=out, practice=practice, audits=audits)
 
 
 def _evaluation(run: Path, quick: bool) -> EvalConfig:

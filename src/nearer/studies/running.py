@@ -66,7 +66,8 @@ def evaluated_beside(config: EvalConfig) -> Generator[None]:
 
 
 def _evaluate_silently(config: EvalConfig) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other process's to answer
+    for asks_to_stop in (signal.SIGINT, signal.SIGHUP):  # the other process's to answer
+        signal.signal(asks_to_stop, signal.SIG_IGN)
     keep_freed_memory()
     with suppress(NearerError):
         run_eval(config)

@@ -14,6 +14,7 @@ from nearer.configs.collect import CollectConfig
 from nearer.configs.eval import EvalConfig
 from nearer.configs.improve import ImproveConfig
 from nearer.configs.sft import Calibration, SFTConfig
+from nearer.evaluation.audit_settings import AuditPlan
 from nearer.models.settings import SmallVLAConfig
 from nearer.studies.recipe import Recipe
 
@@ -144,6 +145,7 @@ def _improve(run: Path, out: Path, seed: int, sizes: Sizes) -> ImproveConfig:
         num_envs=_NUM_ENVS,
         practice=practice,
         plateau=PlateauRule(block_iterations=4, patience_blocks=5),
+        audits=AuditPlan(on_alarm="continue"),  # a study measures what comes of it
         deviate=Deviations(ppo_clip=0.2, baseline="value", epochs=8),
     )
 

@@ -8,6 +8,7 @@ What meta/info.json counts is what exists: files and rows beyond its totals are 
 writer that was killed, and are not read.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -302,9 +303,8 @@ def resolve_dataset(path_or_hub_id: str, revision: str | None) -> Path:
     Raises:
         DatasetError: Neither a folder nor a hub id, not on the hub, or no connection.
     """
-    folder = Path(path_or_hub_id)
-    if folder.is_dir():
-        return folder
+    if os.path.isdir(path_or_hub_id):  # which also takes what can be no path
+        return Path(path_or_hub_id)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", path_or_hub_id):
         raise DatasetError(
             f"a data set must be an existing folder or a hub id 'user/name', got {path_or_hub_id!r}"

@@ -61,7 +61,8 @@ from nearer.datasets.lerobot.schema import (
 )
 from nearer.datasets.lerobot.statistics import FeatureStatistics, aggregate, stack
 from nearer.datasets.lerobot.videos import LEROBOT_ENCODING, VideoEncoding
-from nearer.runs.files import StagedFiles
+from nearer.runs.documents import HEADER
+from nearer.runs.files import StagedFiles, holds_something
 
 __all__ = ["DatasetWriter", "EpisodeFrames"]
 
@@ -132,7 +133,7 @@ class DatasetWriter:
         """Start a data set without episodes.
 
         Args:
-            root: A folder that does not exist yet or is empty.
+            root: A folder that does not exist yet or is empty, but for a run.json.
             features: All but the standard ones, in the order of the columns.
             fps: Frames per second, in Hz.
             robot_type: The robot's name, or None.
@@ -146,7 +147,7 @@ class DatasetWriter:
         if fps < 1:
             raise DatasetError(f"fps must be a whole number of frames per second, got {fps}")
         with _explained(root, 0):
-            occupied = root.exists() and (not root.is_dir() or any(root.iterdir()))
+            occupied = root.is_file() or holds_something(root, besides=HEADER)
         if occupied:
             raise DatasetError(
                 f"{root} must be an empty or new folder, got one that holds something; "
@@ -224,6 +225,12 @@ class DatasetWriter:
                 disk is full; earlier appends are unharmed.
         """
         before = self._committed
+        if not (self.root / INFO_PATH).exists():
+            raise DatasetError(
+                f"{self.root} must stay where it is while episodes are written, got no {INFO_PATH} "
+                "there any more: somebody has deleted or moved it; restore it and continue with "
+                "--resume, or start again"
+            )
         rows = Rows(
             first_episode=before.info.total_episodes,
             first_frame=before.info.total_frames,

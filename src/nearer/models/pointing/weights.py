@@ -12,6 +12,7 @@ from nearer.core.errors import CheckpointError
 from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.saved_config import JsonObject
+from nearer.runs.checkpoint import check_finite
 from nearer.runs.files import whole_file, write_json
 
 _SHIPPED = Path(__file__).parent / "weights"
@@ -41,6 +42,7 @@ def load_pointing(folder: Path) -> PointingTower:
         )
         tower.fold_batch_norm()
         tower.load_state_dict(tensors)
+        check_finite(tensors, _TENSORS, "copy it again")
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise CheckpointError(
@@ -93,5 +95,4 @@ def save_pointing(tower: PointingTower, folder: Path, pretraining: JsonObject) -
     }
     with whole_file(folder / _TENSORS) as temporary:
         safetensors.torch.save_file(tensors, temporary)
-        temporary.chmod(0o644)  # safetensors' own default hides it from other users
     write_json(folder / _DESCRIPTION, description)

@@ -27,6 +27,7 @@ from nearer.models.vlm.memory_check import check_checkpoint_fits, check_memory
 from nearer.models.vlm.prompts import Prompts
 from nearer.models.vlm.towers import DUAL_ENCODERS
 from nearer.models.vlm.vlm import VLM
+from nearer.runs.checkpoint import check_finite
 from nearer.runs.hub import download, split_hub_id
 
 _FILES = [
@@ -177,6 +178,7 @@ def read_network(auto: Any, folder: Path, dtype: torch.dtype) -> Network:
         # Memory-mapped weights are not aligned, and the last bit of a product then differs from
         # that of the same weights once they are saved and loaded.
         weight.data = weight.data.clone()
+    check_finite(dict(network.named_parameters()), f"the weights in {folder}", "download it again")
     return network
 
 

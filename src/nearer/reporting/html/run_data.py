@@ -8,6 +8,7 @@ The values:
     Report      the runs of one page
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from nearer.evaluation.reward_report import (
 from nearer.evaluation.success import Evaluation
 from nearer.reporting.html.paths import shown_path
 from nearer.reporting.html.suggested_commands import EVAL_REWARD
+from nearer.runs.checkpoint import linked_step
 from nearer.runs.documents import (
     HEADER,
     DrawnEpisode,
@@ -352,7 +354,7 @@ class _DeviationSettings:
 class _StageTwoSettings:
     """What the page needs of the config of nearer improve."""
 
-    run: str
+    run: Path
     env: str
     practice: _PracticeSettings
     deviate: _DeviationSettings
@@ -404,27 +406,22 @@ def _read_stage_two(
         evaluated=_read_evaluated(root / "eval"),
         updates_per_iteration=settings.practice.updates_per_iteration * settings.deviate.epochs,
         index=index,
-        before=_before(Path(settings.run), first),
+        before=_before(settings.run, first),
         audits=tuple(read_audits(root / AUDITS)),
-        kept_step=_kept_step(root / "checkpoints" / "policy"),
+        kept_step=linked_step(root, "policy"),
     )
 
 
 def _before(named: Path, first: Sequence[StageOne]) -> StageOne | None:
     """Return the Stage-1 run that a config names: by its path, else its folder, else the only."""
     for matches in (
-        [run for run in first if run.root == named.resolve()],
+        [run for run in first if os.path.realpath(named) == str(run.root)],
         [run for run in first if run.root.name == named.name],
         first,
     ):
         if len(matches) == 1:
             return matches[0]
     return None
-
-
-def _kept_step(link: Path) -> int | None:
-    name = link.readlink().name if link.is_symlink() else ""
-    return int(name) if name.isdigit() else None
 
 
 def _chunk_of_policy(root: Path) -> int:

@@ -35,7 +35,7 @@ def alarms(report: Report) -> Html:
             "div",
             tag("strong", text(f"Alarm in run {run.name}: ")),
             text(run.alarms[-1][1]),
-            tag("small", text(_how_often(run))),
+            tag("small", text(_how_often(run) + _what_it_did(run))),
             css="alarm",
             role="alert",
         )
@@ -108,6 +108,15 @@ def _how_often(run: RunData) -> str:
     count, first = len(run.alarms), run.alarms[0][0]
     times = "once, at" if count == 1 else f"{count} times, first at"
     return f" Raised {times} iteration {first}."
+
+
+def _what_it_did(run: RunData) -> str:
+    """Return whether an alarm ended practice, since then ground truth had a say in the run."""
+    stop = run.header.alarm
+    if stop is None:
+        return " Practice went on." if run.header.command == "improve" else ""
+    chosen = ", and the last policy before it is the run's" if stop.kept else ""
+    return f" It ended practice{chosen}: the audits read ground truth, practice itself does not."
 
 
 def _before_and_after(run: StageTwo) -> Html:
