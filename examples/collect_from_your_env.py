@@ -70,7 +70,7 @@ nearer.testing.check_fleet(nearer.make_fleet(env, num_robots=2))
 with tempfile.TemporaryDirectory() as folder:
     data = Path(folder) / "cart"
     successful = nearer.collect(
-        CollectConfig(env=env, episodes=50, min_observations=2, fps=10, out=data),
+        CollectConfig(env=env, episodes=50, min_observations=2, out=data),
         demonstrator=Driver(),
     )
     dataset = open_dataset(data)

@@ -14,6 +14,7 @@ import numpy as np
 
 import nearer
 from nearer.configs import (
+    Calibration,
     CollectConfig,
     EvalConfig,
     ImproveConfig,
@@ -71,6 +72,7 @@ def main(folder: Path) -> None:
             data=str(data),
             model="mlp",
             mlp=MLPConfig(hidden=64),
+            calibration=Calibration(env=env, rollout_steps=40, min_precision=0.9),
             training=SFTTraining(updates=400, validate_every=100, learning_rate=3e-3),
             out=sft,
         )

@@ -47,6 +47,7 @@ Capture = pytest.CaptureFixture[str]
 class CameraEnv(gymnasium.Env[Any, Any]):
     """A point on a board, which the camera image shows as a white spot."""
 
+    control_hz = 10
     observation_space = Dict(
         {
             "agent_pos": Box(-np.inf, np.inf, (2,), np.float32),

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -48,6 +49,17 @@ def test_graceful_interrupt_at_its_end_puts_the_handler_back(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Let signals do what they do by default, also where nohup has this process ignore one."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_other_signals_ask_as_ctrl_c_does(number: signal.Signals) -> None:
     before = signal.getsignal(number)
@@ -61,6 +73,7 @@ def test_other_signals_ask_as_ctrl_c_does(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_by_signals_names_the_signal(number: signal.Signals) -> None:
     with interrupted_by_signals(), pytest.raises(KeyboardInterrupt, match=number.name):

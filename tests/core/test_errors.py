@@ -3,7 +3,7 @@
 import pytest
 
 from nearer.core import errors
-from nearer.core.errors import CheckpointError, ConfigError, DatasetError, NearerError
+from nearer.core.errors import CheckpointError, ConfigError, DatasetError, EnvError, NearerError
 
 ALL = [error for error in vars(errors).values() if isinstance(error, type)]
 
@@ -19,3 +19,14 @@ def test_errors_of_data_and_weights_alone_are_value_errors(error: type[Exception
     """Were ConfigError one, tyro would print it in a box of its own, without our sentence."""
     assert issubclass(error, ValueError) == (error in (DatasetError, CheckpointError))
     assert ConfigError in ALL
+
+
+@pytest.mark.parametrize("kind", [ConfigError, DatasetError, CheckpointError, EnvError])
+def test_sentence_keeps_its_beginning_and_its_advice_whatever_it_quotes(
+    kind: type[NearerError],
+) -> None:
+    sentence = str(kind("a must be b, got " + "x" * 100_000 + "; mend it"))
+    assert sentence.startswith("a must be b, got xxx")
+    assert sentence.endswith("xxx; mend it")
+    assert len(sentence) < 2010
+    assert str(kind("short")) == "short"

@@ -102,7 +102,7 @@ def test_measure_stages_with_a_finished_stage_one_runs_the_rest(
 
     def improve(config: object, on_progress: object) -> None:
         commands_run.append("improve")
-        line = {"practice/episodes": 12}
+        line = {"step": 1, "practice/episodes": 12}
         (recipe.improve.out / "metrics.jsonl").write_text(json.dumps(line) + "\n")
         checkpoints = recipe.improve.out / "checkpoints"
         for link, step in (("policy", "000004"), ("last", "000008")):

@@ -81,7 +81,9 @@ def _finish(run: Path) -> None:
     run.mkdir(parents=True)
     (run / "FINISHED").touch()
     losses = {"sft/val_loss_bc": 4.5, "sft/val_loss_steps_to_go": 3.0}
-    (run / "metrics.jsonl").write_text(json.dumps({"practice/episodes": 12, **losses}) + "\n")
+    (run / "metrics.jsonl").write_text(
+        json.dumps({"step": 1, "practice/episodes": 12, **losses}) + "\n"
+    )
     stage_one_calibration = calibration(threshold_steps=0.5)
     detector = replace(
         stage_one_calibration.at_threshold["labelled rollouts"],

@@ -46,7 +46,7 @@ class Deviations:
 
     Attributes:
         ppo_clip: PPO, clipped at 1 +- this, in place of REINFORCE; 0 is off.
-        success_bonus: steps added to a detected episode's last reward; 0 is off.
+        success_bonus: steps added to a detected episode's last reward; 0: none.
         end_on_ground_truth: episodes end on the simulator's success, so practice sees ground truth;
             only to find out what the detector costs.
         past_iterations: iterations used again, off-policy; 0 is off.

@@ -15,9 +15,19 @@ Every message says what was seen, what must hold and which command helps.
 put a ValueError of a config into a box of its own.
 """
 
+_BEGINNING, _END = 1500, 500  # characters of a sentence that are shown
+
 
 class NearerError(Exception):
-    """Base of all errors that nearer raises for people to read."""
+    """Base of all errors that nearer raises for people to read.
+
+    What was seen may be as long as a stranger liked: the middle of a long sentence is left out.
+    """
+
+    def __init__(self, sentence: str = "") -> None:
+        if len(sentence) > _BEGINNING + _END:
+            sentence = f"{sentence[:_BEGINNING]} ... {sentence[-_END:]}"
+        super().__init__(sentence)
 
 
 class ConfigError(NearerError):

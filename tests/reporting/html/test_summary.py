@@ -104,7 +104,9 @@ def test_alarms_of_several_iterations_show_the_latest_and_the_first(report: Repo
     records[1:3] = [{**records[1], "alarm": "earlier"}, {**records[2], "alarm": ALARM}]
     html = alarms(report_of([], [replace(report.stage_two[0], records=records)]))
     assert html.count('role="alert"') == 1
-    assert words(html) == (f"Alarm in run practice: {ALARM} Raised 2 times, first at iteration 2.")
+    assert words(html) == (
+        f"Alarm in run practice: {ALARM} Raised 2 times, first at iteration 2. Practice went on."
+    )
 
 
 def test_alarms_markup_in_a_record_is_escaped(report: Report) -> None:
