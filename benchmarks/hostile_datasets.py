@@ -49,7 +49,7 @@ def read_whole(root: Path) -> None:
     contents_hash(dataset)
     load_demonstrations(dataset)
     for camera in cameras_of(dataset):
-        dataset.frames(camera_key(dataset, camera), np.arange(len(dataset.columns["index"])))
+        dataset.frames(camera_key(dataset, camera.name), np.arange(len(dataset.columns["index"])))
 
 
 def _damage(file: Path, rng: Rng) -> None:

@@ -71,9 +71,9 @@ def main(folder: Path) -> None:
         SFTConfig(
             data=str(data),
             model="mlp",
-            mlp=MLPConfig(hidden=64),
-            calibration=Calibration(env=env, rollout_steps=40, min_precision=0.9),
-            training=SFTTraining(updates=400, validate_every=100, learning_rate=3e-3),
+            mlp=MLPConfig(hidden=128),
+            calibration=Calibration(env=env, rollout_steps=40),
+            training=SFTTraining(updates=1500, validate_every=250, learning_rate=3e-3),
             out=sft,
         )
     )

@@ -117,6 +117,23 @@ class Foreign(SmallEnv):
         return {"robot": self.state[:4].reshape(2, 2).copy(), "goal": self.state[4:].copy()}
 
 
+class Unrepeatable(SmallEnv):
+    """Renders, and starts elsewhere every time, whatever the seed."""
+
+    metadata: ClassVar[dict[str, object]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    resets: ClassVar[int] = 0
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        type(self).resets += 1
+        return super().reset(seed=type(self).resets)
+
+    def render(self):
+        return np.zeros((8, 8, 3), np.uint8)
+
+
 class Terminates(SmallEnv):
     terminates_after = 3
 
@@ -164,6 +181,7 @@ ENVS = (
     NarrowActions,
     Silent,
     Foreign,
+    Unrepeatable,
     Terminates,
     FailsLater,
     FailsAtOnce,

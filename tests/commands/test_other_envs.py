@@ -104,3 +104,14 @@ def test_env_without_an_instruction_and_a_rate_asks_for_them(
     message = refused(capsys, "collect", *FOREIGN, "--out", out)
     assert 'got none; say what to do with --instruction "..."' in message
     assert not out.exists()
+
+
+def test_env_that_does_not_repeat_is_measured_without_videos(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, env = workspace / "sft", "test/Unrepeatable-v0"
+    main(["eval", "--checkpoint", str(run), "--env", env, "--episodes", "2", "--max-steps", "3"])
+    assert json.loads((run / "eval/eval_info.json").read_text())["overall"]["n_episodes"] == 2
+    (message,) = caplog.messages
+    assert message.startswith("there are no videos: a replay must repeat the recorded episode")
+    assert not list((run / "eval/videos").glob("*"))

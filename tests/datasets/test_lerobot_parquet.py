@@ -10,6 +10,7 @@ import pytest
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
+from nearer.datasets.lerobot import parquet
 from nearer.datasets.lerobot.parquet import (
     column_names,
     feature_column,
@@ -155,3 +156,15 @@ def test_write_tables_ends_before_the_table_that_would_fill_the_file(path: Path)
     assert write(path, *tables, max_bytes=20_000) == 2000
     assert pq.read_metadata(path).num_row_groups == 2
     assert write(path, *tables, max_bytes=10) == 1000
+
+
+@pytest.mark.parametrize("indices", [[0, 7], [0, -1]])
+def test_read_lists_of_a_damaged_dictionary_is_refused(
+    indices: list[int], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = pa.array(indices, pa.int32())
+    damaged = pa.DictionaryArray.from_arrays(entries, pa.array(["push"]), safe=False)
+    table = pa.Table.from_arrays([pa.chunked_array([damaged])], ["tasks"])
+    monkeypatch.setattr(parquet, "_read_table", lambda *args, **options: table)
+    with pytest.raises(DatasetError, match="must be a whole parquet file, got"):
+        read_lists(path, ["tasks"])

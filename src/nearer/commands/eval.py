@@ -7,6 +7,7 @@ perception.json    where the vision encoder saw the objects, with frames in perc
 videos/            the first starts
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from nearer.configs.folders import beside
 from nearer.core.action_chunks import Chunking
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.episode import Episode
-from nearer.core.errors import ConfigError
+from nearer.core.errors import ConfigError, EnvError
 from nearer.evaluation.eval_info import eval_info, read_eval_info, write_eval_info
 from nearer.evaluation.perception_document import remove_perception, write_perception
 from nearer.evaluation.perception_recorder import perception_recorder
@@ -37,6 +38,8 @@ from nearer.runs.checkpoint import file_hash, load_model, pretrained_folder
 from nearer.runs.documents import Rollouts, write_rollouts
 from nearer.runs.hub import EVALUATION
 from nearer.runs.lock import alone
+
+_LOG = logging.getLogger(__name__)
 
 
 def main(config: EvalConfig, console: Console) -> None:
@@ -120,11 +123,18 @@ def _write_videos(
     folder: Path,
     on_progress: ProgressCallback,
 ) -> None:
-    """Write videos of these episodes into a folder, where the env renders images."""
+    """Write videos of these episodes into a folder, where the env renders images.
+
+    An env that does not repeat an episode gets none: what was measured stands.
+    """
     videos = episode_videos(config.env, episodes, chunking, config.env_settings)
-    for index, video in enumerate(videos):
-        write_video(video, folder, index)
-        on_progress(Progress(stage="videos", done=index + 1, total=len(episodes)))
+    try:
+        for index, video in enumerate(videos):
+            write_video(video, folder, index)
+            on_progress(Progress(stage="videos", done=index + 1, total=len(episodes)))
+    except EnvError as error:
+        remove_videos(folder)
+        _LOG.warning("there are no videos: %s", error)
 
 
 def read_evaluation(path: Path, env: str, settings: EnvSettings = AS_IT_IS) -> Evaluation:

@@ -74,7 +74,7 @@ def read_lists(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
     table = _read_table(path, names, texts_once=True)
     try:
         return {name: _to_list(table.column(name).combine_chunks()) for name in names}
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, IndexError) as error:
         raise _unreadable(path, error) from error
 
 
@@ -82,7 +82,10 @@ def _to_list(array: ArrowArray) -> list[Any]:
     if not isinstance(array, pa.DictionaryArray):
         return array.to_pylist()
     texts: list[Any] = array.dictionary.to_pylist()
-    return [None if index is None else texts[index] for index in array.indices.to_pylist()]
+    indices: list[int | None] = array.indices.to_pylist()
+    if any(index is not None and index < 0 for index in indices):
+        raise IndexError("an entry below the first of a dictionary")
+    return [None if index is None else texts[index] for index in indices]
 
 
 def read_encoded_images(path: Path, name: str, rows: Int[Array, "frames"]) -> list[bytes]:
