@@ -21,7 +21,7 @@ def check_fits(num_bytes: int, what: str, advice: str) -> None:
         advice: what to do; ends the sentence.
     """
     try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        there = memory_bytes()
     except (OSError, ValueError):  # a system that does not say
         return
     if num_bytes > there:
