@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""How many cores this process may use, and with which priority."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nearer.core.cpu import num_cores
+from nearer.core.cpu import num_cores, own_scheduling
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system binds no process")
@@ -28,3 +28,24 @@ def test_num_cores_where_the_system_does_not_say_is_all(monkeypatch: pytest.Monk
     assert num_cores() == 12
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert num_cores() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="the system has no such policies")
+def test_own_scheduling_undoes_what_a_library_did() -> None:
+    code = (
+        "import os; from nearer.core.cpu import own_scheduling\n"
+        "with own_scheduling(): os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\n"
+        "print(os.sched_getscheduler(0) == os.SCHED_OTHER)"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert printed.stdout == "True\n"
+
+
+def test_own_scheduling_where_the_system_has_none_does_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "sched_getscheduler", raising=False)
+    with own_scheduling():
+        pass

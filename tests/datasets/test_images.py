@@ -1,6 +1,7 @@
 """Images from an episode to a data set and back: exactness, keys and errors."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -227,3 +228,10 @@ def test_dataset_writer_with_thousands_of_instructions_reads_them_back(tmp_path)
     numbers = inputs.state[:, 0].long().tolist()
     assert inputs.instructions == [f"push block {number // 2} left" for number in numbers]
     assert len(set(demonstrations.instructions)) == 1500
+
+
+def test_encode_video_leaves_the_priority_of_this_process(tmp_path):
+    before = os.sched_getscheduler(0)
+    with (tmp_path / "video.mp4").open("wb") as handle:
+        encode_video(handle, [moving_block(2)], 5)  # SVT-AV1: real time, where root runs it
+    assert os.sched_getscheduler(0) == before

@@ -79,7 +79,7 @@ class Practice:
     """How Stage 2 practises and learns.
 
     Attributes:
-        max_env_steps: control steps in all, at most; a plateau may come first.
+        max_env_steps: control steps in all, unless a plateau comes first.
         updates_per_iteration: N, gradient updates an iteration.
         batch_size: B, samples an update, of at least N * B decisions.
         accumulate: parts of a batch; more take less memory.

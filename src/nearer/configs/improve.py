@@ -19,7 +19,7 @@ class ImproveConfig:
     """Stage 2: let a policy practise, with a frozen copy of the Stage-1 model as its reward.
 
     Attributes:
-        run: Stage-1 run with policy, reward and calibration, or its hub id.
+        run: Stage-1 run, or its hub id.
         reward: run or checkpoint whose reward model replaces the run's own; its calibration.
         env: Gymnasium id.
         out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.

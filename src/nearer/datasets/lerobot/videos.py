@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 
 from nearer.core.arrays import Array
+from nearer.core.cpu import own_scheduling
 from nearer.core.errors import DatasetError
 from nearer.datasets.lerobot.feature import MAX_PIXELS, is_deep_grey
 from nearer.datasets.lerobot.schema import has_room
@@ -140,7 +141,7 @@ def encode_video(
         OSError: Writing to `handle` failed.
     """
     num_frames = written_frames = written_bytes = 0
-    with av.open(handle, "w", format="mp4") as container:
+    with own_scheduling(), av.open(handle, "w", format="mp4") as container:
         stream = _video_stream(container, encoding, fps, *episodes[0].shape[1:3])
         for episode in episodes:
             if not has_room(written_bytes, written_frames, num_frames + len(episode), max_bytes):
