@@ -63,6 +63,13 @@ CASES = (
         tried="`--env Meta-World/MT1 --env-kwargs env_name=push-v3`, made, read, stepped",
     ),
     Case(
+        name="pusht-push",
+        packages=("gym-pusht==0.1.8",),
+        script=("pusht_push.py", "FOLDER"),
+        tried="`easy_pusht/PushT-v0`, PushT with starts near the goal, done at 80 % coverage: from "
+        "a scripted pusher through collect, sft, improve, eval, report",
+    ),
+    Case(
         name="metaworld-push",
         packages=("metaworld==3.1.1",),
         script=("metaworld_push.py", "FOLDER"),

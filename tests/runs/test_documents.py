@@ -18,6 +18,7 @@ from nearer.runs.documents import (
     read_header,
     read_rollouts,
     read_tracker_ids,
+    remove_rollouts,
     write_demonstrations,
     write_encoding_time,
     write_header,
@@ -104,3 +105,10 @@ def test_documents_of_a_run_are_read_as_written(tmp_path: Path) -> None:
     assert read_tracker_ids(tmp_path).ids == {"wandb": "0a"}
     assert read_demonstrations(tmp_path) == Demonstrations(episodes=(drawn(3),))
     assert read_rollouts(tmp_path) == Rollouts(env="env", episodes=(drawn(3),))
+
+
+def test_remove_rollouts_leaves_none_and_may_be_done_twice(tmp_path: Path) -> None:
+    write_rollouts(tmp_path, Rollouts(env="env", episodes=(drawn(3),)))
+    for _ in range(2):
+        remove_rollouts(tmp_path)
+        assert read_rollouts(tmp_path) is None

@@ -35,7 +35,7 @@ from nearer.models.factory import build_model
 from nearer.reporting.html import DRAWN_ENV
 from nearer.reporting.videos import episode_videos, remove_videos, write_video
 from nearer.runs.checkpoint import file_hash, load_model, pretrained_folder
-from nearer.runs.documents import Rollouts, write_rollouts
+from nearer.runs.documents import Rollouts, remove_rollouts, write_rollouts
 from nearer.runs.hub import EVALUATION
 from nearer.runs.lock import alone
 
@@ -107,6 +107,7 @@ def _eval(
         policy_sha256=weights,
     )
     write_eval_info(out / EVALUATION, info)
+    remove_rollouts(out)  # a disk that is full now must not leave older ones beside it
     shown = tuple(drawn(episode, chunking.chunk) for episode in episodes[:SHOWN_EPISODES])
     write_rollouts(out, Rollouts(env=config.env, episodes=shown))
     if recorder is not None:

@@ -18,6 +18,7 @@ from typing import TypeVar, cast
 
 from nearer.algorithm.early_stopping import AlarmStop
 from nearer.core.errors import ConfigError
+from nearer.runs.files import disk_errors_as_sentences
 from nearer.runs.json_files import (
     UnexpectedJson,
     document_of,
@@ -260,6 +261,16 @@ def read_rollouts(folder: Path) -> Rollouts | None:
     path = folder / ROLLOUTS
     advice = "evaluate again with nearer eval, or delete the file"
     return read_document(Rollouts, path, advice) if path.exists() else None
+
+
+def remove_rollouts(folder: Path) -> None:
+    """Remove rollouts.json of an earlier evaluation, which would be taken for those of a new one.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    with disk_errors_as_sentences(folder):
+        (folder / ROLLOUTS).unlink(missing_ok=True)
 
 
 def write_rollouts(folder: Path, rollouts: Rollouts) -> None:
