@@ -168,7 +168,7 @@ class VectorFleet:
         else:
             fixed = self._instructions.of_env(_instruction_attribute(self._envs))
             instructions = [fixed] * len(robots)
-        return Starts(observation=self._read(raw).rows(robots), instructions=instructions)
+        return Starts(observation=self._read(raw, robots), instructions=instructions)
 
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
@@ -188,7 +188,7 @@ class VectorFleet:
             )
         self._success.note(robots, _rows(info, robots, self.num_robots))
         env_ended = (terminated | truncated)[robots]
-        return Sensed(observation=self._read(raw).rows(robots), env_ended=env_ended)
+        return Sensed(observation=self._read(raw, robots), env_ended=env_ended)
 
     def ground_truth(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
         """Return whether the instructions of these rows are done.
@@ -202,10 +202,15 @@ class VectorFleet:
         """Close the env."""
         self._envs.close()
 
-    def _read(self, raw: Any) -> Observation:
+    def _read(self, raw: Any, robots: Int64[Array, "robots"] | None = None) -> Observation:
+        """Return what was observed, of these rows alone where `raw` has those of all robots.
+
+        Rows that stand still may hold anything.
+        """
         with reading(self._name):
             observation = self._spaces.reader.read(raw, batch_axes=1)
-        return checked(self._name, self.spaces, observation)
+        observed = observation if robots is None else observation.rows(robots)
+        return checked(self._name, self.spaces, observed)
 
 
 class SingleEnvFleet:

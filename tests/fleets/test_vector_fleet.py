@@ -1,0 +1,52 @@
+"""A vectorised env of which some rows are reset and stepped while others stand still."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from nearer.core.errors import EnvError
+from nearer.fleets.gym import VectorFleet
+
+
+class Rows(VectorEnv[Any, Any, Any]):
+    """Rows that were never reset hold nan; it steps all rows at once."""
+
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.DISABLED}
+    single_observation_space = Dict({"agent_pos": Box(-9, 9, (1,))})
+    single_action_space = Box(-1, 1, (1,))
+    num_envs = 3
+    task = "go on"
+
+    def __init__(self) -> None:
+        self.values = np.full((3, 1), np.nan, np.float32)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        mask = options["reset_mask"]
+        self.values[mask] = 0
+        return {"agent_pos": self.values.copy()}, {}
+
+    def step(self, actions: Any) -> Any:
+        self.values += actions
+        ended = np.zeros(3, dtype=bool)
+        return {"agent_pos": self.values.copy()}, ended, ended, ended, {"success": ended}
+
+
+def test_rows_that_stand_still_may_hold_anything() -> None:
+    fleet = VectorFleet(Rows())
+    some = np.array([2, 0])
+    starts = fleet.reset(some, [5, 6])
+    assert starts.observation.agent_pos.tolist() == [[0], [0]]
+    assert list(starts.instructions) == ["go on", "go on"]
+    sensed = fleet.step(some, np.array([[0.5], [1.0]], np.float32))
+    assert sensed.observation.agent_pos.tolist() == [[0.5], [1.0]]
+    assert fleet.ground_truth(some).tolist() == [False, False]
+
+
+def test_rows_that_act_are_checked() -> None:
+    fleet = VectorFleet(Rows())
+    fleet.reset(np.array([0]), [5])
+    with pytest.raises(EnvError, match="must observe finite numbers, got nan in agent_pos"):
+        fleet.step(np.array([1]), np.zeros((1, 1), np.float32))
