@@ -50,3 +50,15 @@ def test_rows_that_act_are_checked() -> None:
     fleet.reset(np.array([0]), [5])
     with pytest.raises(EnvError, match="must observe finite numbers, got nan in agent_pos"):
         fleet.step(np.array([1]), np.zeros((1, 1), np.float32))
+
+
+def test_what_an_env_observes_and_nobody_reads_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    class More(Rows):
+        single_observation_space = Dict({"agent_pos": Box(-9, 9, (1,)), "goal": Box(-9, 9, (2,))})
+
+    VectorFleet(Rows())
+    assert not caplog.messages
+    VectorFleet(More())
+    assert caplog.messages == [
+        "More observes goal besides, which is not read; --rename goal=agent_pos reads it"
+    ]

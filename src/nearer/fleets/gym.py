@@ -5,6 +5,7 @@ Observations are read by lerobot's keys (observation_reader.py); the instruction
 settings; success from `info["is_success"]`, else from `info["success"]`.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -20,12 +21,13 @@ from nearer.core.interfaces import Fleet, HasDemonstrator, Policy, Sensed, Start
 from nearer.core.memory import check_fits
 from nearer.fleets.env_errors import checked, making, reading, running
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
-from nearer.fleets.env_spaces import env_spaces
+from nearer.fleets.env_spaces import EnvSpaces, env_spaces
 from nearer.fleets.find_env import AnyEnv, check_kwargs, env_spec, make_env
 from nearer.fleets.instructions import Instructions
 from nearer.fleets.reported_success import KEYS as SUCCESS_KEYS
 from nearer.fleets.reported_success import ReportedSuccess
 
+_LOG = logging.getLogger(__name__)
 RawObservation = Mapping[str, Any]
 """What a vectorised env returns: a dict of arrays, a row a robot."""
 Info = Mapping[str, Any]
@@ -141,6 +143,7 @@ class VectorFleet:
         self._spaces = env_spaces(
             envs.unwrapped, envs.single_observation_space, envs.single_action_space, settings
         )
+        _tell_unread(self._name, self._spaces)
         self.spaces = self._spaces.sizes
         self._actions = np.zeros((envs.num_envs, self.spaces.action), np.float32)
         self._success = ReportedSuccess(self._name, envs.num_envs)
@@ -230,6 +233,7 @@ class SingleEnvFleet:
         self._spaces = env_spaces(
             envs[0].unwrapped, envs[0].observation_space, envs[0].action_space, settings
         )
+        _tell_unread(self._name, self._spaces)
         self.spaces = self._spaces.sizes
         self._success = ReportedSuccess(self._name, len(envs))
 
@@ -289,6 +293,15 @@ class SingleEnvFleet:
     def _read(self, raw: Any) -> Observation:
         with reading(self._name):
             return self._spaces.reader.read(raw)
+
+
+def _tell_unread(env_id: str, spaces: EnvSpaces) -> None:
+    """Warn of what an env observes and nobody reads."""
+    if spaces.reader.unread:
+        _LOG.warning(
+            "%s observes %s besides, which is not read; --rename %s=agent_pos reads it",
+            *(env_id, ", ".join(spaces.reader.unread), spaces.reader.unread[0]),
+        )
 
 
 def _rows(info: Info, robots: Int64[Array, "robots"], num_robots: int) -> Info:
