@@ -9,13 +9,15 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import nearer
-from nearer.algorithm.demonstrations import frame_rows
 from nearer.algorithm.model import inputs_of
-from nearer.algorithm.score import label_frames, steps_to_go_probabilities
+from nearer.algorithm.score import steps_to_go_probabilities
 from nearer.algorithm.steps_to_go import expected_steps
+from nearer.commands.label import run_label
+from nearer.configs.label import LabelConfig
 from nearer.core.action_chunks import Chunking
 from nearer.core.interfaces import Decision
 from nearer.core.seeds import Purpose, generator
@@ -214,22 +216,26 @@ def test_encode_episode_gives_the_features_of_practice(small_vla: nearer.Foundat
     assert np.allclose(encoded.features, np.concatenate(practised), atol=1e-5)
 
 
-def test_score_is_what_label_gives_the_same_episode(stage_one: Path) -> None:
+def test_score_is_what_label_gives_the_same_episode(stage_one: Path, tmp_path: Path) -> None:
     reward_model = nearer.RewardModel.load(stage_one / "sft")
-    assert reward_model.threshold_steps is not None
+    out = tmp_path / "labels.parquet"
+    run_label(LabelConfig(data=str(stage_one / "data"), model=stage_one / "sft", out=out))
+    labels = pq.read_table(out).to_pydict()
     data = load_demonstrations(open_dataset(stage_one / "data"))
-    labels = label_frames(
-        reward_model.model, data, threshold_steps=reward_model.threshold_steps, discount=0.9
-    )
     length = int(data.episode_lengths[0])
-    rows = frame_rows(np.array([0]), np.array([length]))
-    state = data.state.numpy()[rows]
+    state = data.state.numpy()[:length]
     observations = nearer.Observation(agent_pos=state[:, :4], environment_state=state[:, 4:])
     scored = reward_model.score(observations, data.instructions[0])
-    for name in ("steps_to_go", "steps_to_go_std", "quantiles", "rewards", "returns"):
-        ours, theirs = getattr(scored, name), getattr(labels, name)[:length]
-        assert np.allclose(ours, theirs, atol=1e-4), name
-    assert np.array_equal(scored.solved, labels.solved[:length])
+    columns = {
+        "steps_to_go": scored.steps_to_go,
+        "steps_to_go_std": scored.steps_to_go_std,
+        "quantiles": scored.quantiles,
+        "reward": scored.rewards,
+        "return": scored.returns,
+    }
+    for name, ours in columns.items():
+        assert np.allclose(ours, labels[name][:length], atol=1e-4), name
+    assert scored.solved.tolist() == labels["success_detected"][:length]
 
 
 def test_score_without_a_threshold_asks_for_one(stage_one: Path) -> None:

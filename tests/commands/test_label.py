@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -218,15 +221,15 @@ def test_run_label_file_written_meanwhile_is_kept(
     data: Path, stage_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, other = tmp_path / "labels.parquet", tmp_path / "other.parquet"
-    label_frames = label.label_frames
+    frame_labels = label.frame_labels
 
     def label_twice(*arguments: Any, **settings: Any) -> Any:
-        monkeypatch.setattr(label, "label_frames", label_frames)
+        monkeypatch.setattr(label, "frame_labels", frame_labels)
         run_label(config_of(data, stage_one, threshold=10.0, out=other))
         shutil.copyfile(other, out)  # as a program does that knows no locks
-        return label_frames(*arguments, **settings)
+        return frame_labels(*arguments, **settings)
 
-    monkeypatch.setattr(label, "label_frames", label_twice)
+    monkeypatch.setattr(label, "frame_labels", label_twice)
     with pytest.raises(DatasetError, match="--overwrite"):
         run_label(config_of(data, stage_one, threshold=50.0, out=out))
     assert json.loads(parquet.notes_of(out)["nearer"])["threshold_steps"] == 10.0
@@ -292,6 +295,52 @@ def test_run_label_after_interrupt_reuses_encoded_images(
     monkeypatch.setattr(CameraVisionEncoder, "encode", fail_to_encode)
     run_label(camera_config)
     assert labels_of(camera_config.data)
+
+
+KILLED_PROGRAM = """
+import os, signal
+from pathlib import Path
+from nearer.commands import label
+from nearer.configs.label import LabelConfig
+label.ROWS_A_PART = {rows_a_part}
+def kill(progress):
+    if progress.stage == "labelling" and progress.done >= {frames}:
+        os.kill(os.getpid(), signal.SIGKILL)
+label.run_label(LabelConfig(data={data!r}, model=Path({model!r}), cache=Path({cache!r})), kill)
+"""
+
+
+def test_run_label_killed_continues_where_it_was(
+    data: Path, stage_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(data, stage_one, cache=tmp_path / "cache")
+    monkeypatch.setattr(label, "ROWS_A_PART", 100)
+    code = KILLED_PROGRAM.format(
+        rows_a_part=100,
+        frames=250,
+        data=config.data,
+        model=str(config.model),
+        cache=str(config.cache),
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert read_progress(open_dataset(data)) is None
+    predicted: list[int] = []
+    probabilities = label.steps_to_go_probabilities
+
+    def counted(model: Any, inputs: Any) -> Any:
+        predicted.append(len(inputs))
+        return probabilities(model, inputs)
+
+    monkeypatch.setattr(label, "steps_to_go_probabilities", counted)
+    frames = run_label(config).frames
+    assert frames > 400
+    assert sum(predicted) == frames - 300  # three parts were whole
+    continued = labels_of(data)
+    run_label(replace(config, overwrite=True, cache=tmp_path / "other"))
+    for name, column in labels_of(data).items():
+        assert np.array_equal(continued[name], column), name
+    assert not list((tmp_path / "cache").rglob("*.npy"))  # nothing is kept of what is written
 
 
 def test_run_label_model_of_other_inputs_is_refused_before_encoding(

@@ -12,11 +12,8 @@ from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.model import FoundationModel, Inputs, join_inputs, reward_inputs_of
 from nearer.algorithm.steps_to_go import (
     discounted_returns,
-    expected_steps,
     is_solved,
     progress_rewards,
-    quantile_steps,
-    spread_steps,
     summary,
 )
 from nearer.core.arrays import Array
@@ -151,35 +148,9 @@ class FrameLabels:
     solved: Bool[Array, "frames"]
 
 
-def label_frames(
-    model: FoundationModel,
-    data: Demonstrations,
-    *,
-    threshold_steps: float,
-    discount: float,
-    on_progress: ProgressCallback = ignore_progress,
-) -> FrameLabels:
-    """Label every frame of recorded episodes, whatever recorded them.
-
-    Args:
-        model: frozen.
-        data: frames and instructions; their recorded steps-to-go are not used.
-        threshold_steps: s of the success detector, in the model's own steps.
-        discount: gamma of the returns, a control step.
-        on_progress: sees the progress.
-    """
-    return frame_labels(
-        model,
-        frame_probabilities(model, data, on_progress),
-        data.episode_lengths,
-        threshold_steps=threshold_steps,
-        discount=discount,
-    )
-
-
 def frame_labels(
     model: FoundationModel,
-    probabilities: Float[Tensor, "frames bins"],
+    prediction: StepsToGoPrediction,
     episode_lengths: Int64[Array, "episodes"],
     *,
     threshold_steps: float,
@@ -189,18 +160,18 @@ def frame_labels(
 
     Args:
         model: that predicted them.
-        probabilities: p(k | o, g) of the frames of one episode after the other.
+        prediction: for the frames of one episode after the other.
         episode_lengths: frames an episode.
         threshold_steps: s of the success detector, in the model's own steps.
         discount: gamma of the returns, a control step.
     """
-    steps = expected_steps(probabilities, model.bins)
     chunk = model.spaces.chunking.chunk  # d counts chunks where the model was trained on such
+    steps = torch.from_numpy(prediction.mean)
     rewards, returns = _rewards_and_returns(chunk * steps, episode_lengths, discount)
     return FrameLabels(
-        steps_to_go=(chunk * steps).numpy(),
-        steps_to_go_std=(chunk * spread_steps(probabilities, model.bins)).numpy(),
-        quantiles=(chunk * quantile_steps(probabilities, model.bins)).numpy(),
+        steps_to_go=chunk * prediction.mean,
+        steps_to_go_std=chunk * prediction.std,
+        quantiles=chunk * prediction.quantiles,
         rewards=rewards.numpy(),
         returns=returns.numpy(),
         solved=is_solved(steps, threshold_steps).numpy(),

@@ -10,14 +10,17 @@ from rich.console import Console
 
 from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.model import FoundationModel, Inputs
-from nearer.algorithm.score import FrameLabels, label_frames
+from nearer.algorithm.score import FrameLabels, frame_labels, steps_to_go_probabilities
+from nearer.algorithm.steps_to_go import summary
 from nearer.commands.progress_bars import live
 from nearer.configs.label import LabelConfig
 from nearer.core.arrays import Array
 from nearer.core.callbacks import ProgressCallback, ignore_progress
+from nearer.core.episode import StepsToGoPrediction
 from nearer.core.errors import ConfigError, DatasetError
 from nearer.core.intervals import Rate
 from nearer.core.spaces import Spaces
+from nearer.datasets.caching.predictions import KeptPredictions
 from nearer.datasets.demonstration_loading import load_demonstrations, open_demonstrations
 from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.progress_sidecar import check_free, sidecar_place, write_sidecar
@@ -27,6 +30,9 @@ from nearer.evaluation.reward_model import RewardModel, load_reward_model
 from nearer.runs.checkpoint import weights_hash
 from nearer.runs.lock import alone
 from nearer.runs.provenance import git_revision, package_versions
+
+ROWS_A_PART = 2048
+"""Frames that are predicted at once, or fewer where features are wide: what a kill can lose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,15 +118,22 @@ def _label(
     data = load_demonstrations(
         dataset, reward.model.vision_encoder, cache=config.cache, on_progress=on_progress
     )
-    labels = label_frames(
+    predictions = KeptPredictions(dataset, _identity(reward.model), config.cache)
+
+    def predict(rows: slice) -> StepsToGoPrediction:
+        probabilities = steps_to_go_probabilities(reward.model, data.inputs(rows))
+        return summary(probabilities, reward.model.bins)
+
+    labels = frame_labels(
         reward.model,
-        data,
+        predictions.open(predict, data.parts(ROWS_A_PART)[0].stop, on_progress),
+        data.episode_lengths,
         threshold_steps=threshold,
         discount=config.discount,
-        on_progress=on_progress,
     )
     made_by = _made_by(reward, threshold, config.discount)
     write_sidecar(dataset, path, _columns(labels), made_by, overwrite=config.overwrite)
+    predictions.delete()
     return _summary(path, labels, data)
 
 
@@ -162,6 +175,12 @@ def _columns(labels: FrameLabels) -> dict[str, Array]:
         "return": labels.returns,
         "success_detected": labels.solved,
     }
+
+
+def _identity(model: FoundationModel) -> str:
+    """Return what names a model's predictions: its kind, weights and vision encoder."""
+    encoder = model.vision_encoder.identity if model.vision_encoder else ""
+    return f"{type(model).__name__} {model.bins} {weights_hash(model)} {encoder}"
 
 
 def _made_by(reward: RewardModel, threshold: float, discount: float) -> dict[str, object]:

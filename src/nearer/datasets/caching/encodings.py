@@ -17,10 +17,10 @@ from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import DatasetError
 from nearer.core.vision import ComparingVisionEncoder, StackingVisionEncoder, VisionEncoder
-from nearer.datasets.caching.arrays import CachedArray, write_array, write_header
+from nearer.datasets.caching.arrays import CachedArray
+from nearer.datasets.caching.parts import write_in_parts
 from nearer.datasets.lerobot.cameras import camera_key, cameras_of, check_has_camera
 from nearer.datasets.lerobot.reader import Dataset
-from nearer.runs.files import StagedFiles
 
 FRAMES_PER_PART = 2048
 """Durable once encoded: a kill loses less than these. Some 20 s of a small tower on one core."""
@@ -157,31 +157,28 @@ def cached_encodings(
     shape = (len(task.rows), task.width)
 
     def make(path: Path) -> None:
-        _write_parts(dataset, task, path, on_progress)
-        _join_parts(path, shape, task.dtype)
+        def encode(part: slice) -> Num[Array, "rows encoding"]:
+            return _encode_part(dataset, task, part, on_progress)
+
+        write_in_parts(path, shape, task.dtype, FRAMES_PER_PART, encode)
+        on_progress(Progress(stage="encoding images", done=shape[0], total=shape[0]))
 
     array = CachedArray(name=name, shape=shape, dtype=task.dtype, mode="c")
     return array.open(dataset, cache, make)
 
 
-def _write_parts(
-    dataset: Dataset, task: EncodingTask, path: Path, on_progress: ProgressCallback
-) -> None:
-    """Encode every frame whose part is not on the disk yet."""
+def _encode_part(
+    dataset: Dataset, task: EncodingTask, part: slice, on_progress: ProgressCallback
+) -> Num[Array, "rows encoding"]:
+    """Decode and encode some frames, a bounded number at a time."""
     total = len(task.rows)
     frame_bytes = sum(3 * camera.height * camera.width for camera in cameras_of(dataset))
     size = max(1, min(FRAMES_PER_CALL, _MAX_CALL_BYTES // frame_bytes))
-    for number, start in enumerate(range(0, total, FRAMES_PER_PART)):
-        stop = min(start + FRAMES_PER_PART, total)
-        part = _part(path, number)
-        if not part.exists():
-            encodings: list[Num[Array, "rows encoding"]] = []
-            for first in range(start, stop, size):
-                on_progress(Progress(stage="encoding images", done=first, total=total))
-                frames = slice(first, min(first + size, stop))
-                encodings.append(_encode(dataset, task, frames))
-            write_array(part, np.concatenate(encodings))
-        on_progress(Progress(stage="encoding images", done=stop, total=total))
+    encodings: list[Num[Array, "rows encoding"]] = []
+    for first in range(part.start, part.stop, size):
+        on_progress(Progress(stage="encoding images", done=first, total=total))
+        encodings.append(_encode(dataset, task, slice(first, min(first + size, part.stop))))
+    return np.concatenate(encodings)
 
 
 def _encode(dataset: Dataset, task: EncodingTask, part: slice) -> Num[Array, "rows encoding"]:
@@ -201,20 +198,3 @@ def _encode(dataset: Dataset, task: EncodingTask, part: slice) -> Num[Array, "ro
             "again"
         )
     return encodings
-
-
-def _join_parts(path: Path, shape: tuple[int, int], dtype: str) -> None:
-    """Make one array of all parts, then delete them."""
-    parts = [_part(path, number) for number in range(-(-shape[0] // FRAMES_PER_PART))]
-    with StagedFiles() as staged:
-        with staged.open(path, replace=True) as handle:
-            write_header(handle, shape, dtype)
-            for part in parts:
-                handle.write(np.load(part).tobytes())
-        staged.commit()
-    for part in parts:
-        part.unlink()
-
-
-def _part(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.stem}.part-{number:05d}.npy")
