@@ -1,6 +1,5 @@
 """What an alarm does to practice: it ends, it chooses the policy, or it is only written down."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,17 +118,6 @@ def test_improve_report_and_card_say_that_ground_truth_had_a_say(
     card = capsys.readouterr().out
     assert "An alarm of the audits, which read ground truth, ended practice in iteration 1" in card
     assert "chose this policy" in card
-
-
-def test_run_from_before_alarms_had_consequences_goes_on_after_them(
-    workspace: Path, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    refused(capsys, *improve(workspace, out, *EARLY), code=3)
-    document = json.loads((out / "run.json").read_text())
-    del document["alarm"], document["config"]["audits"]["on_alarm"]
-    (out / "run.json").write_text(json.dumps(document))
-    main(["improve", "--resume", "--out", str(out)])
-    assert is_finished(out)
 
 
 def test_recipes_go_on_after_an_alarm(tmp_path: Path) -> None:

@@ -30,7 +30,11 @@ class Line(gymnasium.Env):
         self.size = size
         self.obs_type = obs_type
 
+def short_line():
+    return gymnasium.wrappers.TimeLimit(Line(), max_episode_steps=20)
+
 gymnasium.register("ID", "PACKAGE:Line", max_episode_steps=50)
+gymnasium.register("Short-v0", "PACKAGE:short_line")
 """
 
 
@@ -42,7 +46,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / "broken.py").write_text("import no_such_driver\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "Some-World/Line-v0"
-    gymnasium.registry.pop("Some-World/Line-v0", None)
+    for env_id in ("Some-World/Line-v0", "Short-v0"):
+        gymnasium.registry.pop(env_id, None)
     for module in ("someworld", "broken"):
         sys.modules.pop(module, None)
 
@@ -100,4 +105,17 @@ def test_time_limit_below_max_steps_is_told(package: str, caplog: pytest.LogCapt
     assert caplog.messages == [
         f"{package} ends its episodes after 50 steps, before --max-steps 60; to go on, pass "
         "--env-kwargs max_episode_steps=60"
+    ]
+
+
+def test_time_limit_that_the_registry_does_not_name_is_told(
+    package: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    longer = EnvSettings(env_kwargs=("max_episode_steps=90",))
+    for settings in (EnvSettings(), longer):
+        assert time_limit("someworld:Short-v0", settings) == 20
+    tell_time_limit("someworld:Short-v0", 30, longer)
+    assert caplog.messages == [
+        "someworld:Short-v0 ends its episodes after 20 steps, before --max-steps 30; its own code "
+        "does so, choose --max-steps 20"
     ]

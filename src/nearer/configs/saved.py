@@ -26,7 +26,6 @@ def read_config(kind: type[Config], document: Mapping[str, object]) -> Config:
         ConfigError: a setting is missing, unknown or of another type: another version of nearer
             wrote it, or someone else did.
     """
-    document = _with_added(document)
     try:
         config = json_files.from_json(kind, document)
     except (UnexpectedJson, ConfigError) as error:
@@ -64,17 +63,6 @@ def _absolute(name: str) -> str:
     """Return a name as an absolute path, if it is that of something here."""
     named = name not in ("", ".")  # what a setting is that nobody has given
     return str(Path(name).absolute()) if named and os.path.exists(name) else name
-
-
-def _with_added(document: Mapping[str, object]) -> Mapping[str, object]:
-    """Return a config with the settings that runs of this format once did not name.
-
-    Before `on_alarm` was a setting, practice went on after an alarm.
-    """
-    audits = document.get("audits")
-    if not isinstance(audits, dict):
-        return document
-    return {**document, "audits": {"on_alarm": "continue", **cast(dict[str, object], audits)}}
 
 
 def config_document(config: SFTConfig | ImproveConfig | CollectConfig) -> Mapping[str, object]:

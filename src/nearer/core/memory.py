@@ -3,7 +3,7 @@
 import ctypes
 import os
 
-from nearer.core.errors import ConfigError
+from nearer.core.errors import ConfigError, NearerError
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """Names of mallopt's parameters. Source: glibc, malloc/malloc.h."""
@@ -12,20 +12,23 @@ _KEPT_BYTES = 1 << 30
 _PAD_BYTES = 64 << 20
 
 
-def check_fits(num_bytes: int, what: str, advice: str) -> None:
-    """Raise ConfigError if something takes more memory than this machine has.
+def check_fits(
+    num_bytes: int, what: str, advice: str, error: type[NearerError] = ConfigError
+) -> None:
+    """Raise an error if something takes more memory than this machine has.
 
     Args:
         num_bytes: an estimate, rather too low than too high.
         what: takes it, for people.
         advice: what to do; ends the sentence.
+        error: its kind.
     """
     try:
         there = memory_bytes()
     except (OSError, ValueError):  # a system that does not say
         return
     if num_bytes > there:
-        raise ConfigError(
+        raise error(
             f"the memory must hold about {num_bytes / _GIB:,.0f} GiB for {what}, got "
             f"{there / _GIB:,.0f} GiB in this machine; {advice}"
         )

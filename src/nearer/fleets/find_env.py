@@ -8,13 +8,14 @@ ale_py:ALE/Pong-v5        the package ale_py registers it
 import difflib
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, cast
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.wrappers import TimeLimit
 
 from nearer.core.errors import EnvError
 from nearer.core.opengl import choose_backend
@@ -78,21 +79,43 @@ def env_spec(env_id: str) -> EnvSpec:
 
 
 def time_limit(env_id: str, settings: EnvSettings = AS_IT_IS) -> int | None:
-    """Return the control steps after which Gymnasium ends an episode of an env; None: never."""
-    kwargs = settings.kwargs
-    limit = kwargs.get("max_episode_steps") or env_spec(env_id).max_episode_steps
-    return limit if isinstance(limit, int) and limit > 0 else None
+    """Return the control steps after which Gymnasium ends an episode of an env; None: never.
+
+    An env is made to look at: what it is wrapped in may end an episode before its registered limit.
+    """
+    spec = env_spec(env_id)
+    if spec.entry_point is None:  # vectorised alone: nothing wraps it
+        return None
+    env = make_env(env_id, settings)
+    try:
+        return min(_limits(env), default=None)
+    finally:
+        env.close()
+
+
+def _limits(env: AnyEnv) -> Iterator[int]:
+    while isinstance(env, gymnasium.Wrapper):
+        limit = getattr(env, "_max_episode_steps", None)
+        if isinstance(env, TimeLimit) and isinstance(limit, int):
+            yield limit
+        env = env.env
 
 
 def tell_time_limit(env_id: str, max_steps: int, settings: EnvSettings = AS_IT_IS) -> None:
     """Warn where Gymnasium ends an episode of an env before `max_steps` control steps."""
     limit = time_limit(env_id, settings)
-    if limit is not None and limit < max_steps:
-        _LOG.warning(
-            "%s ends its episodes after %d steps, before --max-steps %d; to go on, pass "
-            "--env-kwargs max_episode_steps=%d",
-            *(env_id, limit, max_steps, max_steps),
-        )
+    if limit is None or limit >= max_steps:
+        return
+    of_make = settings.kwargs.get("max_episode_steps") or env_spec(env_id).max_episode_steps
+    advice = (
+        f"to go on, pass --env-kwargs max_episode_steps={max_steps}"
+        if limit == of_make
+        else f"its own code does so, choose --max-steps {limit}"
+    )
+    _LOG.warning(
+        "%s ends its episodes after %d steps, before --max-steps %d; %s",
+        *(env_id, limit, max_steps, advice),
+    )
 
 
 def env_class(env_id: str) -> str:

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 
 from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
-from nearer.core.memory import memory_bytes
+from nearer.core.memory import check_fits
 from nearer.datasets.lerobot.feature import NUMBERS_READ, STANDARD_FEATURES
 from nearer.datasets.lerobot.parquet import read_columns
 from nearer.datasets.lerobot.schema import INFO_PATH, DatasetInfo
@@ -29,12 +29,12 @@ def check_fits_memory(root: Path, info: DatasetInfo) -> None:
         math.prod(info.features[key].shape) * np.dtype(info.features[key].dtype).itemsize
         for key in info.numeric_keys
     )
-    needed, there = info.total_frames * frame_bytes, memory_bytes()
-    if needed > there:
-        raise DatasetError(
-            f"the numbers of {root} must fit this machine's memory of {there / 1e9:.0f} GB, got "
-            f"{needed / 1e9:.3g} GB by {INFO_PATH}; correct the file, or use a larger machine"
-        )
+    check_fits(
+        info.total_frames * frame_bytes,
+        f"the numbers of {root}, by {INFO_PATH}",
+        "correct the file, or use a larger machine",
+        DatasetError,
+    )
 
 
 def read_data(
