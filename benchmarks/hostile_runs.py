@@ -1,14 +1,27 @@
 """Damaged files of runs, weights among them: every command that reads one works or says why not."""
 
+import io
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from hostile_attempts import Attempts
 from mutations import mutations
 from nearer.cli import main
+from nearer.evaluation.perception import ObjectErrors, WrongFrames
+from nearer.evaluation.perception_document import (
+    BelievedPoint,
+    LocatedObject,
+    Perception,
+    PerceptionFrame,
+    TruePoint,
+    write_perception,
+)
+from nearer.runs.documents import EncodingTime, write_encoding_time
 
 ENV_ID = "nearer/PointMass-v0"
 _LAST = "checkpoints/last"
@@ -21,6 +34,9 @@ _TINY_IMPROVE = (
     *("--updates-per-iteration", "2", "--batch-size", "32", "--max-env-steps", "600"),
     *("--block-iterations", "2", "--audit-every", "2", "--on-alarm", "continue"),
 )  # fmt: skip
+
+_NOT_OF_THIS_MACHINE = "192.0.2.1"
+"""An address kept for documentation: `nearer serve` reads its run and cannot listen there."""
 
 Command = Callable[[Path], list[str]]
 """A run's folder -> arguments of a command that reads it."""
@@ -59,6 +75,14 @@ def _label(run: Path) -> list[str]:
     return ["label", str(data), "--model", str(run), "--out", str(out), "--overwrite"]
 
 
+def _push(run: Path) -> list[str]:
+    return ["push", str(run), "user/name"]  # the hub cannot be reached, see `damage_runs`
+
+
+def _serve(run: Path) -> list[str]:
+    return ["serve", "--checkpoint", str(run), "--host", _NOT_OF_THIS_MACHINE]
+
+
 def _export(run: Path) -> list[str]:
     return ["export", str(run), "--out", str(run.parent / "run.rrd"), "--episodes", "1"]
 
@@ -72,50 +96,93 @@ def _improve(run: Path) -> list[str]:
 
 FILES: Readers = {
     "sft": {
-        "run.json": (_report, _card, _resume_sft, _eval, _export),
+        "run.json": (_report, _card, _resume_sft, _eval, _export, _push, _serve),
         "metrics.jsonl": (_report, _resume_sft),
         "demonstrations.json": (_report,),
-        "calibration.json": (_report, _card, _label, _improve),
+        "encoding.json": (_report,),
+        "calibration.json": (_report, _card, _label, _improve, _push, _serve),
         "split.json": (_resume_sft, _export),
-        "eval/eval_info.json": (_report, _card, _compare),
+        "eval/eval_info.json": (_report, _card, _compare, _push),
         "eval/rollouts.json": (_report,),
+        "eval/perception.json": (_report,),
+        "eval/perception.png": (_report,),
+        "eval_reward/reward_report.json": (_report, _card, _push),
         _STEP: (_resume_sft,),
-        f"{_PRETRAINED}/config.json": (_eval, _card, _label, _improve),
+        f"{_PRETRAINED}/config.json": (_eval, _card, _label, _improve, _push, _serve),
     },
     "practice": {
-        "run.json": (_report, _card, _resume_improve, _eval),
+        "run.json": (_report, _card, _resume_improve, _eval, _push, _serve),
         "metrics.jsonl": (_report, _card, _resume_improve),
         "audits.jsonl": (_report, _resume_improve),
         "trackers.json": (_resume_improve,),
         "practice/meta/info.json": (_resume_improve, _export),
         _STEP: (_resume_improve,),
-        f"{_PRETRAINED}/config.json": (_report, _resume_improve),
+        f"{_PRETRAINED}/config.json": (_report, _resume_improve, _serve),
     },
 }
 WEIGHTS: Readers = {
     "sft": {
         _MOMENTS: (_resume_sft,),
         f"{_LAST}/pretrained_model/model.safetensors": (_resume_sft,),
-        f"{_PRETRAINED}/model.safetensors": (_eval, _card, _label, _improve),
+        f"{_PRETRAINED}/model.safetensors": (_eval, _card, _label, _improve, _push, _serve),
     },
     "practice": {
         _MOMENTS: (_resume_improve,),
-        f"{_PRETRAINED}/model.safetensors": (_eval, _report, _resume_improve),
+        f"{_PRETRAINED}/model.safetensors": (_eval, _report, _resume_improve, _push),
     },
 }
+
+
+class _NoHub:
+    """A hub that cannot be reached, at once."""
+
+    def create_repo(self, *arguments: object, **settings: object) -> str:
+        raise ConnectionError("no network")
+
+
+_NEVER_WRONG = WrongFrames(wrong=0, frames=9, episodes=1, ci95=(0.0, 0.3))
+_ERRORS = ObjectErrors(
+    all=_NEVER_WRONG, covered=_NEVER_WRONG, near=_NEVER_WRONG, far=_NEVER_WRONG, median_mm=3.0
+)
+_LOCATED = LocatedObject(
+    believed=BelievedPoint(0.25, 0.5, 0.9), true=TruePoint(0.5, 0.5), error_mm=30.0
+)
+_PERCEPTION = Perception(
+    env=ENV_ID,
+    episodes=1,
+    first=_ERRORS,
+    second=_ERRORS,
+    height=12,
+    width=16,
+    frames=(
+        PerceptionFrame(
+            seed=1,
+            instruction="push the red moon",
+            step=0,
+            rule="largest error",
+            objects=(_LOCATED, None, _LOCATED),
+        ),
+    ),
+)
+"""As an evaluation from images leaves it."""
 
 
 def make_runs(root: Path) -> Path:
     """Return a folder with data/ and both stages of a tiny run, to be continued and evaluated."""
 
     def run(*arguments: object) -> None:
-        main([str(argument) for argument in arguments])
+        with redirect_stdout(io.StringIO()):
+            main([str(argument) for argument in arguments])
 
     root.mkdir(parents=True, exist_ok=True)
     data, sft, practice = root / "data", root / "sft", root / "practice"
     run("collect", "--env", ENV_ID, "--episodes", 50, "--num-envs", 50, "--out", data)
     run("sft", "--data", data, "--out", sft, *_TINY_SFT)
     run(*_eval(sft), "--out", sft / "eval", "--max-steps", 30)
+    measured = ("--rollouts", 8, "--rollout-steps", 30, "--baseline-updates", 0)
+    run("eval-reward", "--checkpoint", sft, "--data", data, "--env", ENV_ID, *measured)
+    write_encoding_time(sft, EncodingTime(seconds=3.0))  # as a run with a vision encoder
+    write_perception(sft / "eval", _PERCEPTION, [np.zeros((12, 16, 3), np.uint8)])
     run("improve", "--run", sft, "--out", practice, *_TINY_IMPROVE)
     (practice / "trackers.json").write_text('{"ids": {"wandb": "1a2b"}}')
     for stage in (sft, practice):
@@ -147,6 +214,7 @@ def damage_runs(runs: Path, files: Readers, cases: int, seed: int, scratch: Path
         (copy / file).write_bytes(damaged)
         command = readers[turn % len(readers)](copy)
         name = f"{run}/{file} case {case}, nearer {command[0]}"
-        attempts.command(name, command)
+        with patch("huggingface_hub.HfApi", _NoHub):
+            attempts.command(name, command)
         shutil.rmtree(copy)
     return attempts
