@@ -32,7 +32,7 @@ from nearer.datasets.lerobot.feature import MAX_PIXELS, Feature
 from nearer.datasets.lerobot.identity import dataset_identity
 from nearer.datasets.lerobot.images import decode_image, encode_png
 from nearer.datasets.lerobot.info_values import count, rate, size_mb, template
-from nearer.datasets.lerobot.parquet import read_lists
+from nearer.datasets.lerobot.parquet import read_columns, read_encoded_images, read_lists
 from nearer.datasets.lerobot.progress_sidecar import check_current, sidecar_place
 from nearer.datasets.lerobot.reader import open_dataset, read_progress
 from nearer.datasets.lerobot.stored_files import stored_file
@@ -276,6 +276,27 @@ def test_open_dataset_of_lists_that_unpack_to_gigabytes_is_refused(
     set_column(root / DATA, "action", pa.ListArray.from_arrays(offsets, np.zeros(2**18)))
     assert (root / DATA).stat().st_size < 2**20
     assert "GB of memory, got more" in said_quickly(root)
+
+
+def test_columns_too_large_by_their_own_footer_are_never_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, count = tmp_path / "file.parquet", 3_000_000
+    zeros = np.zeros(count, np.uint8)
+    one_row = pa.ListArray.from_arrays(pa.array([0, count], pa.int32()), zeros)
+    image = pa.array([bytes(count)], pa.binary())
+    pq.write_table(pa.table({"action": one_row, "image": image}), path, compression="zstd")
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr("nearer.datasets.lerobot.parquet._MAX_BYTES", 2**20)
+
+    def unpack(*_: object, **__: object) -> None:
+        raise AssertionError("unpacked")
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", unpack)
+    with pytest.raises(DatasetError, match="GB of memory, got more"):
+        read_columns(path, ["action"])
+    with pytest.raises(DatasetError, match="GB of memory, got more"):
+        read_encoded_images(path, "image", np.array([0]))
 
 
 def test_read_lists_of_a_text_that_is_repeated_keeps_it_once(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ from foreign_datasets import (
     without_episode,
 )
 from nearer.core.errors import DatasetError
+from nearer.core.memory import memory_bytes
 from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.checks import check_trainable
 from nearer.datasets.lerobot.episodes_table import read_tasks
 from nearer.datasets.lerobot.images import encode_png
-from nearer.datasets.lerobot.numbers import memory_bytes
 from nearer.datasets.lerobot.progress_sidecar import sidecar_place, write_sidecar
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.datasets.lerobot.writer import DatasetWriter

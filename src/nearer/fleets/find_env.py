@@ -93,12 +93,12 @@ def time_limit(env_id: str, settings: EnvSettings = AS_IT_IS) -> int | None:
         env.close()
 
 
-def _limits(env: AnyEnv) -> Iterator[int]:
+def _limits(env: Any) -> Iterator[int]:
+    """Yield the limits of the wrappers of an env."""
     while isinstance(env, gymnasium.Wrapper):
-        limit = getattr(env, "_max_episode_steps", None)
-        if isinstance(env, TimeLimit) and isinstance(limit, int):
-            yield limit
-        env = env.env
+        if isinstance(env, TimeLimit):
+            yield cast(Any, env)._max_episode_steps
+        env = cast(Any, env).env
 
 
 def tell_time_limit(env_id: str, max_steps: int, settings: EnvSettings = AS_IT_IS) -> None:

@@ -36,6 +36,8 @@ frames with 8 numbers that takes 3.3 s to write and 0.58 s to read in 57 MB, one
 
 _MAX_BYTES = 2**31
 """Of one file's columns in memory; lerobot's files have 100 MB."""
+_BYTES_A_NUMBER = {"FLOAT": 4, "DOUBLE": 8, "INT32": 4, "INT64": 8}
+"""In memory. Equal numbers take next to nothing in a file."""
 _MAX_IMAGE_BYTES = 2**26
 _ROWS_AT_ONCE, _IMAGES_AT_ONCE = 2**16, 16
 """A file may be small and hold a lot: it is unpacked bit by bit, and given up in time."""
@@ -108,7 +110,9 @@ def read_encoded_images(path: Path, name: str, rows: Int[Array, "frames"]) -> li
             if rows.max() >= metadata.num_rows:
                 message = f"{path} must have more than {rows.max()} rows, got {metadata.num_rows}"
                 raise DatasetError(f"{message}; restore the file")
-            for group in np.unique(np.searchsorted(stops, rows, side="right")).tolist():
+            groups_read = np.unique(np.searchsorted(stops, rows, side="right")).tolist()
+            for group in groups_read:
+                _check_group(metadata.row_group(group), name, path)
                 row = int(stops[group]) - groups[group]
                 batches = file.iter_batches(_IMAGES_AT_ONCE, row_groups=[group], columns=[name])
                 for batch in batches:
@@ -121,6 +125,22 @@ def read_encoded_images(path: Path, name: str, rows: Int[Array, "frames"]) -> li
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
     return [_present(images.get(row), path, row) for row in rows.tolist()]
+
+
+def _check_group(group: Any, name: str, path: Path) -> None:
+    """Raise DatasetError where the images of a row group take too much memory."""
+    if sum(chunk.total_uncompressed_size for chunk in _chunks(group, [name])) > _MAX_BYTES:
+        raise _too_large(path)
+
+
+def _chunks(group: Any, names: Sequence[str]) -> list[Any]:
+    """Return what the footer says of these columns of a row group."""
+    chunks = [group.column(place) for place in range(group.num_columns)]
+    return [
+        chunk
+        for chunk in chunks
+        if any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in names)
+    ]
 
 
 def _is_struct_of_images(schema: Any, name: str, path: Path) -> bool:
@@ -173,18 +193,38 @@ def _read_table(path: Path, names: Sequence[str] | None, *, texts_once: bool = F
                     "write the data set anew with lerobot 0.6 or with DatasetWriter.create"
                 )
             columns = there if names is None else list(names)
+            _check_announced(file, columns, path)
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
                 num_bytes += batch.nbytes
                 if num_bytes > _MAX_BYTES:
-                    raise DatasetError(
-                        f"{path} must take at most {_MAX_BYTES / 1e9:.1f} GB of memory, got more; "
-                        "write the data set in smaller files"
-                    )
+                    raise _too_large(path)
                 batches.append(batch)
             table: Any = pa.Table.from_batches(batches) if batches else file.read(columns=columns)
             return table
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
+
+
+def _check_announced(file: Any, columns: Sequence[str], path: Path) -> None:
+    """Raise DatasetError where the file's own footer announces too much, of one row perhaps.
+
+    A batch has a bounded number of rows and none of numbers in them.
+    """
+    metadata: Any = file.metadata
+    num_bytes = 0
+    for group in range(metadata.num_row_groups):
+        for chunk in _chunks(metadata.row_group(group), columns):
+            numbers = chunk.num_values * _BYTES_A_NUMBER.get(chunk.physical_type, 0)
+            num_bytes += max(numbers, chunk.total_uncompressed_size)
+    if num_bytes > _MAX_BYTES:
+        raise _too_large(path)
+
+
+def _too_large(path: Path) -> DatasetError:
+    return DatasetError(
+        f"{path} must take at most {_MAX_BYTES / 1e9:.1f} GB of memory, got more; write the data "
+        "set in smaller files"
+    )
 
 
 def _names(schema: Any, path: Path) -> list[str]:
