@@ -3,16 +3,17 @@
     python tests/compat/compatibility.py [--only NAME ...] [--environments FOLDER]
 
 Installs nearer and a package into a new environment (minutes), runs one script there, and writes
-docs/compatibility.json and, from all that it holds, the table of docs/compatibility.md. Needs pip
-to reach the packages; no test of the suite runs it.
+docs/compatibility.json and, from all that it holds, the table of docs/compatibility.md. A package
+that talks to nearer over a wire or by files gets an environment without nearer, and its own
+versions of everything. Needs pip to reach the packages; no test of the suite runs it.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +32,19 @@ class Case:
     Attributes:
         name: of the case, and of its environment.
         packages: for pip; the first one's version is shown.
-        script: of this folder, and its arguments; FOLDER stands for an empty one.
+        script: of this folder, and its arguments; FOLDER stands for an empty one, PYTHON for that
+            of the packages.
         tried: in words, for the table.
+        apart: the packages are not installed beside nearer; the script runs where nearer is.
+        python: the packages' interpreter, if it is not this one; without it nothing is tried.
     """
 
     name: str
     packages: tuple[str, ...]
     script: tuple[str, ...]
     tried: str
+    apart: bool = False
+    python: str = sys.executable
 
 
 CASES = (
@@ -75,6 +81,22 @@ CASES = (
         script=("metaworld_push.py", "FOLDER"),
         tried="push-v3 from its expert through collect, sft, improve, eval, report",
     ),
+    Case(
+        name="openpi-client",
+        packages=("openpi-client==0.1.2",),
+        script=("openpi_serving.py", "FOLDER", "PYTHON"),
+        tried="`nearer serve` asked by openpi's client in an environment of its own, with images",
+        apart=True,
+    ),
+    Case(
+        name="lerobot",
+        packages=("lerobot[dataset]==0.6.1",),
+        script=("lerobot_data.py", "FOLDER", "PYTHON"),
+        tried="lerobot in its own Python writes a data set that nearer reads, and reads one of "
+        "`nearer collect`",
+        apart=True,
+        python="python3.12",
+    ),
 )
 
 
@@ -84,31 +106,42 @@ def main(only: list[str], environments: Path) -> None:
     for case in CASES:
         if only and case.name not in only:
             continue
-        python = _environment(case, environments)
-        results[case.name] = _outcome(case, python, environments / f"{case.name}-work")
+        if shutil.which(case.python) is None:
+            print(f"{case.name}: there is no {case.python} here", file=sys.stderr)
+            continue
+        results[case.name] = _outcome(case, environments)
         print(json.dumps({case.name: results[case.name]}), flush=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     _write_page(results)
 
 
-def _environment(case: Case, environments: Path) -> Path:
-    """Return the Python of a case's environment, which is made if it is not there."""
-    root = environments / case.packages[0]
-    python = root / "bin/python"
-    if not python.exists():
-        venv.create(root, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet"]
+def _environment(
+    root: Path, packages: tuple[str, ...], python: str = sys.executable, *, with_nearer: bool
+) -> str:
+    """Return the Python of an environment, which is made if it is not there."""
+    own = root / "bin/python"
+    if not own.exists():
+        subprocess.run([python, "-m", "venv", str(root)], check=True)
+        install = [str(own), "-m", "pip", "install", "--quiet"]
         constraints = ["--constraint", str(REPOSITORY / "constraints.txt")]
-        subprocess.run([*install, *constraints, "--editable", str(REPOSITORY)], check=True)
-        subprocess.run([*install, *case.packages], check=True)
-    return python
+        if with_nearer:
+            nearer = [*constraints, "--editable", f"{REPOSITORY}[serve]"]
+            subprocess.run([*install, *nearer], check=True)
+        if packages:
+            subprocess.run([*install, *packages], check=True)
+    return str(own)
 
 
-def _outcome(case: Case, python: Path, folder: Path) -> dict[str, object]:
+def _outcome(case: Case, environments: Path) -> dict[str, object]:
     """Return versions and what the script found, or why it failed."""
-    arguments = [str(folder) if part == "FOLDER" else part for part in case.script]
+    with_nearer = not case.apart
+    root = environments / case.packages[0]
+    theirs = _environment(root, case.packages, case.python, with_nearer=with_nearer)
+    ours = _environment(environments / "nearer", (), with_nearer=True) if case.apart else theirs
+    places = {"FOLDER": str(environments / f"{case.name}-work"), "PYTHON": theirs}
+    arguments = [places.get(part, part) for part in case.script]
     done = subprocess.run(
-        [str(python), str(HERE / arguments[0]), *arguments[1:]],
+        [ours, str(HERE / arguments[0]), *arguments[1:]],
         capture_output=True,
         text=True,
         timeout=LONGEST_S,
@@ -118,14 +151,14 @@ def _outcome(case: Case, python: Path, folder: Path) -> dict[str, object]:
     said = done.stdout if done.returncode == 0 else done.stderr
     last = said.strip().rpartition("\n")[2]
     found = json.loads(last) if done.returncode == 0 else {"failed": last[-500:]}
-    packages = [package.partition("==")[0] for package in case.packages]
-    return {"versions": {name: _version(python, name) for name in packages}, "found": found}
+    packages = [package.partition("==")[0].partition("[")[0] for package in case.packages]
+    return {"versions": {name: _version(theirs, name) for name in packages}, "found": found}
 
 
-def _version(python: Path, package: str) -> str:
+def _version(python: str, package: str) -> str:
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
     return subprocess.run(
-        [str(python), "-c", code], capture_output=True, text=True, check=True
+        [python, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
 
 
