@@ -118,6 +118,39 @@ def has_function(path: Path) -> bool:
     return any(isinstance(node, ast.FunctionDef) for node in ast.walk(ast.parse(path.read_text())))
 
 
+IMPORT_ALL_WITHOUT = """
+import importlib, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+for module in {modules}:
+    importlib.import_module(module)
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "needed_by"),
+    [
+        (("transformers", "tokenizers", "peft"), ("nearer.models.vlm",)),
+        (("websockets", "msgpack"), ("nearer.serving",)),
+        (("wandb", "trackio", "rerun", "ray"), ("nearer.models.vlm",)),
+    ],
+)
+def test_an_extra_that_is_missing_stops_nothing_else(
+    missing: tuple[str, ...], needed_by: tuple[str, ...]
+) -> None:
+    parts = [path.relative_to(SOURCE.parent).with_suffix("").parts for path in modules()]
+    names = [".".join(words).removesuffix(".__init__") for words in parts]
+    others = [name for name in names if not name.startswith(needed_by) and "__main__" not in name]
+    code = IMPORT_ALL_WITHOUT.format(missing=missing, modules=others)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
 def test_modules_with_a_function_are_imported_by_a_test() -> None:
     parts = {path: path.relative_to(SOURCE.parent).with_suffix("").parts for path in modules()}
     names = {

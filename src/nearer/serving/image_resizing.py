@@ -8,8 +8,7 @@ from jaxtyping import UInt8
 from nearer.algorithm.model import FoundationModel
 from nearer.core.arrays import Array
 from nearer.core.spaces import Camera
-from nearer.models.vlm.image_preprocessing import stretched
-from nearer.models.vlm.tower_model import TowerModel
+from nearer.models.vlm.image_preprocessing import PreprocessesImages, stretched
 
 MAX_SIDE_PX = 8192
 """Of an image that is resized; a filter's weights grow with it."""
@@ -19,7 +18,7 @@ _DEFAULT = "bilinear"
 def filters_of(model: FoundationModel, cameras: Sequence[Camera]) -> Mapping[str, str]:
     """Return by camera the filter of a model's own preprocessing; bilinear where it has none."""
     filters = {camera.name: _DEFAULT for camera in cameras}
-    if isinstance(model, TowerModel):
+    if isinstance(model, PreprocessesImages):
         own = zip(model.spaces.cameras, model.preprocessing, strict=True)
         filters |= {camera.name: settings.filter for camera, settings in own}
     return filters

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -58,6 +59,17 @@ class ImagePreprocessing:
         filters = list(_FILTERS.values())
         sizes = [self.height, self.width, self.scale, filters.index(self.filter)]
         return torch.tensor([*sizes, *self.mean, *self.std], dtype=torch.float64)
+
+
+@runtime_checkable
+class PreprocessesImages(Protocol):
+    """A model that prepares images as a pretrained one does.
+
+    Attributes:
+        preprocessing: of each camera's images.
+    """
+
+    preprocessing: tuple[ImagePreprocessing, ...]
 
 
 def stretched(
