@@ -83,7 +83,7 @@ CASES = (
     ),
     Case(
         name="openpi-client",
-        packages=("openpi-client==0.1.2",),
+        packages=("openpi-client==0.1.2", "typing_extensions"),  # which it forgets to ask for
         script=("openpi_serving.py", "FOLDER", "PYTHON"),
         tried="`nearer serve` asked by openpi's client in an environment of its own, with images",
         apart=True,
