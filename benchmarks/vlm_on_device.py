@@ -18,7 +18,8 @@ from device_meter import PeakMemory, flops_of, seconds_a_call
 from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.sft_objectives import Objectives, Rows, bc_loss, time_loss
 from nearer.models.settings import VLMConfig
-from nearer.models.vlm.loading import num_parameters, open_source, pretrained_vlm
+from nearer.models.vlm.loading import open_source, pretrained_vlm
+from nearer.models.vlm.network_config import num_parameters
 from nearer.models.vlm.vlm import VLM
 from random_vlms import PALIGEMMA_3B, SHAPES, SMOLVLM_256M, VLMShape, tiny, write_vlm
 from sft_timing import SPACES, random_demonstrations, timed_sft

@@ -18,6 +18,7 @@ from foreign_datasets import (
     set_column,
     without_episode,
 )
+from nearer.core.arrays import Array
 from nearer.core.errors import DatasetError
 from nearer.datasets.lerobot import timing
 from nearer.datasets.lerobot.reader import open_dataset
@@ -134,10 +135,19 @@ def test_open_dataset_of_an_image_that_is_no_camera_needs_no_times(tmp_path: Pat
         dataset.frames("wrist_image", np.array([0]))
 
 
-@pytest.mark.parametrize("places", [[0, 0, 0, -1], [0.0, 0.0, 0.0, np.nan]])
-def test_open_dataset_of_a_file_number_that_is_none_is_refused(places, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "places",
+    [
+        np.array([0, 0, 0, -1]),
+        np.array([0.0, 0.0, 0.0, np.nan]),
+        np.array([0, 0, 0, 2**64 - 1], np.uint64),
+    ],
+)
+def test_open_dataset_of_a_file_number_that_is_none_is_refused(
+    places: Array, tmp_path: Path
+) -> None:
     root = copy_sample("video", tmp_path)
-    set_column(root / EPISODES, "data/file_index", np.array(places))
+    set_column(root / EPISODES, "data/file_index", places)
     with pytest.raises(DatasetError, match=r"whole numbers of 0 or more as data/chunk_index"):
         open_dataset(root)
 

@@ -19,8 +19,9 @@ from nearer.core.errors import CheckpointError, ConfigError
 from nearer.models.factory import build_model, new_model
 from nearer.models.settings import VLMConfig
 from nearer.models.vlm.dual_encoder import DualEncoder
-from nearer.models.vlm.loading import num_parameters, open_source
+from nearer.models.vlm.loading import open_source
 from nearer.models.vlm.memory_check import dual_bytes_needed
+from nearer.models.vlm.network_config import num_parameters
 from nearer.runs.checkpoint import load_model, save_checkpoint, weights_hash
 from tiny_duals import small_dual_encoder
 

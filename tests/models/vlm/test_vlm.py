@@ -29,8 +29,9 @@ from nearer.models.factory import build_model, new_model
 from nearer.models.settings import VLMConfig
 from nearer.models.vlm.families import family_of
 from nearer.models.vlm.image_preprocessing import preprocessing_of
-from nearer.models.vlm.loading import num_parameters, open_source, pretrained_vlm
+from nearer.models.vlm.loading import open_source, pretrained_vlm
 from nearer.models.vlm.memory_check import bytes_needed
+from nearer.models.vlm.network_config import num_parameters
 from nearer.models.vlm.vlm import VLM
 from nearer.runs.checkpoint import load_model, save_checkpoint, weights_hash
 from tiny_vlms import FAMILIES, make_vlm

@@ -12,6 +12,7 @@ import torch
 from huggingface_hub.errors import GatedRepoError
 from PIL import Image
 from tokenizers import Tokenizer
+from transformers import Idefics3Config
 
 from nearer.algorithm.model import Inputs
 from nearer.core.arrays import Array
@@ -21,7 +22,7 @@ from nearer.models.factory import build_model
 from nearer.models.settings import VLMConfig
 from nearer.models.vlm.families import family_of
 from nearer.models.vlm.image_preprocessing import preprocessing_of
-from nearer.models.vlm.loading import network_config, open_source, pretrained_vlm
+from nearer.models.vlm.loading import open_source, pretrained_vlm
 from nearer.models.vlm.memory_check import bytes_needed
 from nearer.models.vlm.vlm import VLM
 from nearer.runs.checkpoint import load_model, save_checkpoint
@@ -139,11 +140,10 @@ def test_prompt_without_the_global_image_token_spells_it_out(
 def test_default_image_size_that_patches_do_not_divide_is_rounded_down() -> None:
     """SmolVLM-Instruct, of 2.2 B: 384 pixels, patches of 14, groups of three."""
     document = {
-        "model_type": "idefics3",
         "vision_config": {"image_size": 384, "patch_size": 14},
         "scale_factor": 3,
     }
-    family = family_of(network_config(document))
+    family = family_of(Idefics3Config.from_dict(document))
     assert family.size(0, {}, Camera("top", 96, 128)) == (378, 378)
     assert family.tokens(378, 378) == 81
 

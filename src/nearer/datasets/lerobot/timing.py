@@ -20,6 +20,7 @@ from nearer.datasets.lerobot.schema import DatasetInfo
 
 TOLERANCE_FRAMES = 0.5
 
+_LARGEST_FILE_NUMBER = 2**31
 _COLUMNS = ("chunk_index", "file_index", "from_timestamp")
 
 
@@ -93,12 +94,13 @@ def file_places(root: Path, table: Mapping[str, Array], folder: str) -> Int64[Ar
     """
     parts = [table[f"{folder}/{part}"] for part in ("chunk_index", "file_index")]
     for values in parts:
-        if values.dtype.kind not in "iu" or values.ndim != 1 or (values < 0).any():
+        counts = values.dtype.kind in "iu" and values.ndim == 1
+        if not counts or (values < 0).any() or (values > _LARGEST_FILE_NUMBER).any():
             raise DatasetError(
                 f"the episodes table of {root} must have whole numbers of 0 or more as "
                 f"{folder}/chunk_index and file_index, got others; restore its files"
             )
-    return np.stack(parts, axis=1).astype(np.int64)
+    return np.stack([values.astype(np.int64) for values in parts], axis=1)
 
 
 def check_timestamps(

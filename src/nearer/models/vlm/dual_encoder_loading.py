@@ -15,8 +15,6 @@ from nearer.models.vlm.image_preprocessing import preprocessing_of
 from nearer.models.vlm.loading import (
     PretrainedSource,
     move_to_device,
-    network_config,
-    num_parameters,
     preprocessing_from_json,
     read_network,
     read_tokenizer,
@@ -24,6 +22,7 @@ from nearer.models.vlm.loading import (
     vlm_config_from_json,
 )
 from nearer.models.vlm.memory_check import check_checkpoint_fits, check_memory
+from nearer.models.vlm.network_config import network_config, num_parameters
 from nearer.models.vlm.text_tokens import TextTokenizer
 from nearer.models.vlm.towers import DUAL_ENCODERS, DualTowers
 
@@ -84,7 +83,7 @@ def dual_from_json(config: JsonObject, spaces: Spaces, folder: Path) -> DualEnco
     check_checkpoint_fits(folder)
     settings = vlm_config_from_json(config["settings"])
     sizes = AttentionPoolingConfig(**config["sizes"])
-    towers = _towers(network_config(config["network"]))
+    towers = _towers(network_config(config["network"], folder))
     tokenizer = saved_tokenizer(folder)
     text_tokenizer = TextTokenizer(tokenizer, towers.text_format(tokenizer))
     network = cast(Any, AutoModel).from_config(towers.config, dtype=torch.float32)

@@ -1,7 +1,6 @@
 """Build a vision-language model from a hub id, a folder or a checkpoint."""
 
 import json
-import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,10 +10,10 @@ from typing import Any, cast
 import torch
 import transformers
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, AutoModel, AutoModelForImageTextToText
+from transformers import AutoModel, AutoModelForImageTextToText
 
 from nearer.algorithm.action_tokens import action_words
 from nearer.core.errors import CheckpointError, ConfigError
@@ -24,6 +23,7 @@ from nearer.models.settings import VLMConfig
 from nearer.models.vlm.families import FAMILIES, Network, VLMFamily, family_of
 from nearer.models.vlm.image_preprocessing import ImagePreprocessing, preprocessing_of
 from nearer.models.vlm.memory_check import check_checkpoint_fits, check_memory
+from nearer.models.vlm.network_config import network_config, num_parameters
 from nearer.models.vlm.prompts import Prompts
 from nearer.models.vlm.towers import DUAL_ENCODERS
 from nearer.models.vlm.vlm import VLM
@@ -93,7 +93,7 @@ def open_source(name: str) -> PretrainedSource:
         )
     _check_files(folder)
     return PretrainedSource(
-        folder=folder, config=network_config(document), processor=_processor_json(folder)
+        folder=folder, config=network_config(document, folder), processor=_processor_json(folder)
     )
 
 
@@ -190,7 +190,7 @@ def vlm_from_json(config: JsonObject, spaces: Spaces, folder: Path) -> VLM:
     """
     check_checkpoint_fits(folder)
     settings = vlm_config_from_json(config["settings"])
-    network_settings = network_config(config["network"])
+    network_settings = network_config(config["network"], folder)
     family = family_of(network_settings)
     # The config names the dtype of the hub's weights, which ours need not have.
     network = cast(Any, AutoModel).from_config(network_settings, dtype=_storage_dtype(settings))
@@ -226,25 +226,6 @@ def device_of(settings: VLMConfig) -> torch.device:
         )
     on_gpu = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if on_gpu else "cpu")
-
-
-def num_parameters(folder: Path) -> int:
-    """Return the number of weights in a folder, from the headers of its files alone.
-
-    Raises:
-        CheckpointError: a file is damaged.
-    """
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with cast(Any, safe_open(path, framework="pt")) as file:
-                names = file.keys()
-                total += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"{path} must be a whole safetensors file, got: {error}; download it again"
-            ) from error
-    return total
 
 
 def _storage_dtype(settings: VLMConfig) -> torch.dtype:
@@ -331,12 +312,6 @@ def preprocessing_from_json(document: JsonObject) -> ImagePreprocessing:
 
 def _prompts(family: VLMFamily, tokenizer: Tokenizer) -> Prompts:
     return Prompts(tokenizer, family.layout, family.config.image_token_id)
-
-
-def network_config(document: JsonObject) -> Any:
-    """Return the configuration object of transformers for a config.json."""
-    kind = document["model_type"]
-    return CONFIG_MAPPING[kind].from_dict(dict(document))
 
 
 def _processor_json(folder: Path) -> JsonObject:
