@@ -24,7 +24,9 @@ def main(folder: Path, lerobot: str) -> None:
     folder.mkdir(parents=True)
     theirs, ours = folder / "theirs", folder / "ours"
     subprocess.run([lerobot, str(SIDE), "write", str(theirs)], check=True)
-    nearer.collect(CollectConfig(env="nearer/TabletopPoint-v0", episodes=3, num_envs=3, out=ours))
+    nearer.collect(
+        CollectConfig(env="nearer/TabletopBlock2Block-v0", episodes=3, num_envs=3, out=ours)
+    )
     subprocess.run([lerobot, str(SIDE), "read", str(ours)], check=True)
     print(json.dumps({**_read_theirs(theirs), **_they_read(ours)}))
 
