@@ -169,11 +169,16 @@ def _write_page(results: dict[str, dict[str, dict[str, object]]]) -> None:
         if case.name in results:
             result = results[case.name]
             versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-            found = "; ".join(f"{key} {value}" for key, value in result["found"].items())
+            found = "; ".join(_in_words(key, value) for key, value in result["found"].items())
             rows.append(f"| {versions} | {case.tried} | {found} |")
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     PAGE.write_text(before + BEGIN + "\n" + "\n".join(rows) + "\n\n" + END + after)
+
+
+def _in_words(key: str, value: object) -> str:
+    said = {True: "yes", False: "no", None: "none"}.get(value, value)
+    return f"{key.replace('_', ' ')}: {said}"
 
 
 if __name__ == "__main__":
