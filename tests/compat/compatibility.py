@@ -177,8 +177,9 @@ def _write_page(results: dict[str, dict[str, dict[str, object]]]) -> None:
 
 
 def _in_words(key: str, value: object) -> str:
-    said = {True: "yes", False: "no", None: "none"}.get(value, value)
-    return f"{key.replace('_', ' ')}: {said}"
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    return f"{key.replace('_', ' ')}: {value}"
 
 
 if __name__ == "__main__":
