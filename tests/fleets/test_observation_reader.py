@@ -19,7 +19,7 @@ def test_reader_takes_lerobots_keys_and_says_what_it_leaves() -> None:
     reader = observation_reader(space, {})
     read = reader.read({"agent_pos": [1, 2], "environment_state": [3, 4], "goal": [5, 6]})
     assert (read.agent_pos.tolist(), read.environment_state.tolist()) == ([1, 2], [3, 4])
-    assert reader.unread == ("goal",)
+    assert reader.unread == (("goal", "agent_pos"),)
 
 
 def test_reader_flattens_matrices_by_row_and_dicts_by_name() -> None:

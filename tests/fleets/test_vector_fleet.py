@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Text
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from nearer.core.errors import EnvError
@@ -62,3 +62,32 @@ def test_what_an_env_observes_and_nobody_reads_is_told(caplog: pytest.LogCapture
     assert caplog.messages == [
         "More observes goal besides, which is not read; --rename goal=agent_pos reads it"
     ]
+
+
+def test_an_unread_image_is_named_as_a_camera_and_text_as_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Seeing(Rows):
+        single_observation_space = Dict(
+            {"agent_pos": Box(-9, 9, (1,)), "a_task": Text(9), "wrist": Box(0, 255, (3, 8, 8))}
+        )
+
+    class Reading(Rows):
+        single_observation_space = Dict({"agent_pos": Box(-9, 9, (1,)), "task": Text(9)})
+
+    VectorFleet(Seeing())
+    VectorFleet(Reading())
+    assert caplog.messages == [
+        "Seeing observes a_task, wrist besides, which is not read; --rename wrist=pixels/wrist "
+        "reads it",
+        "Reading observes task besides, which is not read",
+    ]
+
+
+def test_info_that_is_no_dict_is_refused() -> None:
+    class Silent(Rows):
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            return super().reset(seed=seed, options=options)[0], None
+
+    with pytest.raises(EnvError, match="must report a dict as info, got None"):
+        VectorFleet(Silent()).reset(np.array([0]), [5])

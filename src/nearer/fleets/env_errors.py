@@ -1,6 +1,6 @@
 """What goes wrong inside an env, which may be anybody's code, as a sentence."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 import gymnasium
@@ -73,6 +73,12 @@ def reading(env_id: str) -> Generator[None, None, None]:
             f"{env_id} must observe what its observation_space says, got "
             f"{type(error).__name__}: {error}; mend the env"
         ) from error
+
+
+def check_info(env_id: str, info: object) -> None:
+    """Raise EnvError unless an env reports a dict beside what it observes."""
+    if not isinstance(info, Mapping):
+        raise EnvError(f"{env_id} must report a dict as info, got {info!r:.60}; mend the env")
 
 
 def checked(env_id: str, spaces: Spaces, observation: Observation) -> Observation:

@@ -118,7 +118,8 @@ def _rate(env: Any, fps: int | None) -> int | None:
 
 def _check_actions(space: Any) -> None:
     """Raise EnvError unless actions are quantities."""
-    if isinstance(space, Box) and np.issubdtype(cast(Any, space.dtype), np.floating):
+    is_real = isinstance(space, Box) and np.issubdtype(cast(Any, space.dtype), np.floating)
+    if is_real and math.prod(space.shape) > 0:
         return
     raise EnvError(
         f"the env must have a Box action space of real numbers, got {space}; policies choose among "

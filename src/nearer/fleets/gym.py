@@ -19,7 +19,7 @@ from nearer.core.episode import Observation
 from nearer.core.errors import EnvError
 from nearer.core.interfaces import Fleet, HasDemonstrator, Policy, Sensed, Starts
 from nearer.core.memory import check_fits
-from nearer.fleets.env_errors import checked, making, reading, running
+from nearer.fleets.env_errors import check_info, checked, making, reading, running
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.env_spaces import EnvSpaces, env_spaces
 from nearer.fleets.find_env import AnyEnv, check_kwargs, env_spec, make_env
@@ -162,6 +162,7 @@ class VectorFleet:
             row_seeds[robot] = self._seeds[robot] = seed
         with running(self._name, "reset", seeds):
             raw, info = cast(Any, self._envs).reset(seed=row_seeds, options={"reset_mask": mask})
+            check_info(self._name, info)
         self._success.begin(robots, _rows(info, robots, self.num_robots))
         if "instruction" in info:
             instructions = [
@@ -181,6 +182,7 @@ class VectorFleet:
         if isinstance(self.env, StepsRows):
             with running(self._name, "step", seeds):
                 raw, _, terminated, truncated, info = self.env.step_rows(robots, actions)
+                check_info(self._name, info)
             self._success.note(robots, info)
             return Sensed(observation=self._read(raw), env_ended=terminated | truncated)
         self._actions[:] = 0
@@ -189,6 +191,7 @@ class VectorFleet:
             raw, _, terminated, truncated, info = self._envs.step(
                 self._spaces.env_actions(self._actions)
             )
+            check_info(self._name, info)
         self._success.note(robots, _rows(info, robots, self.num_robots))
         env_ended = (terminated | truncated)[robots]
         return Sensed(observation=self._read(raw, robots), env_ended=env_ended)
@@ -250,6 +253,7 @@ class SingleEnvFleet:
             self._seeds[robot] = seed
             with running(self._name, "reset", [seed]):
                 raw, info = self._envs[robot].reset(seed=seed)
+                check_info(self._name, info)
             observations.append(self._read(raw))
             instructions.append(
                 self._instructions.of_episode(str(info["instruction"]))
@@ -271,8 +275,9 @@ class SingleEnvFleet:
                 raw, _, terminated, truncated, info = self._envs[robot].step(
                     self._spaces.env_action(action)
                 )
+                check_info(self._name, info)
+                env_ended[row] = terminated or truncated
             observations.append(self._read(raw))
-            env_ended[row] = terminated or truncated
             self._success.note(robots[row : row + 1], info)
         observation = checked(self._name, self.spaces, _stack(observations))
         return Sensed(observation=observation, env_ended=env_ended)
@@ -297,11 +302,15 @@ class SingleEnvFleet:
 
 def _tell_unread(env_id: str, spaces: EnvSpaces) -> None:
     """Warn of what an env observes and nobody reads."""
-    if spaces.reader.unread:
-        _LOG.warning(
-            "%s observes %s besides, which is not read; --rename %s=agent_pos reads it",
-            *(env_id, ", ".join(spaces.reader.unread), spaces.reader.unread[0]),
-        )
+    unread = spaces.reader.unread
+    if not unread:
+        return
+    names = ", ".join(name for name, _ in unread)
+    readable = next((part for part in unread if part.target), None)
+    advice = "; --rename %s=%s reads it" if readable else ""
+    _LOG.warning(
+        f"%s observes %s besides, which is not read{advice}", env_id, names, *readable or ()
+    )
 
 
 def _rows(info: Info, robots: Int64[Array, "robots"], num_robots: int) -> Info:

@@ -43,6 +43,13 @@ class _Part(NamedTuple):
         return f"{self.name} ({type(self.space).__name__}, shape {shape}, {dtype})"
 
 
+class Unread(NamedTuple):
+    """Something an env observes and nobody reads, and the key it could be read as, if any."""
+
+    name: str
+    target: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservationReader:
     """Turns what one env returns into an `Observation`.
@@ -52,14 +59,14 @@ class ObservationReader:
         widths: lerobot's key -> how many numbers there are.
         images: camera -> where its image stands.
         cameras: the same with their sizes.
-        unread: names of what nobody asks for.
+        unread: what nobody asks for.
     """
 
     numbers: Mapping[str, tuple[Path, ...]]
     widths: Mapping[str, int]
     images: Mapping[str, Path]
     cameras: tuple[Camera, ...]
-    unread: tuple[str, ...] = field(default=())
+    unread: tuple[Unread, ...] = field(default=())
 
     def read(self, raw: Any, *, batch_axes: int = 0) -> Observation:
         """Return what an env observed.
@@ -159,7 +166,9 @@ def observation_reader(
         images=images,
         cameras=tuple(sorted(cameras)),
         unread=tuple(
-            part.name for part, target in zip(parts, targets, strict=True) if target is None
+            Unread(part.name, _possible_target(part))
+            for part, target in zip(parts, targets, strict=True)
+            if target is None
         ),
     )
 
@@ -201,6 +210,15 @@ def _target(part: _Part, renamed: Mapping[str, str]) -> str | None:
     if part.path[0] == IMAGE_KEY:
         return "/".join((IMAGE_KEY, "_".join(part.path[1:]))) if part.path[1:] else IMAGE_KEY
     return None
+
+
+def _possible_target(part: _Part) -> str | None:
+    """Return the key that a part could be renamed to; None: it is neither numbers nor an image."""
+    if not isinstance(part.space, Box | MultiBinary):
+        return None
+    axes, of_bytes = len(part.space.shape), part.space.dtype == np.uint8
+    may_be_image = axes == _IMAGE_AXES or (axes > 1 and of_bytes)
+    return f"{IMAGE_KEY}/{part.path[-1]}" if may_be_image else "agent_pos"
 
 
 def _looks_like_image(space: Any) -> bool:
@@ -250,5 +268,6 @@ def _at(raw: Any, path: Path) -> Any:
 
 
 def _flat(values: Any, batch_axes: int) -> Array:
-    array = np.asarray(values, np.float32)
+    with np.errstate(over="ignore"):  # infinity, which `checked` refuses
+        array = np.asarray(values, np.float32)
     return array.reshape(*array.shape[:batch_axes], -1)
