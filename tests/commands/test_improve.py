@@ -1,5 +1,6 @@
 """nearer improve: unusable calibrations and runs are refused, envs that fail cost no episodes."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -16,7 +17,10 @@ from commands.faults import (
     truncate,
 )
 from commands.tiny_runs import TINY_IMPROVE, TINY_SFT, improve_in
-from nearer.cli import main
+from nearer.cli import main, parse
+from nearer.commands.improve import run_improve
+from nearer.configs import ImproveConfig
+from nearer.core.callbacks import Progress
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.runs.metrics import read_metrics
 from refusals import refused
@@ -161,3 +165,41 @@ def test_improve_env_error_loses_only_unfinished_episodes(workspace: Path, capsy
     undisturbed = open_dataset(improve_in("SmallEnv", workspace) / "practice").columns
     for name, values in undisturbed.items():
         np.testing.assert_array_equal(resumed[name], values)
+
+
+def test_improve_in_processes_is_continued_bit_for_bit(workspace: Path) -> None:
+    whole, stopped = workspace / "whole", workspace / "stopped"
+    start = ["improve", "--run", str(workspace / "sft"), *TINY_IMPROVE]
+    in_processes = ["--fleet", "processes", "--fleet.processes", "2"]
+    main([*start, *in_processes, "--out", str(whole)])
+    _, config = parse([*start, *in_processes, "--out", str(stopped)])
+    assert isinstance(config, ImproveConfig)
+    reports: list[Progress] = []
+
+    def stop(progress: Progress) -> None:
+        reports.append(progress)
+        if len(reports) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_improve(config, stop)
+    main(["improve", "--resume", "--out", str(stopped)])
+    practised = [open_dataset(run / "practice").columns for run in (whole, stopped)]
+    assert len(practised[0]["action"]) > 400
+    for name, values in practised[0].items():
+        np.testing.assert_array_equal(practised[1][name], values)
+    weights = "checkpoints/last/pretrained_model/model.safetensors"
+    assert (whole / weights).read_bytes() == (stopped / weights).read_bytes()
+    audits = [(run / "audits.jsonl").read_text() for run in (whole, stopped)]
+    assert audits[0] == audits[1] != ""
+    assert json.loads((stopped / "run.json").read_text())["config"]["fleet_settings"] == {
+        "processes": 2
+    }
+
+
+def test_improve_number_of_processes_without_processes_is_refused(
+    workspace: Path, capsys: Capture
+) -> None:
+    start = ["improve", "--run", workspace / "sft", *TINY_IMPROVE, "--out", workspace / "run"]
+    message = refused(capsys, *start, "--fleet.processes", "2")
+    assert "--fleet.processes must go with --fleet processes, got --fleet lockstep" in message

@@ -28,6 +28,7 @@ from nearer.datasets.episodes import dataset_spaces
 from nearer.datasets.lerobot.checks import check_trainable
 from nearer.datasets.lerobot.episodes_table import read_tasks
 from nearer.datasets.lerobot.images import encode_png
+from nearer.datasets.lerobot.numbers import runs
 from nearer.datasets.lerobot.progress_sidecar import sidecar_place, write_sidecar
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.datasets.lerobot.writer import DatasetWriter
@@ -250,3 +251,8 @@ def test_open_dataset_that_does_not_fit_the_memory_is_refused(tmp_path: Path) ->
     edit_info(root, total_frames=memory_bytes())
     with pytest.raises(DatasetError, match="the memory must hold"):
         open_dataset(root)
+
+
+def test_runs_gives_each_file_once_in_the_order_of_the_episodes() -> None:
+    files = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [1, 0]])
+    assert list(runs(files)) == [(0, 0), (0, 1), (1, 0)]

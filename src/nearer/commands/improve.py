@@ -1,29 +1,31 @@
 """nearer improve: a Stage-1 run and an env -> a better policy and its practised episodes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from nearer.algorithm.early_stopping import AlarmStop
 from nearer.algorithm.improve import Setup, improve
-from nearer.algorithm.model import Detector
-from nearer.algorithm.rollout import LockstepSource
+from nearer.algorithm.model import Detector, FoundationModel
+from nearer.algorithm.rollout import EpisodeSource, LockstepSource
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import as_saved, open_run
 from nearer.configs.improve import ImproveConfig
 from nearer.core.action_chunks import Chunking
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import Alarmed, ConfigError
-from nearer.core.interfaces import TerminationRule
 from nearer.datasets.practice_store import PracticeStore
-from nearer.evaluation.audit import AUDITS, Auditor
+from nearer.evaluation.audit import AUDITS, Auditor, RecordedSuccess
 from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
 from nearer.fleets.encoded import feature_widths
 from nearer.fleets.env_spaces import stated_rate
 from nearer.fleets.find_env import env_class, tell_time_limit
 from nearer.fleets.for_model import check_same_chunks, fitting_fleet
+from nearer.fleets.processes import ProcessSource, RobotGroup
 from nearer.models.factory import build_model
 from nearer.reporting.practice_summary import after_practice, before_practice
 from nearer.runs.checkpoint import load_model, weights_hash
@@ -69,27 +71,109 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
     if config.run == Path():
         raise ConfigError("--run must name a Stage-1 run, got none; make one with nearer sft")
+    settings = config.fleet_settings.resolved(config.fleet, config.num_envs)
     with alone(config.out):
-        _improve(config, on_progress)
+        _improve(replace(config, fleet_settings=settings), on_progress)
     return config.out
 
 
-def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
+def robots_of_process(
+    config: ImproveConfig,
+    threshold: float,
+    num_robots: int,
+    models: tuple[FoundationModel, FoundationModel] | None = None,
+) -> RobotGroup:
+    """Return robots of a run that act in one process, with that process's copies of the models.
+
+    Args:
+        config: of the run.
+        threshold: s of the detector, in decisions.
+        num_robots: in this process.
+        models: policy and frozen reward model; None: they are loaded.
+    """
+    policy, reward = models or _load_models(config)
+    fleet = fitting_fleet(config.env, num_robots, policy, reward, config.env_settings)
+    recorder = GroundTruthRecorder(fleet, recording=config.audits.audit_every > 0)
+    detector = Detector(model=reward, threshold_steps=threshold)
+    on_ground_truth = config.deviate.end_on_ground_truth
+    return RobotGroup(
+        policy=policy,
+        fleet=recorder,
+        termination=GroundTruthTermination(recorder) if on_ground_truth else detector,
+        max_steps=config.practice.max_steps,
+        success=recorder.success,
+        forget=recorder.forget,
+    )
+
+
+def _load_models(config: ImproveConfig) -> tuple[FoundationModel, FoundationModel]:
     policy = load_model(config.run, build_model, "policy")
-    reward = load_model(config.reward or config.run, build_model, "reward").requires_grad_(False)
+    reward = load_model(config.reward or config.run, build_model, "reward")
+    return policy, reward.requires_grad_(False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Robots:
+    """Where episodes come from, and what the simulator says of them.
+
+    Attributes:
+        source: of episodes.
+        recorded: ground truth, for audits alone.
+        close: ends it.
+    """
+
+    source: EpisodeSource
+    recorded: RecordedSuccess
+    close: Callable[[], None]
+
+
+def _open_robots(
+    config: ImproveConfig, threshold: float, models: tuple[FoundationModel, FoundationModel]
+) -> _Robots:
+    if config.fleet == "lockstep":
+        group = robots_of_process(config, threshold, config.num_envs, models)
+        source = LockstepSource(
+            fleet=group.fleet,
+            termination=group.termination,
+            max_steps=group.max_steps,
+            seed=config.practice.seed,
+        )
+        assert isinstance(group.fleet, GroundTruthRecorder)
+        return _Robots(source=source, recorded=group.fleet, close=group.fleet.close)
+    processes = config.fleet_settings.processes or 1
+    shared, left = divmod(config.num_envs, processes)
+    groups = [
+        partial(robots_of_process, config, threshold, shared + (number < left))
+        for number in range(processes)
+    ]
+    processes_source = ProcessSource(groups, config.practice.seed)
+    return _Robots(source=processes_source, recorded=processes_source, close=processes_source.close)
+
+
+def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
+    policy, reward = models = _load_models(config)
     chunking = policy.spaces.chunking
     check_same_chunks(chunking, reward.spaces.chunking)
     config.practice.check_room(config.num_envs, chunking.chunk)
     threshold = _threshold(config, chunking)
-    fleet = fitting_fleet(config.env, config.num_envs, policy, reward, config.env_settings)
-    audited = config.audits.audit_every > 0
-    recorder = GroundTruthRecorder(fleet, recording=audited)
-    detector = Detector(model=reward, threshold_steps=threshold)
-    termination: TerminationRule = (
-        GroundTruthTermination(recorder) if config.deviate.end_on_ground_truth else detector
-    )
+    robots = _open_robots(config, threshold, models)
+    try:
+        _practise(config, models, threshold, robots, on_progress)
+    finally:
+        robots.close()
+
+
+def _practise(
+    config: ImproveConfig,
+    models: tuple[FoundationModel, FoundationModel],
+    threshold: float,
+    robots: _Robots,
+    on_progress: ProgressCallback,
+) -> None:
+    policy, reward = models
+    chunking = policy.spaces.chunking
     tell_time_limit(config.env, config.practice.max_steps, config.env_settings)
-    rate = stated_rate(config.env, policy.spaces.control_hz or fleet.spaces.control_hz)
+    rate = stated_rate(config.env, policy.spaces.control_hz or robots.source.spaces.control_hz)
     fps = chunking.decision_rate(rate)
     frozen = weights_hash(reward)
     inputs = RunInputs(frozen_sha256=frozen, threshold_steps=threshold)
@@ -99,16 +183,11 @@ def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
         store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, *widths)
         log = run.root / AUDITS
         setup = Setup(
-            source=LockstepSource(
-                fleet=recorder,
-                termination=termination,
-                max_steps=config.practice.max_steps,
-                seed=config.practice.seed,
-            ),
+            source=robots.source,
             reward_model=reward,
             threshold_steps=threshold,
             store=store,
-            audits=Auditor(config.audits, recorder, config.practice.seed, log),
+            audits=Auditor(config.audits, robots.recorded, config.practice.seed, log),
             on_alarm=config.audits.on_alarm,
         )
         stop = improve(
@@ -119,7 +198,6 @@ def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
             run.note_alarm(stop)
             raise _alarmed(stop, config.out)
         run.finish()
-    recorder.close()
 
 
 def _alarmed(stop: AlarmStop, out: Path) -> Alarmed:

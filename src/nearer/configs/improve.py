@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import tyro
+
 from nearer.algorithm.early_stopping import PlateauRule
 from nearer.algorithm.improve_settings import Deviations, Practice
 from nearer.configs.flags import Flat, NeededToStart, Track
+from nearer.configs.fleet import FleetName, FleetSettings
 from nearer.configs.folders import OUTPUTS
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
@@ -23,7 +26,8 @@ class ImproveConfig:
         reward: run or checkpoint whose reward model replaces the run's own; its calibration.
         env: Gymnasium id.
         out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.
-        num_envs: simulators that run in lockstep.
+        num_envs: robots, or simulators of them.
+        fleet: robots in lockstep in this process, or shared among several processes.
         threshold: s of the detector, control steps (or chunks); none: as calibrated.
         track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
@@ -34,10 +38,14 @@ class ImproveConfig:
     reward: Path | None = None
     env: Annotated[str, NeededToStart] = ""
     num_envs: int = 8
+    fleet: FleetName = "lockstep"
     threshold: float | None = None
     track: Track = ("tensorboard",)
     resume: bool = False
     env_settings: Annotated[EnvSettings, Flat] = field(default_factory=EnvSettings)
+    fleet_settings: Annotated[FleetSettings, tyro.conf.arg(name="fleet")] = field(
+        default_factory=FleetSettings
+    )
     practice: Annotated[Practice, Flat] = field(default_factory=Practice)
     plateau: Annotated[PlateauRule, Flat] = field(default_factory=PlateauRule)
     audits: Annotated[AuditPlan, Flat] = field(default_factory=AuditPlan)
@@ -45,6 +53,7 @@ class ImproveConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, num_envs="[1, inf)")
+        self.fleet_settings.check_used(self.fleet)
         practice = self.practice
         practice.check_room(self.num_envs)
         if self.threshold is not None and not 0 <= self.threshold <= practice.max_steps:

@@ -8,16 +8,18 @@ an alarm unless `--on-alarm continue` lets it go on.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Bool
 
 from nearer.algorithm.improve_metrics import AuditReport
 from nearer.algorithm.score import progress_of
-from nearer.core.episode import Ended, ScoredEpisode
+from nearer.core.arrays import Array
+from nearer.core.episode import Ended, Episode, ScoredEpisode
 from nearer.core.intervals import Rate
 from nearer.core.seeds import Purpose, generator
 from nearer.evaluation.audit_settings import AuditPlan
-from nearer.evaluation.ground_truth import GroundTruthRecorder
 from nearer.runs.files import append_line
 from nearer.runs.json_files import read_documents, require, write_documents
 
@@ -79,6 +81,19 @@ class Audit:
         return Rate(successes=self.num_success, total=self.num_episodes)
 
 
+@runtime_checkable
+class RecordedSuccess(Protocol):
+    """The simulator's ground truth of episodes that have ended, such as `GroundTruthRecorder`."""
+
+    def success(self, episode: Episode) -> Bool[Array, "obs"]:
+        """Return at which observations of an episode its instruction was done."""
+        ...
+
+    def forget(self) -> None:
+        """Drop all records."""
+        ...
+
+
 class Auditor:
     """Compares detections with ground truth every few iterations, and keeps the audits.
 
@@ -86,9 +101,9 @@ class Auditor:
     iterations it reads back.
     """
 
-    def __init__(self, plan: AuditPlan, fleet: GroundTruthRecorder, seed: int, log: Path) -> None:
+    def __init__(self, plan: AuditPlan, recorded: RecordedSuccess, seed: int, log: Path) -> None:
         self._plan = plan
-        self._fleet = fleet
+        self._recorded = recorded
         self._seed = seed
         self._log = log
         audits = read_audits(log)
@@ -105,7 +120,7 @@ class Auditor:
             audit = self._compare(iteration, scored)
             self._audits[iteration] = audit
             append_line(self._log, asdict(audit))
-        self._fleet.forget()
+        self._recorded.forget()
         if not due:
             return AuditReport()
         so_far = [audit for audit in self._audits.values() if audit.iteration <= iteration]
@@ -117,7 +132,7 @@ class Auditor:
         rng = generator(Purpose.AUDIT, self._seed, iteration)
         order = rng.permutation(len(scored))[: self._plan.audit_episodes]
         sample = [scored[int(i)] for i in order]
-        successes = [self._fleet.success(row.episode) for row in sample]
+        successes = [self._recorded.success(row.episode) for row in sample]
         detected = [row.episode.ended is Ended.SUCCESS_DETECTED for row in sample]
         progress = progress_of(sample)
         return Audit(
