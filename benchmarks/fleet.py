@@ -41,8 +41,7 @@ def group(robots: int) -> RobotGroup:
         fleet=recorder,
         termination=Detector(model=model, threshold_steps=0.0),
         max_steps=MAX_STEPS,
-        success=recorder.success,
-        forget=recorder.forget,
+        recorded=recorder,
     )
 
 

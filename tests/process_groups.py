@@ -52,6 +52,5 @@ def group(robots: int, kind: str = "") -> RobotGroup:
         fleet=recorder,
         termination=Detector(model=own, threshold_steps=0.0),
         max_steps=MAX_STEPS,
-        success=recorder.success,
-        forget=recorder.forget,
+        recorded=recorder,
     )

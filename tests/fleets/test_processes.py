@@ -101,3 +101,14 @@ def test_a_process_that_dies_ends_practice_with_a_sentence() -> None:
             list(acting)
     finally:
         dying.close()
+
+
+def test_a_process_that_has_died_between_versions_is_a_sentence() -> None:
+    died = ProcessSource(groups("", ""), seed=0)
+    try:
+        episodes(died, model(), 0)
+        os.kill(died.process_ids[0], signal.SIGKILL)
+        with pytest.raises(NearerError, match="must live as long as practice, got its end"):
+            episodes(died, model(), 1)
+    finally:
+        died.close()

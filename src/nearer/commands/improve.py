@@ -17,8 +17,9 @@ from nearer.configs.improve import ImproveConfig
 from nearer.core.action_chunks import Chunking
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import Alarmed, ConfigError
+from nearer.core.interfaces import RecordedSuccess
 from nearer.datasets.practice_store import PracticeStore
-from nearer.evaluation.audit import AUDITS, Auditor, RecordedSuccess
+from nearer.evaluation.audit import AUDITS, Auditor
 from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
 from nearer.fleets.encoded import feature_widths
@@ -101,8 +102,7 @@ def robots_of_process(
         fleet=recorder,
         termination=GroundTruthTermination(recorder) if on_ground_truth else detector,
         max_steps=config.practice.max_steps,
-        success=recorder.success,
-        forget=recorder.forget,
+        recorded=recorder,
     )
 
 
@@ -138,8 +138,7 @@ def _open_robots(
             max_steps=group.max_steps,
             seed=config.practice.seed,
         )
-        assert isinstance(group.fleet, GroundTruthRecorder)
-        return _Robots(source=source, recorded=group.fleet, close=group.fleet.close)
+        return _Robots(source=source, recorded=group.recorded, close=group.fleet.close)
     processes = config.fleet_settings.processes or 1
     shared, left = divmod(config.num_envs, processes)
     groups = [

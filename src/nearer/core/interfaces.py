@@ -20,7 +20,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from nearer.core.arrays import Array
-from nearer.core.episode import EncodedObservation, Ended, Observation, StepsToGoPrediction
+from nearer.core.episode import (
+    EncodedObservation,
+    Ended,
+    Episode,
+    Observation,
+    StepsToGoPrediction,
+)
 from nearer.core.spaces import Spaces
 
 Rngs = Sequence[np.random.Generator]
@@ -147,6 +153,19 @@ class Fleet(Protocol):
 
     def close(self) -> None:
         """Release what the envs hold."""
+        ...
+
+
+@runtime_checkable
+class RecordedSuccess(Protocol):
+    """The simulator's ground truth of episodes that have ended; evaluation/ records it."""
+
+    def success(self, episode: Episode) -> Bool[Array, "obs"]:
+        """Return at which observations of an episode its instruction was done."""
+        ...
+
+    def forget(self) -> None:
+        """Drop all records."""
         ...
 
 

@@ -8,15 +8,13 @@ an alarm unless `--on-alarm continue` lets it go on.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool
 
 from nearer.algorithm.improve_metrics import AuditReport
 from nearer.algorithm.score import progress_of
-from nearer.core.arrays import Array
-from nearer.core.episode import Ended, Episode, ScoredEpisode
+from nearer.core.episode import Ended, ScoredEpisode
+from nearer.core.interfaces import RecordedSuccess
 from nearer.core.intervals import Rate
 from nearer.core.seeds import Purpose, generator
 from nearer.evaluation.audit_settings import AuditPlan
@@ -79,19 +77,6 @@ class Audit:
     def success(self) -> Rate:
         """Return the fraction of episodes that were successful."""
         return Rate(successes=self.num_success, total=self.num_episodes)
-
-
-@runtime_checkable
-class RecordedSuccess(Protocol):
-    """The simulator's ground truth of episodes that have ended, such as `GroundTruthRecorder`."""
-
-    def success(self, episode: Episode) -> Bool[Array, "obs"]:
-        """Return at which observations of an episode its instruction was done."""
-        ...
-
-    def forget(self) -> None:
-        """Drop all records."""
-        ...
 
 
 class Auditor:

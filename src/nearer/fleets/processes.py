@@ -1,43 +1,42 @@
 """Robots in processes of their own on this machine, each process at its own pace.
 
-    learner                                    a process of the fleet
-    weights of version v  ------------------>  its copy of the policy
-    "a robot is idle"     <------------------  rollout of its own robots, in lockstep
-    a seed, or no more    ------------------>
-    an episode            <------------------
+    learner                                      a process of the fleet
+    weights and number of a version  --------->  its copy of the policy
+    episodes as they end             <---------  rollout of its own robots, in lockstep
 
 Every process holds robots, a copy of the policy and of the frozen reward model, as the actors of
 the paper's second infrastructure do, so that rendering, encoding and deciding use as many cores as
-there are processes. A process asks for a seed whenever one of its robots is idle; none is given
-once it has taken its part of the decisions, and every episode that has started is finished. So all
-episodes of a version are by that version. Seeds and parts belong to a process by its number: the
-same version on as many processes gives the same episodes, bit for bit, whatever their pace.
+there are processes. Each takes its part of the decisions and finishes every episode that it has
+started; the learner waits for all. So all episodes of a version are by that version. Seeds and
+parts belong to a process by its number: the same version on as many processes gives the same
+episodes, bit for bit, whatever their pace.
 """
 
 import logging
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import rollout
 from nearer.core.arrays import Array
-from nearer.core.episode import EncodedObservation, Episode
+from nearer.core.episode import Episode
 from nearer.core.errors import NearerError
-from nearer.core.interfaces import Decision, Fleet, Policy, Rngs, TerminationRule
+from nearer.core.interfaces import Fleet, Policy, RecordedSuccess, TerminationRule
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.core.spaces import Spaces
 
 Weights: TypeAlias = Mapping[str, Array]
 """What Stage 2 trains of a policy, by name."""
-_START_S = 300.0
+_START_S, _END_S = 300.0, 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +48,14 @@ class RobotGroup:
         fleet: robots, their observations encoded where the policy has a vision encoder.
         termination: ends episodes.
         max_steps: control steps an episode may take.
-        success: the simulator's ground truth along an episode that has ended, for audits alone.
-        forget: drops what `success` remembers.
+        recorded: the simulator's ground truth of episodes that have ended, for audits alone.
     """
 
     policy: FoundationModel
     fleet: Fleet
     termination: TerminationRule
     max_steps: int
-    success: Callable[[Episode], Bool[Array, "obs"]]
-    forget: Callable[[], None]
+    recorded: RecordedSuccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +67,8 @@ class _Ready:
 @dataclass(frozen=True, slots=True)
 class _Act:
     version: int
+    enough_steps: int
     weights: Weights
-
-
-@dataclass(frozen=True, slots=True)
-class _Idle:
-    decisions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +99,18 @@ class ProcessSource:
     """
 
     def __init__(self, make_groups: Sequence[Callable[[], RobotGroup]], seed: int) -> None:
-        self._seed = seed
         self._success: dict[int, Array] = {}
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["nearer.fleets.processes"])
         self._workers = [
-            _Worker.start(context, make_group, number)
+            _Worker.start(context, make_group, seed, number)
             for number, make_group in enumerate(make_groups)
         ]
-        ready = [worker.wait_ready() for worker in self._workers]
+        try:
+            ready = [worker.wait_ready() for worker in self._workers]
+        except NearerError:
+            self.close()
+            raise
         self._spaces = ready[0].spaces
         ends = np.cumsum([worker.num_robots for worker in ready]).tolist()
         self._first_robots = [0, *ends[:-1]]
@@ -138,15 +134,10 @@ class ProcessSource:
     def episodes(self, policy: Policy, version: int, enough_steps: int) -> Iterator[Episode]:
         """Yield the episodes of one policy version as they end."""
         assert isinstance(policy, ModelPolicy), "only a model's weights can be sent"
-        order = _Act(version, trained_weights(policy.model))
         part = -(-enough_steps // len(self._workers))
-        seeds = [
-            episode_seeds(Purpose.PRACTICE_PROCESSES, self._seed, version, number)
-            for number in range(len(self._workers))
-        ]
-        decisions = [0] * len(self._workers)
+        order = _Act(version, part, trained_weights(policy.model))
         for worker in self._workers:
-            worker.connection.send(order)
+            worker.send(order)
         # In the order of the processes, whatever their pace: minibatches depend on the order.
         ended: list[list[Episode]] = [[] for _ in self._workers]
         acting = {worker.connection: number for number, worker in enumerate(self._workers)}
@@ -154,10 +145,6 @@ class ProcessSource:
             for connection in cast(list[Connection], wait(list(acting))):
                 number, message = acting[connection], _receive(connection)
                 match message:
-                    case _Idle():
-                        decisions[number] += message.decisions
-                        enough = decisions[number] >= part
-                        connection.send(None if enough else next(seeds[number]))
                     case _Ended():
                         episode, robot = message.episode, message.episode.robot
                         self._success[episode.seed] = message.success
@@ -183,7 +170,9 @@ class ProcessSource:
     def close(self) -> None:
         """End the processes."""
         for worker in self._workers:
-            worker.close()
+            worker.connection.close()
+        for worker in self._workers:
+            worker.join()
 
 
 def trained_weights(model: FoundationModel) -> Weights:
@@ -211,9 +200,12 @@ class _Worker:
     connection: Connection
 
     @classmethod
-    def start(cls, context: Any, make_group: Callable[[], RobotGroup], number: int) -> "_Worker":
+    def start(
+        cls, context: Any, make_group: Callable[[], RobotGroup], seed: int, number: int
+    ) -> "_Worker":
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(make_group, number, theirs), daemon=True)
+        arguments = (make_group, seed, number, theirs)
+        process = context.Process(target=_work, args=arguments, daemon=True)
         process.start()
         theirs.close()
         return cls(process, ours)
@@ -222,15 +214,20 @@ class _Worker:
         if not self.connection.poll(_START_S):
             raise NearerError(
                 f"a process of the fleet must be ready within {_START_S:.0f} s, got no word; "
-                "look at what its env waits for, or choose --fleet lockstep"
+                "check what its env waits for, or choose --fleet lockstep"
             )
         message = _receive(self.connection)
         assert isinstance(message, _Ready)
         return message
 
-    def close(self) -> None:
-        self.connection.close()
-        self.process.join(5)
+    def send(self, order: _Act) -> None:
+        try:
+            self.connection.send(order)
+        except OSError as error:
+            raise _died() from error
+
+    def join(self) -> None:
+        self.process.join(_END_S)
         if self.process.is_alive():
             self.process.kill()
 
@@ -239,80 +236,53 @@ def _receive(connection: Connection) -> object:
     """Return a message; raise NearerError where the process has failed."""
     try:
         message: object = connection.recv()
-    except (EOFError, ConnectionResetError) as error:
-        raise NearerError(
-            "a process of the fleet must live as long as practice, got its end; see its last words "
-            "above, and continue with --resume"
-        ) from error
+    except (EOFError, OSError) as error:
+        raise _died() from error
     if isinstance(message, _Failed):
         raise NearerError(message.sentence)
     return message
 
 
-def _work(make_group: Callable[[], RobotGroup], number: int, connection: Connection) -> None:
+def _died() -> NearerError:
+    return NearerError(
+        "a process of the fleet must live as long as practice, got its end; see its last words "
+        "above, and continue with --resume"
+    )
+
+
+def _work(
+    make_group: Callable[[], RobotGroup], seed: int, number: int, connection: Connection
+) -> None:
     """Act whenever the learner says so, until it closes the connection."""
     if number:
         logging.disable(logging.WARNING)  # the first process says it for all
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the learner ends what is in flight
     torch.set_num_threads(1)
-    try:
-        group = make_group()
-        connection.send(_Ready(group.fleet.spaces, group.fleet.num_robots))
-        while True:
-            order = connection.recv()
-            load_weights(group.policy, order.weights)
-            _act(group, order.version, connection)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-    except NearerError as error:
-        connection.send(_Failed(str(error)))
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            group = make_group()
+            connection.send(_Ready(group.fleet.spaces, group.fleet.num_robots))
+            while True:
+                order = connection.recv()
+                load_weights(group.policy, order.weights)
+                seeds = episode_seeds(Purpose.PRACTICE_PROCESSES, seed, order.version, number)
+                for message in _act(group, order, seeds):
+                    connection.send(message)
+        except NearerError as error:
+            connection.send(_Failed(str(error)))
 
 
-def _act(group: RobotGroup, version: int, connection: Connection) -> None:
-    policy = _CountingPolicy(ModelPolicy(group.policy))
-
-    def seeds() -> Iterator[int]:
-        while True:
-            connection.send(_Idle(policy.new_decisions()))
-            seed = connection.recv()
-            if seed is None:
-                return
-            yield seed
-
+def _act(group: RobotGroup, order: _Act, seeds: Iterator[int]) -> Iterator[_Ended | _Paused]:
     episodes = rollout(
         group.fleet,
-        policy,
+        ModelPolicy(group.policy),
         group.termination,
-        seeds=seeds(),
+        seeds=seeds,
         max_steps=group.max_steps,
-        policy_version=version,
+        enough_steps=order.enough_steps,
+        policy_version=order.version,
     )
     for episode in episodes:
-        connection.send(_Ended(episode, group.success(episode)))
-    group.forget()
-    connection.send(_Paused())
-
-
-class _CountingPolicy:
-    """A policy that counts its decisions."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._count = 0
-
-    def begin(self, robots: Int64[Array, "robots"], rngs: Rngs) -> None:
-        self._policy.begin(robots, rngs)
-
-    def act(
-        self,
-        observation: EncodedObservation,
-        instructions: Any,
-        robots: Int64[Array, "robots"],
-        rngs: Rngs,
-    ) -> Decision:
-        self._count += len(robots)
-        return self._policy.act(observation, instructions, robots, rngs)
-
-    def new_decisions(self) -> int:
-        count, self._count = self._count, 0
-        return count
+        yield _Ended(episode, group.recorded.success(episode))
+    group.recorded.forget()
+    yield _Paused()
