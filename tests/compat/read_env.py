@@ -13,7 +13,7 @@ import numpy as np
 
 from nearer.core.errors import EnvError
 from nearer.fleets.env_settings import EnvSettings
-from nearer.fleets.find_env import time_limit
+from nearer.fleets.find_env import make_env, time_limit
 from nearer.fleets.gym import make_fleet
 
 STEPS = 5
@@ -39,7 +39,7 @@ def read_env(env: str, env_kwargs: tuple[str, ...]) -> dict[str, object]:
     return {
         "observes": str(fleet.spaces),
         "control_hz": fleet.spaces.control_hz,
-        "time_limit": time_limit(env, settings),
+        "time_limit": time_limit(make_env(env, settings)),
         "success": success,
         "same_seed_same_start": bool(np.array_equal(*starts)),
         "finite": bool(np.isfinite(observed.state).all()),

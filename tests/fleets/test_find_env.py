@@ -14,9 +14,9 @@ from nearer.fleets.find_env import (
     env_spec,
     make_env,
     observation_advice,
-    tell_time_limit,
     time_limit,
 )
+from nearer.fleets.gym import make_fleet
 
 PACKAGE = """
 import gymnasium
@@ -93,15 +93,17 @@ def test_observation_advice_names_the_envs_own_setting(package: str) -> None:
 
 
 def test_time_limit_is_gymnasiums_or_the_users(package: str) -> None:
-    assert time_limit(package) == 50
-    assert time_limit(package, EnvSettings(env_kwargs=("max_episode_steps=70",))) == 70
-    assert time_limit("nearer/PointMass-v0") is None
+    assert time_limit(make_env(package)) == 50
+    longer = EnvSettings(env_kwargs=("max_episode_steps=70",))
+    assert time_limit(make_env(package, longer)) == 70
+    assert time_limit(make_env(package).unwrapped) is None
 
 
 def test_time_limit_below_max_steps_is_told(package: str, caplog: pytest.LogCaptureFixture) -> None:
-    tell_time_limit(package, 50)
+    settings = EnvSettings(instruction="go")
+    make_fleet(package, 1, settings, max_steps=50)
     assert not caplog.messages
-    tell_time_limit(package, 60)
+    make_fleet(package, 2, settings, max_steps=60)
     assert caplog.messages == [
         f"{package} ends its episodes after 50 steps, before --max-steps 60; to go on, pass "
         "--env-kwargs max_episode_steps=60"
@@ -111,10 +113,10 @@ def test_time_limit_below_max_steps_is_told(package: str, caplog: pytest.LogCapt
 def test_time_limit_that_the_registry_does_not_name_is_told(
     package: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    longer = EnvSettings(env_kwargs=("max_episode_steps=90",))
+    short, longer = "someworld:Short-v0", EnvSettings(env_kwargs=("max_episode_steps=90",))
     for settings in (EnvSettings(), longer):
-        assert time_limit("someworld:Short-v0", settings) == 20
-    tell_time_limit("someworld:Short-v0", 30, longer)
+        assert time_limit(make_env(short, settings)) == 20
+    make_fleet(short, 1, longer, max_steps=30)
     assert caplog.messages == [
         "someworld:Short-v0 ends its episodes after 20 steps, before --max-steps 30; its own code "
         "does so, choose --max-steps 20"

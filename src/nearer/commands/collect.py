@@ -22,7 +22,7 @@ from nearer.datasets.lerobot.schema import INFO_PATH, read_info
 from nearer.datasets.lerobot.writer import DatasetWriter
 from nearer.evaluation.ground_truth import GroundTruthTermination
 from nearer.fleets.env_spaces import stated_rate
-from nearer.fleets.find_env import env_class, tell_time_limit
+from nearer.fleets.find_env import env_class
 from nearer.fleets.gym import make_demonstrator, make_fleet
 from nearer.runs.documents import write_header
 from nearer.runs.lock import alone
@@ -67,8 +67,7 @@ def _collect(
 ) -> int:
     if not config.env:
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
-    fleet = make_fleet(config.env, config.num_envs, config.env_settings)
-    tell_time_limit(config.env, config.max_steps, config.env_settings)
+    fleet = make_fleet(config.env, config.num_envs, config.env_settings, max_steps=config.max_steps)
     demonstrator = demonstrator or make_demonstrator(config.env, fleet)
     recording = _Recording.open(config, fleet)
     seeds = (

@@ -29,7 +29,6 @@ from nearer.evaluation.success import Evaluation, check_paired, compare, evaluat
 from nearer.fleets.chunked import in_chunks
 from nearer.fleets.encoded import encoded
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings, shown
-from nearer.fleets.find_env import tell_time_limit
 from nearer.fleets.for_model import unencoded_fleet
 from nearer.models.factory import build_model
 from nearer.reporting.html import DRAWN_ENV
@@ -80,8 +79,9 @@ def _eval(
     config: EvalConfig, policy: FoundationModel, out: Path, on_progress: ProgressCallback
 ) -> Evaluation:
     settings = config.env_settings
-    robots = unencoded_fleet(config.env, config.num_envs, policy, settings=settings)
-    tell_time_limit(config.env, config.max_steps, settings)
+    robots = unencoded_fleet(
+        config.env, config.num_envs, policy, settings=settings, max_steps=config.max_steps
+    )
     recorder = perception_recorder(robots, policy)
     chunking = policy.spaces.chunking
     fleet = in_chunks(recorder or encoded(robots, policy.vision_encoder), chunking)

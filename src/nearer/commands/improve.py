@@ -24,7 +24,7 @@ from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermi
 from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
 from nearer.fleets.encoded import feature_widths
 from nearer.fleets.env_spaces import stated_rate
-from nearer.fleets.find_env import env_class, tell_time_limit
+from nearer.fleets.find_env import env_class
 from nearer.fleets.for_model import check_same_chunks, fitting_fleet
 from nearer.fleets.processes import ProcessSource, RobotGroup
 from nearer.models.factory import build_model
@@ -93,7 +93,8 @@ def robots_of_process(
         models: policy and frozen reward model; None: they are loaded.
     """
     policy, reward = models or _load_models(config)
-    fleet = fitting_fleet(config.env, num_robots, policy, reward, config.env_settings)
+    max_steps = config.practice.max_steps
+    fleet = fitting_fleet(config.env, num_robots, policy, reward, config.env_settings, max_steps)
     recorder = GroundTruthRecorder(fleet, recording=config.audits.audit_every > 0)
     detector = Detector(model=reward, threshold_steps=threshold)
     on_ground_truth = config.deviate.end_on_ground_truth
@@ -101,7 +102,7 @@ def robots_of_process(
         policy=policy,
         fleet=recorder,
         termination=GroundTruthTermination(recorder) if on_ground_truth else detector,
-        max_steps=config.practice.max_steps,
+        max_steps=max_steps,
         recorded=recorder,
     )
 
@@ -171,7 +172,6 @@ def _practise(
 ) -> None:
     policy, reward = models
     chunking = policy.spaces.chunking
-    tell_time_limit(config.env, config.practice.max_steps, config.env_settings)
     rate = stated_rate(config.env, policy.spaces.control_hz or robots.source.spaces.control_hz)
     fps = chunking.decision_rate(rate)
     frozen = weights_hash(reward)

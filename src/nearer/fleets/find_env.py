@@ -78,19 +78,12 @@ def env_spec(env_id: str) -> EnvSpec:
     return gymnasium.registry[name]
 
 
-def time_limit(env_id: str, settings: EnvSettings = AS_IT_IS) -> int | None:
+def time_limit(env: AnyEnv) -> int | None:
     """Return the control steps after which Gymnasium ends an episode of an env; None: never.
 
-    An env is made to look at: what it is wrapped in may end an episode before its registered limit.
+    What an env's own code wraps it in may end an episode before its registered limit.
     """
-    spec = env_spec(env_id)
-    if spec.entry_point is None:  # vectorised alone: nothing wraps it
-        return None
-    env = make_env(env_id, settings)
-    try:
-        return min(_limits(env), default=None)
-    finally:
-        env.close()
+    return min(_limits(env), default=None)
 
 
 def _limits(env: Any) -> Iterator[int]:
@@ -101,9 +94,9 @@ def _limits(env: Any) -> Iterator[int]:
         env = cast(Any, env).env
 
 
-def tell_time_limit(env_id: str, max_steps: int, settings: EnvSettings = AS_IT_IS) -> None:
+def tell_time_limit(env: AnyEnv, env_id: str, settings: EnvSettings, max_steps: int) -> None:
     """Warn where Gymnasium ends an episode of an env before `max_steps` control steps."""
-    limit = time_limit(env_id, settings)
+    limit = time_limit(env)
     if limit is None or limit >= max_steps:
         return
     of_make = settings.kwargs.get("max_episode_steps") or env_spec(env_id).max_episode_steps

@@ -19,6 +19,7 @@ def fitting_fleet(
     model: FoundationModel,
     reward: FoundationModel | None = None,
     settings: EnvSettings = AS_IT_IS,
+    max_steps: int | None = None,
 ) -> Fleet:
     """Return a fleet of an env that fits a model, its images encoded by the model's vision encoder.
 
@@ -29,12 +30,13 @@ def fitting_fleet(
         reward: the reward model, which may have another vision encoder; None: none, or `model`.
         settings: how the env is made and read; without an instruction, the only one that `model`
             was trained on, if it was one.
+        max_steps: see `make_fleet`.
 
     Raises:
         EnvError: the env has other sizes than a checkpoint, or not its cameras.
     """
     reward_encoder = reward.vision_encoder if reward else None
-    fleet = unencoded_fleet(env, num_robots, model, reward, settings)
+    fleet = unencoded_fleet(env, num_robots, model, reward, settings, max_steps)
     return in_chunks(encoded(fleet, model.vision_encoder, reward_encoder), model.spaces.chunking)
 
 
@@ -44,9 +46,10 @@ def unencoded_fleet(
     model: FoundationModel,
     reward: FoundationModel | None = None,
     settings: EnvSettings = AS_IT_IS,
+    max_steps: int | None = None,
 ) -> Fleet:
     """Return a fleet of an env as `fitting_fleet` does, with images and single control steps."""
-    fleet = make_fleet(env, num_robots, settings, model.only_instruction)
+    fleet = make_fleet(env, num_robots, settings, model.only_instruction, max_steps)
     try:
         _check_fits(env, fleet.spaces, model.spaces, "the checkpoint")
         if reward is not None:

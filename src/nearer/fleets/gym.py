@@ -22,7 +22,7 @@ from nearer.core.memory import check_fits
 from nearer.fleets.env_errors import check_info, checked, making, reading, running
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.env_spaces import EnvSpaces, env_spaces
-from nearer.fleets.find_env import AnyEnv, check_kwargs, env_spec, make_env
+from nearer.fleets.find_env import AnyEnv, check_kwargs, env_spec, make_env, tell_time_limit
 from nearer.fleets.instructions import Instructions
 from nearer.fleets.reported_success import KEYS as SUCCESS_KEYS
 from nearer.fleets.reported_success import ReportedSuccess
@@ -43,6 +43,7 @@ def make_fleet(
     num_robots: int,
     settings: EnvSettings = AS_IT_IS,
     default_instruction: str | None = None,
+    max_steps: int | None = None,
 ) -> Fleet:
     """Return `num_robots` copies of a Gymnasium env.
 
@@ -51,6 +52,7 @@ def make_fleet(
         num_robots: copies.
         settings: how it is made and read.
         default_instruction: of episodes for which neither the env nor the settings have one.
+        max_steps: control steps that an episode is to take; an env that ends it before is told of.
 
     Raises:
         EnvError: the id is unknown, or the env's spaces are none that nearer can serve.
@@ -61,6 +63,8 @@ def make_fleet(
         if envs is not None:
             return VectorFleet(envs, settings, default_instruction)
         singles = [make_env(env, settings) for _ in range(num_robots)]
+        if max_steps is not None:
+            tell_time_limit(singles[0], env, settings, max_steps)
     else:
         with making(getattr(env, "__name__", repr(env))):
             singles = [cast(Any, env)(**settings.kwargs) for _ in range(num_robots)]
@@ -307,10 +311,8 @@ def _tell_unread(env_id: str, spaces: EnvSpaces) -> None:
         return
     names = ", ".join(name for name, _ in unread)
     readable = next((part for part in unread if part.target), None)
-    advice = "; --rename %s=%s reads it" if readable else ""
-    _LOG.warning(
-        f"%s observes %s besides, which is not read{advice}", env_id, names, *readable or ()
-    )
+    advice = f"; --rename {readable.name}={readable.target} reads it" if readable else ""
+    _LOG.warning("%s observes %s besides, which is not read%s", env_id, names, advice)
 
 
 def _rows(info: Info, robots: Int64[Array, "robots"], num_robots: int) -> Info:
