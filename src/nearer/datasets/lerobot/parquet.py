@@ -110,9 +110,8 @@ def read_encoded_images(path: Path, name: str, rows: Int[Array, "frames"]) -> li
             if rows.max() >= metadata.num_rows:
                 message = f"{path} must have more than {rows.max()} rows, got {metadata.num_rows}"
                 raise DatasetError(f"{message}; restore the file")
-            groups_read = np.unique(np.searchsorted(stops, rows, side="right")).tolist()
-            for group in groups_read:
-                _check_group(metadata.row_group(group), name, path)
+            for group in np.unique(np.searchsorted(stops, rows, side="right")).tolist():
+                _check_announced([metadata.row_group(group)], [name], path)
                 row = int(stops[group]) - groups[group]
                 batches = file.iter_batches(_IMAGES_AT_ONCE, row_groups=[group], columns=[name])
                 for batch in batches:
@@ -125,22 +124,6 @@ def read_encoded_images(path: Path, name: str, rows: Int[Array, "frames"]) -> li
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
     return [_present(images.get(row), path, row) for row in rows.tolist()]
-
-
-def _check_group(group: Any, name: str, path: Path) -> None:
-    """Raise DatasetError where the images of a row group take too much memory."""
-    if sum(chunk.total_uncompressed_size for chunk in _chunks(group, [name])) > _MAX_BYTES:
-        raise _too_large(path)
-
-
-def _chunks(group: Any, names: Sequence[str]) -> list[Any]:
-    """Return what the footer says of these columns of a row group."""
-    chunks = [group.column(place) for place in range(group.num_columns)]
-    return [
-        chunk
-        for chunk in chunks
-        if any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in names)
-    ]
 
 
 def _is_struct_of_images(schema: Any, name: str, path: Path) -> bool:
@@ -193,7 +176,8 @@ def _read_table(path: Path, names: Sequence[str] | None, *, texts_once: bool = F
                     "write the data set anew with lerobot 0.6 or with DatasetWriter.create"
                 )
             columns = there if names is None else list(names)
-            _check_announced(file, columns, path)
+            groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+            _check_announced(groups, columns, path)
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
                 num_bytes += batch.nbytes
                 if num_bytes > _MAX_BYTES:
@@ -205,17 +189,24 @@ def _read_table(path: Path, names: Sequence[str] | None, *, texts_once: bool = F
         raise _unreadable(path, error) from error
 
 
-def _check_announced(file: Any, columns: Sequence[str], path: Path) -> None:
-    """Raise DatasetError where the file's own footer announces too much, of one row perhaps.
+def _check_announced(groups: Sequence[Any], names: Sequence[str], path: Path) -> None:
+    """Raise DatasetError where the footer says that columns of row groups take too much memory.
 
-    A batch has a bounded number of rows and none of numbers in them.
+    A batch has a bounded number of rows, and one row may hold any number of numbers.
     """
-    metadata: Any = file.metadata
+    if not groups:
+        return
+    chunks = [groups[0].column(place) for place in range(groups[0].num_columns)]
+    sizes = {  # the same columns in every group, of which there may be ten thousand
+        place: _BYTES_A_NUMBER.get(chunk.physical_type, 0)
+        for place, chunk in enumerate(chunks)
+        if any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in names)
+    }
     num_bytes = 0
-    for group in range(metadata.num_row_groups):
-        for chunk in _chunks(metadata.row_group(group), columns):
-            numbers = chunk.num_values * _BYTES_A_NUMBER.get(chunk.physical_type, 0)
-            num_bytes += max(numbers, chunk.total_uncompressed_size)
+    for group in groups:
+        for place, size in sizes.items():
+            chunk = group.column(place)
+            num_bytes += max(size * chunk.num_values, chunk.total_uncompressed_size)
     if num_bytes > _MAX_BYTES:
         raise _too_large(path)
 

@@ -19,8 +19,6 @@ from nearer.models.saved_config import JsonObject
 
 _LAYERS = ("num_hidden_layers", "num_layers", "depth")
 """Keys that count layers: each takes time to build, even without memory."""
-
-
 _MOST_OF_THE_FILES = 4
 """Times the weights in the files: where less is missing, reading them says what."""
 
@@ -44,7 +42,7 @@ def network_config(document: JsonObject, folder: Path) -> Any:
         config = CONFIG_MAPPING[document["model_type"]].from_dict(dict(document))
         with torch.device("meta"):
             network = cast(Any, AutoModel).from_config(config)
-    except Exception as error:  # whatever others' code raises on a stranger's values
+    except Exception as error:  # others' code raises anything on untrusted values
         raise CheckpointError(
             f"{folder} must hold a config.json that transformers can build a network of, got: "
             f"{' '.join(str(error).split()) or type(error).__name__}; download it again"
