@@ -19,7 +19,7 @@ FLAGS = Path(__file__).parents[1] / "data" / "cli_flags.txt"
 NAMES = tuple(command.name for command in COMMANDS)
 PAGES = (*NAMES, "sft --model small-vla", "sft --model mlp", "sft --model user/name")
 """Help pages: one of each command, and three of models that have settings of their own."""
-SCREEN_LINES, SCREEN_COLUMNS = 104, 100  # a pipe gets three blank lines in place of boxes
+SCREEN_LINES, SCREEN_COLUMNS = 90, 100  # a pipe gets three blank lines in place of boxes
 DEFAULT = "(default: [^()]*|required|needed unless --resume)"
 UNITS = {
     "collect": {

@@ -12,7 +12,7 @@ class ValueBaseline:
     """How the baseline of `--deviate.baseline value` is fitted, anew in every iteration.
 
     Attributes:
-        iterations: before the present one that it is fitted to; older ones were another policy's.
+        iterations: before the present one that it is fitted to.
         hidden: width of each of its two hidden layers.
         updates: gradient updates.
         batch_size: samples an update.
@@ -45,13 +45,12 @@ class Deviations:
     """Options that leave algorithm 1. With the defaults, nothing does.
 
     Attributes:
-        ppo_clip: PPO, clipped at 1 +- this, in place of REINFORCE; 0 is off.
-        success_bonus: steps added to a detected episode's last reward; 0: none.
-        end_on_ground_truth: episodes end on the simulator's success, so practice sees ground truth;
-            only to find out what the detector costs.
+        ppo_clip: PPO, clipped at 1 +- this; 0: REINFORCE.
+        success_bonus: steps added to a detected last reward; 0: none.
+        end_on_ground_truth: episodes end on success, which practice then sees.
         past_iterations: iterations used again, off-policy; 0 is off.
         epochs: times that samples are used; above 1 is off-policy.
-        baseline: subtracted from returns: their mean, or a value learned from earlier iterations.
+        baseline: subtracted from returns: their mean, or a learned value.
         value_baseline: how that value is learned.
     """
 

@@ -12,10 +12,10 @@ FleetName = Literal["lockstep", "processes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSettings:
-    """Where the robots act.
+    """Where robots act.
 
     Attributes:
-        processes: processes that share the robots of --fleet processes; none: one a core.
+        processes: processes that share the robots; none: one a core.
     """
 
     processes: int | None = None

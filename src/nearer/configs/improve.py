@@ -23,12 +23,12 @@ class ImproveConfig:
 
     Attributes:
         run: Stage-1 run, or its hub id.
-        reward: run or checkpoint whose reward model replaces the run's own; its calibration.
+        reward: run whose reward model and calibration replace its own.
         env: Gymnasium id.
-        out: the run's folder; outputs: outputs/improve/DATE/TIME_RUN.
+        out: a folder; outputs: outputs/improve/DATE/TIME_RUN.
         num_envs: robots, or simulators of them.
-        fleet: robots in lockstep in this process, or shared among several processes.
-        threshold: s of the detector, control steps (or chunks); none: as calibrated.
+        fleet: robots in lockstep here, or in several processes.
+        threshold: s, control steps (or chunks); none: as calibrated.
         track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
     """
@@ -43,7 +43,7 @@ class ImproveConfig:
     track: Track = ("tensorboard",)
     resume: bool = False
     env_settings: Annotated[EnvSettings, Flat] = field(default_factory=EnvSettings)
-    fleet_settings: Annotated[FleetSettings, tyro.conf.arg(name="fleet")] = field(
+    fleet_settings: Annotated[FleetSettings, tyro.conf.arg(name="fleet", help="")] = field(
         default_factory=FleetSettings
     )
     practice: Annotated[Practice, Flat] = field(default_factory=Practice)

@@ -16,7 +16,7 @@ class AuditPlan:
         min_precision: fraction of detections to be right; less is an alarm.
         min_recall: fraction of successes to be detected; less is an alarm.
         min_trials: detections, or successful episodes, an alarm rests on.
-        on_alarm: stop (exit code 3), keep (so, with the policy before it), continue.
+        on_alarm: stop (code 3), keep (the policy before it), continue.
     """
 
     audit_every: int = 8
