@@ -326,13 +326,13 @@ def test_run_label_killed_continues_where_it_was(
     assert done.returncode == -signal.SIGKILL
     assert read_progress(open_dataset(data)) is None
     predicted: list[int] = []
-    probabilities = label.steps_to_go_probabilities
+    predict = label.predict_steps_to_go
 
     def counted(model: Any, inputs: Any) -> Any:
         predicted.append(len(inputs))
-        return probabilities(model, inputs)
+        return predict(model, inputs)
 
-    monkeypatch.setattr(label, "steps_to_go_probabilities", counted)
+    monkeypatch.setattr(label, "predict_steps_to_go", counted)
     frames = run_label(config).frames
     assert frames > 400
     assert sum(predicted) == frames - 300  # three parts were whole

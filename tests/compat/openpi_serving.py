@@ -28,8 +28,9 @@ INSTRUCTION = "push the red moon to the blue cube"
 def main(folder: Path, client: str) -> None:
     """Serve an untrained policy, and let the client ask it."""
     model = new_model("small-vla", SmallVLAConfig(hidden=16), SPACES, (INSTRUCTION,), seed=0)
-    checkpoint = save_checkpoint(folder / "000001", model.eval(), None) or folder / "000001"
-    server = server_of(ServeConfig(checkpoint=Path(checkpoint), threshold=1.0), lambda line: None)
+    save_checkpoint(folder / "000001", model.eval(), None)
+    config = ServeConfig(checkpoint=folder / "000001", threshold=1.0)
+    server = server_of(config, lambda line: None)
     ports: list[int] = []
     listening = threading.Event()
 

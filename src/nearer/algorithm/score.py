@@ -35,6 +35,11 @@ def steps_to_go_probabilities(
         return torch.cat(parts)
 
 
+def predict_steps_to_go(model: FoundationModel, inputs: Inputs) -> StepsToGoPrediction:
+    """Return p(k | o, g) summed up: mean, standard deviation and quantiles, in decisions."""
+    return summary(steps_to_go_probabilities(model, inputs), model.bins)
+
+
 def frame_probabilities(
     model: FoundationModel, data: Demonstrations, on_progress: ProgressCallback = ignore_progress
 ) -> Float[Tensor, "frames bins"]:
@@ -95,7 +100,7 @@ def _predictions(model: FoundationModel, episodes: Sequence[Episode]) -> list[St
     unlabelled = [episode for episode in episodes if episode.prediction is None]
     computed: list[StepsToGoPrediction] = []
     if unlabelled:
-        everything = summary(steps_to_go_probabilities(model, _all_inputs(unlabelled)), model.bins)
+        everything = predict_steps_to_go(model, _all_inputs(unlabelled))
         ends = np.cumsum([episode.num_steps + 1 for episode in unlabelled]).tolist()
         starts = [0, *ends[:-1]]
         computed = [everything.rows(slice(*part)) for part in zip(starts, ends, strict=True)]

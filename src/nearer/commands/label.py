@@ -10,8 +10,7 @@ from rich.console import Console
 
 from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.model import FoundationModel, Inputs
-from nearer.algorithm.score import FrameLabels, frame_labels, steps_to_go_probabilities
-from nearer.algorithm.steps_to_go import summary
+from nearer.algorithm.score import FrameLabels, frame_labels, predict_steps_to_go
 from nearer.commands.progress_bars import live
 from nearer.configs.label import LabelConfig
 from nearer.core.arrays import Array
@@ -121,8 +120,7 @@ def _label(
     predictions = KeptPredictions(dataset, _identity(reward.model), config.cache)
 
     def predict(rows: slice) -> StepsToGoPrediction:
-        probabilities = steps_to_go_probabilities(reward.model, data.inputs(rows))
-        return summary(probabilities, reward.model.bins)
+        return predict_steps_to_go(reward.model, data.inputs(rows))
 
     labels = frame_labels(
         reward.model,

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nearer.algorithm.model import FoundationModel, inputs_of
-from nearer.algorithm.score import FrameLabels, frame_labels, steps_to_go_probabilities
-from nearer.algorithm.steps_to_go import summary
+from nearer.algorithm.score import FrameLabels, frame_labels, predict_steps_to_go
 from nearer.core.episode import Observation
 from nearer.core.errors import ConfigError
 from nearer.core.observation_checks import as_rows, check_observation
@@ -82,7 +81,7 @@ class RewardModel:
         inputs = inputs_of(encoded, [instruction] * len(encoded.agent_pos))
         return frame_labels(
             self.model,
-            summary(steps_to_go_probabilities(self.model, inputs), self.model.bins),
+            predict_steps_to_go(self.model, inputs),
             np.array([len(encoded.agent_pos)]),
             threshold_steps=self.threshold_steps,
             discount=discount,
