@@ -135,9 +135,11 @@ for module in {modules}:
 @pytest.mark.parametrize(
     ("missing", "needed_by"),
     [
-        (("transformers", "tokenizers", "peft"), ("nearer.models.vlm",)),
+        (
+            ("transformers", "tokenizers", "peft", "wandb", "trackio", "rerun", "ray"),
+            ("nearer.models.vlm",),
+        ),
         (("websockets", "msgpack"), ("nearer.serving",)),
-        (("wandb", "trackio", "rerun", "ray"), ("nearer.models.vlm",)),
     ],
 )
 def test_an_extra_that_is_missing_stops_nothing_else(
