@@ -19,9 +19,11 @@ from nearer.algorithm.model import Detector, ModelPolicy
 from nearer.algorithm.rollout import EpisodeSource, LockstepSource
 from nearer.envs.tabletop.language import vocabulary
 from nearer.evaluation.ground_truth import GroundTruthRecorder
+from nearer.fleets.actors.actor import RobotGroup
+from nearer.fleets.actors.processes import ProcessPool
+from nearer.fleets.actors.source import ActorSource
 from nearer.fleets.for_model import fitting_fleet
 from nearer.fleets.gym import make_fleet
-from nearer.fleets.processes import ProcessSource, RobotGroup
 from nearer.models.factory import new_model
 from nearer.models.settings import SmallVLAConfig
 
@@ -60,7 +62,7 @@ def main(rounds: int, processes: int, robots: int) -> None:
     lockstep = LockstepSource(
         fleet=here.fleet, termination=here.termination, max_steps=MAX_STEPS, seed=0
     )
-    apart = ProcessSource([partial(group, robots // processes)] * processes, seed=0)
+    apart = ActorSource(ProcessPool([partial(group, robots // processes)] * processes, seed=0))
     measured = [
         (steps_per_s(lockstep, policy, version), steps_per_s(apart, policy, version))
         for version in range(rounds + 1)

@@ -66,6 +66,7 @@ COMMANDS = (
         summary="Stage 2: let a policy practise, rewarded by its Stage-1 model",
         config="nearer.configs.improve:ImproveConfig",
         main="nearer.commands.improve:main",
+        help_config="nearer.configs.improve:help_config",
     ),
     Command(
         name="adapt",

@@ -10,6 +10,7 @@ from nearer.algorithm.losses import (
     ppo_loss,
     reinforce_loss,
     steps_to_go_loss,
+    truncated_importance_loss,
 )
 
 
@@ -58,3 +59,14 @@ def test_ppo_loss_where_the_ratio_left_its_range_has_no_gradient() -> None:
     moved = (log_prob.grad != 0).tolist()
     # better actions already likelier, or worse ones already rarer, are left alone
     assert moved == [False, True, True, False]
+
+
+def test_truncated_importance_loss_weighs_samples_up_to_its_cap_and_not_through_the_gradient() -> (
+    None
+):
+    log_prob = torch.tensor([-1.0, -1.0, 90.0], requires_grad=True)
+    acted = torch.tensor([-1.0 + math.log(2), -1.0, -90.0])  # ratios 1/2, 1, beyond any float
+    returns = torch.tensor([10.0, -4.0, 2.0])
+    truncated_importance_loss(log_prob, acted, returns, 0.5, cap=1.5).sum().backward()
+    assert log_prob.grad is not None
+    assert torch.allclose(log_prob.grad, torch.tensor([-2.5, 2.0, -1.5]))

@@ -17,8 +17,11 @@ from refusals import refused
 
 FLAGS = Path(__file__).parents[1] / "data" / "cli_flags.txt"
 NAMES = tuple(command.name for command in COMMANDS)
-PAGES = (*NAMES, "sft --model small-vla", "sft --model mlp", "sft --model user/name")
-"""Help pages: one of each command, and three of models that have settings of their own."""
+PAGES = (
+    *(*NAMES, "sft --model small-vla", "sft --model mlp", "sft --model user/name"),
+    "improve --fleet processes",
+)
+"""Help pages: one of each command, and those of models and fleets with settings of their own."""
 SCREEN_LINES, SCREEN_COLUMNS = 90, 100  # a pipe gets three blank lines in place of boxes
 DEFAULT = "(default: [^()]*|required|needed unless --resume)"
 UNITS = {
@@ -90,7 +93,6 @@ UNITS = {
     "improve": {
         "--fps": "Hz",
         "--num-envs": "robots",
-        "--fleet.processes": "processes",
         "--threshold": "control steps",
         "--max-env-steps": "control steps",
         "--updates-per-iteration": "gradient updates",
@@ -111,6 +113,19 @@ UNITS = {
         "--deviate.value-baseline.iterations": "before the present one",
         "--deviate.value-baseline.updates": "gradient updates",
         "--deviate.value-baseline.batch-size": "samples",
+    },
+    "improve --fleet processes": {
+        "--fps": "Hz",
+        "--num-envs": "robots",
+        "--threshold": "control steps",
+        "--fleet.processes": "processes",
+        "--fleet.robots": "robots",
+        "--fleet.max-staleness": "updates",
+        "--fleet.faults.start-s": "seconds",
+        "--fleet.faults.step-s": "seconds",
+        "--fleet.faults.reset-s": "seconds",
+        "--fleet.faults.first-wait-s": "seconds",
+        "--fleet.faults.most-in-a-row": "faults",
     },
     "eval": {
         "--fps": "Hz",

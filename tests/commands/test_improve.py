@@ -22,6 +22,7 @@ from nearer.commands.improve import run_improve
 from nearer.configs import ImproveConfig
 from nearer.core.callbacks import Progress
 from nearer.datasets.lerobot.reader import open_dataset
+from nearer.datasets.practice_store import read_practice
 from nearer.runs.metrics import read_metrics
 from refusals import refused
 
@@ -192,9 +193,9 @@ def test_improve_in_processes_is_continued_bit_for_bit(workspace: Path) -> None:
     assert (whole / weights).read_bytes() == (stopped / weights).read_bytes()
     audits = [(run / "audits.jsonl").read_text() for run in (whole, stopped)]
     assert audits[0] == audits[1] != ""
-    assert json.loads((stopped / "run.json").read_text())["config"]["fleet_settings"] == {
-        "processes": 2
-    }
+    config_kept = json.loads((stopped / "run.json").read_text())["config"]
+    assert config_kept["fleet"] == "processes"
+    assert config_kept["fleet_settings"]["processes"] == 2
 
 
 def test_improve_number_of_processes_without_processes_is_refused(
@@ -202,4 +203,29 @@ def test_improve_number_of_processes_without_processes_is_refused(
 ) -> None:
     start = ["improve", "--run", workspace / "sft", *TINY_IMPROVE, "--out", workspace / "run"]
     message = refused(capsys, *start, "--fleet.processes", "2")
-    assert "--fleet.processes must go with --fleet processes, got --fleet lockstep" in message
+    assert "--fleet.processes must go with --fleet processes, got --fleet auto" in message
+
+
+def test_improve_during_updates_weighs_samples_of_the_version_before(workspace: Path) -> None:
+    run = workspace / "overlap"
+    overlap = ["--fleet", "processes", "--fleet.processes", "1", "--fleet.max-staleness", "1"]
+    main(
+        [
+            "improve",
+            "--run",
+            str(workspace / "sft"),
+            *TINY_IMPROVE,
+            *overlap,
+            "--out",
+            str(run),
+            "--max-env-steps",
+            "1200",
+        ]
+    )
+    assert json.loads((run / "run.json").read_text())["config"]["deviate"]["importance_cap"] == 1.0
+    scored = read_practice(run / "practice")
+    assert [one.episode.policy_version for one in scored] == sorted(
+        one.episode.policy_version for one in scored
+    )
+    num_iterations = len(read_metrics(run))
+    assert {one.episode.policy_version for one in scored} == set(range(num_iterations - 1))

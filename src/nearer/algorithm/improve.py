@@ -28,7 +28,7 @@ from nearer.algorithm.batch import Batch, join, make_batch, minibatches
 from nearer.algorithm.early_stopping import AlarmStop, OnAlarm, PlateauRule
 from nearer.algorithm.improve_metrics import Audits, IterationMetrics, iteration_metrics
 from nearer.algorithm.improve_settings import Deviations, Practice
-from nearer.algorithm.losses import ppo_loss, reinforce_loss
+from nearer.algorithm.losses import ppo_loss, reinforce_loss, truncated_importance_loss
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import EpisodeSource, actions_outside
 from nearer.algorithm.run_writer import RunWriter, TrainingState, count_in
@@ -67,6 +67,7 @@ class Setup:
         store: of practised episodes.
         audits: of the detector.
         on_alarm: what an alarm of theirs does.
+        max_staleness: updates that the weights of a sample may be old; 0: on-policy.
     """
 
     source: EpisodeSource
@@ -75,6 +76,7 @@ class Setup:
     store: EpisodeStore
     audits: Audits
     on_alarm: OnAlarm = "stop"
+    max_staleness: int = 0
 
 
 def improve(
@@ -174,6 +176,8 @@ def practise(
                 f"row that look done at a threshold of {setup.threshold_steps} steps; "
                 "choose a lower threshold"
             )
+        staleness = iteration - episode.policy_version
+        assert 0 <= staleness <= setup.max_staleness, f"{staleness} updates old"
         if episode.num_steps:
             acted.append(episode)
     return score(
@@ -200,6 +204,10 @@ def update(
         returns, scale = part.returns, practice.return_scale
         if deviations.ppo_clip:
             loss = ppo_loss(log_prob, part.log_prob, returns, scale, deviations.ppo_clip)
+        elif deviations.importance_cap:
+            loss = truncated_importance_loss(
+                log_prob, part.log_prob, returns, scale, deviations.importance_cap
+            )
         else:
             loss = reinforce_loss(log_prob, returns, scale)
         part_of_mean = loss.mean() * (len(part) / len(samples))

@@ -46,6 +46,7 @@ class Deviations:
 
     Attributes:
         ppo_clip: PPO, clipped at 1 +- this; 0: REINFORCE.
+        importance_cap: weighs samples of an older policy, at most so; 0: none.
         success_bonus: steps added to a detected last reward; 0: none.
         end_on_ground_truth: episodes end on success, which practice then sees.
         past_iterations: iterations used again, off-policy; 0 is off.
@@ -55,6 +56,7 @@ class Deviations:
     """
 
     ppo_clip: float = 0.0
+    importance_cap: float = 0.0
     success_bonus: float = 0.0
     end_on_ground_truth: bool = False
     past_iterations: int = 0
@@ -67,10 +69,16 @@ class Deviations:
             self,
             prefix="deviate.",
             ppo_clip="[0, 1)",
+            importance_cap="[0, inf)",
             success_bonus="[0, inf)",
             past_iterations="[0, inf)",
             epochs="[1, inf)",
         )
+        if self.ppo_clip and self.importance_cap:
+            raise ConfigError(
+                "--deviate.importance-cap must be 0 with --deviate.ppo-clip, which weighs samples "
+                f"too, got {self.importance_cap}; leave one of them out"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

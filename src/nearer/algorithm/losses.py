@@ -72,3 +72,29 @@ def ppo_loss(
     ratio = (log_prob - log_prob_acted).exp()
     weight = scale * returns
     return -torch.minimum(ratio * weight, ratio.clamp(1 - clip, 1 + clip) * weight)
+
+
+def truncated_importance_loss(
+    log_prob: Float[Tensor, "samples"],
+    log_prob_acted: Float[Tensor, "samples"],
+    returns: Float[Tensor, "samples"],
+    scale: float,
+    cap: float,
+) -> Float[Tensor, "samples"]:
+    """Return `reinforce_loss` of samples of an older policy, weighted by how likely they are now.
+
+        rho_t = min(cap, p_action(a_t | o_t, g) / p_acted(a_t | o_t, g))
+        L     = rho_t * L_RL,  rho_t without a gradient
+
+    Deviates from algorithm 1, which never learns from another version's samples. The truncation is
+    that of Espeholt et al. 2018 (arXiv:1802.01561, section 4.1, with returns in place of v-trace).
+
+    Args:
+        log_prob: under the policy being trained.
+        log_prob_acted: under the policy that acted, kept with the episode.
+        returns: R_t in control steps.
+        scale: c, as in `reinforce_loss`.
+        cap: of the weights; bounds their variance at the price of a bias.
+    """
+    weight = (log_prob.detach() - log_prob_acted).exp().clamp(max=cap)
+    return weight * reinforce_loss(log_prob, returns, scale)

@@ -13,6 +13,7 @@ from nearer.algorithm.model import Detector, FoundationModel
 from nearer.algorithm.rollout import EpisodeSource, LockstepSource
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import as_saved, open_run
+from nearer.configs.fleet import resolved_fleet
 from nearer.configs.improve import ImproveConfig
 from nearer.core.action_chunks import Chunking
 from nearer.core.callbacks import ProgressCallback, ignore_progress
@@ -22,11 +23,16 @@ from nearer.datasets.practice_store import PracticeStore
 from nearer.evaluation.audit import AUDITS, Auditor
 from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
+from nearer.fleets.actors.actor import RobotGroup
+from nearer.fleets.actors.faults import FAULTS, FaultLog
+from nearer.fleets.actors.messages import ActorPool
+from nearer.fleets.actors.processes import ProcessPool
+from nearer.fleets.actors.ray_cluster import RayPool
+from nearer.fleets.actors.source import ActorSource
 from nearer.fleets.encoded import feature_widths
 from nearer.fleets.env_spaces import stated_rate
 from nearer.fleets.find_env import env_class
 from nearer.fleets.for_model import check_same_chunks, fitting_fleet
-from nearer.fleets.processes import ProcessSource, RobotGroup
 from nearer.models.factory import build_model
 from nearer.reporting.practice_summary import after_practice, before_practice
 from nearer.runs.checkpoint import load_model, weights_hash
@@ -72,19 +78,18 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
     if config.run == Path():
         raise ConfigError("--run must name a Stage-1 run, got none; make one with nearer sft")
-    settings = config.fleet_settings.resolved(config.fleet, config.num_envs)
     with alone(config.out):
-        _improve(replace(config, fleet_settings=settings), on_progress)
+        _improve(config, on_progress)
     return config.out
 
 
-def robots_of_process(
+def robots_of_actor(
     config: ImproveConfig,
     threshold: float,
     num_robots: int,
     models: tuple[FoundationModel, FoundationModel] | None = None,
 ) -> RobotGroup:
-    """Return robots of a run that act in one process, with that process's copies of the models.
+    """Return robots of a run that act in one process, with its own copies of the models.
 
     Args:
         config: of the run.
@@ -132,7 +137,7 @@ def _open_robots(
     config: ImproveConfig, threshold: float, models: tuple[FoundationModel, FoundationModel]
 ) -> _Robots:
     if config.fleet == "lockstep":
-        group = robots_of_process(config, threshold, config.num_envs, models)
+        group = robots_of_actor(config, threshold, config.num_envs, models)
         source = LockstepSource(
             fleet=group.fleet,
             termination=group.termination,
@@ -140,20 +145,27 @@ def _open_robots(
             seed=config.practice.seed,
         )
         return _Robots(source=source, recorded=group.recorded, close=group.fleet.close)
-    processes = config.fleet_settings.processes or 1
-    shared, left = divmod(config.num_envs, processes)
+    settings = config.fleet_settings
+    num_actors = config.num_envs if config.fleet == "ray" else settings.processes or 1
+    shared, left = divmod(config.num_envs, num_actors)
     groups = [
-        partial(robots_of_process, config, threshold, shared + (number < left))
-        for number in range(processes)
+        partial(robots_of_actor, config, threshold, shared + (actor < left))
+        for actor in range(num_actors)
     ]
-    processes_source = ProcessSource(groups, config.practice.seed)
-    return _Robots(source=processes_source, recorded=processes_source, close=processes_source.close)
+    seed = config.practice.seed
+    pool: ActorPool = ProcessPool(groups, seed)
+    if config.fleet == "ray":
+        pool = RayPool(groups, seed, settings.address)
+    faults = FaultLog(config.out / FAULTS)
+    actors = ActorSource(pool, settings.faults, faults, settings.max_staleness)
+    return _Robots(source=actors, recorded=actors, close=actors.close)
 
 
 def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
     policy, reward = models = _load_models(config)
     chunking = policy.spaces.chunking
     check_same_chunks(chunking, reward.spaces.chunking)
+    config = _with_fleet(config, renders=bool(policy.spaces.cameras))
     config.practice.check_room(config.num_envs, chunking.chunk)
     threshold = _threshold(config, chunking)
     robots = _open_robots(config, threshold, models)
@@ -161,6 +173,13 @@ def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
         _practise(config, models, threshold, robots, on_progress)
     finally:
         robots.close()
+
+
+def _with_fleet(config: ImproveConfig, *, renders: bool) -> ImproveConfig:
+    """Return the settings with a fleet and its size: what the run is continued with."""
+    fleet = resolved_fleet(config.fleet, config.num_envs, renders=renders)
+    settings = config.fleet_settings.resolved(fleet, config.num_envs)
+    return replace(config, fleet=fleet, fleet_settings=settings)
 
 
 def _practise(
@@ -188,6 +207,7 @@ def _practise(
             store=store,
             audits=Auditor(config.audits, robots.recorded, config.practice.seed, log),
             on_alarm=config.audits.on_alarm,
+            max_staleness=config.fleet_settings.max_staleness,
         )
         stop = improve(
             config.practice, config.deviate, config.plateau, policy, setup, run, on_progress

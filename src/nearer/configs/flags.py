@@ -1,7 +1,9 @@
 """What flags of several commands share."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Collection, Sequence
+from copy import copy
+from dataclasses import fields, make_dataclass
+from typing import Annotated, Any
 
 import tyro
 
@@ -45,3 +47,23 @@ def gathered(arguments: Sequence[str]) -> list[str]:
             current = [argument]
             parts.append(current)
     return [argument for part in parts for argument in part]
+
+
+def help_page(config: type, hidden: Collection[str]) -> type:
+    """Return a config whose help leaves these fields out; tyro needs it to stay alive."""
+    shown: list[tuple[str, Any, Any]] = [
+        (
+            setting.name,
+            tyro.conf.Suppress[setting.type] if setting.name in hidden else setting.type,
+            copy(setting),
+        )
+        for setting in fields(config)
+    ]
+    return make_dataclass(
+        config.__name__, shown, kw_only=True, namespace={"__doc__": config.__doc__}
+    )
+
+
+def chosen(flag: str, arguments: Sequence[str]) -> str | None:
+    """Return what follows a flag, if it is given."""
+    return dict(zip(arguments, [*arguments[1:], ""], strict=True)).get(flag) or None

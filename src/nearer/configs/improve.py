@@ -1,6 +1,8 @@
 """Settings of `nearer improve`."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +10,8 @@ import tyro
 
 from nearer.algorithm.early_stopping import PlateauRule
 from nearer.algorithm.improve_settings import Deviations, Practice
-from nearer.configs.flags import Flat, NeededToStart, Track
-from nearer.configs.fleet import FleetName, FleetSettings
+from nearer.configs.flags import Flat, NeededToStart, Track, chosen, help_page
+from nearer.configs.fleet import FLEETS, FleetChoice, FleetSettings
 from nearer.configs.folders import OUTPUTS
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
@@ -27,7 +29,7 @@ class ImproveConfig:
         env: Gymnasium id.
         out: a folder; outputs: outputs/improve/DATE/TIME_RUN.
         num_envs: robots, or simulators of them.
-        fleet: robots in lockstep here, or in several processes.
+        fleet: auto, lockstep (one process), processes or ray; settings: --fleet NAME --help.
         threshold: s, control steps (or chunks); none: as calibrated.
         track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
@@ -38,7 +40,7 @@ class ImproveConfig:
     reward: Path | None = None
     env: Annotated[str, NeededToStart] = ""
     num_envs: int = 8
-    fleet: FleetName = "lockstep"
+    fleet: FleetChoice = "auto"
     threshold: float | None = None
     track: Track = ("tensorboard",)
     resume: bool = False
@@ -52,8 +54,14 @@ class ImproveConfig:
     deviate: Deviations = field(default_factory=Deviations)
 
     def __post_init__(self) -> None:
+        if self.fleet_settings.robots is not None:
+            object.__setattr__(self, "num_envs", self.fleet_settings.robots)
         check_settings(self, num_envs="[1, inf)")
         self.fleet_settings.check_used(self.fleet)
+        weighs = self.deviate.ppo_clip or self.deviate.importance_cap
+        if self.fleet_settings.max_staleness and not weighs:
+            deviate = replace(self.deviate, importance_cap=1.0)
+            object.__setattr__(self, "deviate", deviate)
         practice = self.practice
         practice.check_room(self.num_envs)
         if self.threshold is not None and not 0 <= self.threshold <= practice.max_steps:
@@ -66,3 +74,14 @@ class ImproveConfig:
     def folder_name(self) -> str:
         """Return what a new folder is named after: the Stage-1 run."""
         return self.run.name
+
+
+def help_config(arguments: Sequence[str]) -> type:
+    """Return what --help shows: the common settings, or those of the fleet in --fleet."""
+    return _help_config(chosen("--fleet", arguments))
+
+
+@cache  # tyro remembers classes by their address, so they must stay
+def _help_config(fleet: str | None) -> type:
+    others = {"practice", "plateau", "audits", "deviate"}
+    return help_page(ImproveConfig, others if fleet in FLEETS else {"fleet_settings"})

@@ -1,16 +1,13 @@
 """Settings of `nearer sft`."""
 
 from collections.abc import Sequence
-from copy import copy
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Annotated
 
 from nearer.algorithm.sft_settings import LEARNING_RATE, SFTTraining
-from nearer.configs.flags import Flat, NeededToStart, Renames, Track
+from nearer.configs.flags import Flat, NeededToStart, Renames, Track, chosen, help_page
 from nearer.configs.folders import OUTPUTS
 from nearer.core.action_chunks import Chunking
 from nearer.core.errors import ConfigError
@@ -144,23 +141,12 @@ class SFTConfig:
 
 def help_config(arguments: Sequence[str]) -> type:
     """Return what --help shows: the common settings, or those of the kind of model in --model."""
-    following = dict(zip(arguments, [*arguments[1:], ""], strict=True))
-    model = following.get("--model")
+    model = chosen("--model", arguments)
     return _help_config(settings_of(model) if model else None)
 
 
 @cache  # tyro remembers classes by their address, so they must stay
 def _help_config(kind: str | None) -> type:
     hidden = {name for name in MODEL_SETTINGS if name != kind}
-    hidden |= {"training", "calibration", "rename", "completion_cutoff"} if kind else set()
-    shown: list[tuple[str, Any, Any]] = [
-        (
-            setting.name,
-            tyro.conf.Suppress[setting.type] if setting.name in hidden else setting.type,
-            copy(setting),
-        )
-        for setting in fields(SFTConfig)
-    ]
-    return make_dataclass(
-        "SFTConfig", shown, kw_only=True, namespace={"__doc__": SFTConfig.__doc__}
-    )
+    common = {"training", "calibration", "rename", "completion_cutoff"}
+    return help_page(SFTConfig, hidden | common if kind else hidden)

@@ -33,7 +33,7 @@ class Purpose(IntEnum):
     BASELINE_INTERVALS = 17
     LABELLED_EPISODES = 18
     SFT_OBJECTIVES = 19
-    PRACTICE_PROCESSES = 20
+    PRACTICE_ACTORS = 20
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

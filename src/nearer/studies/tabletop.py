@@ -143,6 +143,7 @@ def _improve(run: Path, out: Path, seed: int, sizes: Sizes) -> ImproveConfig:
         env=ENV_ID,
         out=out,
         num_envs=_NUM_ENVS,
+        fleet="lockstep",  # as measured, however many cores there are
         practice=practice,
         plateau=PlateauRule(block_iterations=4, patience_blocks=5),
         audits=AuditPlan(on_alarm="continue"),  # a study measures what comes of it

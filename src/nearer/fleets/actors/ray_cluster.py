@@ -1,0 +1,214 @@
+"""Actors on a Ray cluster, each placed where a node offers a robot.
+
+Ray starts, places and ends actors and carries what they say; the weights of a version go into its
+object store once, from where every actor reads them. When an actor is started again is decided by
+`ActorSource`, as for processes.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib import import_module
+from queue import SimpleQueue
+from typing import Any, cast
+
+from nearer.core.errors import ConfigError, NearerError
+from nearer.fleets.actors.actor import Actor, RobotGroup, failure
+from nearer.fleets.actors.messages import Died, Failed, Message, Order, Paused, Ready, Weights
+
+RESOURCE = "robot"
+"""The custom resource of a node that has robots; an actor takes one of it."""
+_END_S = 5.0
+
+
+class RayPool:
+    """Actors on a Ray cluster; see `nearer.fleets.actors.messages.ActorPool`.
+
+    Args:
+        make_groups: each makes the robots of one actor, there; must be picklable.
+        seed: of starts and actions.
+        address: of the cluster, "auto" for the one that this machine belongs to; None: the cluster
+            that this process is connected to, or else one that is started on this machine and ends
+            with the pool.
+
+    Raises:
+        ConfigError: Ray is not installed.
+        NearerError: there is no such cluster, or it has too few robots.
+    """
+
+    def __init__(
+        self,
+        make_groups: Sequence[Callable[[], RobotGroup]],
+        seed: int,
+        address: str | None = None,
+    ) -> None:
+        self._make_groups = make_groups
+        self._seed = seed
+        self._ray = _ray()
+        self._actors: dict[int, Any] = {}
+        self._streams: dict[int, list[Any]] = {}
+        self._was_connected = cast(bool, self._ray.is_initialized())
+        if not self._was_connected:
+            self._connect(address)
+        self._check_robots()
+
+    @property
+    def num_actors(self) -> int:
+        """Count the actors, running or not."""
+        return len(self._make_groups)
+
+    def handle(self, actor: int) -> Any:
+        """Return Ray's handle of an actor."""
+        return self._actors[actor]
+
+    def start(self, actor: int) -> None:
+        """Start an actor; it says when it is ready."""
+        place = self._ray.remote(_RayActor).options(
+            num_cpus=0, resources={RESOURCE: 1}, max_restarts=0
+        )
+        self._actors[actor] = place.remote(self._make_groups[actor], self._seed, actor)
+        self._streams[actor] = [_stream(self._actors[actor].make)]
+
+    def share(self, weights: Weights) -> object:
+        """Return where the weights are in the object store."""
+        return self._ray.put(weights)
+
+    def send(self, actor: int, order: Order, shared_weights: object) -> None:
+        """Give an actor an order, behind those it has."""
+        stream = _stream(self._actors[actor].obey, order, shared_weights)
+        self._streams[actor].append(stream)
+
+    def receive(self, timeout_s: float) -> list[tuple[int, Message]]:
+        """Return what actors have said, at most one message each."""
+        oldest = {streams[0]: actor for actor, streams in self._streams.items() if streams}
+        ready, _ = self._ray.wait(list(oldest), num_returns=1, timeout=timeout_s)
+        if ready:  # of the others, those that have said something too
+            ready, _ = self._ray.wait(list(oldest), num_returns=len(oldest), timeout=0)
+        messages = [(oldest[stream], self._next(oldest[stream], stream)) for stream in ready]
+        return [(actor, message) for actor, message in messages if message is not None]
+
+    def stop(self, actor: int) -> None:
+        """End an actor at once."""
+        self._streams.pop(actor, None)
+        running = self._actors.pop(actor, None)
+        if running is not None:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(running)
+
+    def close(self) -> None:
+        """End all actors, after their envs have been closed if they do so soon."""
+        closing = [running.close.remote() for running in self._actors.values()]
+        if closing:
+            self._ray.wait(closing, num_returns=len(closing), timeout=_END_S)
+        for actor in list(self._actors):
+            self.stop(actor)
+        self._disconnect()
+
+    def _connect(self, address: str | None) -> None:
+        quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": True}
+        if address is None:
+            robots = {RESOURCE: self.num_actors}
+            self._ray.init("local", resources=robots, include_dashboard=False, **quiet)
+            return
+        try:
+            self._ray.init(address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise NearerError(
+                f"--fleet.address must be that of a Ray cluster, or auto on one of its nodes, got "
+                f"{address}: {error}; start one with ray start --head"
+            ) from error
+
+    def _disconnect(self) -> None:
+        if not self._was_connected:
+            self._ray.shutdown()
+
+    def _check_robots(self) -> None:
+        offered = int(self._ray.cluster_resources().get(RESOURCE, 0))
+        if offered < self.num_actors:
+            self._disconnect()
+            raise NearerError(
+                f"the cluster must have {self.num_actors} robots, got {offered} of the resource "
+                f"{RESOURCE!r} from all its nodes; start those that have robots with "
+                f"ray start --resources '{{\"{RESOURCE}\": N}}', or lower --fleet.robots"
+            )
+
+    def _next(self, actor: int, stream: Any) -> Message | None:
+        """Return the next message of an actor's oldest stream; None at the stream's end."""
+        try:
+            return cast(Message, self._ray.get(next(stream)))
+        except StopIteration:
+            self._streams[actor].pop(0)
+            return None
+        except self._ray.exceptions.RayError as error:
+            self._streams[actor].clear()
+            return Died(sentence=f"Ray says of its actor: {_first_line(error)}")
+
+
+class _RayActor:
+    """An actor in a process of the cluster.
+
+    Its robots are made and moved by one thread, as graphics and some drivers need it, while another
+    passes on what it says.
+    """
+
+    def __init__(self, make_group: Callable[[], RobotGroup], seed: int, number: int) -> None:
+        self._arguments = make_group, seed, number
+        self._said: SimpleQueue[Message] = SimpleQueue()
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._actor: Actor | None = None
+
+    def make(self) -> Generator[Message, None, None]:
+        """Make the robots, and yield what is said until they are ready."""
+        self._thread.submit(self._or_failure, self._make)
+        yield from self._until(Ready)
+
+    def obey(self, order: Order, weights: Weights) -> Generator[Message, None, None]:
+        """Act by an order, and yield what is said until it is done."""
+        assert self._actor is not None, "an actor gets orders once it is ready"
+        actor = self._actor
+        self._thread.submit(self._or_failure, lambda: actor.obey(order, weights))
+        yield from self._until(Paused)
+
+    def close(self) -> None:
+        """Release the robots."""
+        if self._actor is not None:
+            self._thread.submit(self._actor.close).result()
+
+    def _make(self) -> None:
+        make_group, seed, number = self._arguments
+        self._actor = Actor(make_group, seed, number, self._said.put)
+
+    def _or_failure(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except NearerError as error:
+            self._said.put(failure(error))
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error}"
+            self._said.put(Died(sentence=f"its process ended with {said}"))
+            raise
+
+    def _until(self, last: type[Message]) -> Generator[Message, None, None]:
+        while True:
+            message = self._said.get()
+            yield message
+            if isinstance(message, (last, Failed, Died)):
+                return
+
+
+def _stream(method: Any, *arguments: object) -> Any:
+    return method.options(num_returns="streaming").remote(*arguments)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _ray() -> Any:
+    try:
+        return import_module("ray")
+    except ImportError as error:
+        raise ConfigError(
+            "--fleet ray must find Ray, which is not installed; pip install 'nearer[ray]', or "
+            "choose --fleet processes"
+        ) from error
