@@ -126,6 +126,7 @@ UNITS = {
         "--fleet.faults.reset-s": "seconds",
         "--fleet.faults.first-wait-s": "seconds",
         "--fleet.faults.most-in-a-row": "faults",
+        "--fleet.faults.frozen-steps": "control steps",
     },
     "eval": {
         "--fps": "Hz",

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nearer.algorithm.model import FoundationModel, ModelPolicy
+from nearer.algorithm.threads import threads_for
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import SHOWN_EPISODES, drawn
 from nearer.configs.eval import EvalConfig
@@ -71,7 +72,7 @@ def run_eval(config: EvalConfig, on_progress: ProgressCallback = ignore_progress
     """Evaluate a checkpoint, write what the module lists, and return the result."""
     policy = load_model(config.checkpoint, build_model, "policy")
     out = config.out or beside(config.checkpoint, "eval")
-    with alone(out):
+    with alone(out), threads_for(policy):
         return _eval(config, policy, out, on_progress)
 
 

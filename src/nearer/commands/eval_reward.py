@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nearer.algorithm.demonstrations import chunked
 from nearer.algorithm.model import FoundationModel
+from nearer.algorithm.threads import threads_for
 from nearer.commands.progress_bars import live
 from nearer.configs.eval_reward import EvalRewardConfig
 from nearer.core.arrays import Array
@@ -74,12 +75,14 @@ def run_eval_reward(
     config: EvalRewardConfig, on_progress: ProgressCallback = ignore_progress
 ) -> RewardReport:
     """Measure, write reward_report.json and .md, and return the former."""
-    with alone(config.folder):
-        return _eval_reward(config, on_progress)
-
-
-def _eval_reward(config: EvalRewardConfig, on_progress: ProgressCallback) -> RewardReport:
     reward = load_model(config.checkpoint, build_model, "reward").requires_grad_(False)
+    with alone(config.folder), threads_for(reward):
+        return _eval_reward(config, reward, on_progress)
+
+
+def _eval_reward(
+    config: EvalRewardConfig, reward: FoundationModel, on_progress: ProgressCallback
+) -> RewardReport:
     training_data = training_data_of(local_run(config.checkpoint), config.demonstrations)
     labelling = Labelling(
         reward=reward,

@@ -11,6 +11,7 @@ from nearer.algorithm.early_stopping import AlarmStop
 from nearer.algorithm.improve import Setup, improve
 from nearer.algorithm.model import Detector, FoundationModel
 from nearer.algorithm.rollout import EpisodeSource, LockstepSource
+from nearer.algorithm.threads import threads_for
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import as_saved, open_run
 from nearer.configs.fleet import resolved_fleet
@@ -99,7 +100,10 @@ def robots_of_actor(
     """
     policy, reward = models or _load_models(config)
     max_steps = config.practice.max_steps
-    fleet = fitting_fleet(config.env, num_robots, policy, reward, config.env_settings, max_steps)
+    frozen_steps = 0 if config.fleet == "lockstep" else config.fleet_settings.faults.frozen_steps
+    fleet = fitting_fleet(
+        config.env, num_robots, policy, reward, config.env_settings, max_steps, frozen_steps
+    )
     recorder = GroundTruthRecorder(fleet, recording=config.audits.audit_every > 0)
     detector = Detector(model=reward, threshold_steps=threshold)
     on_ground_truth = config.deviate.end_on_ground_truth
@@ -168,11 +172,12 @@ def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
     config = _with_fleet(config, renders=bool(policy.spaces.cameras))
     config.practice.check_room(config.num_envs, chunking.chunk)
     threshold = _threshold(config, chunking)
-    robots = _open_robots(config, threshold, models)
-    try:
-        _practise(config, models, threshold, robots, on_progress)
-    finally:
-        robots.close()
+    with threads_for(policy):
+        robots = _open_robots(config, threshold, models)
+        try:
+            _practise(config, models, threshold, robots, on_progress)
+        finally:
+            robots.close()
 
 
 def _with_fleet(config: ImproveConfig, *, renders: bool) -> ImproveConfig:

@@ -22,6 +22,7 @@ from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.score import frame_probabilities
 from nearer.algorithm.sft import sft
 from nearer.algorithm.sft_settings import SFTTraining
+from nearer.algorithm.threads import threads_for
 from nearer.algorithm.torchrun import started_as
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import SHOWN_EPISODES, as_saved, open_run, rows_of
@@ -120,7 +121,7 @@ def _run_together(config: SFTConfig, processes: Processes, on_progress: Progress
         return config.out
     trained_with = _encoder_identity(model)
     inputs = RunInputs(data_sha256=split.data_sha256)
-    with open_run(config, "sft", inputs) as run:
+    with open_run(config, "sft", inputs) as run, threads_for(model):
         write_split(config.out, split)
         if model.vision_encoder:
             _add_encoding_time(run, encoding_s)

@@ -12,13 +12,15 @@ from typing import TypeVar
 
 import torch
 
+from nearer.algorithm.threads import pool_threads
+
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
 def parallel_map(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """Return `function` of each part, in order, computed in as many threads as torch may use."""
-    num_threads = torch.get_num_threads()
+    num_threads = pool_threads()
     if num_threads == 1:
         return [function(part) for part in parts]
     return list(_thread_pool(num_threads).map(function, parts))

@@ -28,6 +28,8 @@ class FaultPlan:
         first_wait_s: seconds before a faulty actor is started again; they double with each fault in
             a row, up to a minute.
         most_in_a_row: faults without an episode between them, after which it is left alone.
+        frozen_steps: control steps with the same image, bit for bit, while its robot moves, that
+            make a camera faulty; 0: none do.
     """
 
     start_s: float = 300.0
@@ -35,6 +37,7 @@ class FaultPlan:
     reset_s: float = 300.0
     first_wait_s: float = 1.0
     most_in_a_row: int = 5
+    frozen_steps: int = 20
 
     def __post_init__(self) -> None:
         check_settings(
@@ -45,6 +48,7 @@ class FaultPlan:
             reset_s="(0, inf)",
             first_wait_s="[0, inf)",
             most_in_a_row="[1, inf)",
+            frozen_steps="[0, inf)",
         )
 
     def wait_s(self, in_a_row: int) -> float:
