@@ -46,7 +46,7 @@ class Deviations:
 
     Attributes:
         ppo_clip: PPO, clipped at 1 +- this; 0: REINFORCE.
-        importance_cap: weighs samples of an older policy, at most so; 0: none.
+        importance_cap: largest weight of an older policy's samples; 0: no weights.
         success_bonus: steps added to a detected last reward; 0: none.
         end_on_ground_truth: episodes end on success, which practice then sees.
         past_iterations: iterations used again, off-policy; 0 is off.

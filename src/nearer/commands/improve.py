@@ -14,26 +14,31 @@ from nearer.algorithm.rollout import EpisodeSource, LockstepSource
 from nearer.algorithm.threads import threads_for
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import as_saved, open_run
-from nearer.configs.fleet import resolved_fleet
+from nearer.configs.fleet import FleetSettings, resolved_fleet
 from nearer.configs.improve import ImproveConfig
 from nearer.core.action_chunks import Chunking
 from nearer.core.callbacks import ProgressCallback, ignore_progress
+from nearer.core.control_clock import ControlClock
 from nearer.core.errors import Alarmed, ConfigError
-from nearer.core.interfaces import RecordedSuccess
+from nearer.core.interfaces import Fleet, RecordedSuccess, TerminationRule
 from nearer.datasets.practice_store import PracticeStore
 from nearer.evaluation.audit import AUDITS, Auditor
 from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
 from nearer.fleets.actors.actor import RobotGroup
+from nearer.fleets.actors.background_check import BackgroundCheck, ResetsTold
+from nearer.fleets.actors.control_log import CONTROL, ControlLog
 from nearer.fleets.actors.faults import FAULTS, FaultLog
 from nearer.fleets.actors.messages import ActorPool
 from nearer.fleets.actors.processes import ProcessPool
 from nearer.fleets.actors.ray_cluster import RayPool
 from nearer.fleets.actors.source import ActorSource
+from nearer.fleets.cameras import WatchedCameras
 from nearer.fleets.encoded import feature_widths
 from nearer.fleets.env_spaces import stated_rate
 from nearer.fleets.find_env import env_class
 from nearer.fleets.for_model import check_same_chunks, fitting_fleet
+from nearer.fleets.paced import PacedFleet
 from nearer.models.factory import build_model
 from nearer.reporting.practice_summary import after_practice, before_practice
 from nearer.runs.checkpoint import load_model, weights_hash
@@ -100,20 +105,36 @@ def robots_of_actor(
     """
     policy, reward = models or _load_models(config)
     max_steps = config.practice.max_steps
-    frozen_steps = 0 if config.fleet == "lockstep" else config.fleet_settings.faults.frozen_steps
+    settings = config.fleet_settings
+    clock = ControlClock(1 / settings.hz) if settings.hz else None
+    around = None if config.fleet == "lockstep" else partial(_watched, settings, clock)
     fleet = fitting_fleet(
-        config.env, num_robots, policy, reward, config.env_settings, max_steps, frozen_steps
+        config.env, num_robots, policy, reward, config.env_settings, max_steps, around
     )
     recorder = GroundTruthRecorder(fleet, recording=config.audits.audit_every > 0)
-    detector = Detector(model=reward, threshold_steps=threshold)
-    on_ground_truth = config.deviate.end_on_ground_truth
+    robots: Fleet = recorder
+    termination: TerminationRule = Detector(model=reward, threshold_steps=threshold)
+    if config.deviate.end_on_ground_truth:
+        termination = GroundTruthTermination(recorder)
+    elif settings.background_check:
+        termination = BackgroundCheck(termination, num_robots)
+        robots = ResetsTold(recorder, termination)
     return RobotGroup(
         policy=policy,
-        fleet=recorder,
-        termination=GroundTruthTermination(recorder) if on_ground_truth else detector,
+        fleet=robots,
+        termination=termination,
         max_steps=max_steps,
         recorded=recorder,
+        clock=clock,
     )
+
+
+def _watched(settings: FleetSettings, clock: ControlClock | None, fleet: Fleet) -> Fleet:
+    """Return robots of an actor whose cameras are checked, at a control rate if there is one."""
+    frozen_steps = settings.faults.frozen_steps
+    if frozen_steps and fleet.spaces.cameras:
+        fleet = WatchedCameras(fleet, frozen_steps)
+    return PacedFleet(fleet, clock) if clock else fleet
 
 
 def _load_models(config: ImproveConfig) -> tuple[FoundationModel, FoundationModel]:
@@ -160,8 +181,13 @@ def _open_robots(
     pool: ActorPool = ProcessPool(groups, seed)
     if config.fleet == "ray":
         pool = RayPool(groups, seed, settings.address)
-    faults = FaultLog(config.out / FAULTS)
-    actors = ActorSource(pool, settings.faults, faults, settings.max_staleness)
+    actors = ActorSource(
+        pool,
+        settings.faults,
+        FaultLog(config.out / FAULTS),
+        ControlLog(config.out / CONTROL),
+        settings.max_staleness,
+    )
     return _Robots(source=actors, recorded=actors, close=actors.close)
 
 

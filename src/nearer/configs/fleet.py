@@ -16,6 +16,8 @@ _OF_FLEETS: dict[str, tuple[FleetChoice, ...]] = {
     "robots": ("ray",),
     "address": ("ray",),
     "max_staleness": ("processes", "ray"),
+    "hz": ("processes", "ray"),
+    "background_check": ("processes", "ray"),
     "faults": ("processes", "ray"),
 }
 """Which fleets each setting is for."""
@@ -30,6 +32,8 @@ class FleetSettings:
         robots: robots of a Ray cluster, in place of --num-envs: an actor each.
         address: of the Ray cluster, auto on one of its nodes; none: one is started here.
         max_staleness: updates that weights may be old; 1: robots act during updates.
+        hz: control rate that simulators keep, as robots do; none: as fast as they can.
+        background_check: the detector never makes a robot wait; an episode ends a check late.
         faults: when a robot counts as faulty.
     """
 
@@ -37,6 +41,8 @@ class FleetSettings:
     robots: int | None = None
     address: str | None = None
     max_staleness: int = 0
+    hz: float | None = None
+    background_check: bool = False
     faults: FaultPlan = field(default_factory=FaultPlan)
 
     def __post_init__(self) -> None:
@@ -44,6 +50,8 @@ class FleetSettings:
             check_settings(self, prefix="fleet.", processes="[1, inf)")
         if self.robots is not None:
             check_settings(self, prefix="fleet.", robots="[1, inf)")
+        if self.hz is not None:
+            check_settings(self, prefix="fleet.", hz="(0, inf)")
         check_settings(self, prefix="fleet.", max_staleness="[0, 1]")
 
     def check_used(self, fleet: FleetChoice) -> None:

@@ -1,11 +1,12 @@
 """A fleet whose observations and actions are those that a model was trained on."""
 
+from collections.abc import Callable
+
 from nearer.algorithm.model import FoundationModel
 from nearer.core.action_chunks import Chunking
 from nearer.core.errors import ConfigError, EnvError
 from nearer.core.interfaces import Fleet
 from nearer.core.spaces import Spaces
-from nearer.fleets.cameras import WatchedCameras
 from nearer.fleets.chunked import in_chunks
 from nearer.fleets.encoded import encoded
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
@@ -21,7 +22,7 @@ def fitting_fleet(
     reward: FoundationModel | None = None,
     settings: EnvSettings = AS_IT_IS,
     max_steps: int | None = None,
-    frozen_steps: int = 0,
+    around: Callable[[Fleet], Fleet] | None = None,
 ) -> Fleet:
     """Return a fleet of an env that fits a model, its images encoded by the model's vision encoder.
 
@@ -33,15 +34,14 @@ def fitting_fleet(
         settings: how the env is made and read; without an instruction, the only one that `model`
             was trained on, if it was one.
         max_steps: see `make_fleet`.
-        frozen_steps: after which a camera counts as faulty (`WatchedCameras`); 0: never.
+        around: wraps the fleet while it has images and single control steps.
 
     Raises:
         EnvError: the env has other sizes than a checkpoint, or not its cameras.
     """
     reward_encoder = reward.vision_encoder if reward else None
     fleet = unencoded_fleet(env, num_robots, model, reward, settings, max_steps)
-    if frozen_steps and fleet.spaces.cameras:
-        fleet = WatchedCameras(fleet, frozen_steps)
+    fleet = around(fleet) if around else fleet
     return in_chunks(encoded(fleet, model.vision_encoder, reward_encoder), model.spaces.chunking)
 
 

@@ -1,9 +1,11 @@
 """What `nearer improve` tells a person before practice and after it, a line a fact.
 
 before_practice    where calibration gives no reason to expect anything
-after_practice     what was detected, which policy is kept, what the audits found
+after_practice     what was detected, which policy is kept, what the audits found, which robots
+                   failed, how well they kept their control rate
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from nearer.evaluation.audit import AUDITS, read_audits, summary_lines
 from nearer.evaluation.calibration import read_calibration
 from nearer.evaluation.reward_model import CALIBRATE, calibration_of
 from nearer.evaluation.threshold import DetectorCurve
+from nearer.fleets.actors.control_log import CONTROL, read_control
+from nearer.fleets.actors.faults import FAULTS, Fault, read_faults
 from nearer.runs.checkpoint import linked_step
 from nearer.runs.metrics import count, read_metrics
 
@@ -64,7 +68,10 @@ def after_practice(root: Path) -> list[str]:
     records = read_metrics(root)
     iterations = len(records)
     audits = [audit for audit in read_audits(root / AUDITS) if audit.iteration < iterations]
-    return [_practised(root, records), *summary_lines(audits), *_alarms(records)]
+    control = [record.line for record in read_control(root / CONTROL)[-1:]]
+    faults = _faults(read_faults(root / FAULTS))
+    told = [*summary_lines(audits), *faults, *control]
+    return [_practised(root, records), *told, *_alarms(records)]
 
 
 def _practised(root: Path, records: Sequence[Record]) -> str:
@@ -78,6 +85,20 @@ def _practised(root: Path, records: Sequence[Record]) -> str:
         f"practice   {detected:,} of {episodes:,} episodes detected, {steps:,} control steps; the "
         f"policy kept is {kept}"
     )
+
+
+def _faults(faults: Sequence[Fault]) -> list[str]:
+    if not faults:
+        return []
+    kinds = Counter(fault.kind for fault in faults)
+    of_each = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    dropped = sum(fault.dropped_episodes for fault in faults)
+    alone = sum(fault.again_in_s is None for fault in faults)
+    left = f", {alone} actors left alone" if alone else ""
+    return [
+        f"faults     {len(faults)} of robots ({of_each}): {dropped} unfinished episodes "
+        f"dropped{left}; see {FAULTS}"
+    ]
 
 
 def _alarms(records: Sequence[Record]) -> list[str]:

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int64
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import rollout
 from nearer.core.arrays import Array
+from nearer.core.control_clock import ControlClock
 from nearer.core.errors import EnvError, NearerError
 from nearer.core.interfaces import Fleet, RecordedSuccess, Sensed, Starts, TerminationRule
 from nearer.core.seeds import Purpose, episode_seeds
@@ -39,6 +40,7 @@ class RobotGroup:
         termination: ends episodes.
         max_steps: control steps an episode may take.
         recorded: the simulator's ground truth of episodes that have ended, for audits alone.
+        clock: that paces the robots; None: they take their own time.
     """
 
     policy: FoundationModel
@@ -46,6 +48,7 @@ class RobotGroup:
     termination: TerminationRule
     max_steps: int
     recorded: RecordedSuccess
+    clock: ControlClock | None = None
 
 
 class Actor:
@@ -90,7 +93,7 @@ class Actor:
             self._pulse.in_flight -= 1
             self._say(ended)
         group.recorded.forget()
-        self._say(Paused())
+        self._say(Paused(control=group.clock.summary() if group.clock else None))
 
     def close(self) -> None:
         """Release the robots."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 from nearer.core.settings import check_settings
 from nearer.runs.files import append_line
+from nearer.runs.json_files import read_documents
 
 _LOG = logging.getLogger(__name__)
 FAULTS = "faults.jsonl"
@@ -79,6 +80,15 @@ class Fault:
     iteration: int | None
     dropped_episodes: int
     again_in_s: float | None
+
+
+def read_faults(path: Path) -> list[Fault]:
+    """Return the faults of a run, oldest first; a last line cut short by a kill is left out.
+
+    Raises:
+        ConfigError: a line is not as `FaultLog` writes it.
+    """
+    return read_documents(Fault, path, "restore it, or start a new run")
 
 
 class FaultLog:

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from jaxtyping import Bool
 
 from nearer.core.arrays import Array
+from nearer.core.control_clock import ClockSummary
 from nearer.core.episode import Episode
 from nearer.core.spaces import Spaces
 
@@ -77,9 +78,16 @@ class EpisodeEnded:
     success: Bool[Array, "obs"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
-    """Every episode of the oldest open order has ended."""
+    """Every episode of the oldest open order has ended.
+
+    Attributes:
+        control: how well the robots have kept their control rate since they were made; None where
+            no clock paces them.
+    """
+
+    control: ClockSummary | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

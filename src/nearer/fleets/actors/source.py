@@ -25,11 +25,13 @@ from jaxtyping import Bool
 
 from nearer.algorithm.model import ModelPolicy
 from nearer.core.arrays import Array
+from nearer.core.control_clock import ClockSummary
 from nearer.core.episode import Episode
 from nearer.core.errors import NearerError
 from nearer.core.interfaces import Policy
 from nearer.core.spaces import Spaces
 from nearer.fleets.actors.actor import trained_weights
+from nearer.fleets.actors.control_log import ControlLog
 from nearer.fleets.actors.faults import Fault, FaultKind, FaultLog, FaultPlan, now
 from nearer.fleets.actors.messages import (
     ActorPool,
@@ -112,6 +114,7 @@ class ActorSource:
         pool: starts the actors and carries messages.
         plan: when an actor counts as faulty.
         faults: is told of faults.
+        control: is told how well actors keep their control rate.
         max_staleness: 1: robots practise during updates, by weights one update old; 0: they pause.
 
     Raises:
@@ -123,11 +126,14 @@ class ActorSource:
         pool: ActorPool,
         plan: FaultPlan | None = None,
         faults: FaultLog | None = None,
+        control: ControlLog | None = None,
         max_staleness: int = 0,
     ) -> None:
         self._pool = pool
         self._plan = plan or FaultPlan()
         self._faults = faults or FaultLog()
+        self._control = control
+        self._clocks: dict[int, ClockSummary] = {}
         self._max_staleness = max_staleness
         self._success: dict[int, Array] = {}
         self._iterations: dict[int, _Iteration] = {}
@@ -174,6 +180,8 @@ class ActorSource:
         del self._iterations[version]
         for state in self._actors:
             state.parts.pop(version, None)
+        if self._control is not None and self._clocks:
+            self._control.tell(version, self._clocks.values())
 
     def success(self, episode: Episode) -> Bool[Array, "obs"]:
         """Return at which observations of an episode its instruction was done, for audits."""
@@ -275,6 +283,8 @@ class ActorSource:
             case Paused():
                 state.orders.popleft()
                 state.in_flight = state.in_flight if state.orders else 0
+                if message.control is not None:
+                    self._clocks[actor] = message.control
             case Failed():
                 if not message.is_robot:
                     raise NearerError(message.sentence)
