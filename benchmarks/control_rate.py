@@ -28,7 +28,7 @@ from nearer.algorithm.score import score
 from nearer.core.control_clock import ClockSummary, ControlClock
 from nearer.core.episode import Episode
 from nearer.evaluation.ground_truth import GroundTruthRecorder
-from nearer.fleets.actors.actor import RobotGroup
+from nearer.fleets.actors.actor import RobotGroup, load_weights
 from nearer.fleets.actors.background_check import BackgroundCheck, ResetsTold
 from nearer.fleets.actors.control_log import ControlLog
 from nearer.fleets.actors.processes import ProcessPool
@@ -41,7 +41,7 @@ from nearer.models.settings import MLPConfig
 ENV, MAX_STEPS = "nearer/PointMass-v0", 100
 
 
-def group(robots: int, hz: float) -> RobotGroup:
+def group(robots: int, hz: float, ask: object = None) -> RobotGroup:
     """Return robots at a control rate with an untrained policy."""
     clock = ControlClock(1 / hz)
     fleet = make_fleet(ENV, robots)
@@ -49,7 +49,8 @@ def group(robots: int, hz: float) -> RobotGroup:
     recorder = GroundTruthRecorder(PacedFleet(fleet, clock))
     check = BackgroundCheck(Detector(model=model, threshold_steps=0.0), robots)
     return RobotGroup(
-        policy=model,
+        policy=ModelPolicy(model),
+        load=partial(load_weights, model),
         fleet=ResetsTold(recorder, check),
         termination=check,
         max_steps=MAX_STEPS,
@@ -103,16 +104,17 @@ def main(robots: int, actors: int, hz: float, seconds: float) -> None:
     pool = ProcessPool([partial(group, robots // actors, hz)] * actors, seed=0)
     source = ActorSource(pool, control=control)
     policy = group(1, hz).policy
+    assert isinstance(policy, ModelPolicy), "robots have copies of the models"
     process_ids = [os.getpid(), *(pool.process_id(actor) for actor in range(actors))]
     learner: Learner | None = None
     memory: list[float] = []
     begun, version = time.monotonic(), 0
     while time.monotonic() < begun + seconds:
-        acted = list(source.episodes(ModelPolicy(policy), version, robots * MAX_STEPS // 4))
+        acted = list(source.episodes(policy, version, robots * MAX_STEPS // 4))
         source.forget()
         version += 1
         if learner is None:
-            learner = Learner(policy, acted)
+            learner = Learner(policy.model, acted)
             learner.start()
             started = time.monotonic()
         if time.monotonic() > begun + (seconds / 10 if not memory else seconds):

@@ -17,9 +17,10 @@ import torch
 
 from nearer.algorithm.model import Detector, ModelPolicy
 from nearer.algorithm.rollout import EpisodeSource, LockstepSource
+from nearer.core.interfaces import Policy
 from nearer.envs.tabletop.language import vocabulary
 from nearer.evaluation.ground_truth import GroundTruthRecorder
-from nearer.fleets.actors.actor import RobotGroup
+from nearer.fleets.actors.actor import RobotGroup, load_weights
 from nearer.fleets.actors.processes import ProcessPool
 from nearer.fleets.actors.source import ActorSource
 from nearer.fleets.for_model import fitting_fleet
@@ -31,7 +32,7 @@ ENV = "nearer/TabletopBlock2Block-v0"
 MAX_STEPS, STEPS = 30, 960
 
 
-def group(robots: int) -> RobotGroup:
+def group(robots: int, ask: object = None) -> RobotGroup:
     """Return robots with an untrained policy."""
     fleet = make_fleet(ENV, 1)
     spaces = fleet.spaces
@@ -39,7 +40,8 @@ def group(robots: int) -> RobotGroup:
     model = new_model("small-vla", SmallVLAConfig(), spaces, vocabulary(), seed=0).eval()
     recorder = GroundTruthRecorder(fitting_fleet(ENV, robots, model, model), recording=False)
     return RobotGroup(
-        policy=model,
+        policy=ModelPolicy(model),
+        load=partial(load_weights, model),
         fleet=recorder,
         termination=Detector(model=model, threshold_steps=0.0),
         max_steps=MAX_STEPS,
@@ -47,7 +49,7 @@ def group(robots: int) -> RobotGroup:
     )
 
 
-def steps_per_s(source: EpisodeSource, policy: ModelPolicy, version: int) -> float:
+def steps_per_s(source: EpisodeSource, policy: Policy, version: int) -> float:
     """Return how many decisions a second the robots of a source take."""
     begun = time.perf_counter()
     steps = sum(episode.num_steps for episode in source.episodes(policy, version, STEPS))
@@ -58,7 +60,7 @@ def main(rounds: int, processes: int, robots: int) -> None:
     """Measure both in turn, and print the JSON line."""
     torch.set_num_threads(1)
     here = group(robots)
-    policy = ModelPolicy(here.policy)
+    policy = here.policy
     lockstep = LockstepSource(
         fleet=here.fleet, termination=here.termination, max_steps=MAX_STEPS, seed=0
     )

@@ -44,7 +44,7 @@ from nearer.core.episode import Episode, Observation
 from nearer.core.interfaces import Sensed, Starts
 from nearer.core.spaces import Spaces
 from nearer.evaluation.ground_truth import GroundTruthRecorder
-from nearer.fleets.actors.actor import RobotGroup
+from nearer.fleets.actors.actor import RobotGroup, load_weights
 from nearer.fleets.actors.faults import Fault, FaultLog, FaultPlan
 from nearer.fleets.actors.messages import ActorPool
 from nearer.fleets.actors.processes import ProcessPool
@@ -175,13 +175,14 @@ def _short(seed: int) -> int:
     return seed % 2**20
 
 
-def group(number: int, folder: Path) -> RobotGroup:
+def group(number: int, folder: Path, ask: object = None) -> RobotGroup:
     """Return one robot with an untrained policy."""
     model = new_model("mlp", MLPConfig(hidden=16), SPACES, (), seed=0).eval()
     fleet = make_fleet(partial(CountingRobot, number, folder), 1)
     recorder = GroundTruthRecorder(WithoutImages(WatchedCameras(fleet, FROZEN_STEPS)))
     return RobotGroup(
-        policy=model,
+        policy=ModelPolicy(model),
+        load=partial(load_weights, model),
         fleet=recorder,
         termination=Detector(model=model, threshold_steps=0.0),
         max_steps=MAX_STEPS,
@@ -245,7 +246,7 @@ def main(fleet: str, robots: int, seconds: float) -> None:
     pool: ActorPool = ProcessPool(groups, 0) if fleet == "processes" else RayPool(groups, 0)
     told = Told()
     source = ActorSource(pool, PLAN, told)
-    policy = ModelPolicy(group(robots, folder).policy)
+    policy = group(robots, folder).policy
     seen: Counter[int] = Counter()
     arrived: dict[int, list[float]] = defaultdict(list)
     shuffled, iteration = 0, 0

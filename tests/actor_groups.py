@@ -2,16 +2,20 @@
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nearer.algorithm.model import Detector, FoundationModel
+from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
 from nearer.core.errors import EnvError, NearerError
 from nearer.core.interfaces import Fleet
 from nearer.evaluation.ground_truth import GroundTruthRecorder
-from nearer.fleets.actors.actor import RobotGroup
+from nearer.fleets.actors.actor import RobotGroup, load_weights
+from nearer.fleets.actors.messages import Ask
+from nearer.fleets.actors.remote_models import RemoteModels
+from nearer.fleets.actors.served_models import ServedModels
 from nearer.fleets.gym import make_fleet
 from nearer.fleets.wrapper import FleetWrapper
 from nearer.models.factory import new_model
@@ -83,7 +87,13 @@ class Tired(FleetWrapper):
         raise MemoryError("no memory is left")
 
 
-def group(robots: int, kind: str = "", folder: Path | None = None, times: int = 1) -> RobotGroup:
+def group(
+    robots: int,
+    kind: str = "",
+    folder: Path | None = None,
+    times: int = 1,
+    ask: Ask | None = None,
+) -> RobotGroup:
     """Return robots of an actor with an untrained policy."""
     own = model()
     fleet: Fleet = make_fleet(ENV, robots)
@@ -96,12 +106,38 @@ def group(robots: int, kind: str = "", folder: Path | None = None, times: int = 
         fleet = Faulty(fleet, kind, folder, times)
     recorder = GroundTruthRecorder(fleet)
     return RobotGroup(
-        policy=own,
+        policy=ModelPolicy(own),
+        load=partial(load_weights, own),
         fleet=recorder,
         termination=Detector(model=own, threshold_steps=0.0),
         max_steps=MAX_STEPS,
         recorded=recorder,
     )
+
+
+def served_group(robots: int, first: int, ask: Ask | None = None) -> RobotGroup:
+    """Return robots of an actor that asks a server."""
+    assert ask is not None, "there must be a server"
+    recorder = GroundTruthRecorder(make_fleet(ENV, robots))
+    remote = RemoteModels(recorder, ask, first)
+    return RobotGroup(
+        policy=remote,
+        load=nothing,
+        fleet=remote,
+        termination=remote,
+        max_steps=MAX_STEPS,
+        recorded=recorder,
+    )
+
+
+def nothing(weights: Any) -> None:
+    """Do nothing with the weights."""
+
+
+def models(robots: int) -> ServedModels:
+    """Return an untrained policy for a server."""
+    own = model()
+    return ServedModels(own, None, Detector(model=own, threshold_steps=0.0), robots)
 
 
 def same_bits(ours: Any, theirs: Any) -> bool:

@@ -31,7 +31,7 @@ MAY_NAME_GROUND_TRUTH = (
     "evaluation",
     "fleets",
     "commands/collect.py",
-    "commands/improve.py",
+    "commands/improve_robots.py",
     "testing.py",
 )
 NO_TORCH = ("core", "fleets.gym", "envs.point_mass")

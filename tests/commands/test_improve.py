@@ -229,3 +229,33 @@ def test_improve_during_updates_weighs_samples_of_the_version_before(workspace: 
     )
     num_iterations = len(read_metrics(run))
     assert {one.episode.policy_version for one in scored} == set(range(num_iterations - 1))
+
+
+def test_improve_by_a_served_policy_practises_as_copies_of_it_do(workspace: Path) -> None:
+    lengths: dict[str, list[int]] = {}
+    for policy in ("local", "served"):
+        run = workspace / policy
+        fleet = ["--fleet", "processes", "--fleet.processes", "2", "--fleet.policy", policy]
+        main(["improve", "--run", str(workspace / "sft"), *TINY_IMPROVE, *fleet, "--out", str(run)])
+        scored = read_practice(run / "practice")
+        lengths[policy] = [one.episode.num_steps for one in scored]
+        assert all(np.isfinite(one.steps_to_go).all() for one in scored)
+    assert lengths["local"] == lengths["served"]
+
+
+def test_improve_at_a_control_rate_says_how_well_it_was_kept(
+    workspace: Path, capsys: Capture
+) -> None:
+    fleet = ["--fleet", "processes", "--fleet.processes", "1", "--fleet.hz", "200"]
+    run = ["--out", str(workspace / "paced"), "--fleet.background-check"]
+    main(["improve", "--run", str(workspace / "sft"), *TINY_IMPROVE, *fleet, *run])
+    assert re.search(r"control +\d+ of \d+ control periods missed; jitter", capsys.readouterr().out)
+    scored = read_practice(workspace / "paced" / "practice")
+    assert all(np.isfinite(one.steps_to_go).all() for one in scored)
+
+
+def test_improve_served_and_stale_is_refused(workspace: Path, capsys: Capture) -> None:
+    start = ["improve", "--run", workspace / "sft", *TINY_IMPROVE, "--out", workspace / "run"]
+    both = ["--fleet", "processes", "--fleet.policy", "served", "--fleet.max-staleness", "1"]
+    message = refused(capsys, *start, *both)
+    assert "--fleet.max-staleness must go with --fleet.policy local, got served" in message

@@ -1,47 +1,32 @@
 """nearer improve: a Stage-1 run and an env -> a better policy and its practised episodes."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from nearer.algorithm.early_stopping import AlarmStop
 from nearer.algorithm.improve import Setup, improve
-from nearer.algorithm.model import Detector, FoundationModel
-from nearer.algorithm.rollout import EpisodeSource, LockstepSource
+from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.threads import threads_for
+from nearer.commands.improve_robots import Robots, load_models, open_robots
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import as_saved, open_run
-from nearer.configs.fleet import FleetSettings, resolved_fleet
+from nearer.configs.fleet import resolved_fleet
 from nearer.configs.improve import ImproveConfig
 from nearer.core.action_chunks import Chunking
 from nearer.core.callbacks import ProgressCallback, ignore_progress
-from nearer.core.control_clock import ControlClock
 from nearer.core.errors import Alarmed, ConfigError
-from nearer.core.interfaces import Fleet, RecordedSuccess, TerminationRule
 from nearer.datasets.practice_store import PracticeStore
 from nearer.evaluation.audit import AUDITS, Auditor
-from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
-from nearer.fleets.actors.actor import RobotGroup
-from nearer.fleets.actors.background_check import BackgroundCheck, ResetsTold
-from nearer.fleets.actors.control_log import CONTROL, ControlLog
-from nearer.fleets.actors.faults import FAULTS, FaultLog
-from nearer.fleets.actors.messages import ActorPool
-from nearer.fleets.actors.processes import ProcessPool
-from nearer.fleets.actors.ray_cluster import RayPool
-from nearer.fleets.actors.source import ActorSource
-from nearer.fleets.cameras import WatchedCameras
 from nearer.fleets.encoded import feature_widths
 from nearer.fleets.env_spaces import stated_rate
 from nearer.fleets.find_env import env_class
-from nearer.fleets.for_model import check_same_chunks, fitting_fleet
-from nearer.fleets.paced import PacedFleet
-from nearer.models.factory import build_model
+from nearer.fleets.for_model import check_same_chunks
 from nearer.reporting.practice_summary import after_practice, before_practice
-from nearer.runs.checkpoint import load_model, weights_hash
+from nearer.runs.checkpoint import weights_hash
 from nearer.runs.documents import RunInputs
 from nearer.runs.hub import local_run
 from nearer.runs.lock import alone
@@ -89,117 +74,15 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
     return config.out
 
 
-def robots_of_actor(
-    config: ImproveConfig,
-    threshold: float,
-    num_robots: int,
-    models: tuple[FoundationModel, FoundationModel] | None = None,
-) -> RobotGroup:
-    """Return robots of a run that act in one process, with its own copies of the models.
-
-    Args:
-        config: of the run.
-        threshold: s of the detector, in decisions.
-        num_robots: in this process.
-        models: policy and frozen reward model; None: they are loaded.
-    """
-    policy, reward = models or _load_models(config)
-    max_steps = config.practice.max_steps
-    settings = config.fleet_settings
-    clock = ControlClock(1 / settings.hz) if settings.hz else None
-    around = None if config.fleet == "lockstep" else partial(_watched, settings, clock)
-    fleet = fitting_fleet(
-        config.env, num_robots, policy, reward, config.env_settings, max_steps, around
-    )
-    recorder = GroundTruthRecorder(fleet, recording=config.audits.audit_every > 0)
-    robots: Fleet = recorder
-    termination: TerminationRule = Detector(model=reward, threshold_steps=threshold)
-    if config.deviate.end_on_ground_truth:
-        termination = GroundTruthTermination(recorder)
-    elif settings.background_check:
-        termination = BackgroundCheck(termination, num_robots)
-        robots = ResetsTold(recorder, termination)
-    return RobotGroup(
-        policy=policy,
-        fleet=robots,
-        termination=termination,
-        max_steps=max_steps,
-        recorded=recorder,
-        clock=clock,
-    )
-
-
-def _watched(settings: FleetSettings, clock: ControlClock | None, fleet: Fleet) -> Fleet:
-    """Return robots of an actor whose cameras are checked, at a control rate if there is one."""
-    frozen_steps = settings.faults.frozen_steps
-    if frozen_steps and fleet.spaces.cameras:
-        fleet = WatchedCameras(fleet, frozen_steps)
-    return PacedFleet(fleet, clock) if clock else fleet
-
-
-def _load_models(config: ImproveConfig) -> tuple[FoundationModel, FoundationModel]:
-    policy = load_model(config.run, build_model, "policy")
-    reward = load_model(config.reward or config.run, build_model, "reward")
-    return policy, reward.requires_grad_(False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Robots:
-    """Where episodes come from, and what the simulator says of them.
-
-    Attributes:
-        source: of episodes.
-        recorded: ground truth, for audits alone.
-        close: ends it.
-    """
-
-    source: EpisodeSource
-    recorded: RecordedSuccess
-    close: Callable[[], None]
-
-
-def _open_robots(
-    config: ImproveConfig, threshold: float, models: tuple[FoundationModel, FoundationModel]
-) -> _Robots:
-    if config.fleet == "lockstep":
-        group = robots_of_actor(config, threshold, config.num_envs, models)
-        source = LockstepSource(
-            fleet=group.fleet,
-            termination=group.termination,
-            max_steps=group.max_steps,
-            seed=config.practice.seed,
-        )
-        return _Robots(source=source, recorded=group.recorded, close=group.fleet.close)
-    settings = config.fleet_settings
-    num_actors = config.num_envs if config.fleet == "ray" else settings.processes or 1
-    shared, left = divmod(config.num_envs, num_actors)
-    groups = [
-        partial(robots_of_actor, config, threshold, shared + (actor < left))
-        for actor in range(num_actors)
-    ]
-    seed = config.practice.seed
-    pool: ActorPool = ProcessPool(groups, seed)
-    if config.fleet == "ray":
-        pool = RayPool(groups, seed, settings.address)
-    actors = ActorSource(
-        pool,
-        settings.faults,
-        FaultLog(config.out / FAULTS),
-        ControlLog(config.out / CONTROL),
-        settings.max_staleness,
-    )
-    return _Robots(source=actors, recorded=actors, close=actors.close)
-
-
 def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
-    policy, reward = models = _load_models(config)
+    policy, reward = models = load_models(config)
     chunking = policy.spaces.chunking
     check_same_chunks(chunking, reward.spaces.chunking)
     config = _with_fleet(config, renders=bool(policy.spaces.cameras))
     config.practice.check_room(config.num_envs, chunking.chunk)
     threshold = _threshold(config, chunking)
     with threads_for(policy):
-        robots = _open_robots(config, threshold, models)
+        robots = open_robots(config, threshold, models)
         try:
             _practise(config, models, threshold, robots, on_progress)
         finally:
@@ -217,7 +100,7 @@ def _practise(
     config: ImproveConfig,
     models: tuple[FoundationModel, FoundationModel],
     threshold: float,
-    robots: _Robots,
+    robots: Robots,
     on_progress: ProgressCallback,
 ) -> None:
     policy, reward = models

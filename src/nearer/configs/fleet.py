@@ -15,6 +15,7 @@ _OF_FLEETS: dict[str, tuple[FleetChoice, ...]] = {
     "processes": ("processes",),
     "robots": ("ray",),
     "address": ("ray",),
+    "policy": ("processes", "ray"),
     "max_staleness": ("processes", "ray"),
     "hz": ("processes", "ray"),
     "background_check": ("processes", "ray"),
@@ -31,6 +32,7 @@ class FleetSettings:
         processes: processes that share the robots; none: one a core.
         robots: robots of a Ray cluster, in place of --num-envs: an actor each.
         address: of the Ray cluster, auto on one of its nodes; none: one is started here.
+        policy: local: a copy of the models in each process; served: one server answers all.
         max_staleness: updates that weights may be old; 1: robots act during updates.
         hz: control rate that simulators keep, as robots do; none: as fast as they can.
         background_check: the detector never makes a robot wait; an episode ends a check late.
@@ -40,6 +42,7 @@ class FleetSettings:
     processes: int | None = None
     robots: int | None = None
     address: str | None = None
+    policy: Literal["local", "served"] = "local"
     max_staleness: int = 0
     hz: float | None = None
     background_check: bool = False
@@ -53,6 +56,14 @@ class FleetSettings:
         if self.hz is not None:
             check_settings(self, prefix="fleet.", hz="(0, inf)")
         check_settings(self, prefix="fleet.", max_staleness="[0, 1]")
+
+        beside = {"max-staleness": self.max_staleness, "background-check": self.background_check}
+        for name, is_set in beside.items():
+            if is_set and self.policy == "served":
+                raise ConfigError(
+                    f"--fleet.{name} must go with --fleet.policy local, got served, whose server "
+                    "has one version and answers both at once; leave one of them out"
+                )
 
     def check_used(self, fleet: FleetChoice) -> None:
         """Raise ConfigError for settings of another fleet."""

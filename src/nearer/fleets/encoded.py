@@ -7,7 +7,7 @@ policy, detector, reward and update. That is exact, and the largest saving there
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -78,24 +78,73 @@ def encode_episode(
     return replace(encoded, features=features)
 
 
+@runtime_checkable
+class Encodes(Protocol):
+    """Turns images into features, here or elsewhere; remembers the frame before of each robot."""
+
+    def encode(
+        self,
+        robots: Int64[Array, "robots"],
+        observation: Observation,
+        instructions: Sequence[str],
+        *,
+        at_start: bool,
+    ) -> EncodedObservation:
+        """Return observations with features in place of their images."""
+        ...
+
+
+class Encoders:
+    """The vision encoders of a policy and a reward model, with their memory of robots.
+
+    Args:
+        vision_encoder: the policy's; None: it reads no images.
+        reward_vision_encoder: the reward model's; None: it shares the policy's, or reads no images.
+        num_robots: slots.
+    """
+
+    def __init__(
+        self,
+        vision_encoder: VisionEncoder | None,
+        reward_vision_encoder: VisionEncoder | None,
+        num_robots: int,
+    ) -> None:
+        self._encoder = _stateful(vision_encoder, num_robots)
+        self._reward_encoder = _stateful(reward_vision_encoder, num_robots)
+
+    def encode(
+        self,
+        robots: Int64[Array, "robots"],
+        observation: Observation,
+        instructions: Sequence[str],
+        *,
+        at_start: bool,
+    ) -> EncodedObservation:
+        """Return observations with features in place of their images."""
+
+        def features(encoder: StatefulEncoder | None) -> Float32[Array, "robots features"]:
+            if encoder is None:
+                return np.zeros((len(robots), 0), dtype=np.float32)
+            return encoder.encode(robots, observation, instructions, at_start=at_start)
+
+        return EncodedObservation(
+            observation=replace(observation, images={}),
+            features=features(self._encoder),
+            reward_features=features(self._reward_encoder),
+        )
+
+
 class EncodedFleet(FleetWrapper):
     """A fleet whose observations come with features in place of their images.
 
     Args:
         fleet: robots with cameras.
-        vision_encoder: the policy's; None: it reads no images.
-        reward_vision_encoder: the reward model's; None: it shares the policy's, or reads no images.
+        encoders: read the images.
     """
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        vision_encoder: VisionEncoder | None,
-        reward_vision_encoder: VisionEncoder | None = None,
-    ) -> None:
+    def __init__(self, fleet: Fleet, encoders: Encodes) -> None:
         super().__init__(fleet)
-        self._encoder = _stateful(vision_encoder, fleet.num_robots)
-        self._reward_encoder = _stateful(reward_vision_encoder, fleet.num_robots)
+        self._encoders = encoders
         self._instructions = [""] * fleet.num_robots
 
     def reset(self, robots: Int64[Array, "robots"], seeds: Sequence[int]) -> Starts:
@@ -118,17 +167,7 @@ class EncodedFleet(FleetWrapper):
         observation = sensed.observation
         assert isinstance(observation, Observation), "images are encoded once"
         instructions = [self._instructions[robot] for robot in cast(list[int], robots.tolist())]
-
-        def features(encoder: StatefulEncoder | None) -> Float32[Array, "robots features"]:
-            if encoder is None:
-                return np.zeros((len(robots), 0), dtype=np.float32)
-            return encoder.encode(robots, observation, instructions, at_start=at_start)
-
-        return EncodedObservation(
-            observation=replace(observation, images={}),
-            features=features(self._encoder),
-            reward_features=features(self._reward_encoder),
-        )
+        return self._encoders.encode(robots, observation, instructions, at_start=at_start)
 
 
 def encoded(
@@ -143,8 +182,18 @@ def encoded(
         vision_encoder: the policy's.
         reward_vision_encoder: the reward model's.
     """
+    encoders = encoders_of(vision_encoder, reward_vision_encoder, fleet.num_robots)
+    return EncodedFleet(fleet, encoders) if encoders else fleet
+
+
+def encoders_of(
+    vision_encoder: VisionEncoder | None,
+    reward_vision_encoder: VisionEncoder | None,
+    num_robots: int,
+) -> Encoders | None:
+    """Return the vision encoders of two models for so many robots; None: neither has one."""
     other = separate_reward_encoder(vision_encoder, reward_vision_encoder)
-    return EncodedFleet(fleet, vision_encoder, other) if vision_encoder or other else fleet
+    return Encoders(vision_encoder, other, num_robots) if vision_encoder or other else None
 
 
 def _stateful(vision_encoder: VisionEncoder | None, num_robots: int) -> StatefulEncoder | None:

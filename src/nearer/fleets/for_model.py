@@ -1,6 +1,8 @@
 """A fleet whose observations and actions are those that a model was trained on."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from nearer.algorithm.model import FoundationModel
 from nearer.core.action_chunks import Chunking
@@ -11,6 +13,30 @@ from nearer.fleets.chunked import in_chunks
 from nearer.fleets.encoded import encoded
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.gym import make_fleet
+
+
+@runtime_checkable
+class Needs(Protocol):
+    """What a fleet must know of a model that is to act in it."""
+
+    @property
+    def spaces(self) -> Spaces:
+        """Return the sizes of its observations and decisions."""
+        ...
+
+    @property
+    def only_instruction(self) -> str | None:
+        """Return the instruction of all its demonstrations; None: they have several."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelNeeds:
+    """What a fleet must know of a model that is elsewhere; see `Needs`."""
+
+    spaces: Spaces
+    only_instruction: str | None
+
 
 _REMEMBERED_BYTES = 2 * 1024**3
 
@@ -48,8 +74,8 @@ def fitting_fleet(
 def unencoded_fleet(
     env: str,
     num_robots: int,
-    model: FoundationModel,
-    reward: FoundationModel | None = None,
+    model: Needs,
+    reward: Needs | None = None,
     settings: EnvSettings = AS_IT_IS,
     max_steps: int | None = None,
 ) -> Fleet:

@@ -11,15 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from actor_groups import MAX_STEPS, group, model, same_bits
-from nearer.algorithm.model import FoundationModel, ModelPolicy
+from actor_groups import MAX_STEPS, group, model, models, same_bits, served_group
+from nearer.algorithm.model import FoundationModel, ModelPolicy, inputs_of
 from nearer.core.episode import Episode
 from nearer.core.errors import NearerError
 from nearer.fleets.actors.actor import load_weights, trained_weights
 from nearer.fleets.actors.faults import FAULTS, FaultLog, FaultPlan
+from nearer.fleets.actors.model_process import ModelProcess
 from nearer.fleets.actors.processes import ProcessPool
 from nearer.fleets.actors.source import ActorSource
 
@@ -171,7 +173,7 @@ def test_robots_that_cannot_be_made_are_a_sentence() -> None:
         ActorSource(ProcessPool([no_group], seed=0))
 
 
-def no_group() -> Any:
+def no_group(ask: Any) -> Any:
     raise MemoryError("no memory is left")
 
 
@@ -205,6 +207,55 @@ def test_robots_that_practise_during_updates_are_one_version_behind() -> None:
     finally:
         source.close()
         again.close()
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[ActorSource, ModelProcess, ProcessPool]]:
+    server = ModelProcess(partial(models, 5))
+    pool = ProcessPool([partial(served_group, 2, 0), partial(served_group, 3, 2)], 3, server)
+    source = ActorSource(pool, PLAN)
+    yield source, server, pool
+    source.close()
+
+
+def test_a_served_policy_decides_as_copies_of_it_do(
+    source: ActorSource, served: tuple[ActorSource, ModelProcess, ProcessPool]
+) -> None:
+    policy = model()
+    for version in range(2):
+        ours, theirs = episodes(served[0], policy, version), episodes(source, policy, version)
+        assert [one.seed for one in ours] == [one.seed for one in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.policy_version == other.policy_version == version
+            np.testing.assert_allclose(one.actions, other.actions, atol=1e-5)
+            np.testing.assert_allclose(one.log_prob, other.log_prob, atol=1e-4)
+            assert one.prediction is not None
+            assert other.prediction is not None
+            np.testing.assert_allclose(one.prediction.mean, other.prediction.mean, atol=1e-3)
+        with torch.no_grad():
+            for weight in policy.parameters():
+                weight.add_(0.05)
+
+
+def test_a_server_that_is_killed_is_replaced_and_serves_the_weights_of_the_version(
+    served: tuple[ActorSource, ModelProcess, ProcessPool], source: ActorSource
+) -> None:
+    acting, server, _ = served
+    policy = model()
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.add_(0.05)
+    begun = acting.episodes(ModelPolicy(policy), 0, 2000)
+    first = next(begun)
+    os.kill(server.process_id, signal.SIGKILL)
+    acted = [first, *begun]
+    assert sum(episode.num_steps for episode in acted) >= 2000
+    assert {episode.policy_version for episode in acted} == {0}
+    local = ModelPolicy(policy).model
+    for episode in (first, acted[-1]):
+        inputs = inputs_of(episode.observations.rows(slice(-1)), ["reach"] * episode.num_steps)
+        exact = local.log_prob(inputs, torch.from_numpy(episode.actions)).detach().numpy()
+        np.testing.assert_allclose(episode.log_prob, exact, atol=1e-3)
 
 
 LEARNER = """

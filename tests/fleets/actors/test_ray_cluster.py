@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from actor_groups import group, model, same_bits
+from actor_groups import group, model, models, same_bits, served_group
 from nearer.algorithm.model import ModelPolicy
 from nearer.core.episode import Episode
 from nearer.core.errors import ConfigError, NearerError
@@ -54,6 +55,19 @@ def test_episodes_are_those_of_processes_bit_for_bit() -> None:
     finally:
         on_ray.close()
         in_processes.close()
+
+
+def test_a_served_policy_decides_as_copies_of_it_do() -> None:
+    made = [partial(served_group, 1, 0), partial(served_group, 1, 1)]
+    served = ActorSource(RayPool(made, 3, make_models=partial(models, 2)))
+    copies = ActorSource(ProcessPool([partial(group, 1), partial(group, 1)], 3))
+    try:
+        for ours, theirs in zip(episodes(served, 0), episodes(copies, 0), strict=True):
+            assert (ours.seed, ours.num_steps) == (theirs.seed, theirs.num_steps)
+            np.testing.assert_allclose(ours.actions, theirs.actions, atol=1e-5)
+    finally:
+        served.close()
+        copies.close()
 
 
 def test_a_faulty_robot_is_told_of_and_started_again(tmp_path: Path) -> None:

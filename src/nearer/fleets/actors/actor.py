@@ -4,18 +4,27 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float32, Int64
 
-from nearer.algorithm.model import FoundationModel, ModelPolicy
+from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.rollout import rollout
 from nearer.core.arrays import Array
 from nearer.core.control_clock import ControlClock
 from nearer.core.errors import EnvError, NearerError
-from nearer.core.interfaces import Fleet, RecordedSuccess, Sensed, Starts, TerminationRule
+from nearer.core.interfaces import (
+    Fleet,
+    Policy,
+    RecordedSuccess,
+    Sensed,
+    Starts,
+    TerminationRule,
+)
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.fleets.actors.messages import (
+    Ask,
     Beat,
     EpisodeEnded,
     Failed,
@@ -35,7 +44,8 @@ class RobotGroup:
     """The robots of one actor, and what moves them.
 
     Attributes:
-        policy: this actor's copy.
+        policy: this actor's copy of it, or what asks the server that has it.
+        load: takes the weights of the version that is to act.
         fleet: robots, their observations encoded where the policy has a vision encoder.
         termination: ends episodes.
         max_steps: control steps an episode may take.
@@ -43,12 +53,22 @@ class RobotGroup:
         clock: that paces the robots; None: they take their own time.
     """
 
-    policy: FoundationModel
+    policy: Policy
+    load: Callable[[Weights], None]
     fleet: Fleet
     termination: TerminationRule
     max_steps: int
     recorded: RecordedSuccess
     clock: ControlClock | None = None
+
+
+@runtime_checkable
+class MakeGroup(Protocol):
+    """Makes the robots of an actor."""
+
+    def __call__(self, *, ask: Ask | None) -> RobotGroup:
+        """Return robots that ask this server of the models, or have copies where it is None."""
+        ...
 
 
 class Actor:
@@ -59,6 +79,7 @@ class Actor:
 
     Args:
         make_group: makes the robots.
+        ask: the server of the models; None: the actor has its own copies.
         seed: of starts and actions.
         number: of this actor.
         say: takes messages; must not block.
@@ -69,7 +90,8 @@ class Actor:
 
     def __init__(
         self,
-        make_group: Callable[[], RobotGroup],
+        make_group: MakeGroup,
+        ask: Ask | None,
         seed: int,
         number: int,
         say: Callable[[Message], None],
@@ -77,7 +99,7 @@ class Actor:
         if number:
             logging.disable(logging.WARNING)  # the first actor says it for all
         torch.set_num_threads(1)
-        self._group = make_group()
+        self._group = make_group(ask=ask)
         self._seed = seed
         self._number = number
         self._say = say
@@ -88,7 +110,7 @@ class Actor:
     def obey(self, order: Order, weights: Weights) -> None:
         """Load these weights, and say each episode as it ends."""
         group = self._group
-        load_weights(group.policy, weights)
+        group.load(weights)
         for ended in self._act(order):
             self._pulse.in_flight -= 1
             self._say(ended)
@@ -104,7 +126,7 @@ class Actor:
         keys = self._seed, order.iteration, self._number, order.part
         episodes = rollout(
             self._pulse,
-            ModelPolicy(group.policy),
+            group.policy,
             group.termination,
             seeds=episode_seeds(Purpose.PRACTICE_ACTORS, *keys),
             max_steps=group.max_steps,

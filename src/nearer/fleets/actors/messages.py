@@ -1,20 +1,23 @@
-"""What the learner and its actors tell each other, and how it travels.
+"""What learner, actors and the server of the models tell each other, and how it travels.
 
 An actor is a process with robots and what moves them (paper, section 3.4).
 
-    learner  -- Order, weights of a version -->  actor
-             <-- Ready, Beat, Ended, Paused, Failed --
+    learner   Order, weights of a version                 -->  actor
+              Ready, Beat, EpisodeEnded, Paused, Failed   <--
+    actor     EncodeQuestion, DecideQuestion              -->  server, where models are served
+              EncodedObservation, Decided                 <--
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 
 from nearer.core.arrays import Array
 from nearer.core.control_clock import ClockSummary
-from nearer.core.episode import Episode
+from nearer.core.episode import EncodedObservation, Episode, Observation
+from nearer.core.interfaces import Decision, Termination
 from nearer.core.spaces import Spaces
 
 Weights: TypeAlias = Mapping[str, Array]
@@ -115,6 +118,54 @@ class Died:
 
 
 Message: TypeAlias = Ready | Beat | EpisodeEnded | Paused | Failed | Died
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeQuestion:
+    """What do the vision encoders make of these images?
+
+    Attributes:
+        robots: numbers in the whole fleet, a row each.
+        observation: with its images.
+        instructions: a row each.
+        at_start: of an episode: what came before is forgotten.
+    """
+
+    robots: Int64[Array, "rows"]
+    observation: Observation
+    instructions: Sequence[str]
+    at_start: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecideQuestion:
+    """Is the episode done, and what comes next?
+
+    Attributes:
+        robots: numbers in the whole fleet, a row each.
+        observation: encoded.
+        instructions: a row each.
+        starting: seeds of episodes of which this is the first observation, by robot.
+    """
+
+    robots: Int64[Array, "rows"]
+    observation: EncodedObservation
+    instructions: Sequence[str]
+    starting: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """The answer to a `DecideQuestion`, a row each."""
+
+    termination: Termination
+    decision: Decision
+
+
+Question: TypeAlias = EncodeQuestion | DecideQuestion
+Answer: TypeAlias = EncodedObservation | Decided
+Ask: TypeAlias = Callable[[Question], Answer]
+"""Puts a question to the server and waits for its answer; raises EnvError where none comes."""
 
 
 @runtime_checkable

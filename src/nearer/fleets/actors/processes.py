@@ -4,15 +4,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any, cast
 
 from nearer.core.errors import NearerError
-from nearer.fleets.actors.actor import Actor, RobotGroup, failure
+from nearer.fleets.actors.actor import Actor, MakeGroup, failure
 from nearer.fleets.actors.messages import Died, Message, Order, Weights
+from nearer.fleets.actors.model_process import ModelProcess, ask_through
 
 _END_S, _STOP_S = 5.0, 1.0
 
@@ -21,13 +22,18 @@ class ProcessPool:
     """Actors in processes; see `nearer.fleets.actors.messages.ActorPool`.
 
     Args:
-        make_groups: each makes the robots of one process, there; must be picklable.
+        make_groups: each makes the robots of one process, there, given what asks the server of the
+            models, or None where there is no server; must be picklable.
         seed: of starts and actions.
+        models: what is served to all actors; None: each has its own copies.
     """
 
-    def __init__(self, make_groups: Sequence[Callable[[], RobotGroup]], seed: int) -> None:
+    def __init__(
+        self, make_groups: Sequence[MakeGroup], seed: int, models: ModelProcess | None = None
+    ) -> None:
         self._make_groups = make_groups
         self._seed = seed
+        self._models = models
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["nearer.fleets.actors.processes"])
         self._processes: dict[int, Any] = {}
@@ -45,16 +51,21 @@ class ProcessPool:
     def start(self, actor: int) -> None:
         """Start an actor; it says when it is ready."""
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_work, args=(self._make_groups[actor], self._seed, actor, theirs), daemon=True
-        )
+        models = self._models.connect() if self._models else None
+        arguments = (self._make_groups[actor], self._seed, actor, theirs, models)
+        process = self._context.Process(target=_work, args=arguments, daemon=True)
         process.start()
         theirs.close()
+        if models is not None:
+            models.close()
         self._processes[actor], self._connections[actor] = process, ours
 
     def share(self, weights: Weights) -> object:
-        """Return the weights: each process is sent its own copy."""
-        return weights
+        """Return the weights, for each process to get a copy; or load them into the server."""
+        if self._models is None:
+            return weights
+        self._models.load(weights)
+        return {}
 
     def send(self, actor: int, order: Order, shared_weights: object) -> None:
         """Give an actor an order, behind those it has."""
@@ -82,6 +93,8 @@ class ProcessPool:
         for actor in self._connections:
             self._end(actor, _END_S)
         self._connections.clear()
+        if self._models is not None:
+            self._models.close()
 
     def _end(self, actor: int, seconds: float) -> None:
         """Wait so long for a process to close its envs, then kill it."""
@@ -102,7 +115,11 @@ class ProcessPool:
 
 
 def _work(
-    make_group: Callable[[], RobotGroup], seed: int, number: int, connection: Connection
+    make_group: MakeGroup,
+    seed: int,
+    number: int,
+    connection: Connection,
+    models: Connection | None,
 ) -> None:
     """Act whenever the learner says so, until it closes the connection or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the learner ends what is in flight
@@ -112,7 +129,8 @@ def _work(
     sender = threading.Thread(target=_send_all, args=(said, connection), daemon=True)
     sender.start()
     try:
-        actor = Actor(make_group, seed, number, said.put)
+        ask = ask_through(models) if models is not None else None
+        actor = Actor(make_group, ask, seed, number, said.put)
         try:
             while True:
                 order, weights = connection.recv()

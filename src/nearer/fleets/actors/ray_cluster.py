@@ -5,6 +5,7 @@ object store once, from where every actor reads them. When an actor is started a
 `ActorSource`, as for processes.
 """
 
+import asyncio
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,24 +13,40 @@ from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, cast
 
-from nearer.core.errors import ConfigError, NearerError
-from nearer.fleets.actors.actor import Actor, RobotGroup, failure
-from nearer.fleets.actors.messages import Died, Failed, Message, Order, Paused, Ready, Weights
+from nearer.core.errors import ConfigError, EnvError, NearerError
+from nearer.fleets.actors.actor import Actor, MakeGroup, failure
+from nearer.fleets.actors.messages import (
+    Answer,
+    Ask,
+    Died,
+    Failed,
+    Message,
+    Order,
+    Paused,
+    Question,
+    Ready,
+    Weights,
+)
+from nearer.fleets.actors.served_models import MakeModels
 
 RESOURCE = "robot"
 """The custom resource of a node that has robots; an actor takes one of it."""
 _END_S = 5.0
+_QUESTIONS_AT_ONCE = 10_000
 
 
 class RayPool:
     """Actors on a Ray cluster; see `nearer.fleets.actors.messages.ActorPool`.
 
     Args:
-        make_groups: each makes the robots of one actor, there; must be picklable.
+        make_groups: each makes the robots of one actor, there, given what asks the server of the
+            models, or None where there is no server; must be picklable.
         seed: of starts and actions.
         address: of the cluster, "auto" for the one that this machine belongs to; None: the cluster
             that this process is connected to, or else one that is started on this machine and ends
             with the pool.
+        make_models: makes what is served to all actors by one of Ray's, on a GPU if the cluster has
+            one; None: each has its own copies.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -38,9 +55,10 @@ class RayPool:
 
     def __init__(
         self,
-        make_groups: Sequence[Callable[[], RobotGroup]],
+        make_groups: Sequence[MakeGroup],
         seed: int,
         address: str | None = None,
+        make_models: MakeModels | None = None,
     ) -> None:
         self._make_groups = make_groups
         self._seed = seed
@@ -51,6 +69,7 @@ class RayPool:
         if not self._was_connected:
             self._connect(address)
         self._check_robots()
+        self._models = _RayModels(self._ray, make_models) if make_models else None
 
     @property
     def num_actors(self) -> int:
@@ -66,12 +85,16 @@ class RayPool:
         place = self._ray.remote(_RayActor).options(
             num_cpus=0, resources={RESOURCE: 1}, max_restarts=0
         )
-        self._actors[actor] = place.remote(self._make_groups[actor], self._seed, actor)
+        models = self._models.alive() if self._models else None
+        self._actors[actor] = place.remote(self._make_groups[actor], models, self._seed, actor)
         self._streams[actor] = [_stream(self._actors[actor].make)]
 
     def share(self, weights: Weights) -> object:
-        """Return where the weights are in the object store."""
-        return self._ray.put(weights)
+        """Return where the weights are in the object store; or load them into the server."""
+        if self._models is None:
+            return self._ray.put(weights)
+        self._models.load(weights)
+        return {}
 
     def send(self, actor: int, order: Order, shared_weights: object) -> None:
         """Give an actor an order, behind those it has."""
@@ -102,6 +125,8 @@ class RayPool:
             self._ray.wait(closing, num_returns=len(closing), timeout=_END_S)
         for actor in list(self._actors):
             self.stop(actor)
+        if self._models is not None:
+            self._models.close()
         self._disconnect()
 
     def _connect(self, address: str | None) -> None:
@@ -151,8 +176,9 @@ class _RayActor:
     passes on what it says.
     """
 
-    def __init__(self, make_group: Callable[[], RobotGroup], seed: int, number: int) -> None:
+    def __init__(self, make_group: MakeGroup, models: Any, seed: int, number: int) -> None:
         self._arguments = make_group, seed, number
+        self._models = models
         self._said: SimpleQueue[Message] = SimpleQueue()
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._actor: Actor | None = None
@@ -176,7 +202,8 @@ class _RayActor:
 
     def _make(self) -> None:
         make_group, seed, number = self._arguments
-        self._actor = Actor(make_group, seed, number, self._said.put)
+        ask = _ask_through(self._models) if self._models is not None else None
+        self._actor = Actor(make_group, ask, seed, number, self._said.put)
 
     def _or_failure(self, act: Callable[[], None]) -> None:
         try:
@@ -194,6 +221,90 @@ class _RayActor:
             yield message
             if isinstance(message, (last, Failed, Died)):
                 return
+
+
+class _RayModels:
+    """The learner's side of the server of the models; makes it anew when it has died."""
+
+    def __init__(self, ray: Any, make_models: MakeModels) -> None:
+        self._ray = ray
+        self._make_models = make_models
+        self._server: Any = None
+        self._weights: Weights = {}
+
+    def alive(self) -> Any:
+        """Return Ray's handle of a server that lives."""
+        try:
+            if self._server is not None:
+                self._ray.get(self._server.load.remote(self._weights))
+                return self._server
+        except self._ray.exceptions.RayActorError:
+            pass  # it has died
+        has_gpu = self._ray.cluster_resources().get("GPU", 0) > 0
+        place = self._ray.remote(_ModelServer).options(
+            num_cpus=0, num_gpus=1 if has_gpu else 0, max_concurrency=_QUESTIONS_AT_ONCE
+        )
+        self._server = place.remote(self._make_models)
+        self._ray.get(self._server.load.remote(self._weights))
+        return self._server
+
+    def load(self, weights: Weights) -> None:
+        """Let all decisions be by these weights from now on."""
+        self._weights = weights
+        self.alive()
+
+    def close(self) -> None:
+        """End the server."""
+        if self._server is not None:
+            self._ray.kill(self._server)
+
+
+class _ModelServer:
+    """Answers the questions that have come while it was busy as one batch."""
+
+    def __init__(self, make_models: MakeModels) -> None:
+        self._models = make_models()
+        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+
+    async def load(self, weights: Weights) -> None:
+        """Load weights; no actor asks meanwhile."""
+        self._models.load(weights)
+
+    async def answer(self, question: Question) -> Answer:
+        """Return the answer to a question."""
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, answered))
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._answer_all)
+        return await answered
+
+    def _answer_all(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            answers = self._models.answer([question for question, _ in waiting])
+        except NearerError as error:
+            for _, answered in waiting:
+                answered.set_exception(error)
+            return
+        for (_, answered), answer in zip(waiting, answers, strict=True):
+            answered.set_result(answer)
+
+
+def _ask_through(server: Any) -> Ask:
+    """Return what puts a question to the server of the models."""
+    ray = _ray()
+
+    def ask(question: Question) -> Answer:
+        try:
+            return cast(Answer, ray.get(server.answer.remote(question)))
+        except ray.exceptions.RayActorError as error:
+            raise EnvError(
+                f"the server of the models must answer, got: {_first_line(error)}"
+            ) from error
+        except ray.exceptions.RayTaskError as error:
+            raise NearerError(_first_line(error.cause)) from error
+
+    return ask
 
 
 def _stream(method: Any, *arguments: object) -> Any:

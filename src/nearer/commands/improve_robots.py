@@ -1,0 +1,246 @@
+"""The robots of `nearer improve`, in this process, in others or on Ray, and what moves them.
+
+open_robots              where a run gets its episodes from
+robots_of_actor          made in each process that has its own copies of the models
+served_robots_of_actor   made in each process that asks the server of the models
+served_models            made in that server
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
+from nearer.algorithm.rollout import EpisodeSource, LockstepSource
+from nearer.configs.fleet import FleetSettings
+from nearer.configs.improve import ImproveConfig
+from nearer.core.control_clock import ControlClock
+from nearer.core.interfaces import Fleet, RecordedSuccess, TerminationRule
+from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
+from nearer.fleets.actors.actor import MakeGroup, RobotGroup, load_weights
+from nearer.fleets.actors.background_check import BackgroundCheck, ResetsTold
+from nearer.fleets.actors.control_log import CONTROL, ControlLog
+from nearer.fleets.actors.faults import FAULTS, FaultLog
+from nearer.fleets.actors.messages import ActorPool, Ask, Weights
+from nearer.fleets.actors.model_process import ModelProcess
+from nearer.fleets.actors.processes import ProcessPool
+from nearer.fleets.actors.ray_cluster import RayPool
+from nearer.fleets.actors.remote_models import RemoteEncoders, RemoteModels
+from nearer.fleets.actors.served_models import ServedModels
+from nearer.fleets.actors.source import ActorSource
+from nearer.fleets.cameras import WatchedCameras
+from nearer.fleets.chunked import in_chunks
+from nearer.fleets.encoded import EncodedFleet, encoders_of
+from nearer.fleets.for_model import ModelNeeds, fitting_fleet, unencoded_fleet
+from nearer.fleets.paced import PacedFleet
+from nearer.models.factory import build_model
+from nearer.runs.checkpoint import load_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Robots:
+    """Where episodes come from, and what the simulator says of them.
+
+    Attributes:
+        source: of episodes.
+        recorded: ground truth, for audits alone.
+        close: ends it.
+    """
+
+    source: EpisodeSource
+    recorded: RecordedSuccess
+    close: Callable[[], None]
+
+
+def open_robots(
+    config: ImproveConfig, threshold: float, models: tuple[FoundationModel, FoundationModel]
+) -> Robots:
+    """Return the robots of a run.
+
+    Args:
+        config: of the run; its fleet is no longer "auto".
+        threshold: s of the detector, in decisions.
+        models: policy and frozen reward model.
+
+    Raises:
+        NearerError: they cannot be made.
+    """
+    if config.fleet == "lockstep":
+        group = robots_of_actor(config, threshold, config.num_envs, models=models)
+        source = LockstepSource(
+            fleet=group.fleet,
+            termination=group.termination,
+            max_steps=group.max_steps,
+            seed=config.practice.seed,
+        )
+        return Robots(source=source, recorded=group.recorded, close=group.fleet.close)
+    settings = config.fleet_settings
+    is_served = settings.policy == "served"
+    make_models = partial(served_models, config, threshold) if is_served else None
+    groups = _groups(config, threshold, _ModelFacts.of(*models) if is_served else None)
+    seed = config.practice.seed
+    pool: ActorPool
+    if config.fleet == "ray":
+        pool = RayPool(groups, seed, settings.address, make_models)
+    else:
+        pool = ProcessPool(groups, seed, ModelProcess(make_models) if make_models else None)
+    actors = ActorSource(
+        pool,
+        settings.faults,
+        FaultLog(config.out / FAULTS),
+        ControlLog(config.out / CONTROL),
+        settings.max_staleness,
+    )
+    return Robots(source=actors, recorded=actors, close=actors.close)
+
+
+def _groups(
+    config: ImproveConfig, threshold: float, facts: "_ModelFacts | None"
+) -> list[MakeGroup]:
+    """Return what makes the robots of each actor: an actor a robot on Ray, else a process each."""
+    num_actors = config.fleet_settings.processes or config.num_envs
+    shared, left = divmod(config.num_envs, num_actors)
+    groups: list[MakeGroup] = []
+    first = 0
+    for actor in range(num_actors):
+        size = shared + (actor < left)
+        if facts is None:
+            groups.append(partial(robots_of_actor, config, threshold, size))
+        else:
+            groups.append(partial(served_robots_of_actor, config, facts, size, first))
+        first += size
+    return groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ModelFacts:
+    """What robots must know of models that are served.
+
+    Attributes:
+        policy: its spaces and instruction.
+        reward: those of the reward model.
+        has_encoder: one of them has a vision encoder.
+    """
+
+    policy: ModelNeeds
+    reward: ModelNeeds
+    has_encoder: bool
+
+    @classmethod
+    def of(cls, policy: FoundationModel, reward: FoundationModel) -> "_ModelFacts":
+        needs = [
+            ModelNeeds(spaces=model.spaces, only_instruction=model.only_instruction)
+            for model in (policy, reward)
+        ]
+        has_encoder = bool(policy.vision_encoder or reward.vision_encoder)
+        return cls(policy=needs[0], reward=needs[1], has_encoder=has_encoder)
+
+
+def load_models(config: ImproveConfig) -> tuple[FoundationModel, FoundationModel]:
+    """Return the policy and the frozen reward model of a run."""
+    policy = load_model(config.run, build_model, "policy")
+    reward = load_model(config.reward or config.run, build_model, "reward")
+    return policy, reward.requires_grad_(False)
+
+
+def robots_of_actor(
+    config: ImproveConfig,
+    threshold: float,
+    num_robots: int,
+    ask: Ask | None = None,
+    models: tuple[FoundationModel, FoundationModel] | None = None,
+) -> RobotGroup:
+    """Return robots of a run that act in one process, with its own copies of the models.
+
+    Args:
+        config: of the run.
+        threshold: s of the detector, in decisions.
+        num_robots: in this process.
+        ask: None: there is no server.
+        models: policy and frozen reward model; None: they are loaded.
+    """
+    assert ask is None, "these robots ask no server"
+    policy, reward = models or load_models(config)
+    max_steps = config.practice.max_steps
+    settings = config.fleet_settings
+    clock = ControlClock(1 / settings.hz) if settings.hz else None
+    around = None if config.fleet == "lockstep" else partial(_watched, settings, clock)
+    fleet = fitting_fleet(
+        config.env, num_robots, policy, reward, config.env_settings, max_steps, around
+    )
+    recorder = GroundTruthRecorder(fleet, recording=config.audits.audit_every > 0)
+    robots: Fleet = recorder
+    termination: TerminationRule = Detector(model=reward, threshold_steps=threshold)
+    if config.deviate.end_on_ground_truth:
+        termination = GroundTruthTermination(recorder)
+    elif settings.background_check:
+        termination = BackgroundCheck(termination, num_robots)
+        robots = ResetsTold(recorder, termination)
+    return RobotGroup(
+        policy=ModelPolicy(policy),
+        load=partial(load_weights, policy),
+        fleet=robots,
+        termination=termination,
+        max_steps=max_steps,
+        recorded=recorder,
+        clock=clock,
+    )
+
+
+def served_robots_of_actor(
+    config: ImproveConfig, facts: _ModelFacts, num_robots: int, first_robot: int, ask: Ask | None
+) -> RobotGroup:
+    """Return robots of a run that act in one process, by the models of a server.
+
+    Args:
+        config: of the run.
+        facts: of these models.
+        num_robots: in this process.
+        first_robot: number of the first of them in the whole fleet.
+        ask: the server.
+    """
+    assert ask is not None, "these robots ask a server"
+    settings = config.fleet_settings
+    clock = ControlClock(1 / settings.hz) if settings.hz else None
+    max_steps = config.practice.max_steps
+    fleet = unencoded_fleet(
+        *(config.env, num_robots, facts.policy, facts.reward, config.env_settings, max_steps)
+    )
+    fleet = _watched(settings, clock, fleet)
+    if facts.has_encoder:
+        fleet = EncodedFleet(fleet, RemoteEncoders(ask, first_robot))
+    fleet = in_chunks(fleet, facts.policy.spaces.chunking)
+    recorder = GroundTruthRecorder(fleet, recording=config.audits.audit_every > 0)
+    remote = RemoteModels(recorder, ask, first_robot)
+    return RobotGroup(
+        policy=remote,
+        load=_ignore,
+        fleet=remote,
+        termination=remote,
+        max_steps=max_steps,
+        recorded=recorder,
+        clock=clock,
+    )
+
+
+def served_models(config: ImproveConfig, threshold: float) -> ServedModels:
+    """Return the models of a run that answer all its robots."""
+    torch.set_num_threads(1)
+    policy, reward = load_models(config)
+    encoders = encoders_of(policy.vision_encoder, reward.vision_encoder, config.num_envs)
+    rule = Detector(model=reward, threshold_steps=threshold)
+    return ServedModels(policy, encoders, rule, config.num_envs)
+
+
+def _ignore(weights: Weights) -> None:
+    """Do nothing: the server has the weights."""
+
+
+def _watched(settings: FleetSettings, clock: ControlClock | None, fleet: Fleet) -> Fleet:
+    """Return robots of an actor whose cameras are checked, at a control rate if there is one."""
+    frozen_steps = settings.faults.frozen_steps
+    if frozen_steps and fleet.spaces.cameras:
+        fleet = WatchedCameras(fleet, frozen_steps)
+    return PacedFleet(fleet, clock) if clock else fleet
