@@ -181,7 +181,7 @@ def practise(policy: Path, reward: Path, out: Path) -> None:
     sizes = ["--num-envs", "2", "--max-steps", "5", "--updates-per-iteration", "1"]
     more = ["--batch-size", "16", "--max-env-steps", "60", "--threshold", "0", "--audit-every", "0"]
     command = ["improve", "--run", str(policy), "--reward", str(reward), "--out", str(out)]
-    main([*command, "--env", CAMERA_ENV, *sizes, *more])
+    main([*command, "--env", CAMERA_ENV, "--fleet", "lockstep", *sizes, *more])
 
 
 WIDTH = 3 * NUM_HYPOTHESES * 3

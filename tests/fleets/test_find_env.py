@@ -1,5 +1,6 @@
 """Envs found by their id, in the package that registers them, and told apart from none."""
 
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import gymnasium
 import pytest
 
+from commands.faulty_envs import SmallEnv
 from nearer.core.errors import EnvError
 from nearer.fleets.env_settings import EnvSettings
 from nearer.fleets.find_env import (
@@ -14,6 +16,8 @@ from nearer.fleets.find_env import (
     env_spec,
     make_env,
     observation_advice,
+    portable_spec,
+    register_here,
     time_limit,
 )
 from nearer.fleets.gym import make_fleet
@@ -121,3 +125,25 @@ def test_time_limit_that_the_registry_does_not_name_is_told(
         "someworld:Short-v0 ends its episodes after 20 steps, before --max-steps 30; its own code "
         "does so, choose --max-steps 20"
     ]
+
+
+def test_an_env_that_a_script_registers_is_known_to_other_processes() -> None:
+    gymnasium.register("test/Here-v0", SmallEnv, disable_env_checker=True)
+    try:
+        spec = pickle.loads(pickle.dumps(portable_spec("test/Here-v0")))
+    finally:
+        del gymnasium.registry["test/Here-v0"]
+    register_here(spec)
+    try:
+        assert isinstance(make_env("test/Here-v0").unwrapped, SmallEnv)
+    finally:
+        del gymnasium.registry["test/Here-v0"]
+
+
+def test_an_env_that_other_processes_cannot_import_is_a_sentence() -> None:
+    gymnasium.register("test/Nameless-v0", lambda: SmallEnv(), disable_env_checker=True)
+    try:
+        with pytest.raises(EnvError, match="must be made by a class or function that other"):
+            portable_spec("test/Nameless-v0")
+    finally:
+        del gymnasium.registry["test/Nameless-v0"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from gymnasium.envs.registration import EnvSpec
 
 from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import EpisodeSource, LockstepSource
@@ -33,6 +34,7 @@ from nearer.fleets.actors.source import ActorSource
 from nearer.fleets.cameras import WatchedCameras
 from nearer.fleets.chunked import in_chunks
 from nearer.fleets.encoded import EncodedFleet, encoders_of
+from nearer.fleets.find_env import portable_spec, register_here
 from nearer.fleets.for_model import ModelNeeds, fitting_fleet, unencoded_fleet
 from nearer.fleets.paced import PacedFleet
 from nearer.models.factory import build_model
@@ -102,14 +104,15 @@ def _groups(
     """Return what makes the robots of each actor: an actor a robot on Ray, else a process each."""
     num_actors = config.fleet_settings.processes or config.num_envs
     shared, left = divmod(config.num_envs, num_actors)
+    spec = portable_spec(config.env)
     groups: list[MakeGroup] = []
     first = 0
     for actor in range(num_actors):
         size = shared + (actor < left)
         if facts is None:
-            groups.append(partial(robots_of_actor, config, threshold, size))
+            groups.append(partial(robots_of_actor, config, threshold, size, spec))
         else:
-            groups.append(partial(served_robots_of_actor, config, facts, size, first))
+            groups.append(partial(served_robots_of_actor, config, facts, size, first, spec))
         first += size
     return groups
 
@@ -149,6 +152,7 @@ def robots_of_actor(
     config: ImproveConfig,
     threshold: float,
     num_robots: int,
+    spec: EnvSpec | None = None,
     ask: Ask | None = None,
     models: tuple[FoundationModel, FoundationModel] | None = None,
 ) -> RobotGroup:
@@ -158,10 +162,13 @@ def robots_of_actor(
         config: of the run.
         threshold: s of the detector, in decisions.
         num_robots: in this process.
+        spec: of the env, where this process may not know it.
         ask: None: there is no server.
         models: policy and frozen reward model; None: they are loaded.
     """
     assert ask is None, "these robots ask no server"
+    if spec is not None:
+        register_here(spec)
     policy, reward = models or load_models(config)
     max_steps = config.practice.max_steps
     settings = config.fleet_settings
@@ -190,7 +197,12 @@ def robots_of_actor(
 
 
 def served_robots_of_actor(
-    config: ImproveConfig, facts: _ModelFacts, num_robots: int, first_robot: int, ask: Ask | None
+    config: ImproveConfig,
+    facts: _ModelFacts,
+    num_robots: int,
+    first_robot: int,
+    spec: EnvSpec,
+    ask: Ask | None,
 ) -> RobotGroup:
     """Return robots of a run that act in one process, by the models of a server.
 
@@ -199,9 +211,11 @@ def served_robots_of_actor(
         facts: of these models.
         num_robots: in this process.
         first_robot: number of the first of them in the whole fleet.
+        spec: of the env.
         ask: the server.
     """
     assert ask is not None, "these robots ask a server"
+    register_here(spec)
     settings = config.fleet_settings
     clock = ControlClock(1 / settings.hz) if settings.hz else None
     max_steps = config.practice.max_steps

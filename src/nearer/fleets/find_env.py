@@ -8,6 +8,7 @@ ale_py:ALE/Pong-v5        the package ale_py registers it
 import difflib
 import inspect
 import logging
+import pickle
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -76,6 +77,31 @@ def env_spec(env_id: str) -> EnvSpec:
             f"{_advice(name, bool(colon))}"
         )
     return gymnasium.registry[name]
+
+
+def portable_spec(env_id: str) -> EnvSpec:
+    """Return what an env was registered as, for `register_here` in another process.
+
+    An env that a script registers is unknown there.
+
+    Raises:
+        EnvError: there is no such env, or what makes it has no name in another process.
+    """
+    spec = env_spec(env_id)
+    try:
+        pickle.dumps(spec)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise EnvError(
+            f"{env_id} must be made by a class or function that other processes can import, got "
+            f"{spec.entry_point}: {error}; move it to the top of a module, or choose --fleet "
+            "lockstep"
+        ) from error
+    return spec
+
+
+def register_here(spec: EnvSpec) -> None:
+    """Register an env of another process, unless this one knows it."""
+    gymnasium.registry.setdefault(spec.id, spec)
 
 
 def time_limit(env: AnyEnv) -> int | None:

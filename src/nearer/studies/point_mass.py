@@ -70,7 +70,9 @@ def _improve(run: Path, out: Path, seed: int, quick: bool) -> ImproveConfig:
         seed=seed,
     )
     audits = AuditPlan(on_alarm="continue")  # a study measures what comes of it
-    return ImproveConfig(run=run, env=ENV_ID, out=out, practice=practice, audits=audits)
+    return ImproveConfig(
+        run=run, env=ENV_ID, out=out, fleet="lockstep", practice=practice, audits=audits
+    )
 
 
 def _evaluation(run: Path, quick: bool) -> EvalConfig:

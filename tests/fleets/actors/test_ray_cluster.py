@@ -1,6 +1,7 @@
 """Robots on a Ray cluster of this machine: the same episodes, and the same care for faults."""
 
 import json
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,14 +27,14 @@ PLAN = FaultPlan(step_s=5.0, first_wait_s=0.05, most_in_a_row=2)
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
-    tests = str(Path(__file__).parents[2])
+    known = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     ray.init(
         "local",
         num_cpus=1,
         resources={RESOURCE: 2},
         include_dashboard=False,
         logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": tests}},
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, known))}},
     )
     yield
     ray.shutdown()
