@@ -78,12 +78,15 @@ class MotionLimits:
                 )
 
     @property
+    def by_position(self) -> Bool[Array, "action"]:
+        """Tell which axes are commanded positions."""
+        return np.array([command == "position" for command in self.commands])
+
+    @property
     def need_measured(self) -> bool:
         """Tell whether positions are limited that commands do not name."""
-        return any(
-            command != "position" and (math.isfinite(low) or math.isfinite(high))
-            for command, low, high in zip(self.commands, self.low, self.high, strict=True)
-        )
+        limited = np.isfinite(self.low) | np.isfinite(self.high)
+        return bool((limited & ~self.by_position).any())
 
 
 def motion_limits(
@@ -176,9 +179,8 @@ class MotionLimiter:
         self._low, self._high = np.array(limits.low), np.array(limits.high)
         self._max_velocity = np.array(limits.max_velocity)
         self._gain = np.array(limits.max_acceleration) * period_s
-        commands = np.array(limits.commands)
-        self._by_position = commands == "position"
-        self._by_displacement = commands == "displacement"
+        self._by_position = limits.by_position
+        self._by_displacement = np.array(limits.commands) == "displacement"
         self._position = np.full(len(limits.axes), np.nan)
         self._velocity = np.zeros(len(limits.axes))
         self._commands = 0

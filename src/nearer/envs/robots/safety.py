@@ -97,7 +97,7 @@ def limited_space(space: Box, limits: MotionLimits) -> Box:
     """Return the part of an action space in which actions may obey the limits."""
     speed = np.array(limits.max_velocity)
     by_velocity = np.array(limits.commands) == "velocity"
-    by_position = np.array(limits.commands) == "position"
+    by_position = limits.by_position
     low = np.where(by_position, limits.low, np.where(by_velocity, -speed, -np.inf))
     high = np.where(by_position, limits.high, np.where(by_velocity, speed, np.inf))
     return Box(

@@ -245,8 +245,8 @@ class Watchdog:
     def _hold_once(self) -> bool:
         try:
             self._hold()
-        except Exception:
-            _LOG.exception("the robot must hold without an error")
+        except Exception as error:
+            _LOG.warning("the robot must hold without an error, got %r", error)
             return False
         return True
 
