@@ -144,8 +144,8 @@ def test_start_without_a_position_names_the_axis() -> None:
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"positions": {"a": [0, 1]}}, r"limits must have \[least, greatest\] of b, got none; a"),
-        ({"positions": {"a": [0, 1], "b": [0]}}, r"of b, got \[0\]"),
+        ({"positions": {"a": [0, 1]}}, "greatest position of a, b, got none of b; a policy"),
+        ({"positions": {"a": [0, 1], "b": [0]}}, r'pass "limits": {"b": \[LEAST, GREATEST\]}'),
         ({"positions": {"a": [0, 1], "b": [1, 0]}}, r"limits of b must be a least .* \[1.0, 0.0\]"),
         ({"positions": {"a": [0, 1], "b": [0, float("inf")]}}, "limits of b must be a least"),
         ({"positions": {"a": [0, 1], "b": [0, 1], "c": [0, 1]}}, "must name axes .* got c;"),

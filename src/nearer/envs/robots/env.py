@@ -106,7 +106,7 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
         self.observation_space = driver.observation_space
         everything = Box(-np.inf, np.inf, (len(limits.axes),), np.float32)
         self.action_space = limited_space(everything, limits)
-        self._driver = driver
+        self.driver = driver
         self._reset_by = reset
         self._home = None if home is None else home_positions(limits, home)
         self._longest = home_speed * np.array(limits.max_velocity) / fps
@@ -203,7 +203,7 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
         self._closed = True
         forget_signals(self._watchdog.stop)
         self._watchdog.close()
-        self._driver.close()
+        self.driver.close()
 
     def _look_after_stop(self) -> None:
         """Let a person look at a robot that was stopped.
@@ -278,14 +278,14 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
         with self._faults("take an action"):
             try:
                 with self._watchdog.commanding():
-                    self._driver.command(action)
+                    self.driver.command(action)
             except RobotStopped:
                 return False
         return True
 
     def _positions(self) -> Float64[Array, "action"]:
         with self._faults("say where it is"), self._watchdog.reading():
-            return np.array(self._driver.positions(), np.float64)
+            return np.array(self.driver.positions(), np.float64)
 
     def _measured(self) -> Float64[Array, "action"] | None:
         return self._positions() if self._limits.need_measured else None
@@ -293,7 +293,7 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
     def _observe(self) -> RawObservation:
         """Return copies of what the sensors say."""
         with self._faults("be read"), self._watchdog.reading():
-            observed = _copied(self._driver.observe())
+            observed = _copied(self.driver.observe())
             for key in observed.keys() & {"agent_pos", "environment_state"}:
                 if not np.isfinite(observed[key]).all():
                     raise EnvError(

@@ -109,7 +109,8 @@ def motion_limits(
         ConfigError: an axis has no limits, or limits are given of what is no axis.
     """
     kinds: dict[str, Command] = {axis: (commands or {}).get(axis, "position") for axis in axes}
-    pairs = {axis: _pair(axis, positions, kinds[axis]) for axis in axes}
+    _check_positions(positions, [axis for axis in axes if kinds[axis] == "position"])
+    pairs = [positions.get(axis, (-math.inf, math.inf)) for axis in axes]
     velocities = _of_each(axes, max_velocity, "max_velocity")
     accelerations = (
         tuple(velocity / FULL_SPEED_S for velocity in velocities)
@@ -120,8 +121,8 @@ def motion_limits(
         _check_names(axes, given, name)
     return MotionLimits(
         axes=tuple(axes),
-        low=tuple(low for low, _ in pairs.values()),
-        high=tuple(high for _, high in pairs.values()),
+        low=tuple(float(low) for low, _ in pairs),
+        high=tuple(float(high) for _, high in pairs),
         max_velocity=velocities,
         max_acceleration=accelerations,
         commands=tuple(kinds.values()),
@@ -294,19 +295,16 @@ def _clip(
     return inside
 
 
-def _pair(
-    axis: str, positions: Mapping[str, Sequence[float]], command: Command
-) -> tuple[float, float]:
-    if axis not in positions and command != "position":
-        return -math.inf, math.inf
-    if axis not in positions or len(positions[axis]) != 2:
+def _check_positions(positions: Mapping[str, Sequence[float]], needed: Sequence[str]) -> None:
+    """Raise ConfigError unless there is a least and a greatest position of each axis."""
+    missing = [axis for axis in needed if len(positions.get(axis, ())) != 2]
+    if missing:
+        example = ", ".join(f'"{axis}": [LEAST, GREATEST]' for axis in missing)
         raise ConfigError(
-            f"limits must have [least, greatest] of {axis}, got {positions.get(axis, 'none')}; a "
-            "robot moves to whatever a policy that still learns asks for: measure how far the axis "
-            f'may go, and pass limits={{"{axis}": [LEAST, GREATEST], ...}}'
+            f"limits must have the least and the greatest position of {', '.join(needed)}, got "
+            f"none of {', '.join(missing)}; a policy that learns asks for anything, so measure how "
+            f'far each axis may go, and pass "limits": {{{example}}}'
         )
-    low, high = positions[axis]
-    return float(low), float(high)
 
 
 def _of_each(
