@@ -180,12 +180,7 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
         self._check_open()
         if self._num_steps is None:
             raise EnvError("reset must come before step, got a step; call reset")
-        info: Info = {HELD: self._num_steps > 0 and self._watchdog.holding and not self.stopped}
-        if info[HELD]:
-            self._start_from(self._limiter)
-        limited = self._limiter.limit(np.asarray(action, np.float64), self._measured())
-        if self._send(limited.action):
-            info |= {EXECUTED_ACTION: limited.action.astype(np.float32), CLIPPED: limited.clipped}
+        info: Info = {HELD: False} if self.stopped else self._act(np.asarray(action, np.float64))
         self._num_steps += 1
         info[LATE] = not self._clock.wait()
         observation = self._observe()
@@ -272,6 +267,16 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
             f"the robot must reach its home pose, got {limits.axes[worst]} {away[worst]:.3g} away "
             "from it; clear its way, or correct home"
         )
+
+    def _act(self, action: Float64[Array, "action"]) -> Info:
+        """Send the nearest command that obeys the limits, and return what was done."""
+        info: Info = {HELD: bool(self._num_steps) and self._watchdog.holding}
+        if info[HELD]:
+            self._start_from(self._limiter)
+        limited = self._limiter.limit(action, self._measured())
+        if self._send(limited.action):
+            info |= {EXECUTED_ACTION: limited.action.astype(np.float32), CLIPPED: limited.clipped}
+        return info
 
     def _send(self, action: Float64[Array, "action"]) -> bool:
         """Send a command, and return whether the robot was free to take it."""

@@ -126,6 +126,8 @@ def _lerobot(module: str) -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "lerobot":
+            raise  # something that lerobot needs, which its own words name
         raise EnvError(
             f"the env lerobot must have the package lerobot, got: {error}; install it under Python "
             f"3.12 or newer with pip install lerobot (this is Python {platform.python_version()})"
