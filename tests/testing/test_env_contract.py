@@ -12,8 +12,9 @@ from gymnasium.spaces import Box, Dict
 from nearer.core.errors import ConfigError, EnvError
 from nearer.envs.robots.env import RobotEnv
 from nearer.fleets.env_settings import EnvSettings
-from nearer.testing import EnvContractError, EnvReport, Severity, check_env
 from nearer.testing.__main__ import main
+from nearer.testing.env_contract import check_env
+from nearer.testing.env_report import EnvContractError, EnvReport, Severity
 from simulated_robot import AXES, FPS, LIMITS, SimulatedArm
 
 CAMERAS: Any = Dict({"front": Box(0, 255, (6, 8, 3), np.uint8)})
