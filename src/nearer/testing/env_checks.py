@@ -23,7 +23,7 @@ def check_same_start(first: Frame, again: Frame, real_robot: bool) -> Iterator[F
     numbers = np.array_equal(first.numbers, again.numbers)
     what = "images" if numbers else "numbers"
     if real_robot:
-        yield note("same seed", "no two starts of a real robot are the same, and these are not")
+        yield note("same seed", "starts of a real robot need not repeat, and these do not")
         return
     cause = (
         "the first frame is rendered before the scene has settled, or noise is added that the seed "

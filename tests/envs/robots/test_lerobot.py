@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from lerobot_stand_in import lerobot_without_hardware
 from nearer.core.errors import ConfigError, EnvError
 from nearer.envs.robots.lerobot import LeRobotDriver, LeRobotEnv
 from nearer.envs.robots.lerobot_robots import connect, make_robot
@@ -19,7 +20,6 @@ from nearer.fleets.env_settings import EnvSettings
 from nearer.fleets.find_env import make_env
 from nearer.fleets.gym import make_fleet
 
-STAND_IN = Path(__file__).parents[2] / "data/lerobot_stand_in"
 LIMITS = {"lift.pos": [0, 90], "gripper.pos": [0, 100]}
 CAMERA = {"front": {"type": "painted", "width": 12, "height": 8}}
 SETTINGS: dict[str, Any] = {
@@ -34,18 +34,11 @@ SETTINGS: dict[str, Any] = {
 NUMBERS = count()
 
 
-def forget_stand_in() -> None:
-    for module in [name for name in sys.modules if name.split(".")[0] in ("lerobot", "draccus")]:
-        del sys.modules[module]
-
-
 @pytest.fixture
-def lerobot(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def lerobot() -> Iterator[None]:
     """Put a lerobot without hardware on the path."""
-    forget_stand_in()
-    monkeypatch.syspath_prepend(str(STAND_IN))
-    yield
-    forget_stand_in()
+    with lerobot_without_hardware():
+        yield
 
 
 def settings_of(**changed: Any) -> dict[str, Any]:

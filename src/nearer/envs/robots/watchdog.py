@@ -30,6 +30,7 @@ _LOOKS = 4  # a period
 _WAITS_FOR_CALL = 0.4  # of a period: with a look there is a third of it left for `hold`
 _ATTEMPTS = 3  # a serial bus loses a packet now and then
 _LONGEST_CALL_S = 10.0
+_CLOSE = "close"
 
 
 class RobotStopped(EnvError):
@@ -168,7 +169,7 @@ class Watchdog:
         if self._closed:
             return
         if not self.holding:
-            self.stop("close")
+            self.stop(_CLOSE)
         self.wait_stopped(4 * self._period_s)
         self._closed = True
         self._thread.join(4 * self._period_s)
@@ -213,7 +214,8 @@ class Watchdog:
             self._hold_robot(lambda: True)
             took_s = time.monotonic() - self._asked_s
             self._slowest_stop_s = max(self._slowest_stop_s, took_s)
-            _LOG.warning("the robot was stopped by %s, within %.0f ms", reason, 1000 * took_s)
+            level = logging.INFO if reason == _CLOSE else logging.WARNING
+            _LOG.log(level, "the robot was stopped by %s, within %.0f ms", reason, 1000 * took_s)
         self._answered = asked
 
     def _hold_robot(self, is_due: Callable[[], bool]) -> None:
