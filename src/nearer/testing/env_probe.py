@@ -19,6 +19,8 @@ from nearer.testing.env_report import Finding, error, warning
 from nearer.testing.env_spaces_check import check_image, check_info, check_value
 
 _RESET_VALUES, _STEP_VALUES = 2, 5
+Info = Mapping[str, Any]
+"""What Gymnasium's `reset` and `step` return last."""
 REST_STEPS = 5
 """Steps of an episode in which the action does not change, before one that does."""
 
@@ -38,7 +40,7 @@ class Frame:
 
     numbers: Float32[Array, "state"]
     digests: Mapping[str, bytes]
-    info: Mapping[str, Any]
+    info: Info
     took_s: float
     at_s: float
     ended: bool = False

@@ -123,10 +123,10 @@ def test_robot_that_does_not_arrive_is_a_sentence() -> None:
 
 def test_robot_without_actions_is_held_and_goes_on_from_there() -> None:
     arm = SimulatedArm()
-    env = env_of(arm, limits=LIMITS, watchdog_s=0.1)
+    env = env_of(arm, limits=LIMITS, watchdog_s=0.2)
     env.reset()
     env.step(action(0.5, 0))
-    time.sleep(0.3)
+    time.sleep(0.5)
     assert arm.num_holds == 1
     before = arm.positions()
     info = env.step(action(0.5, 0))[4]

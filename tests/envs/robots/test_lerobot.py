@@ -125,8 +125,10 @@ def test_id_and_json_of_the_command_line_make_a_fleet_of_one() -> None:
 
 @pytest.mark.usefixtures("lerobot")
 def test_second_env_of_a_robot_is_refused_until_the_first_is_closed() -> None:
+    settings = env_settings_of()
     with pytest.raises(EnvError, match="got a second one for bench_arm; pass --num-envs 1"):
-        make_fleet("lerobot", 2, env_settings_of())
+        make_fleet("lerobot", 2, settings)
+    make_fleet("lerobot", 1, settings).close()  # the first of the two was let go of
     first = env_of(id="other")
     first.close()
     env_of(id="other").close()

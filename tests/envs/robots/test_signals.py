@@ -90,10 +90,18 @@ def test_event_loop_that_reads_signals_keeps_them() -> None:
         os.close(sender)
 
 
+LEFT = """
+import signal
+from nearer.envs.robots.signals import forget_signals, stop_on_signals
+before = signal.getsignal(signal.SIGTERM)
+assert stop_on_signals(print)
+assert signal.getsignal(signal.SIGTERM) != before
+forget_signals(print)
+forget_signals(print)
+assert signal.getsignal(signal.SIGTERM) == before
+assert signal.set_wakeup_fd(-1) == -1
+"""
+
+
 def test_signals_are_left_as_they_were() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    assert stop_on_signals(print)
-    forget_signals(print)
-    forget_signals(print)
-    assert signal.getsignal(signal.SIGTERM) == before
-    assert signal.set_wakeup_fd(-1) == -1
+    subprocess.run([sys.executable, "-c", LEFT], check=True)

@@ -19,7 +19,7 @@ from jaxtyping import Float64
 from nearer.core.arrays import Array
 from nearer.core.control_clock import ClockSummary, ControlClock
 from nearer.core.errors import ConfigError, EnvError, Interrupted, NearerError
-from nearer.envs.gymnasium_types import Info, RawObservation
+from nearer.envs.gymnasium_types import Info, Options, RawObservation
 from nearer.envs.robots.driver import RobotDriver
 from nearer.envs.robots.motion_limits import ClipCounts, MotionLimiter, MotionLimits
 from nearer.envs.robots.resets import (
@@ -147,7 +147,7 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
         )
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | None = None, options: Options = None
     ) -> tuple[RawObservation, Info]:
         """Move home, let a person reset the scene, and observe.
 
@@ -325,10 +325,10 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
             ) from error
 
 
-def _copied(raw: Mapping[str, Any]) -> RawObservation:
+def _copied(raw: Mapping[str, object]) -> RawObservation:
     """Return copies of arrays, those of nested dicts too: a driver may use its buffers again."""
     return {
-        key: _copied(cast(Mapping[str, Any], value))
+        key: _copied(cast(Mapping[str, object], value))
         if isinstance(value, Mapping)
         else np.array(value)
         for key, value in raw.items()

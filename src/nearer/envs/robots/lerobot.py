@@ -24,7 +24,13 @@ from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError, EnvError
 from nearer.envs.gymnasium_types import RawObservation
 from nearer.envs.robots.env import RobotEnv
-from nearer.envs.robots.lerobot_robots import Robot, connect, make_robot
+from nearer.envs.robots.lerobot_robots import (
+    Features,
+    Robot,
+    RobotObservation,
+    connect,
+    make_robot,
+)
 from nearer.envs.robots.motion_limits import Command, motion_limits
 from nearer.envs.robots.resets import Ask
 
@@ -118,7 +124,7 @@ class LeRobotDriver:
         if self.robot.is_connected:
             self.robot.disconnect()
 
-    def _check_actions(self, features: Mapping[str, Any]) -> None:
+    def _check_actions(self, features: Features) -> None:
         for axis, kind in features.items():
             if not _is_number(kind):
                 raise ConfigError(
@@ -131,10 +137,10 @@ class LeRobotDriver:
                     f'; if it is a velocity, pass "velocities": ["{axis}"]'
                 )
 
-    def _positions_in(self, raw: Mapping[str, Any]) -> Float64[Array, "action"]:
+    def _positions_in(self, raw: RobotObservation) -> Float64[Array, "action"]:
         return np.array([raw.get(axis, np.nan) for axis in self.axes], np.float64)
 
-    def _numbers_in(self, raw: Mapping[str, Any]) -> Array:
+    def _numbers_in(self, raw: RobotObservation) -> Array:
         for name in self.numbers:
             if not np.isfinite(raw[name]):
                 raise EnvError(
@@ -142,7 +148,7 @@ class LeRobotDriver:
                 )
         return np.array([raw[name] for name in self.numbers], np.float32)
 
-    def _image_in(self, raw: Mapping[str, Any], name: str) -> UInt8[Array, "h w c"]:
+    def _image_in(self, raw: RobotObservation, name: str) -> UInt8[Array, "h w c"]:
         image = np.asarray(raw[name])
         if image.dtype != np.uint8 or image.shape != self.cameras[name]:
             raise EnvError(
@@ -248,7 +254,7 @@ def _is_image(kind: Any) -> bool:
 
 
 def _space(numbers: Sequence[str], cameras: Mapping[str, tuple[int, ...]]) -> Space[Any]:
-    spaces: dict[str, Any] = {"agent_pos": Box(-np.inf, np.inf, (len(numbers),), np.float32)}
+    spaces: dict[str, Space[Any]] = {"agent_pos": Box(-np.inf, np.inf, (len(numbers),), np.float32)}
     if cameras:
         spaces["pixels"] = Dict(
             {name: Box(0, 255, shape, np.uint8) for name, shape in cameras.items()}

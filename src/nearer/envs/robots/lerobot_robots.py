@@ -4,7 +4,6 @@ lerobot is no dependency of nearer: it needs Python 3.12, and its own versions o
 """
 
 import inspect
-import logging
 import pkgutil
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,12 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from nearer.core.errors import ConfigError, EnvError
 
-_LOG = logging.getLogger(__name__)
+RobotSettings = Mapping[str, Any]
+"""Of one of lerobot's configs: port, id, cameras and whatever else its class has."""
+Features = Mapping[str, Any]
+"""What a robot observes or is commanded: a name -> `float`, or the shape of an image."""
+RobotObservation = Mapping[str, Any]
+"""What a robot has observed: a name -> a number, or an image."""
 
 
 @runtime_checkable
@@ -22,13 +26,13 @@ class Robot(Protocol):
     """What nearer uses of a `lerobot.robots.Robot`."""
 
     @property
-    def observation_features(self) -> Mapping[str, Any]:
-        """Return name -> `float`, or the shape of an image."""
+    def observation_features(self) -> Features:
+        """Return what is observed."""
         ...
 
     @property
-    def action_features(self) -> Mapping[str, Any]:
-        """Return name -> `float`."""
+    def action_features(self) -> Features:
+        """Return what is commanded; numbers alone."""
         ...
 
     @property
@@ -45,7 +49,7 @@ class Robot(Protocol):
         """Connect, and ask a person to calibrate if there is no calibration."""
         ...
 
-    def get_observation(self) -> Mapping[str, Any]:
+    def get_observation(self) -> RobotObservation:
         """Return what is sensed now, by the names of `observation_features`."""
         ...
 
@@ -58,7 +62,7 @@ class Robot(Protocol):
         ...
 
 
-def make_robot(robot_type: str, settings: Mapping[str, Any]) -> Robot:
+def make_robot(robot_type: str, settings: RobotSettings) -> Robot:
     """Return a robot that is not connected yet.
 
     Args:
@@ -97,7 +101,7 @@ def make_robot(robot_type: str, settings: Mapping[str, Any]) -> Robot:
     return robots.make_robot_from_config(config)
 
 
-def connect(robot: Robot, robot_type: str, settings: Mapping[str, Any]) -> None:
+def connect(robot: Robot, robot_type: str, settings: RobotSettings) -> None:
     """Connect a robot; calibration is a person's, before.
 
     Raises:
@@ -134,7 +138,7 @@ def _lerobot(module: str) -> ModuleType:
         ) from error
 
 
-def _cameras_of(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _cameras_of(settings: RobotSettings) -> Iterator[RobotSettings]:
     cameras = settings.get("cameras")
     if isinstance(cameras, Mapping):
         for camera in cast(Mapping[str, Any], cameras).values():

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
-from nearer.envs.gymnasium_types import Info, RawObservation
+from nearer.envs.gymnasium_types import Info, Options, RawObservation
 from nearer.envs.robots.motion_limits import ClipCounts, MotionLimiter, MotionLimits
 
 EXECUTED_ACTION = "executed_action"
@@ -73,7 +73,7 @@ class SafeActions(gymnasium.Wrapper[Any, Array, Any, Array]):
         self.action_space = limited_space(cast(Box, env.action_space), limits)
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | None = None, options: Options = None
     ) -> tuple[RawObservation, Info]:
         """Reset the env; the limits begin at rest where it is."""
         self._observed, info = self.env.reset(seed=seed, options=options)
