@@ -15,7 +15,7 @@ from nearer.fleets.env_settings import EnvSettings
 from nearer.testing.__main__ import main
 from nearer.testing.env_contract import check_env
 from nearer.testing.env_report import EnvContractError, EnvReport, Severity
-from simulated_robot import AXES, FPS, LIMITS, SimulatedArm
+from simulated_robot import AXES, LIMITS, SimulatedArm
 
 CAMERAS: Any = Dict({"front": Box(0, 255, (6, 8, 3), np.uint8)})
 
@@ -380,20 +380,18 @@ def test_settings_are_those_of_the_command_line() -> None:
         check_env(Reach, steps=3)
 
 
-def robot_of(arm: SimulatedArm, **settings: Any) -> RobotEnv:
-    whole: dict[str, Any] = {
-        "fps": FPS,
-        "limits": LIMITS,
-        "task": "reach",
-        "reset": "script",
-    } | settings
-    return RobotEnv(arm, home=dict.fromkeys(AXES, 0.0), home_speed=1.0, **whole)
+RATE = 20
+
+
+def robot_of(arm: SimulatedArm) -> RobotEnv:
+    home = dict.fromkeys(AXES, 0.0)
+    return RobotEnv(arm, LIMITS, fps=RATE, task="reach", reset="script", home=home)
 
 
 def test_robot_env_keeps_the_contract() -> None:
-    report = check_env(robot_of(SimulatedArm()))
+    report = check_env(robot_of(SimulatedArm()), steps=20)
     assert {found.rule for found in report.findings} <= {"same seed", "success"}
-    assert report.measured_hz == pytest.approx(FPS, rel=0.1)
+    assert report.measured_hz == pytest.approx(RATE, rel=0.1)
     assert report.visible_after_steps == 1
 
 
@@ -425,7 +423,7 @@ def test_rate_of_a_robot_is_checked_and_its_starts_are_not(kind: type[Reach], ca
 def test_robot_that_does_not_move_is_found_without_a_second_start() -> None:
     arm = SimulatedArm()
     arm.stuck = True
-    report = report_of(robot_of(arm))
+    report = report_of(robot_of(arm), steps=20)
     assert [found.rule for found in report.errors] == ["action"]
 
 
