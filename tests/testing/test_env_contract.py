@@ -15,7 +15,7 @@ from nearer.fleets.env_settings import EnvSettings
 from nearer.testing.__main__ import main
 from nearer.testing.env_contract import check_env
 from nearer.testing.env_report import EnvContractError, EnvReport, Severity
-from simulated_robot import AXES, LIMITS, SimulatedArm
+from simulated_robot import LIMITS, SimulatedArm
 
 CAMERAS: Any = Dict({"front": Box(0, 255, (6, 8, 3), np.uint8)})
 
@@ -384,7 +384,7 @@ RATE = 20
 
 
 def robot_of(arm: SimulatedArm) -> RobotEnv:
-    home = dict.fromkeys(AXES, 0.0)
+    home = {"shoulder": 0.0, "elbow": 0.0}
     return RobotEnv(arm, LIMITS, fps=RATE, task="reach", reset="script", home=home)
 
 
