@@ -97,6 +97,14 @@ CASES = (
         apart=True,
         python="python3.12",
     ),
+    Case(
+        name="lerobot-robots",
+        packages=("lerobot[feetech]==0.6.1",),
+        script=("lerobot_robots.py", "FOLDER"),
+        tried="`--env lerobot`: lerobot's own SO-101 and OpenCV camera, with a simulated bus of "
+        "motors and capture; an episode, then a stop",
+        python="python3.12",
+    ),
 )
 
 

@@ -13,6 +13,9 @@ from nearer.core.errors import EnvError
 
 _POINT_MASS = "nearer.envs.point_mass:PointMass"
 _TABLETOP = "nearer.envs.tabletop.env:Tabletop"
+_LEROBOT = "nearer.envs.robots.lerobot:LeRobotEnv"
+LEROBOT = "lerobot"
+"""The id of any robot of lerobot."""
 _FAMILIES: dict[str, dict[str, object]] = {
     "Tabletop": {},
     "TabletopBlock2Block": {"families": ("block2block",)},
@@ -26,11 +29,13 @@ _FAMILIES: dict[str, dict[str, object]] = {
 
 
 def register_envs() -> None:
-    """Register the ids `nearer/...` with Gymnasium; ids that are registered already stay."""
+    """Register the ids `nearer/...` and `lerobot`; ids that are registered already stay."""
     _register("PointMass", _POINT_MASS, {})
     for name, settings in _FAMILIES.items():
         _register(name, _TABLETOP, settings)
         _register(f"{name}Real", _TABLETOP, settings | {"appearance": "real"})
+    if LEROBOT not in gymnasium.registry:
+        gymnasium.register(LEROBOT, _LEROBOT)
 
 
 def register_env(make: Callable[..., gymnasium.Env[Any, Any]], env_id: str | None = None) -> str:

@@ -3,6 +3,7 @@
 PointMass-v0              registered by Gymnasium or by a package that is imported
 gym_pusht/PushT-v0        the package gym_pusht registers it; `Meta-World/MT1`: metaworld
 ale_py:ALE/Pong-v5        the package ale_py registers it
+lerobot                   a robot of lerobot; nearer.envs registers it
 """
 
 import difflib
@@ -10,6 +11,7 @@ import inspect
 import logging
 import pickle
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, cast
@@ -31,6 +33,8 @@ _OF_MAKE = tuple(
     if name != "id" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
 )
 """Keyword arguments of `gymnasium.make` itself, which every env accepts."""
+_OF_NEARER = {"lerobot": "nearer.envs"}
+"""Ids without a namespace -> the module of nearer that registers them."""
 
 
 def make_env(env_id: str, settings: EnvSettings = AS_IT_IS, **kwargs: Any) -> AnyEnv:
@@ -47,9 +51,12 @@ def make_env(env_id: str, settings: EnvSettings = AS_IT_IS, **kwargs: Any) -> An
     spec = env_spec(env_id)
     check_kwargs(spec, settings.kwargs)
     # Without Gymnasium's checker, which only warns: the fleet refuses what is wrong (`checked`).
-    arguments = {"disable_env_checker": True, **settings.kwargs, **kwargs}
+    arguments = {"disable_env_checker": True}
+    arguments |= {name: value for name, value in settings.kwargs.items() if name in _OF_MAKE}
+    # The rest goes by the spec: an env's own `id`, as a robot has one, would be taken for make's.
+    rest = {name: value for name, value in settings.kwargs.items() if name not in _OF_MAKE}
     with making(env_id):
-        return gymnasium.make(spec, **arguments)
+        return gymnasium.make(replace(spec, kwargs={**spec.kwargs, **rest}), **arguments | kwargs)
 
 
 def env_spec(env_id: str) -> EnvSpec:
@@ -61,6 +68,8 @@ def env_spec(env_id: str) -> EnvSpec:
     choose_backend()
     module, colon, name = env_id.rpartition(":")
     candidates = [module] if colon else _packages(name)
+    if name in _OF_NEARER and not colon:
+        candidates = [_OF_NEARER[name]]
     tried: list[str] = []
     for candidate in candidates:
         if name in gymnasium.registry and not colon:

@@ -62,13 +62,26 @@ def make_fleet(
         envs = _vectorised(env, num_robots, settings)
         if envs is not None:
             return VectorFleet(envs, settings, default_instruction)
-        singles = [make_env(env, settings) for _ in range(num_robots)]
+        singles = _singles(env, num_robots, settings)
         if max_steps is not None:
             tell_time_limit(singles[0], env, settings, max_steps)
     else:
         with making(getattr(env, "__name__", repr(env))):
             singles = [cast(Any, env)(**settings.kwargs) for _ in range(num_robots)]
     return SingleEnvFleet(singles, settings, default_instruction)
+
+
+def _singles(env_id: str, num_robots: int, settings: EnvSettings) -> list[AnyEnv]:
+    """Return so many envs, or none: where one cannot be made, those before it let go of theirs."""
+    singles: list[AnyEnv] = []
+    try:
+        for _ in range(num_robots):
+            singles.append(make_env(env_id, settings))
+    except BaseException:
+        for single in singles:
+            single.close()
+        raise
+    return singles
 
 
 def _vectorised(

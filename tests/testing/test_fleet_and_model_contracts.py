@@ -11,7 +11,9 @@ from nearer.algorithm.model import Inputs
 from nearer.core.spaces import Spaces
 from nearer.models.mlp import MLP
 from nearer.models.settings import MLPConfig
-from nearer.testing import CountingFleet, check_fleet, check_model
+from nearer.testing.fakes import CountingFleet
+from nearer.testing.fleet_contract import check_fleet
+from nearer.testing.model_contract import check_model
 
 
 class UnseededFleet(CountingFleet):

@@ -1,0 +1,1 @@
+"""Stands in for lerobot: the same interface of robots and cameras, and no hardware."""
