@@ -24,7 +24,7 @@ from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Camera
 from nearer.datasets.demonstration_loading import load_demonstrations
 from nearer.datasets.lerobot.reader import open_dataset
-from nearer.fleets.encoded import EncodedFleet, encode_episode
+from nearer.fleets.encoded import EncodedFleet, Encoders, encode_episode
 from nearer.models.factory import new_model
 from nearer.models.settings import MLPConfig, SmallVLAConfig
 from nearer.testing import CountingFleet
@@ -207,7 +207,7 @@ def test_encode_episode_gives_the_features_of_practice(small_vla: nearer.Foundat
             now = slice(self.frame, self.frame + 1)
             return replace(super().step(robots, actions), observation=frames.rows(now))
 
-    fleet, robots = EncodedFleet(Recorded(1, 9), encoder), np.arange(1)
+    fleet, robots = EncodedFleet(Recorded(1, 9), Encoders(encoder, None, 1)), np.arange(1)
     practised = [fleet.reset(robots, [0]).observation.features]
     practised += [
         fleet.step(robots, np.zeros((1, 1), np.float32)).observation.features for _ in range(3)

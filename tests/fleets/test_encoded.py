@@ -12,6 +12,7 @@ from nearer.core.interfaces import Sensed, Starts
 from nearer.core.spaces import Camera
 from nearer.fleets.encoded import (
     EncodedFleet,
+    Encoders,
     StatefulEncoder,
     encode_episode,
     encoded,
@@ -69,7 +70,7 @@ def one_step(fleet: EncodedFleet, *robots: int) -> Array:
 
 
 def test_encoded_fleet_tracks_each_robot_from_its_own_start() -> None:
-    fleet = EncodedFleet(Filmed(2), Brightness())
+    fleet = EncodedFleet(Filmed(2), Encoders(Brightness(), None, 2))
     starts = fleet.reset(np.arange(2), [1, 2])
     assert isinstance(starts.observation, EncodedObservation)
     assert starts.observation.features.tolist() == [[10, 2], [10, 4]]
@@ -81,7 +82,7 @@ def test_encoded_fleet_tracks_each_robot_from_its_own_start() -> None:
 
 
 def test_encoded_fleet_keeps_features_of_both_models_apart() -> None:
-    fleet = EncodedFleet(Filmed(1), None, Brightness())
+    fleet = EncodedFleet(Filmed(1), Encoders(None, Brightness(), 1))
     observation = fleet.reset(np.arange(1), [1]).observation
     assert isinstance(observation, EncodedObservation)
     assert observation.features.shape == (1, 0)

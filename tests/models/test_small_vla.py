@@ -23,7 +23,7 @@ from nearer.core.callbacks import Progress
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera, Spaces
 from nearer.core.vision import Clips, Decisions, LocatesObjects, TrainableVisionEncoder
-from nearer.fleets.encoded import EncodedFleet
+from nearer.fleets.encoded import EncodedFleet, Encoders
 from nearer.models.camera_vision_encoder import CameraVisionEncoder
 from nearer.models.factory import build_model, new_model
 from nearer.models.planar_features import PlanarFeatures, fit_plane, to_plane
@@ -278,7 +278,7 @@ def with_images(transition):  # type: ignore[no-untyped-def]
 
 def test_encoded_fleet_encodes_every_frame_once_and_drops_its_images() -> None:
     vision_encoder = CountingEncoder()
-    fleet = EncodedFleet(ImageFleet(3, goal_steps=9), vision_encoder)
+    fleet = EncodedFleet(ImageFleet(3, goal_steps=9), Encoders(vision_encoder, None, 3))
     robots = np.arange(3)
     starts = fleet.reset(robots, [5, 6, 7])
     assert starts.observation.features.tolist() == [[0, -1]] * 3
