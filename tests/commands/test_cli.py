@@ -123,6 +123,7 @@ UNITS = {
         "--fleet.robots": "robots",
         "--fleet.max-staleness": "updates",
         "--fleet.hz": "rate",
+        "--fleet.decide-ahead": "control steps",
         "--fleet.faults.start-s": "seconds",
         "--fleet.faults.step-s": "seconds",
         "--fleet.faults.reset-s": "seconds",

@@ -17,6 +17,7 @@ from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import EpisodeSource, LockstepSource
 from nearer.configs.fleet import FleetSettings
 from nearer.configs.improve import ImproveConfig
+from nearer.core.action_chunks import Chunking
 from nearer.core.control_clock import ControlClock
 from nearer.core.interfaces import Fleet, RecordedSuccess, TerminationRule
 from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
@@ -33,6 +34,7 @@ from nearer.fleets.actors.served_models import ServedModels
 from nearer.fleets.actors.source import ActorSource
 from nearer.fleets.cameras import WatchedCameras
 from nearer.fleets.chunked import in_chunks
+from nearer.fleets.decide_ahead import AheadFleet
 from nearer.fleets.encoded import EncodedFleet, encoders_of
 from nearer.fleets.find_env import portable_spec, register_here
 from nearer.fleets.for_model import ModelNeeds, fitting_fleet, unencoded_fleet
@@ -174,10 +176,12 @@ def robots_of_actor(
     settings = config.fleet_settings
     clock = ControlClock(1 / settings.hz) if settings.hz else None
     around = None if config.fleet == "lockstep" else partial(_watched, settings, clock)
+    recording = config.audits.audit_every > 0
     fleet = fitting_fleet(
-        config.env, num_robots, policy, reward, config.env_settings, max_steps, around
+        *(config.env, num_robots, policy, reward, config.env_settings, max_steps, around),
+        by_chunks=partial(_by_chunks, settings, recording),
     )
-    recorder = GroundTruthRecorder(fleet, recording=config.audits.audit_every > 0)
+    recorder = GroundTruthRecorder(fleet, recording=recording)
     robots: Fleet = recorder
     termination: TerminationRule = Detector(model=reward, threshold_steps=threshold)
     if config.deviate.end_on_ground_truth:
@@ -225,8 +229,9 @@ def served_robots_of_actor(
     fleet = _watched(settings, clock, fleet)
     if facts.has_encoder:
         fleet = EncodedFleet(fleet, RemoteEncoders(ask, first_robot))
-    fleet = in_chunks(fleet, facts.policy.spaces.chunking)
-    recorder = GroundTruthRecorder(fleet, recording=config.audits.audit_every > 0)
+    recording = config.audits.audit_every > 0
+    fleet = _by_chunks(settings, recording, fleet, facts.policy.spaces.chunking)
+    recorder = GroundTruthRecorder(fleet, recording=recording)
     remote = RemoteModels(recorder, ask, first_robot)
     return RobotGroup(
         policy=remote,
@@ -250,6 +255,13 @@ def served_models(config: ImproveConfig, threshold: float) -> ServedModels:
 
 def _ignore(weights: Weights) -> None:
     """Do nothing: the server has the weights."""
+
+
+def _by_chunks(settings: FleetSettings, recording: bool, fleet: Fleet, chunking: Chunking) -> Fleet:
+    """Return robots that execute chunks, each decided when the one before has ended, or ahead."""
+    if settings.decide_ahead:
+        return AheadFleet(fleet, chunking, settings.decide_ahead, recording=recording)
+    return in_chunks(fleet, chunking)
 
 
 def _watched(settings: FleetSettings, clock: ControlClock | None, fleet: Fleet) -> Fleet:

@@ -18,6 +18,7 @@ _OF_FLEETS: dict[str, tuple[FleetChoice, ...]] = {
     "policy": ("processes", "ray"),
     "max_staleness": ("processes", "ray"),
     "hz": ("processes", "ray"),
+    "decide_ahead": ("processes", "ray"),
     "background_check": ("processes", "ray"),
     "faults": ("processes", "ray"),
 }
@@ -35,6 +36,7 @@ class FleetSettings:
         policy: local: a copy of the models in each process; served: one server answers all.
         max_staleness: updates that weights may be old; 1: robots act during updates.
         hz: control rate that simulators keep, as robots do; none: as fast as they can.
+        decide_ahead: control steps before a chunk's end at which the next is decided.
         background_check: the detector never makes a robot wait; an episode ends a check late.
         faults: when a robot counts as faulty.
     """
@@ -45,6 +47,7 @@ class FleetSettings:
     policy: Literal["local", "served"] = "local"
     max_staleness: int = 0
     hz: float | None = None
+    decide_ahead: int = 0
     background_check: bool = False
     faults: FaultPlan = field(default_factory=FaultPlan)
 
@@ -55,7 +58,7 @@ class FleetSettings:
             check_settings(self, prefix="fleet.", robots="[1, inf)")
         if self.hz is not None:
             check_settings(self, prefix="fleet.", hz="(0, inf)")
-        check_settings(self, prefix="fleet.", max_staleness="[0, 1]")
+        check_settings(self, prefix="fleet.", max_staleness="[0, 1]", decide_ahead="[0, inf)")
 
         beside = {"max-staleness": self.max_staleness, "background-check": self.background_check}
         for name, is_set in beside.items():

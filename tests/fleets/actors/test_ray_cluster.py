@@ -53,6 +53,8 @@ def test_episodes_are_those_of_processes_bit_for_bit() -> None:
             assert all(same_bits(*pair) for pair in zip(ours, theirs, strict=True))
             success = [source.success(ours[0]).tolist() for source in (on_ray, in_processes)]
             assert success[0] == success[1]
+            assert ours[0].actions.flags.writeable
+            assert ours[0].observations.agent_pos.flags.writeable
     finally:
         on_ray.close()
         in_processes.close()
