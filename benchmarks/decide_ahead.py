@@ -38,7 +38,7 @@ from nearer.core.intervals import Rate
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.evaluation.ground_truth import GroundTruthTermination
 from nearer.fleets.chunked import in_chunks
-from nearer.fleets.decide_ahead import AheadFleet
+from nearer.fleets.decide_ahead import AheadFleet, whole_chunks
 from nearer.fleets.gym import make_fleet
 from nearer.fleets.paced import PacedFleet
 from nearer.fleets.wrapper import FleetWrapper
@@ -115,13 +115,13 @@ def measured(
             Slow(ModelPolicy(model), delay_steps / hz),
             GroundTruthTermination(fleet),
             seeds=islice(episode_seeds(Purpose.EVALUATION, 0), episodes),
-            max_steps=MAX_STEPS,
+            max_steps=whole_chunks(MAX_STEPS, chunking, ahead),
         )
     )
     fleet.close()
     solved = [episode for episode in acted if episode.ended is Ended.SUCCESS_TRUE]
     success = Rate(successes=len(solved), total=len(acted))
-    executed = CHUNK - ahead
+    executed = CHUNK - ahead  # of a decision, but for the first of an episode
     return {
         "success": round(success.value, 3),
         "ci95": [round(bound, 3) for bound in success.interval],

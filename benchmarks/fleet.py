@@ -1,19 +1,21 @@
 """Practice steps a second: in lockstep, in 1 and 2 processes, on 1 and 2 Ray actors.
 
-    python benchmarks/fleet.py [--rounds 5] [--robots 16] [--no-ray]
+    python benchmarks/fleet.py [--rounds 5] [--robots 16] [--no-ray] [--env images states]
 
 One JSON line, `images` (tabletop, an untrained small-vla: rendering, encoding, deciding, checking)
 and `states` (point mass, an untrained mlp), each with decisions a second of `lockstep`,
-`processes_1`, `processes_2`, `ray_1`, `ray_2` (medians of the rounds), and ratios measured in turn
-(medians of the rounds' ratios): `processes_over_one` (2 processes over lockstep),
-`processes_efficiency` and `ray_efficiency` (2 over twice 1).
+`processes_1`, `ray_1` and, with the same number of robots in all, `processes_2`, `ray_2`; with so
+many robots an actor, `processes_2_full`, `ray_2_full` (medians of the rounds). Ratios, measured in
+turn (medians of the rounds' ratios): `processes_over_one` (2 processes over lockstep),
+`processes_efficiency` and `ray_efficiency` (2 over twice 1), `processes_efficiency_full` and
+`ray_efficiency_full` (2 full ones over twice 1).
 """
 
 import argparse
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -80,11 +82,11 @@ def measured(kind: str, rounds: int, robots: int, with_ray: bool) -> Mapping[str
             fleet=here.fleet, termination=here.termination, max_steps=MAX_STEPS, seed=0
         )
     }
-    for count in (1, 2):
-        groups = [partial(group, kind, robots // count)] * count
-        sources[f"processes_{count}"] = ActorSource(ProcessPool(groups, 0))
+    for name, count, of_each in (("1", 1, robots), ("2", 2, robots // 2), ("2_full", 2, robots)):
+        groups = [partial(group, kind, of_each)] * count
+        sources[f"processes_{name}"] = ActorSource(ProcessPool(groups, 0))
         if with_ray:
-            sources[f"ray_{count}"] = ActorSource(RayPool(groups, 0))
+            sources[f"ray_{name}"] = ActorSource(RayPool(groups, 0))
     rates: dict[str, list[float]] = {name: [] for name in sources}
     for version in range(rounds + 1):
         for name, source in sources.items():
@@ -100,13 +102,13 @@ def measured(kind: str, rounds: int, robots: int, with_ray: bool) -> Mapping[str
 
     result = {name: round(median(values), 1) for name, values in rates.items()}
     result["processes_over_one"] = ratio("processes_2", "lockstep", 1)
-    result["processes_efficiency"] = ratio("processes_2", "processes_1", 2)
-    if with_ray:
-        result["ray_efficiency"] = ratio("ray_2", "ray_1", 2)
+    for fleet in ("processes", "ray") if with_ray else ("processes",):
+        for full in ("", "_full"):
+            result[f"{fleet}_efficiency{full}"] = ratio(f"{fleet}_2{full}", f"{fleet}_1", 2)
     return result
 
 
-def main(rounds: int, robots: int, with_ray: bool) -> None:
+def main(rounds: int, robots: int, with_ray: bool, kinds: Sequence[str]) -> None:
     """Measure all in turn, and print the JSON line."""
     torch.set_num_threads(1)
     if with_ray:
@@ -115,8 +117,8 @@ def main(rounds: int, robots: int, with_ray: bool) -> None:
         here = str(Path(__file__).parent)
         paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
         environment = {"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}}
-        ray.init("local", resources={RESOURCE: 6}, include_dashboard=False, runtime_env=environment)
-    print(json.dumps({kind: measured(kind, rounds, robots, with_ray) for kind in ENVS}))
+        ray.init("local", resources={RESOURCE: 5}, include_dashboard=False, runtime_env=environment)
+    print(json.dumps({kind: measured(kind, rounds, robots, with_ray) for kind in kinds}))
 
 
 if __name__ == "__main__":
@@ -124,5 +126,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--robots", type=int, default=16)
     parser.add_argument("--no-ray", action="store_true")
+    parser.add_argument("--env", nargs="+", choices=list(ENVS), default=list(ENVS))
     given = parser.parse_args()
-    main(given.rounds, given.robots, not given.no_ray)
+    main(given.rounds, given.robots, not given.no_ray, given.env)

@@ -33,7 +33,7 @@ def practised(folder: Path, max_staleness: int) -> list[int]:
     )
     setup = Setup(
         source=source,
-        reward_model=robots.policy,
+        reward_model=model(),
         threshold_steps=0.0,
         store=PracticeStore.open(folder, source.spaces, 10, "point mass", 0, 0),
         audits=Auditor(AuditPlan(), robots.recorded, 0, folder / "audits.jsonl"),

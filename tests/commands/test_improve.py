@@ -259,3 +259,5 @@ def test_improve_served_and_stale_is_refused(workspace: Path, capsys: Capture) -
     both = ["--fleet", "processes", "--fleet.policy", "served", "--fleet.max-staleness", "1"]
     message = refused(capsys, *start, *both)
     assert "--fleet.max-staleness must go with --fleet.policy local, got served" in message
+    truth = ["--fleet", "processes", "--fleet.policy", "served", "--deviate.end-on-ground-truth"]
+    assert "must go with --fleet.policy local, got served" in refused(capsys, *start, *truth)

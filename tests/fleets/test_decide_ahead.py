@@ -11,7 +11,7 @@ from nearer.core.action_chunks import Chunking
 from nearer.core.episode import Observation
 from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Sensed, Starts
-from nearer.fleets.decide_ahead import AheadFleet
+from nearer.fleets.decide_ahead import AheadFleet, whole_chunks
 from nearer.testing import CountingFleet
 
 ROBOT = np.arange(1)
@@ -95,6 +95,11 @@ def test_an_env_that_ends_while_the_next_chunk_is_decided_executes_none_of_it() 
     assert steps_done(sensed) == 7
     assert robot.executed == [0, 1, 2, 3, 4, 5, 6]
     fleet.close()
+
+
+def test_a_time_limit_counts_whole_chunks() -> None:
+    assert whole_chunks(120, Chunking(chunk=10), ahead=4) == 200
+    assert whole_chunks(120, Chunking(chunk=10), ahead=0) == 120
 
 
 def test_several_robots_or_short_chunks_are_refused() -> None:

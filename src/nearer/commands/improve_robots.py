@@ -34,7 +34,7 @@ from nearer.fleets.actors.served_models import ServedModels
 from nearer.fleets.actors.source import ActorSource
 from nearer.fleets.cameras import WatchedCameras
 from nearer.fleets.chunked import in_chunks
-from nearer.fleets.decide_ahead import AheadFleet
+from nearer.fleets.decide_ahead import AheadFleet, whole_chunks
 from nearer.fleets.encoded import EncodedFleet, encoders_of
 from nearer.fleets.find_env import portable_spec, register_here
 from nearer.fleets.for_model import ModelNeeds, fitting_fleet, unencoded_fleet
@@ -194,7 +194,7 @@ def robots_of_actor(
         load=partial(load_weights, policy),
         fleet=robots,
         termination=termination,
-        max_steps=max_steps,
+        max_steps=whole_chunks(max_steps, policy.spaces.chunking, settings.decide_ahead),
         recorded=recorder,
         clock=clock,
     )
@@ -238,7 +238,7 @@ def served_robots_of_actor(
         load=_ignore,
         fleet=remote,
         termination=remote,
-        max_steps=max_steps,
+        max_steps=whole_chunks(max_steps, facts.policy.spaces.chunking, settings.decide_ahead),
         recorded=recorder,
         clock=clock,
     )

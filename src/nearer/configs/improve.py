@@ -58,6 +58,11 @@ class ImproveConfig:
             object.__setattr__(self, "num_envs", self.fleet_settings.robots)
         check_settings(self, num_envs="[1, inf)")
         self.fleet_settings.check_used(self.fleet)
+        if self.deviate.end_on_ground_truth and self.fleet_settings.policy == "served":
+            raise ConfigError(
+                "--deviate.end-on-ground-truth must go with --fleet.policy local, got served, "
+                "whose server ends episodes by its detector; leave one of them out"
+            )
         weighs = self.deviate.ppo_clip or self.deviate.importance_cap
         if self.fleet_settings.max_staleness and not weighs:
             deviate = replace(self.deviate, importance_cap=1.0)

@@ -28,12 +28,18 @@ from nearer.fleets.wrapper import FleetWrapper
 _ROBOT = np.zeros(1, np.int64)
 
 
+def whole_chunks(control_steps: int, chunking: Chunking, ahead: int) -> int:
+    """Return a time limit that counts whole chunks, for so many control steps that are executed."""
+    return control_steps * chunking.chunk // (chunking.chunk - ahead)
+
+
 class AheadFleet(FleetWrapper):
     """One robot that executes chunks, each decided before the one before it has ended.
 
     Vision encoders must be inside, as in `ChunkedFleet`. Ground truth is that of the observation
     returned. A decision counts as a whole chunk everywhere, though it leaves out `ahead` of its
-    actions: time limits are reached a little sooner. All calls of the robot come from one thread.
+    actions; `whole_chunks` says what a time limit becomes. All calls of the robot come from one
+    thread.
 
     Args:
         fleet: one robot, by control steps.
