@@ -93,6 +93,15 @@ def test_a_faulty_robot_is_told_of_and_started_again(tmp_path: Path) -> None:
         source.close()
 
 
+def test_the_only_robot_takes_up_again_what_it_had_left(tmp_path: Path) -> None:
+    source = ActorSource(RayPool([partial(group, 1, "raises", tmp_path)], 0), PLAN)
+    try:
+        assert sum(episode.num_steps for episode in episodes(source, 0)) >= ENOUGH
+        assert len(list(tmp_path.iterdir())) == 1
+    finally:
+        source.close()
+
+
 def test_an_actor_that_is_killed_is_replaced(tmp_path: Path) -> None:
     pool = RayPool([partial(group, 1), partial(group, 1)], 0)
     source = ActorSource(pool, PLAN, FaultLog(tmp_path / FAULTS))

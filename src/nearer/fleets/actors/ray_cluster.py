@@ -7,6 +7,7 @@ object store once, from where every actor reads them. When an actor is started a
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -111,6 +112,9 @@ class RayPool:
     def receive(self, timeout_s: float) -> list[tuple[int, Message]]:
         """Return what actors have said, at most one message each."""
         oldest = {streams[0]: actor for actor, streams in self._streams.items() if streams}
+        if not oldest:  # all rest after faults
+            time.sleep(timeout_s)
+            return []
         ready, _ = self._ray.wait(list(oldest), num_returns=1, timeout=timeout_s)
         if ready:  # of the others, those that have said something too
             ready, _ = self._ray.wait(list(oldest), num_returns=len(oldest), timeout=0)
