@@ -8,24 +8,20 @@ object store once, from where every actor reads them. When an actor is started a
 import asyncio
 import os
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import fields, replace
+from copy import deepcopy
 from importlib import import_module
 from queue import SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-import numpy as np
-
-from nearer.core.episode import EncodedObservation, Episode, Observation, StepsToGoPrediction
 from nearer.core.errors import ConfigError, EnvError, NearerError
 from nearer.fleets.actors.actor import Actor, MakeGroup, failure
 from nearer.fleets.actors.messages import (
     Answer,
     Ask,
     Died,
-    EpisodeEnded,
     Failed,
     Message,
     Order,
@@ -38,7 +34,6 @@ from nearer.fleets.actors.served_models import MakeModels
 
 RESOURCE = "robot"
 """The custom resource of a node that has robots; an actor takes one of it."""
-Value = TypeVar("Value")
 _END_S = 5.0
 _QUESTIONS_AT_ONCE = 10_000
 
@@ -172,7 +167,8 @@ class RayPool:
     def _next(self, actor: int, stream: Any) -> Message | None:
         """Return the next message of an actor's oldest stream; None at the stream's end."""
         try:
-            return _with_own_arrays(cast(Message, self._ray.get(next(stream))))
+            # A copy, since Ray's arrays are views of its object store and may not be written to.
+            return deepcopy(cast(Message, self._ray.get(next(stream))))
         except StopIteration:
             self._streams[actor].pop(0)
             return None
@@ -317,21 +313,6 @@ def _ask_through(server: Any) -> Ask:
             raise NearerError(_first_line(error.cause)) from error
 
     return ask
-
-
-def _with_own_arrays(value: Value) -> Value:
-    """Return a message that may be written to: Ray's arrays are views of its object store."""
-    if isinstance(value, np.ndarray):
-        return cast(Value, value.copy())
-    if isinstance(value, Mapping):
-        items = cast(Mapping[str, object], value).items()
-        return cast(Value, {key: _with_own_arrays(one) for key, one in items})
-    if isinstance(value, EpisodeEnded | Episode | EncodedObservation | Observation):
-        own = {field.name: _with_own_arrays(getattr(value, field.name)) for field in fields(value)}
-        return cast(Value, replace(value, **own))
-    if isinstance(value, StepsToGoPrediction):
-        return cast(Value, value.rows(np.arange(len(value.mean))))
-    return value
 
 
 def _stream(method: Any, *arguments: object) -> Any:
