@@ -48,8 +48,8 @@ class RayPool:
         address: of the cluster, "auto" for the one that this machine belongs to; None: the cluster
             that this process is connected to, or else one that is started on this machine and ends
             with the pool.
-        make_models: makes what is served to all actors by one of Ray's, on a GPU if the cluster has
-            one; None: each has its own copies.
+        make_models: makes what is served to all actors by one of Ray's; None: each has its own
+            copies.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -248,9 +248,8 @@ class _RayModels:
                 return self._server
         except self._ray.exceptions.RayActorError:
             pass  # it has died
-        has_gpu = self._ray.cluster_resources().get("GPU", 0) > 0
         place = self._ray.remote(_ModelServer).options(
-            num_cpus=0, num_gpus=1 if has_gpu else 0, max_concurrency=_QUESTIONS_AT_ONCE
+            num_cpus=0, max_concurrency=_QUESTIONS_AT_ONCE
         )
         self._server = place.remote(self._make_models)
         self._ray.get(self._server.load.remote(self._weights))
