@@ -289,7 +289,7 @@ class _ModelServer:
         waiting, self._waiting = self._waiting, []
         try:
             answers = self._models.answer([question for question, _ in waiting])
-        except NearerError as error:
+        except Exception as error:  # each actor that has asked raises it
             for _, answered in waiting:
                 answered.set_exception(error)
             return
