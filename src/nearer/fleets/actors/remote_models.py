@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 
 from nearer.core.arrays import Array
 from nearer.core.episode import EncodedObservation, Ended, Observation
-from nearer.core.interfaces import Decision, Fleet, Rngs, Sensed, Starts, Termination
+from nearer.core.interfaces import Decision, Fleet, Rngs, Starts, Termination
 from nearer.fleets.actors.messages import Ask, Decided, DecideQuestion, EncodeQuestion
 from nearer.fleets.wrapper import FleetWrapper
 
@@ -74,12 +74,6 @@ class RemoteModels(FleetWrapper):
             first + robot: seed for robot, seed in zip(robots.tolist(), seeds, strict=True)
         }
         return super().reset(robots, seeds)
-
-    def step(
-        self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
-    ) -> Sensed:
-        """Step the fleet's robots."""
-        return super().step(robots, actions)
 
     def check(
         self,
