@@ -280,7 +280,7 @@ class _ModelServer:
     async def answer(self, question: Question) -> Answer:
         """Return the answer to a question."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, answered))
+        self._waiting.append((deepcopy(question), answered))  # torch wants to own what it reads
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self._answer_all)
         return await answered
