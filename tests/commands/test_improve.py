@@ -259,5 +259,16 @@ def test_improve_served_and_stale_is_refused(workspace: Path, capsys: Capture) -
     both = ["--fleet", "processes", "--fleet.policy", "served", "--fleet.max-staleness", "1"]
     message = refused(capsys, *start, *both)
     assert "--fleet.max-staleness must go with --fleet.policy local, got served" in message
+    ahead = ["--fleet", "processes", "--fleet.policy", "served", "--fleet.decide-ahead", "2"]
+    message = refused(capsys, *start, *ahead)
+    assert "--fleet.decide-ahead must go with --fleet.policy local, got served" in message
     truth = ["--fleet", "processes", "--fleet.policy", "served", "--deviate.end-on-ground-truth"]
     assert "must go with --fleet.policy local, got served" in refused(capsys, *start, *truth)
+
+
+def test_improve_two_numbers_of_robots_are_refused(workspace: Path, capsys: Capture) -> None:
+    start = ["improve", "--run", workspace / "sft", *TINY_IMPROVE, "--out", workspace / "run"]
+    message = refused(capsys, *start, "--fleet", "ray", "--fleet.robots", "3")
+    assert (
+        "--fleet.robots must be all the robots of a Ray cluster, got 3 and --num-envs 4" in message
+    )

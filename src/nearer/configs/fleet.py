@@ -60,12 +60,12 @@ class FleetSettings:
             check_settings(self, prefix="fleet.", hz="(0, inf)")
         check_settings(self, prefix="fleet.", max_staleness="[0, 1]", decide_ahead="[0, inf)")
 
-        beside = {"max-staleness": self.max_staleness, "background-check": self.background_check}
-        for name, is_set in beside.items():
-            if is_set and self.policy == "served":
+        for name in ("max_staleness", "background_check", "decide_ahead"):
+            if getattr(self, name) and self.policy == "served":
                 raise ConfigError(
-                    f"--fleet.{name} must go with --fleet.policy local, got served, whose server "
-                    "has one version and answers both at once; leave one of them out"
+                    f"--fleet.{name.replace('_', '-')} must go with --fleet.policy local, got "
+                    "served, whose server has one version and answers one question of an actor at "
+                    "a time; leave one of them out"
                 )
 
     def check_used(self, fleet: FleetChoice) -> None:

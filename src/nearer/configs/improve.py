@@ -18,6 +18,8 @@ from nearer.core.settings import check_settings
 from nearer.evaluation.audit_settings import AuditPlan
 from nearer.fleets.env_settings import EnvSettings
 
+_NUM_ENVS = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImproveConfig:
@@ -39,7 +41,7 @@ class ImproveConfig:
     run: Annotated[Path, NeededToStart] = Path()
     reward: Path | None = None
     env: Annotated[str, NeededToStart] = ""
-    num_envs: int = 8
+    num_envs: int = _NUM_ENVS
     fleet: FleetChoice = "auto"
     threshold: float | None = None
     track: Track = ("tensorboard",)
@@ -54,8 +56,14 @@ class ImproveConfig:
     deviate: Deviations = field(default_factory=Deviations)
 
     def __post_init__(self) -> None:
-        if self.fleet_settings.robots is not None:
-            object.__setattr__(self, "num_envs", self.fleet_settings.robots)
+        robots = self.fleet_settings.robots
+        if robots is not None and self.num_envs not in (_NUM_ENVS, robots):
+            raise ConfigError(
+                f"--fleet.robots must be all the robots of a Ray cluster, got {robots} and "
+                f"--num-envs {self.num_envs}; leave --num-envs out"
+            )
+        if robots is not None:
+            object.__setattr__(self, "num_envs", robots)
         check_settings(self, num_envs="[1, inf)")
         self.fleet_settings.check_used(self.fleet)
         if self.deviate.end_on_ground_truth and self.fleet_settings.policy == "served":
