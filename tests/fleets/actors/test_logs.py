@@ -43,6 +43,11 @@ def test_rests_double_up_to_a_minute() -> None:
     assert [plan.wait_s(in_a_row) for in_a_row in (1, 2, 3, 6, 500)] == [2, 4, 8, 60, 60]
 
 
+def test_a_robot_that_is_away_for_a_minute_is_not_given_up() -> None:
+    plan = FaultPlan()
+    assert sum(plan.wait_s(in_a_row) for in_a_row in range(1, plan.most_in_a_row + 1)) > 300
+
+
 def test_control_is_summed_over_actors_and_shows_the_worst(tmp_path: Path) -> None:
     log = ControlLog(tmp_path / CONTROL)
     good = ClockSummary(periods=1000, missed=0, p50_ms=0.1, p99_ms=0.9)

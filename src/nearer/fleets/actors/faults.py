@@ -28,7 +28,8 @@ class FaultPlan:
         reset_s: the same seconds when its robots are reset, which may take a person.
         first_wait_s: seconds before a faulty actor is started again; they double with each fault in
             a row, up to a minute.
-        most_in_a_row: faults without an episode between them, after which it is left alone.
+        most_in_a_row: faults without an episode between them, after which it is left alone; ten,
+            with their rests, outlast a robot that is disconnected for five minutes.
         frozen_steps: control steps with the same image, bit for bit, while its robot moves, that
             make a camera faulty; 0: none do.
     """
@@ -37,7 +38,7 @@ class FaultPlan:
     step_s: float = 60.0
     reset_s: float = 300.0
     first_wait_s: float = 1.0
-    most_in_a_row: int = 5
+    most_in_a_row: int = 10
     frozen_steps: int = 20
 
     def __post_init__(self) -> None:
