@@ -23,14 +23,19 @@ def threads_for(model: nn.Module) -> Generator[None, None, None]:
     Work that falls into independent parts (`pool_threads`) keeps all of them.
     """
     before = torch.get_num_threads()
-    is_small = sum(weights.numel() for weights in model.parameters()) < _SMALL
     _whole_parts.append(pool_threads())
-    torch.set_num_threads(1 if is_small else before)
+    torch.set_num_threads(threads_worth(model))
     try:
         yield
     finally:
         _whole_parts.pop()
         torch.set_num_threads(before)
+
+
+def threads_worth(model: nn.Module) -> int:
+    """Return how many of torch's threads a model's operations are worth."""
+    is_small = sum(weights.numel() for weights in model.parameters()) < _SMALL
+    return 1 if is_small else torch.get_num_threads()
 
 
 def pool_threads() -> int:

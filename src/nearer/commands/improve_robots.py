@@ -15,6 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import EpisodeSource, LockstepSource
+from nearer.algorithm.threads import threads_worth
 from nearer.configs.fleet import FleetSettings
 from nearer.configs.improve import ImproveConfig
 from nearer.core.action_chunks import Chunking
@@ -246,8 +247,8 @@ def served_robots_of_actor(
 
 def served_models(config: ImproveConfig, threshold: float) -> ServedModels:
     """Return the models of a run that answer all its robots."""
-    torch.set_num_threads(1)
     policy, reward = load_models(config)
+    torch.set_num_threads(threads_worth(policy))  # the cores are shared with the robots
     encoders = encoders_of(policy.vision_encoder, reward.vision_encoder, config.num_envs)
     rule = Detector(model=reward, threshold_steps=threshold)
     return ServedModels(policy, encoders, rule, config.num_envs)
