@@ -16,9 +16,7 @@ from gymnasium.envs.registration import EnvSpec
 from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import EpisodeSource, LockstepSource
 from nearer.algorithm.threads import threads_worth
-from nearer.configs.fleet import FleetSettings
 from nearer.configs.improve import ImproveConfig
-from nearer.core.action_chunks import Chunking
 from nearer.core.control_clock import ControlClock
 from nearer.core.interfaces import Fleet, RecordedSuccess, TerminationRule
 from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
@@ -36,9 +34,9 @@ from nearer.fleets.actors.source import ActorSource
 from nearer.fleets.cameras import WatchedCameras
 from nearer.fleets.chunked import in_chunks
 from nearer.fleets.decide_ahead import AheadFleet, whole_chunks
-from nearer.fleets.encoded import EncodedFleet, encoders_of
+from nearer.fleets.encoded import EncodedFleet, Encodes, encoders_of
 from nearer.fleets.find_env import portable_spec, register_here
-from nearer.fleets.for_model import ModelNeeds, fitting_fleet, unencoded_fleet
+from nearer.fleets.for_model import ModelNeeds, Needs, unencoded_fleet
 from nearer.fleets.paced import PacedFleet
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model
@@ -173,31 +171,23 @@ def robots_of_actor(
     if spec is not None:
         register_here(spec)
     policy, reward = models or load_models(config)
-    max_steps = config.practice.max_steps
-    settings = config.fleet_settings
-    clock = ControlClock(1 / settings.hz) if settings.hz else None
-    around = None if config.fleet == "lockstep" else partial(_watched, settings, clock)
-    recording = config.audits.audit_every > 0
-    fleet = fitting_fleet(
-        *(config.env, num_robots, policy, reward, config.env_settings, max_steps, around),
-        by_chunks=partial(_by_chunks, settings, recording),
-    )
-    recorder = GroundTruthRecorder(fleet, recording=recording)
-    robots: Fleet = recorder
+    encoders = encoders_of(policy.vision_encoder, reward.vision_encoder, num_robots)
+    recorded = _recorded_robots(config, num_robots, policy, reward, encoders)
+    robots: Fleet = recorded.recorder
     termination: TerminationRule = Detector(model=reward, threshold_steps=threshold)
     if config.deviate.end_on_ground_truth:
-        termination = GroundTruthTermination(recorder)
-    elif settings.background_check:
+        termination = GroundTruthTermination(recorded.recorder)
+    elif config.fleet_settings.background_check:
         termination = BackgroundCheck(termination, num_robots)
-        robots = ResetsTold(recorder, termination)
+        robots = ResetsTold(recorded.recorder, termination)
     return RobotGroup(
         policy=ModelPolicy(policy),
         load=partial(load_weights, policy),
         fleet=robots,
         termination=termination,
-        max_steps=whole_chunks(max_steps, policy.spaces.chunking, settings.decide_ahead),
-        recorded=recorder,
-        clock=clock,
+        max_steps=recorded.max_steps,
+        recorded=recorded.recorder,
+        clock=recorded.clock,
     )
 
 
@@ -221,27 +211,17 @@ def served_robots_of_actor(
     """
     assert ask is not None, "these robots ask a server"
     register_here(spec)
-    settings = config.fleet_settings
-    clock = ControlClock(1 / settings.hz) if settings.hz else None
-    max_steps = config.practice.max_steps
-    fleet = unencoded_fleet(
-        *(config.env, num_robots, facts.policy, facts.reward, config.env_settings, max_steps)
-    )
-    fleet = _watched(settings, clock, fleet)
-    if facts.has_encoder:
-        fleet = EncodedFleet(fleet, RemoteEncoders(ask, first_robot))
-    recording = config.audits.audit_every > 0
-    fleet = _by_chunks(settings, recording, fleet, facts.policy.spaces.chunking)
-    recorder = GroundTruthRecorder(fleet, recording=recording)
-    remote = RemoteModels(recorder, ask, first_robot)
+    encoders = RemoteEncoders(ask, first_robot) if facts.has_encoder else None
+    recorded = _recorded_robots(config, num_robots, facts.policy, facts.reward, encoders)
+    remote = RemoteModels(recorded.recorder, ask, first_robot)
     return RobotGroup(
         policy=remote,
         load=_ignore,
         fleet=remote,
         termination=remote,
-        max_steps=whole_chunks(max_steps, facts.policy.spaces.chunking, settings.decide_ahead),
-        recorded=recorder,
-        clock=clock,
+        max_steps=recorded.max_steps,
+        recorded=recorded.recorder,
+        clock=recorded.clock,
     )
 
 
@@ -258,16 +238,41 @@ def _ignore(weights: Weights) -> None:
     """Do nothing: the server has the weights."""
 
 
-def _by_chunks(settings: FleetSettings, recording: bool, fleet: Fleet, chunking: Chunking) -> Fleet:
-    """Return robots that execute chunks, each decided when the one before has ended, or ahead."""
-    if settings.decide_ahead:
-        return AheadFleet(fleet, chunking, settings.decide_ahead, recording=recording)
-    return in_chunks(fleet, chunking)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RecordedRobots:
+    """Robots of one process, whatever moves them.
+
+    Attributes:
+        recorder: the fleet, as the models want it, and its ground truth.
+        max_steps: control steps an episode may take, in whole chunks.
+        clock: that paces the robots.
+    """
+
+    recorder: GroundTruthRecorder
+    max_steps: int
+    clock: ControlClock | None
 
 
-def _watched(settings: FleetSettings, clock: ControlClock | None, fleet: Fleet) -> Fleet:
-    """Return robots of an actor whose cameras are checked, at a control rate if there is one."""
-    frozen_steps = settings.faults.frozen_steps
-    if frozen_steps and fleet.spaces.cameras:
-        fleet = WatchedCameras(fleet, frozen_steps)
-    return PacedFleet(fleet, clock) if clock else fleet
+def _recorded_robots(
+    config: ImproveConfig, num_robots: int, policy: Needs, reward: Needs, encoders: Encodes | None
+) -> _RecordedRobots:
+    """Return robots, innermost first: checked cameras, control rate, features, action chunks."""
+    settings, env_settings = config.fleet_settings, config.env_settings
+    max_steps, chunking = config.practice.max_steps, policy.spaces.chunking
+    fleet = unencoded_fleet(config.env, num_robots, policy, reward, env_settings, max_steps)
+    if config.fleet != "lockstep" and settings.faults.frozen_steps and fleet.spaces.cameras:
+        fleet = WatchedCameras(fleet, settings.faults.frozen_steps)
+    clock = ControlClock(1 / settings.hz) if settings.hz else None
+    fleet = PacedFleet(fleet, clock) if clock else fleet
+    fleet = EncodedFleet(fleet, encoders) if encoders else fleet
+    recording, ahead = config.audits.audit_every > 0, settings.decide_ahead
+    fleet = (
+        AheadFleet(fleet, chunking, ahead, recording=recording)
+        if ahead
+        else in_chunks(fleet, chunking)
+    )
+    return _RecordedRobots(
+        recorder=GroundTruthRecorder(fleet, recording=recording),
+        max_steps=whole_chunks(max_steps, chunking, ahead),
+        clock=clock,
+    )

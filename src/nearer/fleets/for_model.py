@@ -1,6 +1,5 @@
 """A fleet whose observations and actions are those that a model was trained on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -48,8 +47,6 @@ def fitting_fleet(
     reward: FoundationModel | None = None,
     settings: EnvSettings = AS_IT_IS,
     max_steps: int | None = None,
-    around: Callable[[Fleet], Fleet] | None = None,
-    by_chunks: Callable[[Fleet, Chunking], Fleet] = in_chunks,
 ) -> Fleet:
     """Return a fleet of an env that fits a model, its images encoded by the model's vision encoder.
 
@@ -61,16 +58,13 @@ def fitting_fleet(
         settings: how the env is made and read; without an instruction, the only one that `model`
             was trained on, if it was one.
         max_steps: see `make_fleet`.
-        around: wraps the fleet while it has images and single control steps.
-        by_chunks: makes it execute the model's chunks.
 
     Raises:
         EnvError: the env has other sizes than a checkpoint, or not its cameras.
     """
     reward_encoder = reward.vision_encoder if reward else None
     fleet = unencoded_fleet(env, num_robots, model, reward, settings, max_steps)
-    fleet = around(fleet) if around else fleet
-    return by_chunks(encoded(fleet, model.vision_encoder, reward_encoder), model.spaces.chunking)
+    return in_chunks(encoded(fleet, model.vision_encoder, reward_encoder), model.spaces.chunking)
 
 
 def unencoded_fleet(
