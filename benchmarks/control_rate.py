@@ -29,7 +29,7 @@ from nearer.core.control_clock import ClockSummary, ControlClock
 from nearer.core.episode import Episode
 from nearer.evaluation.ground_truth import GroundTruthRecorder
 from nearer.fleets.actors.actor import RobotGroup, load_weights
-from nearer.fleets.actors.background_check import BackgroundCheck, ResetsTold
+from nearer.fleets.actors.background_check import BackgroundCheck, ReportedResets
 from nearer.fleets.actors.control_log import ControlLog
 from nearer.fleets.actors.processes import ProcessPool
 from nearer.fleets.actors.source import ActorSource
@@ -51,7 +51,7 @@ def group(robots: int, hz: float, ask: object = None) -> RobotGroup:
     return RobotGroup(
         policy=ModelPolicy(model),
         load=partial(load_weights, model),
-        fleet=ResetsTold(recorder, check),
+        fleet=ReportedResets(recorder, check),
         termination=check,
         max_steps=MAX_STEPS,
         recorded=recorder,
@@ -65,7 +65,7 @@ class Latest(ControlLog):
     def __init__(self) -> None:
         self.summaries: list[ClockSummary] = []
 
-    def tell(self, iteration: int, summaries: Collection[ClockSummary]) -> None:
+    def report(self, iteration: int, summaries: Collection[ClockSummary]) -> None:
         """Keep the summaries of all actors."""
         self.summaries = list(summaries)
 

@@ -197,7 +197,7 @@ class Told(FaultLog):
         super().__init__()
         self.faults: list[tuple[float, Fault]] = []
 
-    def tell(self, fault: Fault) -> None:
+    def report(self, fault: Fault) -> None:
         """Keep a fault."""
         self.faults.append((time.time(), fault))
 

@@ -21,7 +21,7 @@ from nearer.core.control_clock import ControlClock
 from nearer.core.interfaces import Fleet, RecordedSuccess, TerminationRule
 from nearer.evaluation.ground_truth import GroundTruthRecorder, GroundTruthTermination
 from nearer.fleets.actors.actor import MakeGroup, RobotGroup, load_weights
-from nearer.fleets.actors.background_check import BackgroundCheck, ResetsTold
+from nearer.fleets.actors.background_check import BackgroundCheck, ReportedResets
 from nearer.fleets.actors.control_log import CONTROL, ControlLog
 from nearer.fleets.actors.faults import FAULTS, FaultLog
 from nearer.fleets.actors.messages import ActorPool, Ask, Weights
@@ -179,7 +179,7 @@ def robots_of_actor(
         termination = GroundTruthTermination(recorded.recorder)
     elif config.fleet_settings.background_check:
         termination = BackgroundCheck(termination, num_robots)
-        robots = ResetsTold(recorded.recorder, termination)
+        robots = ReportedResets(recorded.recorder, termination)
     return RobotGroup(
         policy=ModelPolicy(policy),
         load=partial(load_weights, policy),

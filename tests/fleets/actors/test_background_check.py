@@ -10,7 +10,7 @@ import pytest
 
 from nearer.core.episode import EncodedObservation, Ended, Observation
 from nearer.core.interfaces import Termination
-from nearer.fleets.actors.background_check import BackgroundCheck, ResetsTold
+from nearer.fleets.actors.background_check import BackgroundCheck, ReportedResets
 from nearer.testing import CountingFleet
 
 BOTH = np.arange(2)
@@ -71,7 +71,7 @@ def test_nobody_waits_for_the_rule_and_it_sees_the_newest_observation() -> None:
 def test_what_is_found_of_an_episode_does_not_end_the_next() -> None:
     rule = SlowRule()
     check = BackgroundCheck(rule, 2)
-    fleet = ResetsTold(CountingFleet(2, 5), check)
+    fleet = ReportedResets(CountingFleet(2, 5), check)
     assert ask(check, 1.0) == [False, False]
     fleet.reset(BOTH, [1, 2])  # before the rule has answered
     rule.may_go_on.set()

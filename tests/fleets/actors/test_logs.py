@@ -27,7 +27,7 @@ def test_faults_are_told_and_read_back(tmp_path: Path, caplog: pytest.LogCapture
     log = FaultLog(tmp_path / FAULTS)
     faults = [fault(1.0), fault(None)]
     for one in faults:
-        log.tell(one)
+        log.report(one)
     assert read_faults(tmp_path / FAULTS) == faults
     again, alone = caplog.messages
     assert again == (
@@ -52,7 +52,7 @@ def test_control_is_summed_over_actors_and_shows_the_worst(tmp_path: Path) -> No
     log = ControlLog(tmp_path / CONTROL)
     good = ClockSummary(periods=1000, missed=0, p50_ms=0.1, p99_ms=0.9)
     bad = ClockSummary(periods=500, missed=7, p50_ms=0.2, p99_ms=30.04)
-    log.tell(3, [good, bad])
+    log.report(3, [good, bad])
     (record,) = read_control(tmp_path / CONTROL)
     assert (record.iteration, record.actors) == (3, 2)
     assert record.line == (

@@ -72,7 +72,7 @@ class Told(FaultLog):
         super().__init__()
         self.faults: list[Fault] = []
 
-    def tell(self, fault: Fault) -> None:
+    def report(self, fault: Fault) -> None:
         self.faults.append(fault)
 
 

@@ -84,10 +84,10 @@ def make_robot(robot_type: str, settings: RobotSettings) -> Robot:
     failed += _register(cameras.CameraConfig, types, cameras)
     known = sorted(cast(Mapping[str, Any], robots.RobotConfig.get_known_choices()))
     if name not in known:
-        told = f" (not imported: {'; '.join(failed)})" if failed else ""
+        not_imported = f" (not imported: {'; '.join(failed)})" if failed else ""
         raise ConfigError(
-            f"type must be a robot of lerobot, {', '.join(known)}, got {name!r}{told}; for one of "
-            "another package, pass type=MODULE:TYPE"
+            f"type must be a robot of lerobot, {', '.join(known)}, got {name!r}"
+            f"{not_imported}; for one of another package, pass type=MODULE:TYPE"
         )
     decode = import_module("draccus").decode
     try:

@@ -7,7 +7,7 @@ For each axis of an action, with p the last command, v its velocity, dt the cont
     |v'| <= max_velocity
     min(v, 0) - max_acceleration dt <= v' <= max(v, 0) + max_acceleration dt
 
-The last line lets a robot brake as hard as it is told to: only speeding up is limited. So a
+The last line lets a robot brake as hard as a command asks: only speeding up is limited. So a
 limited command lies between the last command and the wanted one, and never beyond either; and
 commands that obey the limits pass as they are.
 """

@@ -85,8 +85,8 @@ class SafeActions(gymnasium.Wrapper[Any, Array, Any, Array]):
         limited = self._limiter.limit(action, self._positions(self._observed))
         sent = limited.action.astype(cast(Any, self.env.action_space.dtype))
         self._observed, reward, terminated, truncated, info = self.env.step(sent)
-        told = {EXECUTED_ACTION: sent.astype(np.float32), CLIPPED: limited.clipped}
-        return self._observed, reward, terminated, truncated, info | told
+        sent_info = {EXECUTED_ACTION: sent.astype(np.float32), CLIPPED: limited.clipped}
+        return self._observed, reward, terminated, truncated, info | sent_info
 
     def clip_counts(self) -> ClipCounts:
         """Return how many actions there were, and how many were changed for what."""

@@ -19,7 +19,7 @@ _SIGNALS = {
 _EXIT = 128  # plus the signal: what a shell calls a program that a signal ended
 
 Stop = Callable[[str], None]
-"""Is told the signal's name, in a thread of this module."""
+"""Receives the signal's name, in a thread of this module."""
 
 _stops: list[Stop] = []
 _pipe: list[int] = []

@@ -254,7 +254,7 @@ class Watchdog:
 
 
 class _Holder(threading.Thread):
-    """Holds the robot, and tells whether that succeeded."""
+    """Holds the robot, and keeps whether that succeeded."""
 
     def __init__(
         self, hold: Callable[[Callable[[], bool]], bool], is_due: Callable[[], bool]

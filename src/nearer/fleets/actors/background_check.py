@@ -86,8 +86,8 @@ class BackgroundCheck:
             self._done[asked.robots[still]] |= done[still]
 
 
-class ResetsTold(FleetWrapper):
-    """A fleet that tells a background check when episodes start."""
+class ReportedResets(FleetWrapper):
+    """A fleet that reports to a background check which episodes start."""
 
     def __init__(self, fleet: Fleet, check: BackgroundCheck) -> None:
         super().__init__(fleet)

@@ -53,7 +53,7 @@ class ControlLog:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def tell(self, iteration: int, summaries: Collection[ClockSummary]) -> None:
+    def report(self, iteration: int, summaries: Collection[ClockSummary]) -> None:
         """Keep what the clocks of all actors say after an iteration."""
         record = ControlRecord(
             iteration=iteration,

@@ -93,12 +93,12 @@ def read_faults(path: Path) -> list[Fault]:
 
 
 class FaultLog:
-    """Tells of faults, and keeps them in a file of the run where it is given one."""
+    """Reports faults, and keeps them in a file of the run where it is given one."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
 
-    def tell(self, fault: Fault) -> None:
+    def report(self, fault: Fault) -> None:
         """Warn of a fault and keep it."""
         robots = ", ".join(map(str, fault.robots))
         then = (

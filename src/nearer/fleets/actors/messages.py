@@ -186,7 +186,7 @@ class ActorPool(Protocol):
         ...
 
     def send(self, actor: int, order: Order, shared_weights: object) -> None:
-        """Give an actor an order, behind those it has; if it has died, `receive` tells."""
+        """Give an actor an order, behind those it has; if it has died, `receive` reports it."""
         ...
 
     def receive(self, timeout_s: float) -> list[tuple[int, Message]]:

@@ -69,7 +69,7 @@ class ProcessPool:
 
     def send(self, actor: int, order: Order, shared_weights: object) -> None:
         """Give an actor an order, behind those it has."""
-        with suppress(OSError):  # it has died, which `receive` tells
+        with suppress(OSError):  # it has died, which `receive` reports
             self._connections[actor].send((order, shared_weights))
 
     def receive(self, timeout_s: float) -> list[tuple[int, Message]]:

@@ -6,8 +6,8 @@ is by the version that was ordered. The same version on as many actors gives the
 for bit, whatever their pace, as long as no robot fails.
 
 A faulty actor is ended and started again after a rest that doubles with each fault in a row; after
-several it is left alone. Its unfinished episodes are dropped, counted and told; what it had left to
-do goes to the others.
+several it is left alone. Its unfinished episodes are dropped, counted and reported; what it had
+left to do goes to the others.
 
 With a staleness of 1 the actors go on while the learner updates: beside the samples of an
 iteration, those of the next are ordered, by the same weights, which are one update old when these
@@ -113,8 +113,8 @@ class ActorSource:
     Args:
         pool: starts the actors and carries messages.
         plan: when an actor counts as faulty.
-        faults: is told of faults.
-        control: is told how well actors keep their control rate.
+        faults: receives faults.
+        control: receives how well actors keep their control rate.
         max_staleness: 1: robots practise during updates, by weights one update old; 0: they pause.
 
     Raises:
@@ -181,7 +181,7 @@ class ActorSource:
         for state in self._actors:
             state.parts.pop(version, None)
         if self._control is not None and self._clocks:
-            self._control.tell(version, self._clocks.values())
+            self._control.report(version, self._clocks.values())
 
     def success(self, episode: Episode) -> Bool[Array, "obs"]:
         """Return at which observations of an episode its instruction was done, for audits."""
@@ -355,7 +355,7 @@ class ActorSource:
             dropped_episodes=dropped,
             again_in_s=rest_s,
         )
-        self._faults.tell(fault)
+        self._faults.report(fault)
         if all(other.status == "alone" for other in self._actors):
             raise NearerError(
                 f"a robot of the fleet must work, got {self._plan.most_in_a_row + 1} faults in a "
