@@ -13,7 +13,7 @@ from nearer.core.action_chunks import Chunking
 from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.interfaces import Sensed, Starts
 from nearer.core.seeds import Purpose, generator
-from nearer.fleets.encoded import EncodedFleet
+from nearer.fleets.encoded import EncodedFleet, Encoders
 from nearer.serving.client_format import ClientFormat
 from nearer.serving.session import ServedPolicy
 from nearer.testing import CountingFleet
@@ -58,7 +58,9 @@ def practice_actions(
 ) -> list[Any]:
     """Return actions as practice samples them: every frame is encoded and tracked."""
     fleet, robots = (
-        EncodedFleet(ReplayedObservationsFleet(observations), model.vision_encoder),
+        EncodedFleet(
+            ReplayedObservationsFleet(observations), Encoders(model.vision_encoder, None, 1)
+        ),
         np.arange(1),
     )
     sensed = fleet.reset(robots, [0])
