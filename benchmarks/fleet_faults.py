@@ -15,9 +15,9 @@ episode that it starts. Kinds, drawn at random step by step:
     exits              its process ends
     killed             its process is killed from outside
 
-One JSON line: `lost` (episodes that robots started, less those that arrived or were told as
+One JSON line: `lost` (episodes that robots started, less those that arrived or were reported as
 dropped), `doubled` (arrived twice), `shuffled` (an observation, action or robot that is not the
-episode's own), `injected`, `told` (faults by kind as injected, and as the learner told them),
+episode's own), `injected`, `reported` (faults by kind as injected, and as the learner saw them),
 `recover_s` (by kind as injected: median seconds until the robot's next episode arrives, the rest
 before its restart included), `episodes`, `iterations`, `dropped`.
 """
@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -36,6 +37,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+import ray
 import torch
 from gymnasium.spaces import Box, Dict
 
@@ -46,7 +48,6 @@ from nearer.core.spaces import Spaces
 from nearer.evaluation.ground_truth import GroundTruthRecorder
 from nearer.fleets.actors.actor import RobotGroup, load_weights
 from nearer.fleets.actors.faults import Fault, FaultLog, FaultPlan
-from nearer.fleets.actors.messages import ActorPool
 from nearer.fleets.actors.processes import ProcessPool
 from nearer.fleets.actors.ray_cluster import RayPool
 from nearer.fleets.actors.source import ActorSource
@@ -190,8 +191,8 @@ def group(number: int, folder: Path, ask: object = None) -> RobotGroup:
     )
 
 
-class Told(FaultLog):
-    """Keeps faults with the time at which they were told."""
+class Reported(FaultLog):
+    """Keeps faults with the time at which they were reported."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,7 +204,7 @@ class Told(FaultLog):
 
 
 def is_shuffled(episode: Episode) -> bool:
-    """Tell whether a transition is not the episode's own."""
+    """Return whether a transition is not the episode's own."""
     seeds, counts, before = episode.observations.agent_pos.T
     return not (
         (seeds == _short(episode.seed)).all()
@@ -219,9 +220,9 @@ def lines(folder: Path, what: str, number: int) -> list[str]:
 
 
 def recoveries(
-    folder: Path, told: Told, arrived: dict[int, list[float]], robots: int
+    folder: Path, reported: Reported, arrived: dict[int, list[float]], robots: int
 ) -> dict[str, list[float]]:
-    """Return by kind how long it took from each fault that was told to the next episode."""
+    """Return by kind how long it took from each fault that was reported to the next episode."""
     injected = {
         number: [
             (float(at), kind) for kind, at in map(str.split, lines(folder, "injected", number))
@@ -229,7 +230,7 @@ def recoveries(
         for number in range(robots)
     }
     taken: dict[str, list[float]] = defaultdict(list)
-    for at, fault in told.faults:
+    for at, fault in reported.faults:
         before = [(when, kind) for when, kind in injected[fault.actor] if when <= at]
         later = [when for when in arrived[fault.actor] if when > at]
         if later:
@@ -238,14 +239,27 @@ def recoveries(
     return taken
 
 
+def kill(pool: ProcessPool | RayPool, actor: int, folder: Path) -> None:
+    """Kill an actor from outside, unless it rests after a fault."""
+    with suppress(KeyError):
+        if isinstance(pool, ProcessPool):
+            end = partial(os.kill, pool.process_id(actor), 9)
+        else:
+            end = partial(ray.kill, pool.handle(actor))
+        note(folder, "injected", actor, f"killed {time.time()}")
+        end()
+
+
 def main(fleet: str, robots: int, seconds: float) -> None:
     """Practise under faults, check every episode, and print the JSON line."""
     torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp())
     groups = [partial(group, number, folder) for number in range(robots)]
-    pool: ActorPool = ProcessPool(groups, 0) if fleet == "processes" else RayPool(groups, 0)
-    told = Told()
-    source = ActorSource(pool, PLAN, told)
+    pool: ProcessPool | RayPool = (
+        ProcessPool(groups, 0) if fleet == "processes" else RayPool(groups, 0)
+    )
+    reported = Reported()
+    source = ActorSource(pool, PLAN, reported)
     policy = group(robots, folder).policy
     seen: Counter[int] = Counter()
     arrived: dict[int, list[float]] = defaultdict(list)
@@ -257,20 +271,18 @@ def main(fleet: str, robots: int, seconds: float) -> None:
             seen[episode.seed] += 1
             arrived[episode.robot].append(time.time())
             shuffled += is_shuffled(episode) or episode.policy_version != iteration
+            if time.monotonic() > killed_at + KILL_S:
+                killed_at = time.monotonic()
+                kill(pool, int(rng.integers(robots)), folder)
         iteration += 1
-        if isinstance(pool, ProcessPool) and time.monotonic() > killed_at + KILL_S:
-            killed_at = time.monotonic()
-            number = int(rng.integers(robots))
-            note(folder, "injected", number, f"killed {time.time()}")
-            os.kill(pool.process_id(number), 9)
     source.close()
     started = [seed for number in range(robots) for seed in lines(folder, "started", number)]
-    dropped = sum(fault.dropped_episodes for _, fault in told.faults)
+    dropped = sum(fault.dropped_episodes for _, fault in reported.faults)
     missing = len(set(map(int, started)) - set(seen))
     injected = Counter(
         line.split()[0] for number in range(robots) for line in lines(folder, "injected", number)
     )
-    taken = recoveries(folder, told, arrived, robots)
+    taken = recoveries(folder, reported, arrived, robots)
     result = {
         "fleet": fleet,
         "robots": robots,
@@ -278,7 +290,7 @@ def main(fleet: str, robots: int, seconds: float) -> None:
         "doubled": sum(count - 1 for count in seen.values()),
         "shuffled": shuffled,
         "injected": dict(injected),
-        "told": dict(Counter(fault.kind for _, fault in told.faults)),
+        "reported": dict(Counter(fault.kind for _, fault in reported.faults)),
         "recover_s": {kind: round(median(values), 1) for kind, values in sorted(taken.items())},
         "episodes": len(seen),
         "iterations": iteration,

@@ -21,6 +21,7 @@ from nearer.core.episode import Episode
 from nearer.core.errors import NearerError
 from nearer.fleets.actors.actor import load_weights, trained_weights
 from nearer.fleets.actors.faults import FAULTS, FaultLog, FaultPlan
+from nearer.fleets.actors.messages import Order
 from nearer.fleets.actors.model_process import ModelProcess
 from nearer.fleets.actors.processes import ProcessPool
 from nearer.fleets.actors.source import ActorSource
@@ -186,6 +187,20 @@ def test_a_process_that_has_died_between_versions_is_replaced(tmp_path: Path) ->
         acted = episodes(source, model(), 1)
         assert sum(episode.num_steps for episode in acted) >= ENOUGH
         assert [fault["kind"] for fault in faults_of(tmp_path)] == ["died"]
+    finally:
+        source.close()
+
+
+def test_the_learner_waits_for_no_process_that_reads_nothing(tmp_path: Path) -> None:
+    pool = ProcessPool(groups("", ""), seed=0)
+    source = ActorSource(pool, PLAN, FaultLog(tmp_path / FAULTS))
+    try:
+        os.kill(pool.process_id(1), signal.SIGSTOP)
+        more_than_a_connection_holds = {"weights": np.zeros(10**6)}
+        order = Order(iteration=0, part=0, version=0, enough_steps=1)
+        pool.send(1, order, more_than_a_connection_holds)
+        assert sum(episode.num_steps for episode in episodes(source, model(), 0)) >= ENOUGH
+        assert [(fault["kind"], fault["actor"]) for fault in faults_of(tmp_path)] == [("hung", 1)]
     finally:
         source.close()
 

@@ -133,6 +133,15 @@ def test_what_a_faulty_actor_had_left_goes_to_the_others() -> None:
     assert pool.orders[-1] == (1, Order(iteration=0, part=1, version=0, enough_steps=7))
 
 
+def test_what_is_left_is_done_in_parts_of_an_episode_a_robot_at_least() -> None:
+    failed = Failed(sentence="motor must turn, got smoke", is_robot=True)
+    pool = ScriptedPool([[failed]], [[ended(1, 5), ended(2, 5), Paused()]], [], [])
+    acted = collect(ActorSource(pool, PLAN), enough=40)
+    parts = [(actor, order.enough_steps) for actor, order in pool.orders[4:]]
+    assert [decisions for _, decisions in parts] == [10], "a fourth each would be as many episodes"
+    assert sum(episode.num_steps for episode in acted) == 40
+
+
 def test_the_only_actor_takes_what_it_had_left_once_it_is_ready_again() -> None:
     pool = ScriptedPool([[ended(7, 3), Died(sentence="it is gone")]])
     told = Told()

@@ -8,7 +8,7 @@ An actor is a process with robots and what moves them (paper, section 3.4).
               EncodedObservation, Decided                 <--
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -186,11 +186,17 @@ class ActorPool(Protocol):
         ...
 
     def send(self, actor: int, order: Order, shared_weights: object) -> None:
-        """Give an actor an order, behind those it has; if it has died, `receive` reports it."""
+        """Give an actor an order, behind those it has, without waiting for it.
+
+        If it has died, `receive` reports it.
+        """
         ...
 
-    def receive(self, timeout_s: float) -> list[tuple[int, Message]]:
-        """Return what actors have said, each by its number, as soon as one says anything."""
+    def receive(self, timeout_s: float) -> Iterable[tuple[int, Message]]:
+        """Yield what actors have said, each by its number, as soon as one says anything.
+
+        Nothing of an actor that is stopped meanwhile.
+        """
         ...
 
     def stop(self, actor: int) -> None:

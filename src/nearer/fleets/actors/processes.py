@@ -4,11 +4,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection, wait
-from queue import SimpleQueue
-from typing import Any, cast
+from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias, cast
 
 from nearer.core.errors import NearerError
 from nearer.fleets.actors.actor import Actor, MakeGroup, failure
@@ -36,8 +37,8 @@ class ProcessPool:
         self._models = models
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["nearer.fleets.actors.processes"])
-        self._processes: dict[int, Any] = {}
-        self._connections: dict[int, Connection] = {}
+        self._running: dict[int, _ActorProcess] = {}
+        self._heard: _Heard = SimpleQueue()
 
     @property
     def num_actors(self) -> int:
@@ -46,7 +47,7 @@ class ProcessPool:
 
     def process_id(self, actor: int) -> int:
         """Return the system's number of an actor's process."""
-        return cast(int, self._processes[actor].pid)
+        return cast(int, self._running[actor].process.pid)
 
     def start(self, actor: int) -> None:
         """Start an actor; it says when it is ready."""
@@ -58,7 +59,7 @@ class ProcessPool:
         theirs.close()
         if models is not None:
             models.close()
-        self._processes[actor], self._connections[actor] = process, ours
+        self._running[actor] = _ActorProcess(actor, process, ours, self._heard)
 
     def share(self, weights: Weights) -> object:
         """Return the weights, for each process to get a copy; or load them into the server."""
@@ -68,50 +69,91 @@ class ProcessPool:
         return {}
 
     def send(self, actor: int, order: Order, shared_weights: object) -> None:
-        """Give an actor an order, behind those it has."""
-        with suppress(OSError):  # it has died, which `receive` reports
-            self._connections[actor].send((order, shared_weights))
+        """Give an actor an order, behind those it has; does not wait until it has read it."""
+        self._running[actor].orders.put((order, shared_weights))
 
-    def receive(self, timeout_s: float) -> list[tuple[int, Message]]:
-        """Return what actors have said, at most one message each."""
-        actors = {connection: actor for actor, connection in self._connections.items()}
-        ready = cast(list[Connection], wait(list(actors), timeout_s))
-        return [(actors[connection], self._next(actors[connection])) for connection in ready]
+    def receive(self, timeout_s: float) -> Iterator[tuple[int, Message]]:
+        """Yield what actors have said; not what one said that is stopped meanwhile."""
+        try:
+            heard = [self._heard.get(timeout=timeout_s)]
+        except Empty:
+            return
+        while not self._heard.empty():
+            heard.append(self._heard.get())
+        for running, message in heard:
+            if self._running.get(running.number) is running:
+                yield running.number, message or running.died()
 
     def stop(self, actor: int) -> None:
         """End an actor at once."""
-        connection = self._connections.pop(actor, None)
-        if connection is not None:
-            connection.close()
-            self._processes[actor].terminate()
-            self._end(actor, _STOP_S)
+        running = self._running.pop(actor, None)
+        if running is not None:
+            running.process.terminate()
+            running.end(_STOP_S)
 
     def close(self) -> None:
         """End all actors: each closes its envs, or is killed if it does not."""
-        for connection in self._connections.values():
-            connection.close()
-        for actor in self._connections:
-            self._end(actor, _END_S)
-        self._connections.clear()
+        for running in self._running.values():
+            running.orders.put(None)
+        must_by = time.monotonic() + _END_S
+        for running in self._running.values():
+            running.end(max(0.0, must_by - time.monotonic()))
+        self._running.clear()
         if self._models is not None:
             self._models.close()
 
-    def _end(self, actor: int, seconds: float) -> None:
-        """Wait so long for a process to close its envs, then kill it."""
-        self._processes[actor].join(seconds)
-        if self._processes[actor].is_alive():
-            self._processes[actor].kill()
-            self._processes[actor].join(_END_S)
 
-    def _next(self, actor: int) -> Message:
-        try:
-            return cast(Message, self._connections[actor].recv())
-        except (EOFError, OSError):
-            self._processes[actor].join(_END_S)
-            code = self._processes[actor].exitcode
-            return Died(
-                sentence=f"its process ended with exit status {code}; its last words are above"
-            )
+class _ActorProcess:
+    """The learner's side of an actor's process.
+
+    Two threads send and receive, so that the learner never waits for a process that hangs in the
+    middle of a message.
+
+    Args:
+        number: of the actor.
+        process: its process.
+        connection: the learner's end.
+        heard: receives this object with what the process says, and with None when it has ended.
+    """
+
+    def __init__(self, number: int, process: Any, connection: Connection, heard: "_Heard") -> None:
+        self.number = number
+        self.process = process
+        self.orders: SimpleQueue[tuple[Order, object] | None] = SimpleQueue()
+        self._connection = connection
+        self._heard = heard
+        self._threads = [
+            threading.Thread(target=_send_all, args=(self.orders, connection), daemon=True),
+            threading.Thread(target=self._receive_all, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self, seconds: float) -> None:
+        """Wait so long for the process to close its envs, then kill it."""
+        self.process.join(seconds)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join(_END_S)
+        self.orders.put(None)
+        for thread in self._threads:
+            thread.join(_END_S)
+        self._connection.close()
+
+    def died(self) -> Died:
+        """Return what is known of its end."""
+        self.process.join(_END_S)
+        code = self.process.exitcode
+        return Died(sentence=f"its process ended with exit status {code}; its last words are above")
+
+    def _receive_all(self) -> None:
+        with suppress(EOFError, OSError):
+            while (message := self._connection.recv()) is not None:
+                self._heard.put((self, cast(Message, message)))
+        self._heard.put((self, None))
+
+
+_Heard: TypeAlias = SimpleQueue[tuple[_ActorProcess, Message | None]]
 
 
 def _work(
@@ -132,9 +174,8 @@ def _work(
         ask = ask_through(models) if models is not None else None
         actor = Actor(make_group, ask, seed, number, said.put)
         try:
-            while True:
-                order, weights = connection.recv()
-                actor.obey(order, weights)
+            while (order := connection.recv()) is not None:
+                actor.obey(*order)
         finally:
             actor.close()
     except (EOFError, OSError):
@@ -150,11 +191,15 @@ def _exit(signal_number: int, frame: object) -> None:
     raise SystemExit(128 + signal_number)
 
 
-def _send_all(said: "SimpleQueue[Message | None]", connection: Connection) -> None:
-    """Send what is said, so that no actor waits for a learner that updates."""
+def _send_all(messages: "SimpleQueue[Any]", connection: Connection) -> None:
+    """Send messages up to a None, which ends the other side.
+
+    In a thread: no actor waits for a learner that updates, nor a learner for an actor that acts.
+    """
     with suppress(OSError):
-        while (message := said.get()) is not None:
+        while (message := messages.get()) is not None:
             connection.send(message)
+        connection.send(None)
 
 
 def _end_with_learner() -> None:

@@ -7,7 +7,7 @@ for bit, whatever their pace, as long as no robot fails.
 
 A faulty actor is ended and started again after a rest that doubles with each fault in a row; after
 several it is left alone. Its unfinished episodes are dropped, counted and reported; what it had
-left to do goes to the others.
+left to do is done by those that have finished, about an episode a robot at a time.
 
 With a staleness of 1 the actors go on while the learner updates: beside the samples of an
 iteration, those of the next are ordered, by the same weights, which are one update old when these
@@ -95,7 +95,7 @@ class _Iteration:
     Attributes:
         version: of the weights that act.
         shared_weights: of that version.
-        unassigned: decisions that no actor is ready to take.
+        unassigned: decisions that wait for an actor with nothing to do.
         ended: episodes that have not been yielded, by actor.
         seeds: of the episodes so far: none counts twice.
     """
@@ -136,6 +136,7 @@ class ActorSource:
         self._clocks: dict[int, ClockSummary] = {}
         self._max_staleness = max_staleness
         self._success: dict[int, Array] = {}
+        self._num_episodes = self._num_decisions = 0
         self._iterations: dict[int, _Iteration] = {}
         self._actors = [_ActorState() for _ in range(pool.num_actors)]
         try:
@@ -176,6 +177,7 @@ class ActorSource:
             for actor, message in self._pool.receive(self._patience_s()):
                 self._note(actor, message)
             self._look_after_faulty()
+            self._assign_rest()
         yield from self._in_order(version)
         del self._iterations[version]
         for state in self._actors:
@@ -229,6 +231,25 @@ class ActorSource:
         for actor in ready:
             self._order(actor, iteration, share)
 
+    def _assign_rest(self) -> None:
+        """Give what nobody does to actors with nothing to do: at least an episode a robot.
+
+        Smaller parts would be whole episodes all the same, and more of them than were asked for.
+        """
+        working = sum(state.status != "alone" for state in self._actors)
+        for iteration, collected in self._iterations.items():
+            for actor, state in enumerate(self._actors):
+                if collected.unassigned and state.status == "ready" and not state.orders:
+                    part = max(-(-collected.unassigned // working), self._episodes_of(actor))
+                    part = min(part, collected.unassigned)
+                    collected.unassigned -= part
+                    self._order(actor, iteration, part)
+
+    def _episodes_of(self, actor: int) -> int:
+        """Return how many decisions an episode of each of an actor's robots takes, on average."""
+        robots = self._first_robots[actor + 1] - self._first_robots[actor]
+        return round(robots * self._num_decisions / max(1, self._num_episodes))
+
     def _order(self, actor: int, iteration: int, decisions: int) -> None:
         state, collected = self._actors[actor], self._iterations[iteration]
         part = state.parts[iteration]
@@ -275,7 +296,6 @@ class ActorSource:
         match message:
             case Ready():
                 state.status = "ready"
-                self._take_unassigned(actor)
             case Beat():
                 state.resetting, state.in_flight = message.resetting, message.in_flight
             case EpisodeEnded():
@@ -294,6 +314,8 @@ class ActorSource:
 
     def _keep(self, actor: int, message: EpisodeEnded) -> None:
         state = self._actors[actor]
+        self._num_episodes += 1
+        self._num_decisions += message.episode.num_steps
         open_ = state.orders[0]
         open_.decisions += message.episode.num_steps
         state.in_flight = max(0, state.in_flight - 1)
@@ -302,12 +324,6 @@ class ActorSource:
         if message.episode.seed not in collected.seeds:
             collected.seeds.add(message.episode.seed)
             collected.ended[actor].append(message)
-
-    def _take_unassigned(self, actor: int) -> None:
-        for iteration, collected in self._iterations.items():
-            if collected.unassigned:
-                decisions, collected.unassigned = collected.unassigned, 0
-                self._order(actor, iteration, decisions)
 
     def _patience_s(self) -> float:
         """Return how long nothing can have to be done unless an actor says something."""
@@ -362,5 +378,4 @@ class ActorSource:
                 f"row of every one, the last: {sentence}; mend them, and continue with --resume"
             )
         for iteration, decisions in left:
-            if decisions:
-                self._assign(iteration, decisions)
+            self._iterations[iteration].unassigned += decisions
