@@ -20,10 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import TCPStore
 
+from commands.tiny_runs import TINY_IMPROVE
 from job_server import job_server
 from model_inputs import point_features
+from nearer.algorithm.batch import Batch
 from nearer.algorithm.demonstrations import Candidates, Demonstrations, split_by_episode
 from nearer.algorithm.distributed import started
+from nearer.algorithm.learner import Learner
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.sft import sft
 from nearer.algorithm.sft_settings import Kind, SFTTraining
@@ -43,7 +46,8 @@ SMALL_TRAINING_FLAGS = [
     *("--validate-every", "8", "--warmup-updates", "4"),
 ]
 ENDING_UPDATE = 11
-"""Before this update, counted from 0, a job with `ends` ends."""
+ENDING_ITERATION = 3
+"""Before this update of Stage 1, or in this iteration of Stage 2, a job with `ends` ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ class Job:
         call: name of the function.
         arguments: of the function.
         count: 1 for a process that torchrun did not start.
-        ends: name of the function that ends the last process before update 11, if one does.
+        ends: name of the function that ends the last process before the run's end, if one does.
     """
 
     call: str
@@ -92,6 +96,12 @@ def sft_arguments(stage_one: Path, out: Path, *more: str) -> list[str]:
     """Return the arguments of a small `nearer sft` on the demonstrations of `stage_one`."""
     data = str(stage_one / "data")
     return ["sft", "--data", data, "--out", str(out), *SMALL_TRAINING_FLAGS, *more]
+
+
+def improve_arguments(stage_one: Path, out: Path, *more: str) -> list[str]:
+    """Return the arguments of a small `nearer improve` of the policy of `stage_one`."""
+    start = ["improve", "--run", str(stage_one / "sft"), "--out", str(out)]
+    return [*start, *TINY_IMPROVE, "--accumulate", "2", *more]
 
 
 def command_line(*arguments: str) -> None:
@@ -199,7 +209,7 @@ def train(name: str, kind: Kind, accumulate: str, out: str) -> None:
             with Run.create(Path(out), "sft", {}) as run:
                 sft(training, *split, model, run, processes=processes)
         else:
-            silent_run = SilentRun(Path(out), started_as(processes.kind))
+            silent_run = SilentRun(Path(out), started_as("sft", processes.kind))
             sft(training, *split, model, silent_run, processes=processes)
         if kind == "fsdp":
             print(sum(_local(parameter).numel() for parameter in model.parameters()), end="")
@@ -245,6 +255,7 @@ def _fork(job: Job, rank: int, port: int, file: Path) -> int:
         }
     if job.ends and rank == job.count - 1:
         _end_before_update_11(globals()[job.ends])
+        _end_in_iteration_3(globals()[job.ends])
     code = 1
     try:
         globals()[job.call](*job.arguments)
@@ -269,6 +280,18 @@ def _end_before_update_11(end: Callable[[], None]) -> None:
         return rate(training, update)
 
     SFTTraining.rate = rate_or_end
+
+
+def _end_in_iteration_3(end: Callable[[], None]) -> None:
+    """Call `end` when the process is to follow the updates of iteration 3."""
+    learn = Learner._update_all
+
+    def learn_or_end(learner: Learner, buffer: Batch, iteration: int) -> float:
+        if iteration == ENDING_ITERATION:
+            end()
+        return learn(learner, buffer, iteration)
+
+    Learner._update_all = learn_or_end
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, NoReturn, Union, cast
 
-from nearer.algorithm.torchrun import check_alone, first_reports, is_follower, started_as
+from nearer.algorithm.torchrun import TOGETHER, check_alone, first_reports, is_follower, started_as
 from nearer.configs.folders import Resumable, placed
 from nearer.core.callbacks import interrupted_by_signals
 from nearer.core.errors import Alarmed, Interrupted, NearerError, ReportedElsewhere
@@ -160,7 +160,7 @@ def main(
             with while_loading():
                 with first_reports():
                     command, config = parse(sys.argv[1:] if arguments is None else arguments)
-                    if command.name != "sft":  # the only one that torchrun may start
+                    if command.name not in TOGETHER:
                         check_alone()
                 run = named(command.main)
                 from rich.console import Console
@@ -301,9 +301,9 @@ def _complete(arguments: Sequence[str]) -> NoReturn:
 
 def _what_next(command: Command | None, config: Any) -> str:
     if command and isinstance(config, Resumable) and (config.out / "run.json").exists():
-        start = f"nearer {command.name}"
-        if command.name == "sft":
-            start = started_as(cast(Any, config).training.processes)
+        learns = {"sft": "training", "improve": "practice"}.get(command.name, "")
+        settings = getattr(config, learns, None)
+        start = started_as(command.name, settings.processes if settings else "one")
         return f"continue with {start} --resume --out {config.out}"
     return "what was finished is written, run the command again for the rest"
 

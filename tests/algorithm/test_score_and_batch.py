@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nearer.algorithm.batch import Batch, join, make_batch, minibatches
-from nearer.algorithm.improve import update
 from nearer.algorithm.improve_settings import Deviations, Practice, ValueBaseline
+from nearer.algorithm.learner import Learner
 from nearer.algorithm.model import FoundationModel, Inputs, inputs_of
 from nearer.algorithm.score import progress_of, score, steps_to_go_probabilities
 from nearer.algorithm.steps_to_go import StepsToGoBins, summary
@@ -190,14 +190,13 @@ def test_update_batch_in_parts_equals_update_of_the_whole_batch(ppo_clip: float)
     assert [len(part) for part in samples.parts(4)] == [3, 3, 2, 2]
     losses_and_weights: list[torch.Tensor] = []
     for accumulate in (1, 4):
-        practice = Practice(batch_size=10, accumulate=accumulate)
+        practice = Practice(batch_size=10, accumulate=accumulate, updates_per_iteration=1)
         policy = new_model("mlp", MLPConfig(hidden=8), spaces, (), seed=0)
         optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
-        loss = update(practice, Deviations(ppo_clip=ppo_clip), policy, optimizer, samples)
+        learner = Learner(practice, Deviations(ppo_clip=ppo_clip), policy, optimizer)
+        loss = torch.tensor([learner.learn(samples, 0)])
         losses_and_weights.append(
-            torch.cat(
-                [loss[None], *(weights.detach().flatten() for weights in policy.parameters())]
-            )
+            torch.cat([loss, *(weights.detach().flatten() for weights in policy.parameters())])
         )
     torch.testing.assert_close(losses_and_weights[1], losses_and_weights[0])
     with pytest.raises(ConfigError, match="--accumulate must lie in"):

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from distributed_jobs import Job, RunJob, job_runner, sft_arguments
+from distributed_jobs import Job, RunJob, improve_arguments, job_runner, sft_arguments
 from nearer.cli import main
-from nearer.runs.metrics import read_metrics
+from nearer.runs.metrics import number, read_metrics
 
 LOST_PROCESS = "nearer: every process must live until the run ends"
 
@@ -75,9 +77,64 @@ def test_sft_error_in_one_process_ends_both_and_is_reported_once(
         assert "".join(done.err).count("nearer: ") == 1
     done = run_job(Job(call="command_line", arguments=["report", str(tmp_path)]))
     assert done.error_lines == [
-        "nearer: torchrun must start nearer sft and no other command, got 2 processes; "
+        "nearer: torchrun must start nearer sft or nearer improve, got 2 processes; "
         "start this one without torchrun"
     ]
+
+
+def test_improve_in_two_processes_learns_what_one_does(
+    run_job: RunJob, stage_one: Path, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run_job(
+        Job(call="command_line", arguments=improve_arguments(stage_one, one), count=1)
+    ).codes == [0]
+    arguments = improve_arguments(stage_one, two, "--processes", "ddp")
+    done = run_job(Job(call="command_line", arguments=arguments))
+    assert done.codes == [0, 0], done.err
+    assert done.out[1] == ""
+    alone, together = read_metrics(one), read_metrics(two)
+    assert len(alone) == len(together) > 3
+    for mine, other in zip(alone, together, strict=True):
+        assert number(other["practice/loss"]) == pytest.approx(
+            number(mine["practice/loss"]), rel=1e-3
+        )
+        assert other["practice/episodes"] == mine["practice/episodes"]
+    weights = [
+        load_file(run / "checkpoints/last/pretrained_model/model.safetensors") for run in (one, two)
+    ]
+    for name, values in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], values, atol=1e-5)
+
+
+def test_improve_ends_with_a_process_that_is_killed_and_resumes_to_the_same_bits(
+    run_job: RunJob, stage_one: Path, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = improve_arguments(stage_one, whole, "--processes", "ddp")
+    assert run_job(Job(call="command_line", arguments=arguments)).codes == [0, 0]
+    arguments = improve_arguments(stage_one, killed, "--processes", "ddp")
+    done = run_job(Job(call="command_line", arguments=arguments, ends="killed"))
+    assert done.codes == [1, -9]
+    assert done.error_lines[-1].startswith(LOST_PROCESS)
+    resume = ["improve", "--resume", "--out", str(killed), "--processes", "ddp"]
+    done = run_job(Job(call="command_line", arguments=resume))
+    assert done.codes == [0, 0], done.err
+    assert run_contents(killed) == run_contents(whole)
+
+
+def test_improve_refuses_processes_that_do_not_fit(
+    run_job: RunJob, stage_one: Path, tmp_path: Path
+) -> None:
+    for flags, message in [
+        ([], "--processes must be ddp under torchrun, got one where torchrun started 2"),
+        (["--processes", "ddp", "--accumulate", "32"], "a sample or more for each of 64 parts"),
+    ]:
+        arguments = improve_arguments(stage_one, tmp_path / "refused", *flags)
+        done = run_job(Job(call="command_line", arguments=arguments))
+        assert sorted(done.codes) == [0, 1], done.err
+        assert message in " ".join(done.error_lines)
+        assert not (tmp_path / "refused").exists()
 
 
 def test_sft_several_processes_without_torchrun_are_refused(

@@ -35,7 +35,7 @@ def test_process_without_torchrun_is_alone() -> None:
     check_alone()
     assert world_size() == 1
     assert not is_follower()
-    assert started_as("ddp") == "nearer sft"
+    assert started_as("sft", "ddp") == "nearer sft"
 
 
 def test_first_of_several_processes_is_no_follower(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_check_alone_of_several_processes_is_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigError) as refused:
         check_alone()
     assert str(refused.value) == (
-        "torchrun must start nearer sft and no other command, got 2 processes; start this one "
+        "torchrun must start nearer sft or nearer improve, got 2 processes; start this one "
         "without torchrun"
     )
 
@@ -62,7 +62,7 @@ def test_started_as_names_the_processes_of_one_machine(
     monkeypatch: pytest.MonkeyPatch, here: int | None, processes: int
 ) -> None:
     start(monkeypatch, rank=0, size=4, here=here)
-    assert started_as("fsdp") == (
+    assert started_as("sft", "fsdp") == (
         f"torchrun --nproc-per-node {processes} -m nearer sft --processes fsdp"
     )
 

@@ -86,6 +86,14 @@ class Processes:
             dist.all_reduce(sums)
         return dict(zip(values, cast(list[float], sums.tolist()), strict=True))
 
+    def from_first(self, value: Part) -> Part:
+        """Return the value that the first process has, in all of them."""
+        if self.count == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+        return values[0]
+
     def check_agreed(self, name: str, value: int) -> None:
         """Raise ConfigError unless the number is the same in all processes."""
         mean = self.total({name: torch.tensor(value)})[name] / self.count
@@ -95,7 +103,9 @@ class Processes:
                 f"and {mean:g} on average; put --out on a disk that all machines share"
             )
 
-    def spread(self, module: nn.Module, blocks: Sequence[nn.Module] = ()) -> nn.Module:
+    def spread(
+        self, module: nn.Module, blocks: Sequence[nn.Module] = (), *, some_unused: bool = False
+    ) -> nn.Module:
         """Return what to call in place of `module`, so that gradients are those of all processes.
 
         They become the mean over the processes. All of them start with the first one's weights.
@@ -104,6 +114,7 @@ class Processes:
             module: its `forward` is watched, and nothing else of it may be called from outside.
             blocks: parts of it that fsdp gathers one at a time; what is in none of them is
                 gathered as a whole.
+            some_unused: parameters have no gradient; only with ddp.
 
         Raises:
             ConfigError: fsdp cannot share one of its parameters.
@@ -112,7 +123,9 @@ class Processes:
             return module
         _take_from_first(module)
         if self.kind == "ddp":
-            return DistributedDataParallel(module, init_sync=False, **_buffers_stay())
+            return DistributedDataParallel(
+                module, init_sync=False, find_unused_parameters=some_unused, **_buffers_stay()
+            )
         _shard(module, blocks, self.count)
         return module
 
@@ -135,8 +148,8 @@ ONE = Processes()
 
 
 @contextmanager
-def started(kind: Kind) -> Generator[Processes, None, None]:
-    """Join the processes that torchrun started, and end with them.
+def started(kind: Kind, command: str = "sft") -> Generator[Processes, None, None]:
+    """Join the processes that torchrun started for a command of nearer, and end with them.
 
     If one fails, or is interrupted, one of them reports it in one sentence.
 
@@ -146,7 +159,7 @@ def started(kind: Kind) -> Generator[Processes, None, None]:
         NearerError: another process was killed.
     """
     with first_reports():
-        _check_launch(kind)
+        _check_launch(kind, command)
     if world_size() == 1:
         yield ONE
         return
@@ -207,16 +220,17 @@ def _join(kind: Kind) -> tuple[Processes, Store]:
     return Processes(kind=kind, rank=rank, count=count, local_rank=local_rank), store
 
 
-def _check_launch(kind: Kind) -> None:
+def _check_launch(kind: Kind, command: str) -> None:
     if kind == "one" and world_size() > 1:
+        kinds = "ddp or fsdp" if command == "sft" else "ddp"
         raise ConfigError(
-            f"--processes must be ddp or fsdp under torchrun, got one where torchrun started "
+            f"--processes must be {kinds} under torchrun, got one where torchrun started "
             f"{world_size()}; add --processes ddp, or start nearer without torchrun"
         )
     if kind != "one" and "WORLD_SIZE" not in os.environ:
         raise ConfigError(
             f"--processes must be one without torchrun, got {kind}; start it with torchrun "
-            "--nproc-per-node 2 -m nearer sft, or pass --processes one"
+            f"--nproc-per-node 2 -m nearer {command}, or pass --processes one"
         )
 
 

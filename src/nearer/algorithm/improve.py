@@ -15,20 +15,19 @@ option changes of this is said in `Deviations`. Source: Ghasemipour et al. 2025,
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
-from nearer.algorithm.batch import Batch, join, make_batch, minibatches
+from nearer.algorithm.batch import Batch, join, make_batch
+from nearer.algorithm.distributed import ONE, Processes
 from nearer.algorithm.early_stopping import AlarmStop, OnAlarm, PlateauRule
 from nearer.algorithm.improve_metrics import Audits, IterationMetrics, iteration_metrics
 from nearer.algorithm.improve_settings import Deviations, Practice
-from nearer.algorithm.losses import ppo_loss, reinforce_loss, truncated_importance_loss
+from nearer.algorithm.learner import Learner, new_optimizer
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import EpisodeSource, actions_outside
 from nearer.algorithm.run_writer import RunWriter, TrainingState, count_in
@@ -87,6 +86,7 @@ def improve(
     setup: Setup,
     run: RunWriter,
     on_progress: ProgressCallback = ignore_progress,
+    processes: Processes = ONE,
 ) -> AlarmStop | None:
     """Let `policy` practise, in place; leave the checkpoints `policy` (the best) and `last`.
 
@@ -94,19 +94,20 @@ def improve(
     how an alarm ended practice, or None after its own end. No checkpoint is written at an alarm, so
     a run that is continued meets the same one again.
 
+    With several processes this is what the first one does; the others `follow`.
+
     Raises:
         NearerError: the loss is no longer finite, or the detector takes every start for done.
         Interrupted: Ctrl-C; everything in flight has been written.
     """
-    optimizer = torch.optim.AdamW(
-        policy.parameters(), practice.learning_rate, weight_decay=practice.weight_decay, fused=True
-    )
+    optimizer = new_optimizer(practice, policy)
     history = [IterationMetrics.from_record(record) for record in run.records()]
     chunk = setup.source.spaces.chunking.chunk
     first, over = _restore(run, policy, optimizer, rule, history)
     saved = first
     past = _past_batches(setup.store, first, deviations)
-    with graceful_interrupt() as stop:
+    learning = Learner(practice, deviations, policy, optimizer, processes)
+    with graceful_interrupt() as stop, closing(learning) as learner:
         for iteration in count(first):
             if over:
                 return None
@@ -116,20 +117,15 @@ def improve(
             if not stored:
                 setup.store.append(iteration, scored)
             fresh = make_batch(scored)
-            buffer = _buffer(practice, deviations, policy, fresh, past, iteration)
-            rng = generator(Purpose.PRACTICE_BATCH, practice.seed, iteration)
-            updates = practice.updates_per_iteration
-            losses = [
-                update(practice, deviations, policy, optimizer, samples)
-                for _ in range(deviations.epochs)
-                for samples in minibatches(buffer, updates, practice.batch_size, rng)
-            ]
+            loss = learner.learn(
+                _buffer(practice, deviations, policy, fresh, past, iteration), iteration
+            )
             past.append(fresh)
             metrics = iteration_metrics(
                 history[-1] if history else None,
                 scored,
                 chunk=chunk,
-                loss=_finite_mean(losses, iteration),
+                loss=loss,
                 actions_outside=actions_outside(
                     setup.source.spaces, [episode.episode for episode in scored]
                 ),
@@ -187,35 +183,6 @@ def practise(
         discount=practice.discount,
         success_bonus=deviations.success_bonus,
     )
-
-
-def update(
-    practice: Practice,
-    deviations: Deviations,
-    policy: FoundationModel,
-    optimizer: torch.optim.Optimizer,
-    samples: Batch,
-) -> Float[Tensor, ""]:
-    """Take one policy update on a minibatch, line 3 of algorithm 1, and return its loss."""
-    optimizer.zero_grad()
-    losses: list[Tensor] = []
-    for part in samples.parts(practice.accumulate):
-        log_prob = policy.log_prob(part.inputs, part.actions)
-        returns, scale = part.returns, practice.return_scale
-        if deviations.ppo_clip:
-            loss = ppo_loss(log_prob, part.log_prob, returns, scale, deviations.ppo_clip)
-        elif deviations.importance_cap:
-            loss = truncated_importance_loss(
-                log_prob, part.log_prob, returns, scale, deviations.importance_cap
-            )
-        else:
-            loss = reinforce_loss(log_prob, returns, scale)
-        part_of_mean = loss.mean() * (len(part) / len(samples))
-        part_of_mean.backward()
-        losses.append(part_of_mean.detach())
-    nn.utils.clip_grad_norm_(policy.parameters(), practice.max_gradient_norm)
-    optimizer.step()
-    return torch.stack(losses).sum()
 
 
 def _restore(
@@ -292,16 +259,6 @@ def _buffer(
     earlier = list(past) if deviations.baseline == "value" else []
     rng = generator(Purpose.PRACTICE_BASELINE, practice.seed, iteration)
     return subtract_expected_returns(deviations.value_baseline, policy, buffer, earlier, rng)
-
-
-def _finite_mean(losses: Sequence[Tensor], iteration: int) -> float:
-    loss = torch.stack(list(losses)).mean().item()
-    if not np.isfinite(loss):
-        raise NearerError(
-            f"the loss must be finite, got {loss} in iteration {iteration}; the checkpoints before "
-            "it are unharmed, start again with a smaller learning rate"
-        )
-    return loss
 
 
 def _progress(practice: Practice, metrics: IterationMetrics, over: bool) -> Progress:

@@ -97,6 +97,7 @@ class Practice:
         return_scale: c; c * R_t should lie about in [-1, 1].
         max_steps: control steps an episode may take.
         seed: of starts, actions and minibatches.
+        processes: of torchrun, that learn together; ddp: each a part of every batch.
     """
 
     max_env_steps: int = 131_072
@@ -110,6 +111,7 @@ class Practice:
     return_scale: float = 0.05
     max_steps: int = 140
     seed: int = 0
+    processes: Literal["one", "ddp"] = "one"
 
     def __post_init__(self) -> None:
         check_settings(
@@ -135,6 +137,15 @@ class Practice:
     def samples_per_iteration(self) -> int:
         """Return N * B."""
         return self.updates_per_iteration * self.batch_size
+
+    def check_parts(self, num_processes: int) -> None:
+        """Raise ConfigError unless each part of a minibatch has a sample."""
+        parts = self.accumulate * num_processes
+        if self.batch_size < parts:
+            raise ConfigError(
+                f"--batch-size must be a sample or more for each of {parts} parts (--accumulate "
+                f"times the processes), got {self.batch_size}; raise it, or start fewer"
+            )
 
     def has_room(self, env_steps: int, num_robots: int, chunk: int) -> bool:
         """Tell whether one more iteration surely stays within `max_env_steps`.

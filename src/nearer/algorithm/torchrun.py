@@ -8,13 +8,16 @@ from pathlib import Path
 from nearer.algorithm.sft_settings import Kind
 from nearer.core.errors import ConfigError, NearerError, ReportedElsewhere
 
+TOGETHER = ("sft", "improve")
+"""The commands that torchrun may start."""
 
-def started_as(kind: Kind) -> str:
-    """Return how nearer sft was started, for advice."""
+
+def started_as(command: str, kind: Kind) -> str:
+    """Return how a command of nearer was started, for advice."""
     if world_size() == 1:
-        return "nearer sft"
+        return f"nearer {command}"
     here = variable("LOCAL_WORLD_SIZE", world_size())
-    return f"torchrun --nproc-per-node {here} -m nearer sft --processes {kind}"
+    return f"torchrun --nproc-per-node {here} -m nearer {command} --processes {kind}"
 
 
 def is_follower() -> bool:
@@ -26,8 +29,8 @@ def check_alone() -> None:
     """Raise ConfigError if torchrun started several processes."""
     if world_size() > 1:
         raise ConfigError(
-            f"torchrun must start nearer sft and no other command, got {world_size()} processes; "
-            "start this one without torchrun"
+            f"torchrun must start nearer {' or nearer '.join(TOGETHER)}, got {world_size()} "
+            "processes; start this one without torchrun"
         )
 
 

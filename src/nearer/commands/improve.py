@@ -6,8 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from nearer.algorithm.distributed import Processes, started
 from nearer.algorithm.early_stopping import AlarmStop
 from nearer.algorithm.improve import Setup, improve
+from nearer.algorithm.learner import Learner, new_optimizer
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.threads import threads_for
 from nearer.commands.improve_robots import Robots, load_models, open_robots
@@ -69,13 +71,28 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
     if config.run == Path():
         raise ConfigError("--run must name a Stage-1 run, got none; make one with nearer sft")
-    with alone(config.out):
-        _improve(config, on_progress)
+    with started(config.practice.processes, "improve") as processes:
+        config.practice.check_parts(processes.count)
+        if not processes.first:
+            _follow(config, processes)
+            return config.out
+        with alone(config.out):
+            _improve(config, processes, on_progress)
     return config.out
 
 
-def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
-    policy, reward = models = load_models(config)
+def _follow(config: ImproveConfig, processes: Processes) -> None:
+    """Learn with the first process, which does everything else."""
+    with processes.in_turn():
+        policy, _ = load_models(config)
+    with threads_for(policy):
+        optimizer = new_optimizer(config.practice, policy)
+        Learner(config.practice, config.deviate, policy, optimizer, processes).follow()
+
+
+def _improve(config: ImproveConfig, processes: Processes, on_progress: ProgressCallback) -> None:
+    with processes.in_turn():
+        policy, reward = models = load_models(config)
     chunking = policy.spaces.chunking
     check_same_chunks(chunking, reward.spaces.chunking)
     config = _with_fleet(config, renders=bool(policy.spaces.cameras))
@@ -84,7 +101,7 @@ def _improve(config: ImproveConfig, on_progress: ProgressCallback) -> None:
     with threads_for(policy):
         robots = open_robots(config, threshold, models)
         try:
-            _practise(config, models, threshold, robots, on_progress)
+            _practise(config, models, threshold, robots, processes, on_progress)
         finally:
             robots.close()
 
@@ -101,6 +118,7 @@ def _practise(
     models: tuple[FoundationModel, FoundationModel],
     threshold: float,
     robots: Robots,
+    processes: Processes,
     on_progress: ProgressCallback,
 ) -> None:
     policy, reward = models
@@ -124,7 +142,14 @@ def _practise(
             max_staleness=config.fleet_settings.max_staleness,
         )
         stop = improve(
-            config.practice, config.deviate, config.plateau, policy, setup, run, on_progress
+            config.practice,
+            config.deviate,
+            config.plateau,
+            policy,
+            setup,
+            run,
+            on_progress,
+            processes,
         )
         assert weights_hash(reward) == frozen, "the frozen model changed in Stage 2"
         if stop is not None:

@@ -116,7 +116,7 @@ def _run_together(config: SFTConfig, processes: Processes, on_progress: Progress
     training = config.training
     train, val = data.episodes(split.train_positions), data.episodes(split.validation_positions)
     if not processes.first:
-        silent = SilentRun(config.out, started_as(processes.kind))
+        silent = SilentRun(config.out, started_as("sft", processes.kind))
         sft(training, train, val, model, silent, on_progress, processes)
         return config.out
     trained_with = _encoder_identity(model)

@@ -15,7 +15,7 @@ from nearer.runs.json_files import UnexpectedJson
 
 Config = TypeVar("Config", SFTConfig, ImproveConfig, CollectConfig)
 """A config of what can be continued."""
-_MAY_CHANGE = ("out", "resume", "training.processes", "audits.on_alarm")
+_MAY_CHANGE = ("out", "resume", "training.processes", "practice.processes", "audits.on_alarm")
 """What a run that is continued need not have been started with."""
 
 
