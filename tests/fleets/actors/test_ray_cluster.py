@@ -28,14 +28,16 @@ PLAN = FaultPlan(step_s=5.0, first_wait_s=0.05, most_in_a_row=2)
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
     known = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    ray.init(
-        "local",
-        num_cpus=1,
-        resources={RESOURCE: 2},
-        include_dashboard=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, known))}},
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        ray.init(
+            "local",
+            num_cpus=1,
+            resources={RESOURCE: 2},
+            include_dashboard=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, known))}},
+        )
     yield
     ray.shutdown()
 

@@ -139,6 +139,7 @@ class RayPool:
         quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": True}
         if address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would ask the internet
+            os.environ.setdefault("RAY_worker_niceness", "0")  # robots would yield to other work
             robots = {RESOURCE: self.num_actors}
             self._ray.init("local", resources=robots, include_dashboard=False, **quiet)
             return
