@@ -9,6 +9,7 @@ Modules, in the order of the page:
     gallery, clips             rollouts as paths (trajectories) or as videos
     instructions               success by instruction
     perception                 where the vision encoder saw the objects, over frames
+    robots                     faults of robots, and how well they kept their control rate
     cost, provenance           time taken, settings and versions
     curves, detector_figures   the figures of these sections
     svg, markup                figures as inline SVG, escaped HTML
@@ -28,6 +29,7 @@ from nearer.reporting.html.markup import NOTHING, Html, join, paragraph, raw, ta
 from nearer.reporting.html.perception import perception
 from nearer.reporting.html.provenance import provenance
 from nearer.reporting.html.reward_quality import reward_quality
+from nearer.reporting.html.robots import robots
 from nearer.reporting.html.run_data import Report, read_report
 from nearer.reporting.html.sections import detector, distributions, learning, losses, steps_to_go
 from nearer.reporting.html.summary import alarms, summary
@@ -44,6 +46,7 @@ _CONTENTS = {
     "detector": "Success detector",
     "reward-model": "Reward model",
     "distributions": "Distributions",
+    "robots": "Robots",
     "cost": "Cost",
     "config": "Config",
 }
@@ -92,6 +95,7 @@ def render(report: Report) -> Html:
         detector(report),
         reward_quality(report),
         distributions(report),
+        robots(report),
         cost(report),
         provenance(report),
     )

@@ -31,6 +31,8 @@ from nearer.evaluation.reward_report import (
     read_reward_report,
 )
 from nearer.evaluation.success import Evaluation
+from nearer.fleets.actors.control_log import CONTROL, ControlRecord, read_control
+from nearer.fleets.actors.faults import FAULTS, Fault, read_faults
 from nearer.reporting.html.paths import shown_path
 from nearer.reporting.html.suggested_commands import EVAL_REWARD
 from nearer.runs.checkpoint import linked_step
@@ -196,6 +198,8 @@ class StageTwo(RunData):
         index: of this run among the page's Stage-2 runs, from 0.
         before: the Stage-1 run it started from, if it is on the page.
         kept_step: iterations behind the checkpoint that was kept as the policy.
+        faults: of its robots, oldest first.
+        control: how well they had kept their control rate at the end; None: nobody paced them.
     """
 
     updates_per_iteration: int
@@ -203,6 +207,8 @@ class StageTwo(RunData):
     before: StageOne | None
     audits: tuple[Audit, ...]
     kept_step: int | None
+    faults: tuple[Fault, ...]
+    control: ControlRecord | None
 
     def episodes_at(self, step: int | None) -> float:
         """Return the episodes practised up to a step of the metrics; without it, up to the last."""
@@ -409,6 +415,8 @@ def _read_stage_two(
         before=_before(settings.run, first),
         audits=tuple(read_audits(root / AUDITS)),
         kept_step=linked_step(root, "policy"),
+        faults=tuple(read_faults(root / FAULTS)),
+        control=next(reversed(read_control(root / CONTROL)), None),
     )
 
 
