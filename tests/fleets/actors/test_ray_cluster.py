@@ -33,6 +33,7 @@ def _cluster() -> Iterator[None]:
         ray.init(
             "local",
             num_cpus=1,
+            num_gpus=1,  # by name alone: Ray believes it
             resources={RESOURCE: 2},
             include_dashboard=False,
             logging_level="ERROR",
@@ -67,6 +68,7 @@ def test_a_served_policy_decides_as_copies_of_it_do() -> None:
     served = ActorSource(RayPool(made, 3, make_models=partial(models, 2)))
     copies = ActorSource(ProcessPool([partial(group, 1), partial(group, 1)], 3))
     try:
+        assert not ray.available_resources().get("GPU"), "the server takes the GPU that is free"
         for ours, theirs in zip(episodes(served, 0), episodes(copies, 0), strict=True):
             assert (ours.seed, ours.num_steps) == (theirs.seed, theirs.num_steps)
             np.testing.assert_allclose(ours.actions, theirs.actions, atol=1e-5)

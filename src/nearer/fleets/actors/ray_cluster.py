@@ -249,8 +249,9 @@ class _RayModels:
                 return self._server
         except self._ray.exceptions.RayActorError:
             pass  # it has died
+        free_gpus = int(self._ray.available_resources().get("GPU", 0))
         place = self._ray.remote(_ModelServer).options(
-            num_cpus=0, max_concurrency=_QUESTIONS_AT_ONCE
+            num_cpus=0, num_gpus=min(1, free_gpus), max_concurrency=_QUESTIONS_AT_ONCE
         )
         self._server = place.remote(self._make_models)
         self._ray.get(self._server.load.remote(self._weights))
