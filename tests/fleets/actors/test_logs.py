@@ -23,7 +23,7 @@ def fault(again_in_s: float | None) -> Fault:
     )
 
 
-def test_faults_are_told_and_read_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_faults_are_reported_and_read_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = FaultLog(tmp_path / FAULTS)
     faults = [fault(1.0), fault(None)]
     for one in faults:
@@ -31,7 +31,7 @@ def test_faults_are_told_and_read_back(tmp_path: Path, caplog: pytest.LogCapture
     assert read_faults(tmp_path / FAULTS) == faults
     again, alone = caplog.messages
     assert again == (
-        "robot 2, 3 has failed (hung): a step took more than 60 s; 2 unfinished episodes are "
+        "robots 2, 3 have failed (hung): a step took more than 60 s; 2 unfinished episodes are "
         "dropped, it is started again in 1 s"
     )
     assert "it is left alone for the rest of the run" in alone

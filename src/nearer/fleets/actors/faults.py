@@ -100,15 +100,16 @@ class FaultLog:
 
     def report(self, fault: Fault) -> None:
         """Warn of a fault and keep it."""
-        robots = ", ".join(map(str, fault.robots))
+        numbers = ", ".join(map(str, fault.robots))
+        who = f"robots {numbers} have" if len(fault.robots) > 1 else f"robot {numbers} has"
         then = (
             "it is left alone for the rest of the run"
             if fault.again_in_s is None
             else f"it is started again in {fault.again_in_s:g} s"
         )
         _LOG.warning(
-            "robot %s has failed (%s): %s; %d unfinished episodes are dropped, %s",
-            *(robots, fault.kind, fault.sentence, fault.dropped_episodes, then),
+            "%s failed (%s): %s; %d unfinished episodes are dropped, %s",
+            *(who, fault.kind, fault.sentence, fault.dropped_episodes, then),
         )
         if self._path is not None:
             append_line(self._path, asdict(fault))
