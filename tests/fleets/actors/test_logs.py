@@ -23,7 +23,9 @@ def fault(again_in_s: float | None) -> Fault:
     )
 
 
-def test_faults_are_reported_and_read_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_faults_are_reported_and_read_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     log = FaultLog(tmp_path / FAULTS)
     faults = [fault(1.0), fault(None)]
     for one in faults:
