@@ -35,8 +35,8 @@ def test_robots_that_never_failed_have_no_section(report: Report) -> None:
 def test_robots_that_failed_have_a_row_an_actor(report: Report) -> None:
     faults = (fault(1, "hung", 1.0), fault(0, "raised", 1.0), fault(1, "died", None))
     text = words(page(replace(report.stage_two[0], faults=faults)))
-    assert "practice 0, 1 1 0 0 2 2026-11-29 10:45:50: motor 3 smokes started again" in text
-    assert "practice 2, 3 0 1 1 4 2026-11-29 10:45:50: motor 3 smokes left alone" in text
+    assert "practice 0 to 1 1 0 0 2 2026-11-29 10:45:50: motor 3 smokes started again" in text
+    assert "practice 2 to 3 0 1 1 4 2026-11-29 10:45:50: motor 3 smokes left alone" in text
 
 
 def test_robots_words_from_an_env_are_escaped(report: Report) -> None:

@@ -67,12 +67,13 @@ def _fault_rows(run: StageTwo) -> list[list[Html]]:
 
 def _fault_row(run: StageTwo, faults: Sequence[Fault]) -> list[Html]:
     last = faults[-1]
+    first, end = last.robots[0], last.robots[-1]  # those of an actor follow each other
     kinds = Counter(fault.kind for fault in faults)
     alone = last.again_in_s is None
     then = "left alone" if alone else f"started again {decimal(last.again_in_s or 0)} s later"
     return [
         text(run.name),
-        text(", ".join(map(str, last.robots))),
+        text(f"{first} to {end}" if first < end else first),
         *(text(whole(kinds[kind])) for kind in ("raised", "hung", "died")),
         text(whole(sum(fault.dropped_episodes for fault in faults))),
         text(f"{last.time[:19].replace('T', ' ')}: {last.sentence}"),
