@@ -163,7 +163,7 @@ def _work(
     connection: Connection,
     models: Connection | None,
 ) -> None:
-    """Act whenever the learner says so, until it closes the connection or is gone."""
+    """Act whenever the learner says so, until it has no more orders or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the learner ends what is in flight
     signal.signal(signal.SIGTERM, _exit)
     threading.Thread(target=_end_with_learner, daemon=True).start()
@@ -179,7 +179,7 @@ def _work(
         finally:
             actor.close()
     except (EOFError, OSError):
-        pass  # the learner has closed the connection
+        pass  # the learner has ended
     except NearerError as error:
         said.put(failure(error))
     said.put(None)
