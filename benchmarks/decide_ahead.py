@@ -1,13 +1,15 @@
 """A slow model at a control rate: does the robot stand still, and what does it cost in success?
 
     python benchmarks/decide_ahead.py [--hz 50] [--delay-steps 3] [--ahead 4] [--episodes 200]
+        [--practice-steps 400000]
 
 The point mass, a policy that decides on chunks of ten control steps (collected and trained here).
 Its decisions take `delay-steps` control periods, as 300 ms do at 10 Hz. One JSON line, for `fast`
-(no delay), `slow` (each chunk is decided when the last one has ended) and `ahead` (`--fleet.decide-
-ahead`): `success` of `episodes` with its 95 % interval, `idle_steps` a hundred control steps in
-which the robot stood still (gaps between its steps of more than one and a half periods), and
-`steps`, the mean of control steps until success.
+(no delay), `slow` (each chunk is decided when the last one has ended), `ahead` (`--fleet.decide-
+ahead`) and `practised` (ahead, after Stage 2 has practised that way): `success` of `episodes` with
+its 95 % interval, `idle_steps` a hundred control steps in which the robot stood still (gaps between
+its steps of more than one and a half periods), and `steps`, the mean of control steps until
+success.
 """
 
 import argparse
@@ -23,13 +25,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from nearer.algorithm.improve_settings import Practice
 from nearer.algorithm.model import FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import rollout
 from nearer.algorithm.sft_settings import SFTTraining
 from nearer.commands.collect import collect_demonstrations
+from nearer.commands.improve import run_improve
 from nearer.commands.sft import run_sft
 from nearer.configs.collect import CollectConfig
-from nearer.configs.sft import SFTConfig
+from nearer.configs.fleet import FleetSettings
+from nearer.configs.improve import ImproveConfig
+from nearer.configs.sft import Calibration, SFTConfig
 from nearer.core.action_chunks import Chunking
 from nearer.core.control_clock import ControlClock
 from nearer.core.episode import Ended
@@ -90,16 +96,40 @@ class Slow:
         return decision
 
 
-def trained(folder: Path) -> FoundationModel:
-    """Return a policy that decides on chunks."""
+def trained(folder: Path) -> Path:
+    """Return a Stage-1 run whose policy decides on chunks."""
     data = folder / "data"
     collect_demonstrations(CollectConfig(env=ENV, out=data, episodes=2000, num_envs=200, seed=0))
-    chunking = Chunking(chunk=CHUNK)
-    training = SFTTraining(updates=2048, validate_every=256)
     config = SFTConfig(
-        data=str(data), model="mlp", out=folder / "sft", chunking=chunking, training=training
+        data=str(data),
+        model="mlp",
+        out=folder / "sft",
+        chunking=Chunking(chunk=CHUNK),
+        training=SFTTraining(updates=2048, validate_every=256),
+        calibration=Calibration(env=ENV, rollouts=200),
     )
-    return load_model(run_sft(config), build_model, "policy")
+    return run_sft(config)
+
+
+def practised(sft: Path, ahead: int, env_steps: int) -> Path:
+    """Return a Stage-2 run whose robots decided ahead, as fast as they could."""
+    return run_improve(
+        ImproveConfig(
+            run=sft,
+            env=ENV,
+            out=sft.with_name("practice"),
+            num_envs=2,
+            fleet="processes",
+            fleet_settings=FleetSettings(processes=2, decide_ahead=ahead),
+            practice=Practice(
+                max_env_steps=env_steps,
+                updates_per_iteration=8,
+                batch_size=128,
+                learning_rate=2e-4,
+                max_steps=MAX_STEPS,
+            ),
+        )
+    )
 
 
 def measured(
@@ -130,19 +160,22 @@ def measured(
     }
 
 
-def main(hz: float, delay_steps: float, ahead: int, episodes: int) -> None:
-    """Measure the three, and print the JSON line."""
+def main(hz: float, delay_steps: float, ahead: int, episodes: int, practice_steps: int) -> None:
+    """Measure the four, and print the JSON line."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        model = trained(Path(folder))
-    of = partial(measured, model, hz, episodes=episodes)
+        sft = trained(Path(folder))
+        model = load_model(sft, build_model, "policy")
+        after = load_model(practised(sft, ahead, practice_steps), build_model, "policy")
+    of = partial(measured, hz=hz, episodes=episodes)
     result = {
         "hz": hz,
         "delay_steps": delay_steps,
         "episodes": episodes,
-        "fast": of(delay_steps=0, ahead=0),
-        "slow": of(delay_steps=delay_steps, ahead=0),
-        "ahead": of(delay_steps=delay_steps, ahead=ahead),
+        "fast": of(model, delay_steps=0, ahead=0),
+        "slow": of(model, delay_steps=delay_steps, ahead=0),
+        "ahead": of(model, delay_steps=delay_steps, ahead=ahead),
+        "practised": of(after, delay_steps=delay_steps, ahead=ahead),
     }
     print(json.dumps(result))
 
@@ -153,5 +186,6 @@ if __name__ == "__main__":
     parser.add_argument("--delay-steps", type=float, default=3)
     parser.add_argument("--ahead", type=int, default=4)
     parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--practice-steps", type=int, default=400_000)
     given = parser.parse_args()
-    main(given.hz, given.delay_steps, given.ahead, given.episodes)
+    main(given.hz, given.delay_steps, given.ahead, given.episodes, given.practice_steps)

@@ -70,7 +70,7 @@ def lines_figure(title: str, lines: Sequence[Line]) -> str:
         counts = {point.percent: point.demonstrations for point in points}
         labels = [f"{percent} %\n{counts[percent]:,} demonstrations" for percent in percents]
         axes.set_xticks(range(len(percents)), labels)
-        label_axes(axes, x="", y="success; 95 % Wilson intervals; small dots: seeds; dashed: paper")
+        label_axes(axes, x="", y="success; 95 % Wilson intervals; small dots: seeds; crosses: paper")
 
     margins = (0.07, 0.98, 0.14, 0.9)
     svg = str(figure("fractions", title, paint, _SIZE, margins))
