@@ -301,9 +301,9 @@ def _complete(arguments: Sequence[str]) -> NoReturn:
 
 def _what_next(command: Command | None, config: Any) -> str:
     if command and isinstance(config, Resumable) and (config.out / "run.json").exists():
-        learns = {"sft": "training", "improve": "practice"}.get(command.name, "")
-        settings = getattr(config, learns, None)
-        start = started_as(command.name, settings.processes if settings else "one")
+        from nearer.configs.saved import processes_of
+
+        start = started_as(command.name, processes_of(cast(Any, config)))
         return f"continue with {start} --resume --out {config.out}"
     return "what was finished is written, run the command again for the rest"
 

@@ -27,8 +27,9 @@ from nearer.fleets.encoded import feature_widths
 from nearer.fleets.env_spaces import stated_rate
 from nearer.fleets.find_env import env_class
 from nearer.fleets.for_model import check_same_chunks
+from nearer.models.factory import build_model
 from nearer.reporting.practice_summary import after_practice, before_practice
-from nearer.runs.checkpoint import weights_hash
+from nearer.runs.checkpoint import load_model, weights_hash
 from nearer.runs.documents import RunInputs
 from nearer.runs.hub import local_run
 from nearer.runs.lock import alone
@@ -84,7 +85,7 @@ def run_improve(config: ImproveConfig, on_progress: ProgressCallback = ignore_pr
 def _follow(config: ImproveConfig, processes: Processes) -> None:
     """Learn with the first process, which does everything else."""
     with processes.in_turn():
-        policy, _ = load_models(config)
+        policy = load_model(config.run, build_model, "policy")
     with threads_for(policy):
         optimizer = new_optimizer(config.practice, policy)
         Learner(config.practice, config.deviate, policy, optimizer, processes).follow()

@@ -4,11 +4,17 @@ from collections.abc import Mapping
 
 from jaxtyping import Float
 
-from nearer.algorithm.sft_settings import Kind
 from nearer.algorithm.torchrun import started_as
 from nearer.configs.collect import CollectConfig
 from nearer.configs.improve import ImproveConfig
-from nearer.configs.saved import Config, absolute, config_document, read_config, resumed
+from nearer.configs.saved import (
+    Config,
+    absolute,
+    config_document,
+    processes_of,
+    read_config,
+    resumed,
+)
 from nearer.configs.sft import SFTConfig
 from nearer.core.arrays import Array
 from nearer.core.episode import Episode
@@ -47,24 +53,13 @@ def as_saved(config: Config) -> Config:
 
 def open_run(config: Config, command: str, inputs: RunInputs = NO_INPUTS) -> Run:
     """Start a run with these settings, or continue it."""
-    resume_command = started_as(command, _processes(config))
+    resume_command = started_as(command, processes_of(config))
     if config.resume:
         practises = isinstance(config, ImproveConfig)
         changed = {"audits": config_document(config)["audits"]} if practises else {}
         return Run.resume(config.out, resume_command, inputs, changed)
     document = config_document(absolute(config))
     return Run.create(config.out, command, document, resume_command, inputs)
-
-
-def _processes(config: Config) -> Kind:
-    """Return how processes of torchrun share the model."""
-    match config:
-        case SFTConfig():
-            return config.training.processes
-        case ImproveConfig():
-            return config.practice.processes
-        case CollectConfig():
-            return "one"
 
 
 def drawn(episode: Episode, chunk: int) -> DrawnEpisode:

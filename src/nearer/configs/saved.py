@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
 
+from nearer.algorithm.sft_settings import Kind
 from nearer.configs.collect import CollectConfig
 from nearer.configs.improve import ImproveConfig
 from nearer.configs.sft import SFTConfig, settings_of
@@ -68,6 +69,17 @@ def _absolute(name: str) -> str:
 def config_document(config: SFTConfig | ImproveConfig | CollectConfig) -> Mapping[str, object]:
     """Return a config as JSON values, for run.json."""
     return cast(Mapping[str, object], json_files.to_json(config))
+
+
+def processes_of(config: SFTConfig | ImproveConfig | CollectConfig) -> Kind:
+    """Return how processes of torchrun share the model."""
+    match config:
+        case SFTConfig():
+            return config.training.processes
+        case ImproveConfig():
+            return config.practice.processes
+        case CollectConfig():
+            return "one"
 
 
 def _not_a_config(got: str) -> ConfigError:

@@ -240,12 +240,12 @@ class ActorSource:
         for iteration, collected in self._iterations.items():
             for actor, state in enumerate(self._actors):
                 if collected.unassigned and state.status == "ready" and not state.orders:
-                    part = max(-(-collected.unassigned // working), self._episodes_of(actor))
+                    part = max(-(-collected.unassigned // working), self._mean_decisions(actor))
                     part = min(part, collected.unassigned)
                     collected.unassigned -= part
                     self._order(actor, iteration, part)
 
-    def _episodes_of(self, actor: int) -> int:
+    def _mean_decisions(self, actor: int) -> int:
         """Return how many decisions an episode of each of an actor's robots takes, on average."""
         robots = self._first_robots[actor + 1] - self._first_robots[actor]
         return round(robots * self._num_decisions / max(1, self._num_episodes))

@@ -56,7 +56,7 @@ def fractions_figure(points: Sequence[FractionPoint]) -> str:
 
 
 def lines_figure(title: str, lines: Sequence[Line]) -> str:
-    """Return lines over fractions of the data as an SVG file; results of the paper are dashed."""
+    """Return lines over fractions of the data as an SVG file; results of the paper are crosses."""
     points = [point for line in lines for point in line.points]
     percents = sorted({point.percent for point in points})
 
@@ -70,7 +70,9 @@ def lines_figure(title: str, lines: Sequence[Line]) -> str:
         counts = {point.percent: point.demonstrations for point in points}
         labels = [f"{percent} %\n{counts[percent]:,} demonstrations" for percent in percents]
         axes.set_xticks(range(len(percents)), labels)
-        label_axes(axes, x="", y="success; 95 % Wilson intervals; small dots: seeds; crosses: paper")
+        label_axes(
+            axes, x="", y="success; 95 % Wilson intervals; small dots: seeds; crosses: paper"
+        )
 
     margins = (0.07, 0.98, 0.14, 0.9)
     svg = str(figure("fractions", title, paint, _SIZE, margins))
