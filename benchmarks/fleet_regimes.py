@@ -30,18 +30,15 @@ N_CURVE = {"point-mass": 1000, "tabletop": 100}
 
 def with_regime(improve: ImproveConfig, regime: str, out: Path) -> ImproveConfig:
     """Return the settings of practice with its robots in another place."""
-    plateau = replace(improve.plateau, keep_all=True)
-    settings = FleetSettings()
+    improve = replace(improve, out=out, plateau=replace(improve.plateau, keep_all=True))
     if regime == "lockstep":
-        return replace(improve, out=out, plateau=plateau)
+        return improve
     if regime == "ray":
         # Two actors, as there are two processes: sixteen would share two cores.
-        settings = replace(settings, robots=2)
-        return replace(
-            improve, out=out, plateau=plateau, fleet="ray", num_envs=2, fleet_settings=settings
-        )
-    settings = replace(settings, processes=2, max_staleness=1 if regime == "overlap" else 0)
-    return replace(improve, out=out, plateau=plateau, fleet="processes", fleet_settings=settings)
+        settings = FleetSettings(robots=2)
+        return replace(improve, fleet="ray", num_envs=2, fleet_settings=settings)
+    settings = FleetSettings(processes=2, max_staleness=1 if regime == "overlap" else 0)
+    return replace(improve, fleet="processes", fleet_settings=settings)
 
 
 def recipe_of(task: str, out: Path, seed: int) -> Recipe:

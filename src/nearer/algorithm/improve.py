@@ -94,7 +94,7 @@ def improve(
     how an alarm ended practice, or None after its own end. No checkpoint is written at an alarm, so
     a run that is continued meets the same one again.
 
-    With several processes this is what the first one does; the others `follow`.
+    With several processes this is what the first one does; the others run `Learner.follow`.
 
     Raises:
         NearerError: the loss is no longer finite, or the detector takes every start for done.

@@ -44,17 +44,24 @@ def robots(report: Report) -> Html:
     control = [_control_row(run) for run in report.stage_two if run.control]
     if not faults and not control:
         return NOTHING
-    return section("robots", "Robots", _faults(faults), _control(control))
-
-
-def _faults(rows: Sequence[Sequence[Html]]) -> Html:
-    if not rows:
-        return NOTHING
-    lead = (
+    of_faults = (
         "Robots that failed in practice; those that share a process fail together. Their "
         "unfinished episodes are not learned from."
     )
-    return join(paragraph(lead, "lead"), table(_FAULTS_HEAD, rows))
+    of_control = (
+        "How well robots kept their control rate: a period is missed if its step was not over at "
+        "its deadline; jitter is how long after it the period ended."
+    )
+    return section(
+        "robots",
+        "Robots",
+        _table(of_faults, _FAULTS_HEAD, faults),
+        _table(of_control, _CONTROL_HEAD, control),
+    )
+
+
+def _table(lead: str, head: Sequence[str], rows: Sequence[Sequence[Html]]) -> Html:
+    return join(paragraph(lead, "lead"), table(head, rows)) if rows else NOTHING
 
 
 def _fault_rows(run: StageTwo) -> list[list[Html]]:
@@ -79,16 +86,6 @@ def _fault_row(run: StageTwo, faults: Sequence[Fault]) -> list[Html]:
         text(f"{last.time[:19].replace('T', ' ')}: {last.sentence}"),
         text(then),
     ]
-
-
-def _control(rows: Sequence[Sequence[Html]]) -> Html:
-    if not rows:
-        return NOTHING
-    lead = (
-        "How well robots kept their control rate: a period is missed if its step was not over at "
-        "its deadline; jitter is how long after it the period ended."
-    )
-    return join(paragraph(lead, "lead"), table(_CONTROL_HEAD, rows))
 
 
 def _control_row(run: StageTwo) -> list[Html]:
