@@ -1,6 +1,6 @@
 """Line 3 of algorithm 1: N updates on minibatches of B, in one process or in several.
 
-    torchrun --nproc-per-node 2 -m nearer improve ... --processes ddp
+    torchrun --nproc-per-node 2 -m -- nearer improve ... --processes ddp
 
 Of several processes the first has the robots, scores episodes and writes the run; the others get
 the samples of each iteration from it. Each computes the gradients of its part of every minibatch,
