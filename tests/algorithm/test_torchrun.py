@@ -44,7 +44,7 @@ def test_sft_ctrl_c_in_one_process_ends_both_and_resumes_to_the_same_bits(
     (sentence,) = done.error_lines
     match = re.fullmatch(
         "nearer: stopped by Ctrl-C, everything is written; continue with torchrun "
-        "--nproc-per-node 2 -m nearer (.*)",
+        "--nproc-per-node 2 -m -- nearer (.*)",
         sentence,
     )
     assert match

@@ -63,7 +63,7 @@ def test_started_as_names_the_processes_of_one_machine(
 ) -> None:
     start(monkeypatch, rank=0, size=4, here=here)
     assert started_as("sft", "fsdp") == (
-        f"torchrun --nproc-per-node {processes} -m nearer sft --processes fsdp"
+        f"torchrun --nproc-per-node {processes} -m -- nearer sft --processes fsdp"
     )
 
 

@@ -1,6 +1,6 @@
 """Several processes that train one model: their parts, their sums, how they end together.
 
-    torchrun --nproc-per-node 2 -m nearer sft ... --processes ddp
+    torchrun --nproc-per-node 2 -m -- nearer sft ... --processes ddp
 
 Every process draws the same rows and takes its part of them. Gradients are averaged by torch's
 own DistributedDataParallel (ddp: the whole model in each process) or fully_shard (fsdp: a part of
@@ -230,7 +230,7 @@ def _check_launch(kind: Kind, command: str) -> None:
     if kind != "one" and "WORLD_SIZE" not in os.environ:
         raise ConfigError(
             f"--processes must be one without torchrun, got {kind}; start it with torchrun "
-            f"--nproc-per-node 2 -m nearer {command}, or pass --processes one"
+            f"--nproc-per-node 2 -m -- nearer {command}, or pass --processes one"
         )
 
 

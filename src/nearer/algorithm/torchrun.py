@@ -17,7 +17,7 @@ def started_as(command: str, kind: Kind) -> str:
     if world_size() == 1:
         return f"nearer {command}"
     here = variable("LOCAL_WORLD_SIZE", world_size())
-    return f"torchrun --nproc-per-node {here} -m nearer {command} --processes {kind}"
+    return f"torchrun --nproc-per-node {here} -m -- nearer {command} --processes {kind}"
 
 
 def is_follower() -> bool:

@@ -19,6 +19,7 @@ from actor_groups import MAX_STEPS, group, model, models, same_bits, served_grou
 from nearer.algorithm.model import FoundationModel, ModelPolicy, inputs_of
 from nearer.core.episode import Episode
 from nearer.core.errors import NearerError
+from nearer.fleets.actors import model_process
 from nearer.fleets.actors.actor import load_weights, trained_weights
 from nearer.fleets.actors.faults import FAULTS, FaultLog, FaultPlan
 from nearer.fleets.actors.messages import Order
@@ -252,9 +253,13 @@ def test_a_served_policy_decides_as_copies_of_it_do(
                 weight.add_(0.05)
 
 
-def test_a_server_that_is_killed_is_replaced_and_serves_the_weights_of_the_version(
-    served: tuple[ActorSource, ModelProcess, ProcessPool], source: ActorSource
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_server_that_ends_or_hangs_is_replaced_and_serves_the_weights_of_the_version(
+    served: tuple[ActorSource, ModelProcess, ProcessPool],
+    fault: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(model_process, "_CONNECT_S", 1.0)
     acting, server, _ = served
     policy = model()
     with torch.no_grad():
@@ -262,7 +267,7 @@ def test_a_server_that_is_killed_is_replaced_and_serves_the_weights_of_the_versi
             weight.add_(0.05)
     begun = acting.episodes(ModelPolicy(policy), 0, 2000)
     first = next(begun)
-    os.kill(server.process_id, signal.SIGKILL)
+    os.kill(server.process_id, fault)
     acted = [first, *begun]
     assert sum(episode.num_steps for episode in acted) >= 2000
     assert {episode.policy_version for episode in acted} == {0}

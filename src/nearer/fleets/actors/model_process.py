@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -11,12 +12,13 @@ from nearer.core.errors import EnvError, NearerError
 from nearer.fleets.actors.messages import Answer, Ask, Question, Weights
 from nearer.fleets.actors.served_models import MakeModels, ServedModels
 
-_START_S, _END_S = 300.0, 5.0
+_LOAD_S, _CONNECT_S, _END_S = 300.0, 60.0, 5.0
+"""The first includes making the models, the second answering those who ask already."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
-    """The weights are loaded."""
+class _Done:
+    """What the learner asked for is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,9 @@ class _Refused:
 
 
 class ModelProcess:
-    """The learner's side of the process that serves the models; starts it anew when it has died.
+    """The learner's side of the process that serves the models.
+
+    Starts it anew when it has died, or hangs.
 
     Args:
         make_models: makes them, in the process; must be picklable.
@@ -50,18 +54,12 @@ class ModelProcess:
             NearerError: the models cannot be made, or the process has died twice.
         """
         self._weights = weights
-        try:
-            self._load()
-        except (EOFError, OSError):
-            self._start()
+        self._order(weights, _LOAD_S)
 
     def connect(self) -> Connection:
         """Return an actor's end of a new connection to the models."""
-        if self._process is None or not self._process.is_alive():
-            self._start()
-        assert self._connection is not None, "the process has been started"
         ours, theirs = self._context.Pipe()
-        self._connection.send(ours)
+        self._order(ours, _CONNECT_S)
         return theirs
 
     def close(self) -> None:
@@ -70,6 +68,14 @@ class ModelProcess:
             self._connection.close()
             self._process.join(_END_S)
             self._process.kill()
+
+    def _order(self, order: Weights | Connection, seconds: float) -> None:
+        """Have the process do something; if it does not, start it anew and ask once more."""
+        try:
+            self._ask(order, seconds)
+        except (EOFError, OSError):
+            self._start()
+            self._ask(order, seconds)
 
     def _start(self) -> None:
         self.close()
@@ -80,21 +86,27 @@ class ModelProcess:
         self._process.start()
         theirs.close()
         try:
-            self._load()
+            self._ask(self._weights or {}, _LOAD_S)
         except (EOFError, OSError) as error:
             raise NearerError(
                 "the process that serves the models must live, got its end; its last words are "
                 "above"
             ) from error
 
-    def _load(self) -> None:
-        """Send the weights and wait until they are loaded; raises EOFError or OSError."""
+    def _ask(self, order: Weights | Connection, seconds: float) -> None:
+        """Wait until the process has done something; raises EOFError or OSError.
+
+        One that takes longer hangs, maybe in the middle of reading, and is killed.
+        """
         if self._connection is None:
             raise EOFError
-        self._connection.send(self._weights or {})
-        if not self._connection.poll(_START_S):
-            raise EOFError
-        answer = self._connection.recv()
+        timer = threading.Timer(seconds, self._process.kill)
+        timer.start()
+        try:
+            self._connection.send(order)
+            answer = self._connection.recv()
+        finally:
+            timer.cancel()
         if isinstance(answer, _Refused):
             raise NearerError(answer.sentence)
 
@@ -137,9 +149,9 @@ def _obey(learner: Connection, models: ServedModels, actors: list[Connection]) -
     order = learner.recv()
     if isinstance(order, Connection):
         actors.append(cast(Connection, order))
-        return
-    models.load(order)
-    learner.send(_Loaded())
+    else:
+        models.load(order)
+    learner.send(_Done())
 
 
 def _answer(ready: list[Connection], models: ServedModels, actors: list[Connection]) -> None:
