@@ -19,11 +19,19 @@ FLAGS = Path(__file__).parents[1] / "data" / "cli_flags.txt"
 NAMES = tuple(command.name for command in COMMANDS)
 PAGES = (
     *(*NAMES, "sft --model small-vla", "sft --model mlp", "sft --model user/name"),
+    "sft --vla.network unet",
     "improve --fleet processes",
 )
 """Help pages: one of each command, and those of models and fleets with settings of their own."""
 SCREEN_LINES, SCREEN_COLUMNS = 90, 100  # a pipe gets three blank lines in place of boxes
 DEFAULT = "(default: [^()]*|required|needed unless --resume)"
+VLA_UNITS = {
+    "--vla.word-width": "width",
+    "--vla.steps-per-bin": "control steps",
+    "--vla.max-deviation": "standard deviations",
+    "--vla.dropout": "fraction",
+    "--vla.action-levels": "magnitudes",
+}
 UNITS = {
     "collect": {
         "--episodes": "demonstrations",
@@ -57,11 +65,10 @@ UNITS = {
         "--vision-encoder-objective-updates": "gradient updates",
         "--vision-encoder-episodes": "demonstrations",
         "--fraction": "of the data set's episodes",
-        "--vla.word-width": "width",
-        "--vla.steps-per-bin": "control steps",
-        "--vla.max-deviation": "standard deviations",
-        "--vla.dropout": "fraction",
-        "--vla.action-levels": "magnitudes",
+        **VLA_UNITS,
+    },
+    "sft --vla.network unet": {
+        **VLA_UNITS,
         "--vla.self-training.batch-size": "frames",
         "--vla.self-training.part-size": "frames",
         "--vla.self-training.warmup-updates": "updates",

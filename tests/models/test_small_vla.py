@@ -125,13 +125,26 @@ def test_small_vla_probabilities_of_all_actions_sum_to_one(model: SmallVLA) -> N
     assert log_prob.exp().sum().item() == pytest.approx(1.0, abs=1e-4)
 
 
-@pytest.mark.parametrize(("mirror", "axis"), [("x", 0), ("y", 1)])
+@pytest.mark.parametrize(
+    ("mirror", "axis", "swaps", "instruction", "there_instruction"),
+    [
+        ("x", 0, (), INSTRUCTIONS[0], INSTRUCTIONS[0]),
+        ("y", 1, (), INSTRUCTIONS[0], INSTRUCTIONS[0]),
+        ("y", 1, ("left=right",), "push the star left", "push the star right"),
+        ("y", 1, ("left=right",), "move the box near the star", "move the box near the star"),
+    ],
+)
 def test_small_vla_with_a_mirror_decides_the_mirror_image_in_a_mirror_image(
-    mirror: Literal["x", "y"], axis: int
+    mirror: Literal["x", "y"],
+    axis: int,
+    swaps: tuple[str, ...],
+    instruction: str,
+    there_instruction: str,
 ) -> None:
-    model = mirrored_model(mirror)
+    model = mirrored_model(mirror, swaps)
     check_model(model, noise_inputs(20))
-    inputs, actions = noise_inputs(), torch.rand(64, 2) * 0.08 - 0.04
+    inputs = replace(noise_inputs(), instructions=[instruction] * 64)
+    actions = torch.rand(64, 2) * 0.08 - 0.04
     centre = model.planar_features.mean[axis]  # of the effector: its demonstrations' mean
 
     def reflected(positions: torch.Tensor) -> torch.Tensor:
@@ -145,7 +158,7 @@ def test_small_vla_with_a_mirror_decides_the_mirror_image_in_a_mirror_image(
     there = Inputs(
         state=reflected(inputs.state),
         features=point_features(to_plane(to_image, reflected(in_plane))),
-        instructions=inputs.instructions,
+        instructions=[there_instruction] * 64,
     )
     opposite = actions.clone()
     opposite[:, axis] *= -1
@@ -174,10 +187,10 @@ def test_small_vla_with_a_mirror_but_no_plane_mirrors_nothing() -> None:
     assert len(rows) == 64
 
 
-def mirrored_model(mirror: Literal["x", "y"]) -> SmallVLA:
-    model = new_model(
-        "small-vla", SmallVLAConfig(hidden=16, mirror=mirror), SPACES, INSTRUCTIONS, seed=0
-    )
+def mirrored_model(mirror: Literal["x", "y"], swaps: tuple[str, ...] = ()) -> SmallVLA:
+    sizes = SmallVLAConfig(hidden=16, mirror=mirror, mirror_swaps=swaps)
+    instructions = [*INSTRUCTIONS, "push the star left", "push the star right"][: 4 if swaps else 2]
+    model = new_model("small-vla", sizes, SPACES, instructions, seed=0)
     assert isinstance(model, SmallVLA)
     model.normalise_by(noise_inputs(), torch.rand(50, 2) * 0.1 - 0.05)
     return model.eval()
@@ -191,8 +204,40 @@ def test_small_vla_with_a_mirror_and_joints_is_refused_in_words() -> None:
 
 def test_small_vla_with_a_mirror_and_instructions_that_name_a_side_is_refused_in_words() -> None:
     instructions = ["push the star to the left side", "push the cube to the upper left corner"]
-    with pytest.raises(ConfigError, match="name no side, got some with left, upper; leave it out"):
+    with pytest.raises(ConfigError, match="name no side, got some with left, upper; say"):
         new_model("small-vla", SmallVLAConfig(mirror="y"), SPACES, instructions, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("swaps", "sentence"),
+    [
+        (("left",), "--vla.mirror-swaps must be pairs NAME=NEW_NAME, got 'left'; correct it"),
+        (("left=star", "star=right"), "must name each word once, got star in two pairs; leave one"),
+        (("left=port",), "use both words or none, got left=port; record demonstrations with both"),
+    ],
+)
+def test_small_vla_with_swapped_words_of_no_use_is_refused_in_words(
+    swaps: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        mirrored_model("y", swaps)
+
+
+def test_small_vla_skips_unknown_words_where_it_is_asked_to() -> None:
+    def steps_to_go(instruction: str) -> torch.Tensor:
+        inputs = replace(noise_inputs(8), instructions=[instruction] * 8)
+        with torch.inference_mode():
+            return skipping.steps_to_go_logits(inputs)
+
+    sizes = SmallVLAConfig(hidden=16, unknown_words="skip")
+    skipping = new_model("small-vla", sizes, SPACES, INSTRUCTIONS, seed=0)
+    assert isinstance(skipping, SmallVLA)
+    skipping.normalise_by(noise_inputs(), torch.rand(50, 2) * 0.1 - 0.05)
+    skipping.eval()
+    new_object = steps_to_go("push the ripe banana to the cube")
+    assert torch.equal(new_object, steps_to_go("push the to the cube"))
+    with pytest.raises(ConfigError, match=r"got 'ripe banana' with \['ripe', 'banana'\]"):
+        steps_to_go("ripe banana")
 
 
 def test_small_vla_checkpoint_loads_with_its_vision_encoder(

@@ -105,7 +105,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> FakeCommands:
     fake = FakeCommands()
     for name in ("run_sft", "run_improve", "run_eval"):
         monkeypatch.setattr(running, name, getattr(fake, name))
-    monkeypatch.setattr(ablation, "ensure_demonstrations", lambda config, on_progress: 200)
+    monkeypatch.setattr(ablation, "ensure_collected", lambda config, on_progress: 200)
     monkeypatch.setattr(ablation, "run_eval_reward", fake.run_eval_reward)
     monkeypatch.setattr(ablation, "count_demonstrations", lambda config: 11)
     return fake

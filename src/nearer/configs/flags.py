@@ -50,15 +50,23 @@ def gathered(arguments: Sequence[str]) -> list[str]:
 
 
 def help_page(config: type, hidden: Collection[str]) -> type:
-    """Return a config whose help leaves these fields out; tyro needs it to stay alive."""
-    shown: list[tuple[str, Any, Any]] = [
-        (
-            setting.name,
-            tyro.conf.Suppress[setting.type] if setting.name in hidden else setting.type,
-            copy(setting),
-        )
-        for setting in fields(config)
-    ]
+    """Return a config whose help leaves these fields out; tyro needs it to stay alive.
+
+    Args:
+        config: a frozen dataclass with defaults.
+        hidden: names of fields; vla.self_training is one of the config in the field vla.
+    """
+    shown: list[tuple[str, Any, Any]] = []
+    for setting in fields(config):
+        kind, now = setting.type, copy(setting)
+        inside = {name.partition(".")[2] for name in hidden if name.startswith(f"{setting.name}.")}
+        if setting.name in hidden:
+            kind = tyro.conf.Suppress[kind]
+        elif inside:
+            assert isinstance(kind, type), "the config of a field"
+            kind = help_page(kind, inside)
+            now.default_factory = kind
+        shown.append((setting.name, kind, now))
     return make_dataclass(
         config.__name__, shown, kw_only=True, namespace={"__doc__": config.__doc__}
     )

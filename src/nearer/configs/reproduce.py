@@ -10,14 +10,18 @@ from nearer.core.errors import ConfigError
 from nearer.core.intervals import MOST_SEEDS
 from nearer.core.settings import check_settings
 
+StudyName = Literal["headline", "pretraining", "transfer", "banana", "real2sim"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReproduceConfig:
     """Reproduce a result of the paper at our size; hours, resumable.
 
     Attributes:
-        which: headline: little data and practice; pretraining: reward and policy by pretraining.
-        out: folder for data, runs and results; pretraining goes on in the headline's.
+        which: headline: little data and practice; pretraining: reward and policy by pretraining;
+            transfer: to other instructions; banana: a new object; real2sim: to another look.
+        list: say what there is, how long it takes here and what is done, and run nothing.
+        out: folder for data, runs and results, the same for all of these.
         demonstrations: of the whole data set, tried.
         fractions: percent of it that Stage 1 learns from.
         seeds: of everything that is drawn and trained, one whole series each.
@@ -30,8 +34,8 @@ class ReproduceConfig:
         quick: minutes, to see that the parts fit; learns little.
     """
 
-    which: tyro.conf.Positional[Literal["headline", "pretraining"]] = "headline"
-    out: Path = Path("outputs/headline")
+    which: tyro.conf.Positional[StudyName | Literal["all"]] = "headline"
+    out: Path = Path("outputs/reproduce")
     demonstrations: int = 2000
     fractions: tuple[int, ...] = (10, 20, 80)
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -41,6 +45,7 @@ class ReproduceConfig:
     few: int = 50
     objective_updates: int = 300
     quick: bool = False
+    list: bool = False
 
     def __post_init__(self) -> None:
         check_settings(

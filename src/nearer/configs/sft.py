@@ -1,7 +1,7 @@
 """Settings of `nearer sft`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -140,13 +140,17 @@ class SFTConfig:
 
 
 def help_config(arguments: Sequence[str]) -> type:
-    """Return what --help shows: the common settings, or those of the kind of model in --model."""
-    model = chosen("--model", arguments)
-    return _help_config(settings_of(model) if model else None)
+    """Return what --help shows: the common settings, or those of --model or --vla.network."""
+    model, network = chosen("--model", arguments), chosen("--vla.network", arguments)
+    return _help_config(settings_of(model) if model else None, bool(network))
 
 
 @cache  # tyro remembers classes by their address, so they must stay
-def _help_config(kind: str | None) -> type:
+def _help_config(kind: str | None, of_network: bool) -> type:
+    if of_network:
+        others = {setting.name for setting in fields(SFTConfig)} - {"vla"}
+        return help_page(SFTConfig, others)
     hidden = {name for name in MODEL_SETTINGS if name != kind}
-    common = {"training", "calibration", "rename", "completion_cutoff"}
-    return help_page(SFTConfig, hidden | common if kind else hidden)
+    if kind is not None:
+        hidden |= {"training", "calibration", "rename", "completion_cutoff", "vla.self_training"}
+    return help_page(SFTConfig, hidden)

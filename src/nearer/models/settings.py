@@ -116,7 +116,11 @@ class SmallVLAConfig:
         instruction_objective: has a head for the instruction-matching objective.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
         mirror: coordinate whose reflection leaves all tasks as they are.
-        network: of the vision encoder; unet, which lite0 teaches, or lite0.
+        mirror_swaps: words of instructions that change places in the mirror, as left=right.
+        unknown_words: in instructions: that no demonstration used; skip: only the vision encoder
+            reads them, as the name of a new object.
+        network: of the vision encoder; unet, which lite0 teaches, or lite0; its training:
+            --vla.network NAME --help.
         self_training: of the vision encoder, on the demonstrations' frames.
     """
 
@@ -132,6 +136,8 @@ class SmallVLAConfig:
     instruction_objective: bool = False
     action_levels: int = 10
     mirror: Literal["none", "x", "y"] = "none"
+    mirror_swaps: tuple[str, ...] = ()
+    unknown_words: Literal["refuse", "skip"] = "refuse"
     network: Network = "unet"
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
 

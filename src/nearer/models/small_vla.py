@@ -13,10 +13,11 @@ instruction-matching objective of Stage 1 reads the hidden units of both.
 Where a task is the same in the mirror (`mirror`), the networks answer for a frame and for its
 mirror image, and the mean of both is what the model says: of log-probabilities for an axis of an
 action, whose token is reflected, too. What is learned on one side holds on the other, in both
-stages, and REINFORCE stays as it is.
+stages, and REINFORCE stays as it is. Where instructions name sides, `mirror_swaps` says which words
+change places in the mirror: "to the left of the star" is "to the right of the star" there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -31,6 +32,7 @@ from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Rngs
+from nearer.core.renames import parse_renames
 from nearer.core.spaces import Spaces
 from nearer.core.vision import Decisions, VisionEncoder
 from nearer.models.camera_vision_encoder import PEAK_WIDTH, CameraVisionEncoder
@@ -122,6 +124,7 @@ class SmallVLA(FoundationModel):
         self.words = tuple(words)
         self.tokens = ActionTokens(torch.ones(spaces.action), config.action_levels)
         state = spaces.agent_pos + spaces.environment_state
+        self._swapped = _swapped_words(config, self.words)
         self._mirrored_axis = _mirrored_axis(config, spaces, self.words)
         self.planar_features = PlanarFeatures(state, config.max_deviation, self._mirrored_axis)
         self.action_words = nn.EmbeddingBag(len(words), config.word_width)
@@ -135,7 +138,7 @@ class SmallVLA(FoundationModel):
         if config.instruction_objective:
             self.instruction_head = nn.Linear(4 * config.hidden, 1)
         self._index = {word: row for row, word in enumerate(self.words)}
-        self._rows: dict[str, list[int]] = {}
+        self._rows: dict[tuple[str, bool], list[int]] = {}
 
     @property
     def vision_encoder(self) -> VisionEncoder:
@@ -292,27 +295,42 @@ class SmallVLA(FoundationModel):
         With a mirror, the rows of the mirror images follow.
         """
         normalised = self.normalised_inputs(inputs)
-        rows = [self._word_rows(instruction) for instruction in inputs.instructions]
-        # EmbeddingBag takes all bags flat, and where each starts.
-        starts = np.cumsum([0, *map(len, rows[:-1])])
-        flat = torch.tensor([row for rows_of_bag in rows for row in rows_of_bag])
-        embedded = words(flat, torch.from_numpy(starts))
+        embedded = self._embedded(inputs.instructions, words, in_mirror=False)
         straight = torch.cat([normalised, embedded], dim=1)
         if self._mirror is None:
             return straight
+        if self._swapped:
+            embedded = self._embedded(inputs.instructions, words, in_mirror=True)
         mirrored = self.planar_features.mirrored(normalised)
         return torch.cat([straight, torch.cat([mirrored, embedded], dim=1)])
 
-    def _word_rows(self, instruction: str) -> list[int]:
-        if instruction not in self._rows:
-            unknown = [word for word in instruction.split() if word not in self._index]
-            if unknown or not instruction.split():
+    def _embedded(
+        self, instructions: Sequence[str], words: nn.EmbeddingBag, in_mirror: bool
+    ) -> Float[Tensor, "samples width"]:
+        """Return the mean embedding of the words of each instruction."""
+        rows = [self._word_rows(instruction, in_mirror) for instruction in instructions]
+        # EmbeddingBag takes all bags flat, and where each starts.
+        starts = np.cumsum([0, *map(len, rows[:-1])])
+        flat = torch.tensor([row for rows_of_bag in rows for row in rows_of_bag])
+        return words(flat, torch.from_numpy(starts))
+
+    def _word_rows(self, instruction: str, in_mirror: bool) -> list[int]:
+        rows = self._rows.get((instruction, in_mirror))
+        if rows is None:
+            words = instruction.split()
+            known = [word for word in words if word in self._index]
+            skips = self.sizes.unknown_words == "skip"
+            if not known or (len(known) < len(words) and not skips):
+                unknown = [word for word in words if word not in self._index]
                 raise ConfigError(
                     f"an instruction must use words of the demonstrations, got {instruction!r} "
-                    f"with {unknown}; record demonstrations with these words"
+                    f"with {unknown}; record demonstrations with these words, or fine-tune with "
+                    "--vla.unknown-words skip"
                 )
-            self._rows[instruction] = [self._index[word] for word in instruction.split()]
-        return self._rows[instruction]
+            if in_mirror:
+                known = [self._swapped.get(word, word) for word in known]
+            rows = self._rows[instruction, in_mirror] = [self._index[word] for word in known]
+        return rows
 
 
 def _mirrored_axis(config: SmallVLAConfig, spaces: Spaces, words: Sequence[str]) -> int | None:
@@ -325,12 +343,33 @@ def _mirrored_axis(config: SmallVLAConfig, spaces: Spaces, words: Sequence[str])
             f"effector's x, y, got {spaces.agent_pos} and {spaces.environment_state} numbers of "
             f"state and {spaces.action} of an action; leave it out"
         )
-    if sides := [word for word in words if word in _SIDES]:
+    sides = [word for word in words if word in _SIDES]
+    if sides and not config.mirror_swaps:
         raise ConfigError(
             f"--vla.mirror {config.mirror} must have instructions that name no side, got some with "
-            f"{', '.join(sides)}; leave it out"
+            f"{', '.join(sides)}; say which words change places, as --vla.mirror-swaps left=right, "
+            "or leave the mirror out"
         )
     return "xy".index(config.mirror)
+
+
+def _swapped_words(config: SmallVLAConfig, words: Sequence[str]) -> Mapping[str, str]:
+    """Return the word of the mirrored instruction for each that changes there."""
+    pairs = parse_renames(config.mirror_swaps, "--vla.mirror-swaps")
+    if twice := sorted(set(pairs) & set(pairs.values())):
+        raise ConfigError(
+            f"--vla.mirror-swaps must name each word once, got {twice[0]} in two pairs; leave one "
+            "out"
+        )
+    for pair in pairs.items():
+        if len(set(pair) & set(words)) == 1:
+            raise ConfigError(
+                f"--vla.mirror-swaps must name pairs of which the demonstrations' instructions use "
+                f"both words or none, got {'='.join(pair)}; record demonstrations with both"
+            )
+    return {word: other for word, other in pairs.items() if word in words} | {
+        other: word for word, other in pairs.items() if word in words
+    }
 
 
 def _points(inputs: Inputs) -> Float[Tensor, "samples objects 2"]:

@@ -12,10 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from nearer.algorithm.improve_settings import Deviations
-from nearer.commands.collect import collect_demonstrations
 from nearer.configs.reproduce import ReproduceConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
-from nearer.datasets.lerobot.reader import open_dataset
 from nearer.studies.headline_results import (
     Algorithm,
     Measurement,
@@ -24,6 +22,7 @@ from nearer.studies.headline_results import (
 )
 from nearer.studies.recipe import Recipe
 from nearer.studies.running import (
+    ensure_demonstrations,
     ensure_practice,
     ensure_sft,
     eval_of_checkpoint,
@@ -44,7 +43,7 @@ def reproduce(
     config: ReproduceConfig, on_progress: ProgressCallback = ignore_progress
 ) -> list[Measurement]:
     """Run what is missing and return all measurements; files are written as results come."""
-    total = ensure_demonstrations(config, on_progress)
+    total = ensure_collected(config, on_progress)
     measurements: list[Measurement] = []
     points: list[EfficiencyPoint] = []
     few = min(config.fractions)
@@ -65,15 +64,11 @@ def reproduce(
     return measurements
 
 
-def ensure_demonstrations(config: ReproduceConfig, on_progress: ProgressCallback) -> int:
-    """Collect the data set unless it is there, and return its number of demonstrations."""
-    data = config.out / "demonstrations"
-    if not (data / "COMPLETE").exists():
-        recipe = tabletop(config.out, 0, config.demonstrations, config.quick, _sizes(config))
-        begun = (data / "run.json").exists()
-        collect_demonstrations(replace(recipe.collect, out=data, resume=begun), on_progress)
-        (data / "COMPLETE").touch()
-    return open_dataset(data).info.total_episodes
+def ensure_collected(config: ReproduceConfig, on_progress: ProgressCallback) -> int:
+    """Collect the data set of all fractions, and return its number of demonstrations."""
+    recipe = tabletop(config.out, 0, config.demonstrations, config.quick, _sizes(config))
+    collect = replace(recipe.collect, out=config.out / "demonstrations")
+    return ensure_demonstrations(collect, on_progress)
 
 
 def recipe_for(config: ReproduceConfig, seed: int, percent: int) -> Recipe:

@@ -28,7 +28,7 @@ from nearer.models.pointing.vocabulary import HELD_OUT
 from nearer.models.settings import VARIANTS
 from nearer.runs.hub import CALIBRATION
 from nearer.runs.metrics import number, read_metrics
-from nearer.studies.headline import ensure_demonstrations, recipe_for
+from nearer.studies.headline import ensure_collected, recipe_for
 from nearer.studies.pretraining_results import (
     AblationPoint,
     AblationReward,
@@ -108,7 +108,7 @@ def reproduce_pretraining(
 
     Stage 1 of all variants comes first: it takes minutes, and practice takes hours.
     """
-    total = ensure_demonstrations(config, on_progress)
+    total = ensure_collected(config, on_progress)
     points: list[AblationPoint] = []
     rewards: list[AblationReward] = []
 

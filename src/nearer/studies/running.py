@@ -7,13 +7,16 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from nearer.commands.collect import collect_demonstrations
 from nearer.commands.eval import run_eval
 from nearer.commands.improve import run_improve
 from nearer.commands.sft import run_sft
+from nearer.configs.collect import CollectConfig
 from nearer.configs.eval import EvalConfig
 from nearer.core.callbacks import ProgressCallback
 from nearer.core.errors import NearerError
 from nearer.core.memory import keep_freed_memory
+from nearer.datasets.lerobot.reader import open_dataset
 from nearer.evaluation.eval_info import read_eval_info
 from nearer.evaluation.success import Evaluation
 from nearer.runs.files import write_text
@@ -22,6 +25,16 @@ from nearer.runs.run import is_finished
 from nearer.studies.recipe import Recipe
 
 _RERUN_ADVICE = "run nearer reproduce again"
+
+
+def ensure_demonstrations(collect: CollectConfig, on_progress: ProgressCallback) -> int:
+    """Collect demonstrations unless they are there, and return their number."""
+    data = collect.out
+    if not (data / "COMPLETE").exists():
+        begun = (data / "run.json").exists()
+        collect_demonstrations(replace(collect, resume=begun), on_progress)
+        (data / "COMPLETE").touch()
+    return open_dataset(data).info.total_episodes
 
 
 def ensure_sft(recipe: Recipe, on_progress: ProgressCallback) -> None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from nearer.core.intervals import seed_interval
 from nearer.reporting.html.colours import DATA, STAGE_2
-from nearer.reporting.html.svg import figure, label_axes
+from nearer.reporting.html.svg import figure, label_axes, svg_file
 
 _SIZE = (560, 330)
 _COLOURS = {"practised": STAGE_2[0], "demonstrated": DATA}
@@ -47,9 +47,7 @@ def efficiency_figure(first: int, curves: Mapping[str, Sequence[CurvePoint]]) ->
         )
 
     title = "Success by further episodes"
-    svg = str(figure("efficiency", title, paint, _SIZE, (0.07, 0.97, 0.14, 0.9)))
-    end = svg.index(">") + 1
-    return f'{svg[:end]}<rect width="100%" height="100%" fill="white"/>{svg[end:]}\n'
+    return svg_file(figure("efficiency", title, paint, _SIZE, (0.07, 0.97, 0.14, 0.9)))
 
 
 def _paint_curve(axes: Axes, name: str, points: Sequence[CurvePoint], colour: str) -> None:

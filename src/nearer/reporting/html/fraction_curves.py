@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from nearer.core.intervals import Rate
 from nearer.reporting.html.colours import STAGE_1, STAGE_2
-from nearer.reporting.html.svg import figure, label_axes
+from nearer.reporting.html.svg import figure, label_axes, svg_file
 
 _SIZE = (560, 330)
 _STAGES = {1: ("Stage 1", STAGE_1), 2: ("after practice", STAGE_2[0])}
@@ -75,9 +75,7 @@ def lines_figure(title: str, lines: Sequence[Line]) -> str:
         )
 
     margins = (0.07, 0.98, 0.14, 0.9)
-    svg = str(figure("fractions", title, paint, _SIZE, margins))
-    end = svg.index(">") + 1
-    return f'{svg[:end]}<rect width="100%" height="100%" fill="white"/>{svg[end:]}\n'
+    return svg_file(figure("fractions", title, paint, _SIZE, margins))
 
 
 def _paint_line(axes: Axes, percents: Sequence[int], line: Line, offset: float) -> None:

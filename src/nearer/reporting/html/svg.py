@@ -75,6 +75,13 @@ def figure(
     return _inline(out.getvalue(), name, description, size)
 
 
+def svg_file(svg: Html) -> str:
+    """Return the text of an SVG file: a figure on white, for pages with any background."""
+    document = str(svg)
+    end = document.index(">") + 1
+    return f'{document[:end]}<rect width="100%" height="100%" fill="white"/>{document[end:]}\n'
+
+
 def label_axes(axes: Axes, *, x: str, y: str) -> None:
     """Label the axes with their units; the y label stands above its axis, horizontally."""
     axes.set_xlabel(x, fontsize=11)

@@ -1,0 +1,56 @@
+"""A skill beyond the demonstrations: policy and reward that saw only blocks practise with a banana.
+
+As in the paper (section 5), what practises with the banana has practised block to block before, and
+the reward is Stage 1's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from nearer.configs.reproduce import ReproduceConfig
+from nearer.core.callbacks import ProgressCallback, ignore_progress
+from nearer.studies.families import evaluated_in, families_recipe
+from nearer.studies.recipe import Recipe
+from nearer.studies.running import ensure_demonstrations, ensure_practice, ensure_sft
+from nearer.studies.stage_success import StageSuccess, before_practice, write_stages
+
+BANANA_TABLE = "nearer/BananaTable-v0"
+_TITLE = "Success with the banana, before and after practice with it"
+
+
+def reproduce_banana(
+    config: ReproduceConfig, on_progress: ProgressCallback = ignore_progress
+) -> list[StageSuccess]:
+    """Run what is missing and return all results; files are written as results come."""
+    rows: list[StageSuccess] = []
+    for seed in config.seeds:
+        for row in _measure(config, seed, on_progress):
+            rows.append(row)
+            write_stages(config.out, _TITLE, rows)
+    return rows
+
+
+def banana_recipe(recipe: Recipe) -> Recipe:
+    """Return practice with the banana: of the practised policy, by Stage 1's reward."""
+    practised = recipe.improve.out
+    out = practised.with_name("practice-banana")
+    improve = replace(
+        recipe.improve, run=practised, reward=recipe.sft.out, env=BANANA_TABLE, out=out
+    )
+    return replace(recipe, improve=improve)
+
+
+def _measure(
+    config: ReproduceConfig, seed: int, on_progress: ProgressCallback
+) -> Iterator[StageSuccess]:
+    recipe = families_recipe(config, seed)
+    demonstrations = ensure_demonstrations(recipe.collect, on_progress)
+    ensure_sft(recipe, on_progress)
+    ensure_practice(recipe, on_progress)
+    with_banana = banana_recipe(recipe)
+    success = evaluated_in(recipe, recipe.improve.out, BANANA_TABLE, on_progress).success
+    before = before_practice("banana", "banana", seed, demonstrations, success)
+    yield before
+    episodes = ensure_practice(with_banana, on_progress)
+    success = evaluated_in(recipe, with_banana.improve.out, BANANA_TABLE, on_progress).success
+    yield before.then(success, episodes)

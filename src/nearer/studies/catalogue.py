@@ -1,0 +1,124 @@
+"""Every study of `nearer reproduce`: what it shows, what it costs, which seeds are done."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from nearer.configs.reproduce import ReproduceConfig, StudyName
+from nearer.core.callbacks import ProgressCallback
+from nearer.models.pointing.weights import UNET, load_pointing
+from nearer.studies.banana import reproduce_banana
+from nearer.studies.headline import reproduce
+from nearer.studies.headline_results import headline_table
+from nearer.studies.pretraining_ablation import reproduce_pretraining
+from nearer.studies.pretraining_results import pretraining_table
+from nearer.studies.real2sim import reproduce_real2sim
+from nearer.studies.stage_success import stages_table
+from nearer.studies.transfer import reproduce_transfer
+
+_REFERENCE_FRAME_MS = 6.0
+"""CPU time of encoding a frame on the machine that `Study.minutes` were measured on."""
+_FRAMES, _ROUNDS = 4, 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """One study of `nearer reproduce`.
+
+    Attributes:
+        shows: in a few words.
+        minutes: of one core of a 2.1 GHz Xeon, a seed, with the default settings.
+        run: runs what is missing, and returns the table.
+    """
+
+    name: StudyName
+    shows: str
+    minutes: float
+    run: Callable[[ReproduceConfig, ProgressCallback], str]
+
+    def seeds_done(self, config: ReproduceConfig) -> tuple[int, ...]:
+        """Return the seeds with a practised policy among the results on disk."""
+        return tuple(sorted({row["seed"] for row in _rows(config.out / f"{self.name}.json")}))
+
+
+def _rows(results: Path) -> list[dict[str, Any]]:
+    """Return the rows of practised policies; none where there are no results yet."""
+    if not results.exists():
+        return []
+    rows = cast(list[dict[str, Any]], json.loads(results.read_text()))
+    return [row for row in rows if row["stage"] == 2]
+
+
+STUDIES: Sequence[Study] = (
+    Study(
+        name="headline",
+        shows="few demonstrations and practice against many demonstrations",
+        minutes=130,
+        run=lambda config, say: headline_table(reproduce(config, say)),
+    ),
+    Study(
+        name="pretraining",
+        shows="whose reward is worth practising with",
+        minutes=240,
+        run=lambda config, say: pretraining_table(reproduce_pretraining(config, say)),
+    ),
+    Study(
+        name="transfer",
+        shows="what practice of one family of instructions does for the others",
+        minutes=60,
+        run=lambda config, say: stages_table(reproduce_transfer(config, say)),
+    ),
+    Study(
+        name="banana",
+        shows="a new object, after the practice of transfer",
+        minutes=15,
+        run=lambda config, say: stages_table(reproduce_banana(config, say)),
+    ),
+    Study(
+        name="real2sim",
+        shows="Stage 1 in one look, practice in another",
+        minutes=70,
+        run=lambda config, say: stages_table(reproduce_real2sim(config, say)),
+    ),
+)
+"""In the order in which they are run: later ones go on with what earlier ones left."""
+
+
+def chosen(config: ReproduceConfig) -> list[Study]:
+    """Return the studies that `which` names."""
+    return [study for study in STUDIES if config.which in ("all", study.name)]
+
+
+def slowness() -> float:
+    """Return how much longer this machine takes than the one of `Study.minutes`, measured now."""
+    tower = load_pointing(UNET)
+    images = torch.zeros(_FRAMES, 96, 128, 3, dtype=torch.uint8)
+    seconds: list[float] = []
+    with torch.inference_mode():
+        for _ in range(_ROUNDS):
+            started = time.process_time()
+            tower.keys(images)
+            seconds.append(time.process_time() - started)
+    return 1e3 * min(seconds) / _FRAMES / _REFERENCE_FRAME_MS
+
+
+def listing(config: ReproduceConfig, slower: float) -> str:
+    """Return a line a study: what it shows, hours of one core here, seeds that are done.
+
+    Args:
+        config: its seeds and its folder.
+        slower: see `slowness`.
+    """
+    lines = ["| study | shows | hours of a core here | seeds done |", "|---|---|---|---|"]
+    for study in chosen(config):
+        done = study.seeds_done(config)
+        left = [seed for seed in config.seeds if seed not in done]
+        hours = study.minutes * len(left) * slower / 60
+        seeds = ", ".join(map(str, done)) or "none"
+        lines.append(f"| {study.name} | {study.shows} | {hours:.1f} | {seeds} |")
+    return "\n".join(lines)

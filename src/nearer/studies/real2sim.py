@@ -1,0 +1,136 @@
+"""Stage 1 in one look of the tabletop, practice in the other, as from a real robot to a simulator.
+
+The real look differs in what is seen (wood, light, camera) and in what actions do (friction, mass,
+delay), and its demonstrator moves differently. Both ways; as it is, and with the model first
+adapted to unlabelled episodes of the other look (`nearer adapt`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nearer.commands.adapt import run_adapt
+from nearer.configs.adapt import AdaptConfig
+from nearer.configs.reproduce import ReproduceConfig
+from nearer.core.callbacks import ProgressCallback, ignore_progress
+from nearer.studies.recipe import Recipe
+from nearer.studies.running import (
+    ensure_demonstrations,
+    ensure_practice,
+    ensure_sft,
+    load_or_run_eval,
+)
+from nearer.studies.stage_success import StageSuccess, before_practice, write_stages
+from nearer.studies.tabletop import STUDY, tabletop
+
+_LOOKS: Mapping[str, str] = {
+    "sim": "nearer/TabletopBlock2Block-v0",
+    "real": "nearer/TabletopBlock2BlockReal-v0",
+}
+_DIRECTIONS = (("real", "sim"), ("sim", "real"))
+_UNLABELLED = 200
+"""Episodes of the other look that the model is adapted to."""
+_TITLE = "Success in the other look, before and after practice there"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """One direction at one seed.
+
+    Attributes:
+        name: real to sim, or sim to real.
+        recipe: Stage 1 in the first look; practice and evaluation in the second.
+        unlabelled: data set of the second look, of which frames, instructions and proprioception
+            are read.
+    """
+
+    name: str
+    recipe: Recipe
+    unlabelled: Path
+
+    def variant(self, run: Path) -> Recipe:
+        """Return the same with another model in place of Stage 1's."""
+        out = run.with_name(f"practice-{run.name}")
+        recipe = self.recipe
+        return replace(
+            recipe,
+            eval_sft=replace(recipe.eval_sft, checkpoint=run, out=run / "eval-other-look"),
+            improve=replace(recipe.improve, run=run, out=out),
+            eval_improve=replace(recipe.eval_improve, checkpoint=out),
+        )
+
+
+def reproduce_real2sim(
+    config: ReproduceConfig, on_progress: ProgressCallback = ignore_progress
+) -> list[StageSuccess]:
+    """Run what is missing and return all results; files are written as results come."""
+    rows: list[StageSuccess] = []
+    collected = {
+        look: ensure_demonstrations(_recipe(config, 0, look, look).collect, on_progress)
+        for look in _LOOKS
+    }
+    for seed in config.seeds:
+        for first, second in _DIRECTIONS:
+            transfer = transfer_of(config, seed, first, second)
+            for row in _measure(transfer, seed, collected[first], on_progress):
+                rows.append(row)
+                write_stages(config.out, _TITLE, rows)
+    return rows
+
+
+def transfer_of(config: ReproduceConfig, seed: int, first: str, second: str) -> Transfer:
+    """Return Stage 1 in one look and practice in the other."""
+    return Transfer(
+        name=f"{first} to {second}",
+        recipe=_recipe(config, seed, first, second),
+        unlabelled=_recipe(config, seed, second, first).collect.out,
+    )
+
+
+def _recipe(config: ReproduceConfig, seed: int, first: str, second: str) -> Recipe:
+    root = config.out / "real2sim"
+    sizes = replace(
+        STUDY,
+        demonstrations=round(config.demonstrations * min(config.fractions) / 100),
+        practice_steps=config.practice_steps,
+        evaluation_episodes=config.episodes,
+    )
+    recipe = tabletop(root / f"seed{seed}-{first}", seed, quick=config.quick, sizes=sizes)
+    data, there = root / f"demonstrations-{first}", _LOOKS[second]
+    calibration = replace(recipe.sft.calibration, env=_LOOKS[first])
+    other_look = recipe.sft.out / "eval-other-look"
+    return replace(
+        recipe,
+        collect=replace(recipe.collect, env=_LOOKS[first], out=data, seed=0),
+        sft=replace(recipe.sft, data=str(data), calibration=calibration),
+        eval_sft=replace(recipe.eval_sft, env=there, out=other_look, videos=0),
+        improve=replace(recipe.improve, env=there),
+        eval_improve=replace(recipe.eval_improve, env=there, videos=0),
+    )
+
+
+def _measure(
+    transfer: Transfer, seed: int, demonstrations: int, on_progress: ProgressCallback
+) -> Iterator[StageSuccess]:
+    sft = transfer.recipe.sft
+    ensure_sft(transfer.recipe, on_progress)
+    adapted = sft.out.with_name("adapted")
+    if not adapted.exists():
+        run_adapt(
+            AdaptConfig(
+                run=sft.out,
+                data=str(transfer.unlabelled),
+                out=adapted,
+                episodes=_UNLABELLED,
+                seed=seed,
+            ),
+            on_progress,
+        )
+    as_it_is, to_look = transfer.variant(sft.out), transfer.variant(adapted)
+    for name, recipe in ((transfer.name, as_it_is), (f"{transfer.name}, adapted", to_look)):
+        success = load_or_run_eval(recipe.eval_sft, on_progress).success
+        before = before_practice("real2sim", name, seed, demonstrations, success)
+        yield before
+        episodes = ensure_practice(recipe, on_progress)
+        success = load_or_run_eval(recipe.eval_improve, on_progress).success
+        yield before.then(success, episodes)

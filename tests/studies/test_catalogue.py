@@ -1,0 +1,57 @@
+"""`nearer reproduce --list` and `all`: what there is, what it costs, what is done."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import nearer.studies.catalogue as catalogue
+import nearer.studies.reproduce as reproduce
+from nearer.cli import main
+from nearer.configs.reproduce import ReproduceConfig
+
+
+def test_listing_counts_the_seeds_that_are_left(tmp_path: Path) -> None:
+    rows = [{"stage": 2, "seed": seed} for seed in (0, 0, 2)] + [{"stage": 1, "seed": 1}]
+    (tmp_path / "real2sim.json").write_text(json.dumps(rows))
+    config = ReproduceConfig(which="real2sim", out=tmp_path)
+    (row,) = catalogue.listing(config, slower=2.0).splitlines()[2:]
+    (study,) = catalogue.chosen(config)
+    assert row == f"| real2sim | {study.shows} | {study.minutes * 2 / 60:.1f} | 0, 2 |"
+
+
+def test_slowness_is_a_ratio_to_the_machine_of_the_minutes() -> None:
+    assert 0.05 < catalogue.slowness() < 50
+
+
+def test_reproduce_list_runs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "slowness", lambda: 1.0)
+    main(["reproduce", "all", "--list", "--out", str(tmp_path / "new")])
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in printed[2:]] == [
+        *("headline", "pretraining", "transfer", "banana", "real2sim")
+    ]
+    assert all(line.endswith("| none |") for line in printed[2:])
+    assert not (tmp_path / "new").exists()
+
+
+def test_reproduce_all_says_how_long_it_takes_and_runs_every_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def study(name: str) -> catalogue.Study:
+        def run(config: ReproduceConfig, on_progress: object) -> str:
+            ran.append(name)
+            return f"table of {name}"
+
+        return catalogue.Study(name="banana", shows=name, minutes=90, run=run)
+
+    monkeypatch.setattr(reproduce, "slowness", lambda: 1.0)
+    monkeypatch.setattr(catalogue, "STUDIES", (study("first"), study("second")))
+    main(["reproduce", "all", "--out", str(tmp_path), "--seeds", "0", "1"])
+    printed = capsys.readouterr().out
+    assert ran == ["first", "second"]
+    assert printed.index("| banana | first | 3.0 | none |") < printed.index("table of first")
