@@ -1,7 +1,9 @@
 """Banana, positive transfer, real2sim: who practises where, by whose reward, evaluated where."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nearer.studies.banana as banana
@@ -16,6 +18,8 @@ from nearer.configs.improve import ImproveConfig
 from nearer.configs.reproduce import ReproduceConfig
 from nearer.configs.sft import SFTConfig
 from nearer.core.callbacks import ProgressCallback
+from nearer.core.episode import EncodedObservation, Ended, Episode, Observation, ScoredEpisode
+from nearer.envs.tabletop.settings import read_settings
 from nearer.evaluation.success import Evaluation
 from nearer.studies.families import families_recipe
 from nearer.studies.recipe import Recipe
@@ -90,16 +94,61 @@ def test_banana_is_practised_by_the_practised_policy_with_stage_ones_reward(
     assert (tmp_path / "banana.svg").exists()
 
 
-def test_transfer_evaluates_every_family_before_and_after(steps: Steps, tmp_path: Path) -> None:
+def test_transfer_evaluates_every_family_before_and_after(
+    steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def practised(folder: Path) -> list[ScoredEpisode]:
+        assert folder == tmp_path / "families/seed3/practice-mixture/practice"
+        return []
+
+    monkeypatch.setattr(transfer, "read_practice", practised)
     rows = transfer.reproduce_transfer(config_in(tmp_path))
     evaluated = [(step[1], step[2]) for step in steps if step[0] == "eval"]
     families = list(transfer.FAMILIES.values())
+    root = "families/seed3"
     assert evaluated == [
-        *((env, "families/seed3/sft") for env in families),
-        *((env, "families/seed3/practice") for env in families),
+        (env, f"{root}/{run}")
+        for run in ("sft", "practice", "practice-mixture")
+        for env in families
     ]
-    assert [row.condition for row in rows] == 2 * list(transfer.FAMILIES)
-    assert [row.n_success for row in rows] == 5 * [4] + 5 * [9]
+    names = list(transfer.FAMILIES)
+    assert [row.condition for row in rows if row.stage == 2] == [
+        *names,
+        *(f"{name}, all practised" for name in names),
+    ]
+    assert {(row.stage, row.n_success) for row in rows} == {(1, 4), (2, 9)}
+    assert json.loads((tmp_path / "transfer-resets.json").read_text()) == [
+        {"seed": 3, "episodes": 0, "resets": 0}
+    ]
+
+
+def test_mixture_is_practised_from_the_easiest_family_on(tmp_path: Path) -> None:
+    recipe = transfer.mixture_recipe(families_recipe(config_in(tmp_path), 0))
+    settings = read_settings(**recipe.improve.env_settings.kwargs)
+    assert recipe.improve.env == "nearer/Tabletop-v0"
+    assert [str(family) for family in settings.families_in(0)] == ["point"]
+    assert len(settings.families_in(transfer.MIXTURE_EPISODES)) == 5
+    assert settings.board_episodes > 1
+
+
+def episode(robot: int, start: float, end: float) -> Episode:
+    agent_pos = np.array([[start, 0.0], [end, 0.0]], np.float32)
+    observation = Observation(agent_pos=agent_pos, environment_state=np.zeros((2, 0), np.float32))
+    return Episode(
+        robot=robot,
+        seed=0,
+        instruction="go",
+        policy_version=0,
+        observations=EncodedObservation.without_features(observation),
+        actions=np.zeros((1, 2), np.float32),
+        log_prob=np.zeros(1, np.float32),
+        ended=Ended.TIME_LIMIT,
+    )
+
+
+def test_num_resets_counts_starts_elsewhere_than_the_last_end() -> None:
+    acted = [(0, 1, 2), (1, 5, 6), (0, 2, 3), (1, 6.5, 7), (1, 7, 8), (0, 3, 3)]
+    assert transfer.num_resets([episode(*one) for one in acted]) == 3
 
 
 def test_real2sim_practises_in_the_other_look_with_and_without_adapting(

@@ -3,6 +3,8 @@
 `Tabletop` is one instance, `TabletopVector` many; so a row of many is bit for bit equal to one.
 """
 
+from contextlib import suppress
+
 import numpy as np
 from gymnasium.utils.seeding import np_random
 
@@ -23,12 +25,17 @@ class TabletopInstance:
         self._simulation = Simulation(settings.blocks, settings.appearance, settings.control_hz)
         self._rng: np.random.Generator | None = None
         self._task: TabletopTask | None = None
+        self._episodes = 0
+        self._on_this_board = 0
         self.instruction = ""
 
     def reset(
         self, seed: int | None, *, instruction: str | None = None, keep_board: bool = False
     ) -> None:
         """Draw a layout and an instruction: both are functions of the seed alone.
+
+        With `board_episodes` above 1 that holds for the first episode of a board. Where no
+        instruction is feasible on a board it is laid out anew before its time.
 
         Args:
             seed: None goes on with the generator of the last seed.
@@ -40,20 +47,28 @@ class TabletopInstance:
             EnvError: the instruction is outside the grammar or names a block that is not there,
                 no task is feasible, or there is no board to keep yet.
         """
-        blocks, families = self._settings.blocks, self._settings.families
+        blocks = self._settings.blocks
         # first, so that a bad instruction changes nothing
         given_task = None if instruction is None else parse(instruction, blocks)
         if keep_board and self._task is None:
             raise EnvError("keep_board must follow a reset, got the first; reset without it once")
         if seed is not None or self._rng is None:
             self._rng, _ = np_random(seed)
+        families = self._settings.families_in(self._episodes)
+        task = None
         if keep_board:
             task = given_task or draw_task(self.layout(), families, self._rng)
-        else:
+        elif 0 < self._on_this_board < self._settings.board_episodes:
+            with suppress(EnvError):
+                task = given_task or draw_task(self.layout(), families, self._rng)
+        if task is None:
             # drawn even when an instruction is given, so that the layout is that of the seed
             layout, drawn_task = draw_start(blocks, families, self._rng)
             self._simulation.reset(layout)
             task = given_task or drawn_task
+            self._on_this_board = 0
+        self._episodes += 1
+        self._on_this_board += 1
         self._simulation.num_clipped = 0
         self._task = task
         self.instruction = instruction or compose(task, blocks, self._rng)

@@ -42,6 +42,8 @@ class TabletopSettings:
         height, width: of the observed images, in pixels.
         images: whether images are observed.
         blocks: on the board.
+        board_episodes: that a board serves before it is laid out anew.
+        mixture_episodes: of one board, over which one family after the other joins the first.
     """
 
     families: tuple[InstructionFamily, ...]
@@ -51,6 +53,14 @@ class TabletopSettings:
     width: int
     images: bool
     blocks: tuple[Block, ...]
+    board_episodes: int
+    mixture_episodes: int
+
+    def families_in(self, episode: int) -> tuple[InstructionFamily, ...]:
+        """Return the families that are given in the nth episode of one board, from 0 on."""
+        if episode >= self.mixture_episodes:
+            return self.families
+        return self.families[: 1 + episode * (len(self.families) - 1) // self.mixture_episodes]
 
     def observation_space(self) -> Space[Any]:
         """Return the space of observations under lerobot's keys."""
@@ -71,6 +81,8 @@ def read_settings(
     width: int = 128,
     images: bool = True,
     blocks: Sequence[Block | str] | None = None,
+    board_episodes: int = 1,
+    mixture_episodes: int = 0,
 ) -> TabletopSettings:
     """Return the settings that the keyword arguments of an env stand for.
 
@@ -83,12 +95,22 @@ def read_settings(
         images: whether images are observed.
         blocks: of LanguageTable's eight, as `Block` or "red moon"; all when left out. With the
             family banana, the banana is the only one.
+        board_episodes: that a board serves before it is laid out anew, for practice without resets:
+            everything stays where it is, and the next instruction is one that is feasible there. A
+            start is then no function of its seed alone. 1: each episode has a new board.
+        mixture_episodes: of one board, over which the families join one after the other, in the
+            order of `families`, the easiest first; 0: all from the start.
 
     Raises:
         EnvError: an argument has no meaning, or two contradict each other.
     """
     known_families = _families(families)
     _check_settings(known_families, height, width, blocks)
+    if board_episodes < 1 or mixture_episodes < 0:
+        raise EnvError(
+            "board_episodes must be 1 or more and mixture_episodes 0 or more, got "
+            f"{board_episodes} and {mixture_episodes}; leave them out"
+        )
     if InstructionFamily.BANANA in known_families:
         on_board = (BANANA,)
     else:
@@ -101,6 +123,8 @@ def read_settings(
         width=width,
         images=images,
         blocks=on_board,
+        board_episodes=board_episodes,
+        mixture_episodes=mixture_episodes,
     )
 
 
