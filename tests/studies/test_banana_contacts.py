@@ -1,5 +1,6 @@
 """Where the banana is touched and how far it is turned, by the simulator's ground truth."""
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ from nearer.core.errors import EnvError
 from nearer.envs.tabletop.env import Tabletop
 from nearer.envs.tabletop.layout import BANANA, BlockLayout
 from nearer.envs.tabletop.meshes import banana_tips
+from nearer.reporting.html.contact_histogram import contact_histogram
 from nearer.studies.banana_contacts import (
     BananaEpisode,
     all_along,
@@ -108,3 +110,11 @@ def test_contacts_table_has_means_with_their_n() -> None:
         "| contact steps at an end of the banana, share | 0.25 +- 0.49 (n = 2)"
     )
     assert lines[3].startswith("| rotation an episode, degrees | 90.00 +- 101.84 (n = 3) | 180.00 ")
+
+
+def test_contact_histogram_has_both_policies_and_shares_that_sum_to_all() -> None:
+    places = {"before": np.array([-0.9, 0.0, 0.1]), "after": np.array([7.0])}
+    drawn = contact_histogram("t", places, 2 / 3)
+    texts = set(re.findall(r">([^<>]+)</text>", drawn))
+    assert {"before", "after", "share of the steps with contact, %"} <= texts
+    assert "100" in texts, "one place far off is the last bin's"

@@ -21,6 +21,7 @@ from nearer.core.callbacks import ProgressCallback
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation, ScoredEpisode
 from nearer.envs.tabletop.settings import read_settings
 from nearer.evaluation.success import Evaluation
+from nearer.studies.banana_contacts import BananaEpisode
 from nearer.studies.families import families_recipe
 from nearer.studies.recipe import Recipe
 
@@ -62,6 +63,12 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
         monkeypatch.setattr(module, "ensure_demonstrations", collect)
         monkeypatch.setattr(module, "ensure_sft", sft)
         monkeypatch.setattr(module, "ensure_practice", practise)
+
+    def pushed(config: EvalConfig, on_progress: ProgressCallback) -> list[BananaEpisode]:
+        done.append(("pushes", config.env, name(config.checkpoint)))
+        return [BananaEpisode(along=(0.1, 0.9), turned_rad=1.0, success=True)] * 2
+
+    monkeypatch.setattr(banana, "pushes_of", pushed)
     monkeypatch.setattr(running, "run_eval", evaluate)
     monkeypatch.setattr(real2sim, "run_adapt", adapt)
     return done
@@ -88,10 +95,14 @@ def test_banana_is_practised_by_the_practised_policy_with_stage_ones_reward(
             *("families/seed3/sft", "families/seed3/practice-banana"),
         ),
         ("eval", "nearer/BananaTable-v0", "families/seed3/practice-banana"),
+        ("pushes", "nearer/BananaTable-v0", "families/seed3/practice"),
+        ("pushes", "nearer/BananaTable-v0", "families/seed3/practice-banana"),
     ]
     assert (before.stage, after.stage) == (1, 2)
     assert (before.demonstrations, after.practice_episodes) == (900, 250)
     assert (tmp_path / "banana.svg").exists()
+    assert "| 0.50 +- 0.00 (n = 2) |" in (tmp_path / "banana-contacts.md").read_text()
+    assert (tmp_path / "banana-contacts.svg").exists()
 
 
 def test_transfer_evaluates_every_family_before_and_after(

@@ -9,24 +9,54 @@ from dataclasses import replace
 
 from nearer.configs.reproduce import ReproduceConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
+from nearer.reporting.html.contact_histogram import contact_histogram
+from nearer.studies.banana_contacts import (
+    END,
+    BananaEpisode,
+    all_along,
+    contacts_table,
+    pushes_of,
+)
 from nearer.studies.families import evaluated_in, families_recipe
 from nearer.studies.recipe import Recipe
-from nearer.studies.running import ensure_demonstrations, ensure_practice, ensure_sft
+from nearer.studies.running import (
+    ensure_demonstrations,
+    ensure_practice,
+    ensure_sft,
+    write_files,
+)
 from nearer.studies.stage_success import StageSuccess, before_practice, write_stages
 
 BANANA_TABLE = "nearer/BananaTable-v0"
+_CONTACTS = "Where along the banana it is pushed, before and after practice"
 _TITLE = "Success with the banana, before and after practice with it"
 
 
 def reproduce_banana(
     config: ReproduceConfig, on_progress: ProgressCallback = ignore_progress
 ) -> list[StageSuccess]:
-    """Run what is missing and return all results; files are written as results come."""
+    """Run what is missing and return all results; files are written as results come.
+
+    Besides the rows: banana-contacts.md and .svg, where the banana is touched and how far it is
+    turned, over the seeds so far.
+    """
     rows: list[StageSuccess] = []
+    pushed: dict[str, list[BananaEpisode]] = {"before practice": [], "after practice": []}
     for seed in config.seeds:
         for row in _measure(config, seed, on_progress):
             rows.append(row)
             write_stages(config.out, _TITLE, rows)
+        recipe = families_recipe(config, seed)
+        runs = (recipe.improve.out, banana_recipe(recipe).improve.out)
+        for episodes, run in zip(pushed.values(), runs, strict=True):
+            evaluation = replace(recipe.eval_sft, checkpoint=run, env=BANANA_TABLE)
+            episodes += pushes_of(evaluation, on_progress)
+        places = {name: all_along(episodes) for name, episodes in pushed.items()}
+        texts = {
+            "banana-contacts.md": contacts_table(*pushed.values()),
+            "banana-contacts.svg": contact_histogram(_CONTACTS, places, END),
+        }
+        write_files(config.out, texts)
     return rows
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float64
 from nearer.algorithm.model import ModelPolicy
 from nearer.configs.eval import EvalConfig
 from nearer.core.arrays import Array
+from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.episode import Ended, Episode
 from nearer.core.errors import EnvError
 from nearer.envs.tabletop.env import Tabletop
@@ -52,9 +53,11 @@ class BananaEpisode:
         return float(np.mean(np.abs(self.along) > END)) if self.along else None
 
 
-def pushes_of(config: EvalConfig) -> list[BananaEpisode]:
+def pushes_of(
+    config: EvalConfig, on_progress: ProgressCallback = ignore_progress
+) -> list[BananaEpisode]:
     """Run a policy on the starts of an evaluation, and return what happened to the banana."""
-    episodes = _episodes(config)
+    episodes = _episodes(config, on_progress)
     env = Tabletop(families=("banana",), images=False)
     try:
         return [pushes(env, episode) for episode in episodes]
@@ -62,7 +65,7 @@ def pushes_of(config: EvalConfig) -> list[BananaEpisode]:
         env.close()
 
 
-def _episodes(config: EvalConfig) -> Sequence[Episode]:
+def _episodes(config: EvalConfig, on_progress: ProgressCallback) -> Sequence[Episode]:
     policy = load_model(config.checkpoint, build_model, "policy")
     robots = unencoded_fleet(config.env, config.num_envs, policy, max_steps=config.max_steps)
     fleet = encoded(robots, policy.vision_encoder)
@@ -73,6 +76,8 @@ def _episodes(config: EvalConfig) -> Sequence[Episode]:
             episodes=config.episodes,
             max_steps=config.max_steps,
             seed=config.seed,
+            on_progress=on_progress,
+            stage="contacts",
         )
     finally:
         fleet.close()
