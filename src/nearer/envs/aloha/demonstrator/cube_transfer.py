@@ -1,0 +1,81 @@
+"""Handing over the cube: the right arm takes it, the left arm takes it from there."""
+
+import math
+
+import numpy as np
+
+from nearer.envs.aloha.demonstrator.arm import OPEN, Arm, Move, in_parallel
+from nearer.envs.aloha.demonstrator.grasping import Target, close, holds, take
+from nearer.envs.aloha.poses import Pose, Vector, turned
+from nearer.envs.aloha.tasks import CUBE
+
+_CUBE = Target(row=0, rest_z_m=CUBE.rest_z_m, symmetry_rad=math.pi / 2)
+_X = np.array([1.0, 0.0, 0.0])
+_MEETING_M = np.array([0.0, 0.5, 0.25])
+"""Where the right hand holds the cube for the left."""
+_LYING = turned(_X, math.pi / 2)
+"""The left tool points along x, its fingers above and below: the right ones are at the sides."""
+_BEFORE_M = 0.13
+"""How far from the cube the left hand opens."""
+_CARRY_M_S, _APPROACH_M_S, _LEAVE_M_S = 0.28, 0.16, 0.2
+_GIVING_S = 0.4
+_LEAVE_M = 0.1
+_ATTEMPTS = 4
+
+
+def hand_over_cube(left: Arm, right: Arm) -> Move:
+    """Take the cube with the right hand and give it to the left; start over when it fell."""
+    meeting_m = _MEETING_M + right.variety.meeting_m()
+    for attempt in range(_ATTEMPTS):
+        yield from in_parallel(
+            _get_ready(left, meeting_m, attempt), _present(right, meeting_m)
+        )
+        yield from _receive(left, right)
+        if left.touches and holds(left, _CUBE):
+            yield from _let_go(left, right)
+            return
+        left.gripper = OPEN
+        yield from left.move(_shifted(left.aim, -_LEAVE_M), _LEAVE_M_S)
+
+
+def _get_ready(left: Arm, meeting_m: Vector, attempt: int) -> Move:
+    """Open the left hand before the meeting point."""
+    yield from left.wait(left.variety.reaction_s())
+    left.gripper = OPEN
+    before_m = meeting_m - _BEFORE_M * _X + left.variety.waypoint_m()
+    before = Pose(position_m=before_m, rotation=_LYING)
+    yield from left.swing(before) if attempt == 0 else left.move(before, _LEAVE_M_S)
+
+
+def _present(right: Arm, meeting_m: Vector) -> Move:
+    """Hold the cube at the meeting point, taken from the table where it is not held."""
+    if not holds(right, _CUBE):
+        yield from take(right, _CUBE)
+    yield from right.pause()
+    held_m = right.scene.objects[_CUBE.row].position_m - right.tool.position_m
+    goal = Pose(position_m=meeting_m - held_m, rotation=right.aim.rotation)
+    yield from right.move(goal, _CARRY_M_S)
+    yield from right.settle()
+
+
+def _receive(left: Arm, right: Arm) -> Move:
+    """Close the left fingers around the cube."""
+    yield from left.pause()
+    along_m, across_m, up_m = left.variety.grasp_m()
+    cube_m = left.scene.objects[_CUBE.row].position_m
+    goal_m = cube_m + np.array([along_m, across_m, up_m])
+    yield from left.move(Pose(position_m=goal_m, rotation=_LYING), _APPROACH_M_S)
+    yield from left.settle()
+    yield from close(left)
+
+
+def _let_go(left: Arm, right: Arm) -> Move:
+    """Open the right hand and draw it back."""
+    right.gripper = OPEN
+    yield from right.wait(_GIVING_S)
+    yield from right.move(_shifted(right.aim, -_LEAVE_M), _LEAVE_M_S)
+
+
+def _shifted(tool: Pose, ahead_m: float) -> Pose:
+    """Return a tool's pose further ahead along its own x."""
+    return Pose(position_m=tool.position_m + ahead_m * tool.rotation[:, 0], rotation=tool.rotation)

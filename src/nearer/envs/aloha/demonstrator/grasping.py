@@ -1,0 +1,128 @@
+"""Taking an object from the table, as often as it takes."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from nearer.envs.aloha.demonstrator.arm import CLOSED, OPEN, Arm, Move, steps
+from nearer.envs.aloha.poses import Pose, Rotation, Vector, turned
+from nearer.envs.aloha.scene import Side
+
+Y, Z = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
+LIFT_M = 0.05
+"""How high an object is lifted to see whether the fingers hold it."""
+_PITCH_RAD = math.radians(60)
+"""How steeply a gripper points down on the table; from 50 to 88 degrees all do."""
+_TOOL_Z_M = 0.0225
+"""Height of a tool that grasps; below 0.019 fingers catch on the table."""
+_LOWEST_TOOL_Z_M = 0.0205
+_ABOVE_M = 0.09
+"""How far above a grasp the fingers are opened."""
+_MISSED_BY_M = 0.04
+"""How far above a grasp the fingers of a missed attempt close."""
+_DESCENT_M_S, _LIFT_M_S = 0.16, 0.2
+_RETURN_M_S = 0.25
+_CLOSING_S, _HOLDING_S = 0.8, 0.12
+"""How long the fingers may take, and how long they press before the lift."""
+_OPENING_S = 0.3
+_RISEN_M = 0.02
+"""An object that rose by less has been left behind."""
+_HELD_WITHIN_M = 0.05
+"""Between the tool and the centre of an object that it holds."""
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An object to be taken.
+
+    Attributes:
+        row: in the scene's objects.
+        rest_z_m: height of its centre when it lies on the table.
+        outwards_m: from its centre to where it is grasped, towards the arm's own base.
+        symmetry_rad: by this turn about z it looks the same to a gripper.
+    """
+
+    row: int
+    rest_z_m: float
+    outwards_m: float = 0.0
+    symmetry_rad: float = math.pi
+
+
+def take(arm: Arm, target: Target) -> Move:
+    """Grasp an object and lift it a little; try again until it is held."""
+    for attempt in range(_ATTEMPTS):
+        yield from _approach(arm, target, attempt)
+        missed_by_m = _MISSED_BY_M if attempt == 0 and arm.variety.misses() else 0.0
+        pose = _grasp_pose(arm, target, arm.aim.rotation)
+        yield from arm.move(_raised(pose, missed_by_m), _DESCENT_M_S)
+        yield from close(arm)
+        yield from arm.move(_raised(arm.aim, LIFT_M), _LIFT_M_S)
+        if holds(arm, target):
+            return
+        arm.gripper = OPEN
+        yield from arm.wait(_OPENING_S)
+
+
+def close(arm: Arm) -> Move:
+    """Close the fingers until they press on what is between them, or on nothing."""
+    arm.gripper = CLOSED
+    for _ in range(steps(_CLOSING_S)):
+        if arm.touches:
+            break
+        yield
+    yield from arm.wait(_HOLDING_S)
+
+
+def holds(arm: Arm, target: Target) -> bool:
+    """Return whether an object is off the table and in an arm's gripper."""
+    position_m = arm.scene.objects[target.row].position_m
+    near = math.dist(arm.tool.position_m, position_m) < _HELD_WITHIN_M
+    return bool(near and position_m[2] > target.rest_z_m + _RISEN_M)
+
+
+def _approach(arm: Arm, target: Target, attempt: int) -> Move:
+    """Bring the open fingers above an object."""
+    arm.gripper = OPEN
+    pitch_rad = _PITCH_RAD + arm.variety.pitch_rad()
+    pose = _raised(_grasp_pose(arm, target, facing(arm, target, pitch_rad)), _ABOVE_M)
+    off_m = arm.variety.waypoint_m()
+    pose = Pose(position_m=pose.position_m + off_m, rotation=pose.rotation)
+    if attempt == 0:
+        yield from arm.swing(pose)
+    else:
+        yield from arm.move(pose, _RETURN_M_S)
+    yield from arm.settle()
+    yield from arm.pause()
+
+
+def facing(arm: Arm, target: Target, pitch_rad: float) -> Rotation:
+    """Return the rotation of a tool that points down this steeply, its fingers across an object."""
+    along = arm.scene.objects[target.row].rotation[:, 0]
+    yaw_rad = math.atan2(along[1], along[0])
+    yaw_rad -= target.symmetry_rad * round(yaw_rad / target.symmetry_rad)
+    if arm.side is Side.RIGHT:
+        yaw_rad += math.pi
+    return turned(Z, yaw_rad) @ turned(Y, pitch_rad)
+
+
+def _grasp_pose(arm: Arm, target: Target, rotation: Rotation) -> Pose:
+    """Draw a pose of the tool in which the fingers are on both sides of an object."""
+    ahead, across = _horizontal(rotation)
+    along_m, across_m, up_m = arm.variety.grasp_m()
+    centre_m = arm.scene.objects[target.row].position_m
+    position_m = centre_m + (along_m - target.outwards_m) * ahead + across_m * across
+    position_m[2] = max(_TOOL_Z_M + up_m, _LOWEST_TOOL_Z_M)
+    return Pose(position_m=position_m, rotation=rotation)
+
+
+def _horizontal(rotation: Rotation) -> tuple[Vector, Vector]:
+    """Return the directions ahead of a tool and across it, in the plane of the table."""
+    across = rotation[:, 1] * (1.0, 1.0, 0.0)
+    across = across / np.linalg.norm(across)
+    return np.array([across[1], -across[0], 0.0]), across
+
+
+def _raised(pose: Pose, height_m: float) -> Pose:
+    return Pose(position_m=pose.position_m + height_m * Z, rotation=pose.rotation)

@@ -1,0 +1,123 @@
+"""Settings of an ALOHA env, and the spaces of its observations and actions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Dict, Space
+from jaxtyping import Float64
+
+from nearer.core.arrays import Array
+from nearer.core.errors import EnvError
+from nearer.envs.aloha.tasks import OBJECTS, AlohaTask
+
+CAMERAS = (
+    *("front_close", "right_wrist", "left_wrist"),
+    *("top", "angle", "left_pillar", "right_pillar"),
+)
+_DEFAULT_CAMERAS = ("front_close", "right_wrist")
+"""Of the fixed cameras the one that shows most of an insertion, and the closest one."""
+_OVERSHOOT_RAD = 0.5
+"""How far a joint may swing beyond its limits."""
+_OVERSHOOT_GRIPPER = 0.5
+"""The same of a gripper's opening."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlohaSettings:
+    """Settings of an ALOHA env.
+
+    Attributes:
+        images: whether images are observed.
+        object_poses: whether the objects' true poses are observed.
+        cameras: that are observed.
+        height, width: of the observed images, in pixels.
+    """
+
+    task: AlohaTask
+    images: bool
+    object_poses: bool
+    cameras: tuple[str, ...]
+    height: int
+    width: int
+
+    @property
+    def observed_cameras(self) -> tuple[str, ...]:
+        """Return the cameras whose images are observed."""
+        return self.cameras if self.images else ()
+
+    def observation_space(self, joint_limits_rad: Float64[Array, "2 6 2"]) -> Space[Any]:
+        """Return the space of observations under lerobot's keys."""
+        low, high = _bounds(joint_limits_rad, _OVERSHOOT_RAD, _OVERSHOOT_GRIPPER)
+        parts: dict[str, Space[Any]] = {"agent_pos": Box(low, high)}
+        if self.object_poses:
+            shape = (7 * len(OBJECTS[self.task]),)
+            parts["environment_state"] = Box(-np.inf, np.inf, shape, np.float32)
+        if self.images:
+            image = Box(0, 255, (self.height, self.width, 3), np.uint8)
+            parts["pixels"] = Dict(dict.fromkeys(self.cameras, image))
+        return Dict(parts)
+
+
+def action_space(joint_limits_rad: Float64[Array, "2 6 2"]) -> Box:
+    """Return the space of actions: six joint targets in rad and a gripper in 0..1, a side."""
+    return Box(*_bounds(joint_limits_rad, 0.0, 0.0))
+
+
+def _bounds(
+    joint_limits_rad: Float64[Array, "2 6 2"], beyond_rad: float, beyond_gripper: float
+) -> tuple[Array, Array]:
+    """Return the least and the greatest value of the 14 axes."""
+    low = np.full((2, 7), -beyond_gripper, np.float32)
+    high = np.full((2, 7), 1 + beyond_gripper, np.float32)
+    low[:, :6] = joint_limits_rad[..., 0] - beyond_rad
+    high[:, :6] = joint_limits_rad[..., 1] + beyond_rad
+    return low.ravel(), high.ravel()
+
+
+def read_settings(
+    task: str,
+    images: bool = True,
+    object_poses: bool = False,
+    cameras: Sequence[str] = _DEFAULT_CAMERAS,
+    height: int = 96,
+    width: int = 128,
+) -> AlohaSettings:
+    """Return the settings that the keyword arguments of an env stand for.
+
+    Args:
+        task: a value of `tasks.AlohaTask`.
+        images: whether images are observed.
+        object_poses: whether `environment_state` holds the objects' true poses.
+        cameras: of `CAMERAS`.
+        height: of the observed images, in pixels.
+        width: of the observed images, in pixels.
+
+    Raises:
+        EnvError: an argument has no meaning.
+    """
+    if task not in list(AlohaTask):
+        raise EnvError(
+            f"task must be one of {', '.join(AlohaTask)}, got {task!r}; make "
+            "nearer/AlohaInsertion-v0 or nearer/AlohaTransferCube-v0"
+        )
+    unknown = [name for name in cameras if name not in CAMERAS]
+    if isinstance(cameras, str) or unknown or not cameras or len(set(cameras)) < len(cameras):
+        raise EnvError(
+            f"cameras must be different ones of {', '.join(CAMERAS)}, got {cameras!r}; "
+            "leave images out with images=False"
+        )
+    if height < 1 or width < 1:
+        raise EnvError(
+            f"height and width must be at least one pixel, got {height} and {width}; "
+            "leave images out with images=False"
+        )
+    return AlohaSettings(
+        task=AlohaTask(task),
+        images=images,
+        object_poses=object_poses,
+        cameras=tuple(cameras),
+        height=height,
+        width=width,
+    )
