@@ -29,8 +29,6 @@ _SHORTEST_S = 0.15
 _SETTLED_M = 0.005
 _SETTLING_S = 0.6
 """After so long a tool that has not settled is used as it is."""
-_FAR_ITERATIONS = 60
-"""Of inverse kinematics, for a pose that is far away."""
 
 
 class Arm:
@@ -71,7 +69,8 @@ class Arm:
         """Return targets of the joints that make up for gravity, and of the gripper."""
         change = float(np.clip(self.gripper - self._gripper_now, -_GRIPPER_STEP, _GRIPPER_STEP))
         self._gripper_now += change
-        return self.joints_rad + self.scene.sag_rad[self.side], self._gripper_now
+        against_gravity = self.joints_rad + self.scene.sag_rad[self.side]
+        return self._kinematics.within_limits(against_gravity), self._gripper_now
 
     def reach(self, tool: Pose) -> None:
         """Aim at a pose of the tool that is near the present aim."""
@@ -85,23 +84,24 @@ class Arm:
         Straight lines of the tool would lead past poses in which the wrist has to spin.
         """
         start = self.joints_rad
-        end = self._kinematics.solve(tool, start, _FAR_ITERATIONS)
+        end = self._kinematics.solve_far(tool, start)
         usual_s = float(np.abs(end - start).max()) / _SWINGING_RAD_S
         for fraction in _progress(self.variety.duration_s(usual_s)):
             self.joints_rad = start + fraction * (end - start)
             yield
 
-    def move(self, tool: Pose, speed_m_s: float) -> Move:
-        """Move along an almost straight line.
+    def move(self, tool: Pose, speed_m_s: float, *, straight: bool = False) -> Move:
+        """Move along a line.
 
         Args:
             tool: at its end.
             speed_m_s: on the mean.
+            straight: whether the line must not bend.
         """
         start = self.aim
         length_m = math.dist(start.position_m, tool.position_m)
         angle_rad = float(np.linalg.norm(rotation_vector(start.rotation.T @ tool.rotation)))
-        bow_m = self.variety.bow_m(length_m)
+        bow_m = np.zeros(3) if straight else self.variety.bow_m(length_m)
         usual_s = max(length_m / speed_m_s, angle_rad / _TURNING_RAD_S)
         for fraction in _progress(self.variety.duration_s(usual_s)):
             pose = between(start, tool, fraction)

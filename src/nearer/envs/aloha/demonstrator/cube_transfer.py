@@ -15,8 +15,11 @@ _MEETING_M = np.array([0.0, 0.5, 0.25])
 """Where the right hand holds the cube for the left."""
 _LYING = turned(_X, math.pi / 2)
 """The left tool points along x, its fingers above and below: the right ones are at the sides."""
-_BEFORE_M = 0.13
-"""How far from the cube the left hand opens."""
+_BEFORE_M, _RIGHT_BEFORE_M = 0.13, 0.09
+"""How far from the cube the left hand opens, and from where it goes straight ahead: beside that
+line are the right fingers."""
+_SHALLOW_M = 0.005
+"""By so much the left hand takes the cube in front of its centre."""
 _CARRY_M_S, _APPROACH_M_S, _LEAVE_M_S = 0.28, 0.16, 0.2
 _GIVING_S = 0.4
 _LEAVE_M = 0.1
@@ -61,10 +64,12 @@ def _present(right: Arm, meeting_m: Vector) -> Move:
 def _receive(left: Arm, right: Arm) -> Move:
     """Close the left fingers around the cube."""
     yield from left.pause()
-    along_m, across_m, up_m = left.variety.grasp_m()
-    cube_m = left.scene.objects[_CUBE.row].position_m
-    goal_m = cube_m + np.array([along_m, across_m, up_m])
-    yield from left.move(Pose(position_m=goal_m, rotation=_LYING), _APPROACH_M_S)
+    off_m = left.variety.grasp_m() - _SHALLOW_M * _X
+    goal_m = left.scene.objects[_CUBE.row].position_m + off_m
+    before_m = goal_m - _RIGHT_BEFORE_M * _X
+    yield from left.move(Pose(position_m=before_m, rotation=_LYING), _LEAVE_M_S)
+    yield from left.settle()
+    yield from left.move(Pose(position_m=goal_m, rotation=_LYING), _APPROACH_M_S, straight=True)
     yield from left.settle()
     yield from close(left)
 

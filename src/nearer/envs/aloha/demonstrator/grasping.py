@@ -17,10 +17,9 @@ _PITCH_RAD = math.radians(60)
 _TOOL_Z_M = 0.0225
 """Height of a tool that grasps; below 0.019 fingers catch on the table."""
 _LOWEST_TOOL_Z_M = 0.0205
-_ABOVE_M = 0.09
-"""How far above a grasp the fingers are opened."""
-_MISSED_BY_M = 0.04
-"""How far above a grasp the fingers of a missed attempt close."""
+_ABOVE_M, _RIGHT_ABOVE_M = 0.08, 0.045
+"""How far above a grasp the open fingers arrive, and from where they go straight down, since they
+would land on the object otherwise. A missed attempt closes them there."""
 _DESCENT_M_S, _LIFT_M_S = 0.16, 0.2
 _RETURN_M_S = 0.25
 _CLOSING_S, _HOLDING_S = 0.8, 0.12
@@ -54,9 +53,11 @@ def take(arm: Arm, target: Target) -> Move:
     """Grasp an object and lift it a little; try again until it is held."""
     for attempt in range(_ATTEMPTS):
         yield from _approach(arm, target, attempt)
-        missed_by_m = _MISSED_BY_M if attempt == 0 and arm.variety.misses() else 0.0
         pose = _grasp_pose(arm, target, arm.aim.rotation)
-        yield from arm.move(_raised(pose, missed_by_m), _DESCENT_M_S)
+        yield from arm.move(_raised(pose, _RIGHT_ABOVE_M), _RETURN_M_S)
+        yield from arm.settle()
+        if attempt > 0 or not arm.variety.misses():
+            yield from arm.move(pose, _DESCENT_M_S, straight=True)
         yield from close(arm)
         yield from arm.move(_raised(arm.aim, LIFT_M), _LIFT_M_S)
         if holds(arm, target):

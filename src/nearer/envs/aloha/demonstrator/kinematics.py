@@ -17,8 +17,11 @@ _TOOL_X_M = 0.135
 """From the wrist's last joint to between the fingertips, 2 cm behind their ends."""
 _DAMPING = 0.02
 """In metres and rad; keeps joint steps short near singular poses."""
-_ITERATIONS = 3
-"""Enough to follow a tool that moves by millimetres."""
+_ITERATIONS, _FAR_ITERATIONS = 3, 60
+"""Enough to follow a tool that moves by millimetres, and for a pose that is far away."""
+_BENT_RAD = (-0.5, 0.9, 0.0, 0.5, 0.0)
+"""Shoulder to wrist of an arm that reaches forward with its gripper pointing down."""
+_REACHED_M = 0.002
 _MAX_JOINT_STEP_RAD = 0.3
 """An iteration's longest step of a joint."""
 
@@ -36,6 +39,7 @@ class ArmKinematics:
         self._angles = np.array([joint.qposadr[0] for joint in joints])
         self._speeds = np.array([joint.dofadr[0] for joint in joints])
         self._body = model.body(f"{side_name(side)}/gripper_link").id
+        self._base = model.body(side_name(side)).id
         self._low, self._high = np.transpose([joint.range for joint in joints])
         self._jacobian = np.zeros((6, model.nv))
 
@@ -70,8 +74,29 @@ class ArmKinematics:
             damped = jacobian @ jacobian.T + _DAMPING**2 * np.eye(6)
             step = jacobian.T @ np.linalg.solve(damped, error)
             step *= min(1.0, _MAX_JOINT_STEP_RAD / max(float(np.abs(step).max()), 1e-9))
-            joints = np.clip(joints + step, self._low, self._high)
+            joints = self.within_limits(joints + step)
         return joints
+
+    def solve_far(self, target: Pose, start: Joints) -> Joints:
+        """Return joint angles that bring the tool to a pose far away, the nearest to `start` found.
+
+        From a straight wrist the formula may take a way that spins the wrist; so it also begins
+        from an arm that is turned towards the target, with its wrist bent.
+        """
+        base = self._data.xpos[self._base]
+        ahead = self._data.xmat[self._base].reshape(3, 3).T @ (target.position_m - base)
+        bent = np.array([np.arctan2(ahead[1], ahead[0]), *_BENT_RAD])
+        solutions = [self.solve(target, begin, _FAR_ITERATIONS) for begin in (start, bent)]
+        return min(solutions, key=lambda joints: self._cost(joints, target, start))
+
+    def within_limits(self, joints: Joints) -> Joints:
+        """Return the nearest joint angles that the arm can have."""
+        return np.clip(joints, self._low, self._high)
+
+    def _cost(self, joints: Joints, target: Pose, start: Joints) -> float:
+        """Return how far the joints would go, in rad; much more where the target is not reached."""
+        missed_m = float(np.linalg.norm(self.tool_pose(joints).position_m - target.position_m))
+        return float(np.abs(joints - start).max()) + missed_m / _REACHED_M
 
     def _jacobian_at(self, tool: Pose) -> Float64[Array, "6 6"]:
         """Return how the tool moves (rows 0-2, m) and turns (rows 3-5, rad) with each joint."""
