@@ -29,9 +29,7 @@ class Pose:
 
     def inverse(self) -> "Pose":
         """Return the pose that undoes this one."""
-        return Pose(
-            position_m=-self.rotation.T @ self.position_m, rotation=self.rotation.T.copy()
-        )
+        return Pose(position_m=-self.rotation.T @ self.position_m, rotation=self.rotation.T.copy())
 
 
 def translation(x_m: float, y_m: float = 0.0, z_m: float = 0.0) -> Pose:

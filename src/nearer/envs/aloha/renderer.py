@@ -70,9 +70,7 @@ class _ThreadRenderer:
     def render(self, data: Any, camera: str) -> UInt8[Array, "h w 3"]:
         every_geom = int(mujoco.mjtCatBit.mjCAT_ALL)
         view = self._view(camera)
-        mujoco.mjv_updateScene(
-            self._model, data, self._option, None, view, every_geom, self._scene
-        )
+        mujoco.mjv_updateScene(self._model, data, self._option, None, view, every_geom, self._scene)
         self._gl.make_current()  # other contexts may have been made current in this thread since
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         upside_down = np.empty((*self._size, 3), np.uint8)

@@ -57,9 +57,7 @@ INSTRUCTIONS: dict[AlohaTask, tuple[str, ...]] = {
 }
 
 
-def draw_object_poses(
-    task: AlohaTask, rng: np.random.Generator
-) -> Float64[Array, "objects 7"]:
+def draw_object_poses(task: AlohaTask, rng: np.random.Generator) -> Float64[Array, "objects 7"]:
     """Draw where the objects lie: x, y, z in metres and a unit quaternion, real part first."""
     return np.array(
         [

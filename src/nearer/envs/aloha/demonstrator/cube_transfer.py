@@ -30,9 +30,7 @@ def hand_over_cube(left: Arm, right: Arm) -> Move:
     """Take the cube with the right hand and give it to the left; start over when it fell."""
     meeting_m = _MEETING_M + right.variety.meeting_m()
     for attempt in range(_ATTEMPTS):
-        yield from in_parallel(
-            _get_ready(left, meeting_m, attempt), _present(right, meeting_m)
-        )
+        yield from in_parallel(_get_ready(left, meeting_m, attempt), _present(right, meeting_m))
         yield from _receive(left, right)
         if left.touches and holds(left, _CUBE):
             yield from _let_go(left, right)

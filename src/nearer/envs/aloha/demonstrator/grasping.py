@@ -12,8 +12,10 @@ from nearer.envs.aloha.scene import Side
 Y, Z = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 LIFT_M = 0.05
 """How high an object is lifted to see whether the fingers hold it."""
-_PITCH_RAD = math.radians(60)
-"""How steeply a gripper points down on the table; from 50 to 88 degrees all do."""
+_PITCH_RAD = math.radians(70)
+"""How steeply a gripper points down on the table. At 60 degrees the wrist gets straight on the way
+to the meeting point, and spins: in 18 of 40 insertions a joint moved by over 0.1 rad in one control
+step, at 66 in 4, at 72 in none; at 78 the first insertion failed."""
 _TOOL_Z_M = 0.0225
 """Height of a tool that grasps; below 0.019 fingers catch on the table."""
 _LOWEST_TOOL_Z_M = 0.0205

@@ -13,6 +13,8 @@ from jaxtyping import Float64
 from nearer.core.arrays import Array
 
 _CUT_OFF = 2.0  # standard deviations
+_TREMOR_KEPT = 0.9
+"""Fraction of the tremor that is left after a control step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ class Variety:
         return bool(self._rng.random() < self._noise.miss_probability)
 
     def tremor_m(self, last_m: Float64[Array, "3"]) -> Float64[Array, "3"]:
-        """Draw the tool's tremor that follows the last one: autoregressive, of constant variance."""
+        """Draw the tremor that follows the last one: autoregressive, of constant variance."""
         fresh_m = self._normals(self._noise.tremor_std_m, 3)
         return _TREMOR_KEPT * last_m + math.sqrt(1 - _TREMOR_KEPT**2) * fresh_m
 
@@ -130,7 +132,3 @@ class Variety:
 
     def _normals(self, std: float, count: int) -> Float64[Array, "n"]:
         return std * np.clip(self._rng.normal(size=count), -_CUT_OFF, _CUT_OFF)
-
-
-_TREMOR_KEPT = 0.9
-"""Fraction of the tremor that is left after a control step."""

@@ -51,9 +51,7 @@ class AlohaDemonstrator:
 
     def begin(self, robots: Int64[Array, "robots"], rngs: Rngs) -> None:
         """Start a new script for each of these robots."""
-        for robot, rng, scene in zip(
-            robots, rngs, self._ground_truth.scenes(robots), strict=True
-        ):
+        for robot, rng, scene in zip(robots, rngs, self._ground_truth.scenes(robots), strict=True):
             self._scripts[int(robot)] = self._new_script(scene, rng)
 
     def act(
