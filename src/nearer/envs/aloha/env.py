@@ -22,7 +22,7 @@ from nearer.core.arrays import Array
 from nearer.core.errors import EnvError
 from nearer.core.interfaces import Policy
 from nearer.envs.aloha.demonstrator.policy import AlohaDemonstrator
-from nearer.envs.aloha.renderer import FREE_CAMERA, AlohaRenderer
+from nearer.envs.aloha.renderer import FRONT, AlohaRenderer
 from nearer.envs.aloha.scene import AlohaScene
 from nearer.envs.aloha.settings import AlohaSettings, action_space, read_settings
 from nearer.envs.aloha.simulation import CONTROL_HZ, AlohaModel, AlohaSimulation
@@ -100,7 +100,7 @@ class _Rows:
     def render(self, row: int) -> Array:
         """Return an image for people."""
         data = self.rows[row].simulation.mujoco_data
-        return self._renderer_for_people.render(data, FREE_CAMERA)
+        return self._renderer_for_people.render(data, FRONT)
 
     def demonstrator(self, num_robots: int) -> Policy:
         """Return the scripted demonstrator, which reads the ground truth of these rows."""
@@ -162,6 +162,11 @@ class AlohaEnv(gymnasium.Env[RawObservation, Array]):
     def demonstrator(self, num_robots: int) -> Policy:
         """Return the scripted demonstrator, which reads this env's ground truth."""
         return self._rows.demonstrator(num_robots)
+
+    @property
+    def mujoco_model(self) -> Any:
+        """Return the mujoco.MjModel."""
+        return self._rows.mujoco_model
 
     def scenes(self, robots: Int64[Array, "robots"]) -> list[AlohaScene]:
         """Return the present scene, once a robot (ground truth)."""
@@ -237,6 +242,11 @@ class AlohaEnvVector(VectorEnv[RawObservation, Array, Array]):
     def demonstrator(self, num_robots: int) -> Policy:
         """Return scripted demonstrators, one a row, which read this env's ground truth."""
         return self._rows.demonstrator(num_robots)
+
+    @property
+    def mujoco_model(self) -> Any:
+        """Return the mujoco.MjModel that all rows share."""
+        return self._rows.mujoco_model
 
     def scenes(self, robots: Int64[Array, "robots"]) -> list[AlohaScene]:
         """Return the present scenes of these rows (ground truth)."""

@@ -12,11 +12,12 @@ from jaxtyping import UInt8
 from nearer.core.arrays import Array
 from nearer.envs.tabletop.gl import mujoco, open_context
 
-FREE_CAMERA = ""
-"""A view for people: both grippers and what they hold, from the front."""
-_FREE_LOOKAT_M = (0.0, 0.5, 0.15)
-_FREE_DISTANCE_M = 0.8
-_FREE_AZIMUTH_DEG, _FREE_ELEVATION_DEG = 90.0, -25.0
+FRONT = "front"
+"""A camera of our own, beside those of the model: it sees both grippers and everything that lies on
+the table, from a start to an end. Of the model's cameras `front_close` follows the left hand."""
+_FRONT_LOOKAT_M = (0.0, 0.5, 0.1)
+_FRONT_DISTANCE_M = 0.65
+_FRONT_AZIMUTH_DEG, _FRONT_ELEVATION_DEG = 90.0, -35.0
 
 
 class AlohaRenderer:
@@ -34,7 +35,7 @@ class AlohaRenderer:
 
         Args:
             data: mujoco.MjData of the model.
-            camera: of the model, or `FREE_CAMERA`.
+            camera: of the model, or `FRONT`.
 
         Raises:
             EnvError: there is no OpenGL.
@@ -84,12 +85,12 @@ class _ThreadRenderer:
 
     def _view(self, camera: str) -> Any:
         view = mujoco.MjvCamera()
-        if camera != FREE_CAMERA:
+        if camera != FRONT:
             view.type = int(mujoco.mjtCamera.mjCAMERA_FIXED)
             view.fixedcamid = self._model.camera(camera).id
             return view
         view.type = int(mujoco.mjtCamera.mjCAMERA_FREE)
-        view.lookat[:] = _FREE_LOOKAT_M
-        view.distance = _FREE_DISTANCE_M
-        view.azimuth, view.elevation = _FREE_AZIMUTH_DEG, _FREE_ELEVATION_DEG
+        view.lookat[:] = _FRONT_LOOKAT_M
+        view.distance = _FRONT_DISTANCE_M
+        view.azimuth, view.elevation = _FRONT_AZIMUTH_DEG, _FRONT_ELEVATION_DEG
         return view

@@ -10,14 +10,16 @@ from jaxtyping import Float64
 
 from nearer.core.arrays import Array
 from nearer.core.errors import EnvError
+from nearer.envs.aloha.renderer import FRONT
 from nearer.envs.aloha.tasks import OBJECTS, AlohaTask
 
 CAMERAS = (
-    *("front_close", "right_wrist", "left_wrist"),
+    *(FRONT, "front_close", "right_wrist", "left_wrist"),
     *("top", "angle", "left_pillar", "right_pillar"),
 )
 _DEFAULT_CAMERAS = ("front_close", "right_wrist")
-"""Of the fixed cameras the one that shows most of an insertion, and the closest one."""
+"""Of the model's cameras the one that shows most of an insertion, and the closest one. Neither
+shows what lies before the right arm at the start; `front` and `top` do."""
 _OVERSHOOT_RAD = 0.5
 """How far a joint may swing beyond its limits."""
 _OVERSHOOT_GRIPPER = 0.5
