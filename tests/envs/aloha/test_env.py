@@ -38,7 +38,7 @@ def row(batch: dict[str, Any], i: int) -> dict[str, Any]:
 
 
 @installed
-@pytest.mark.filterwarnings("ignore:.*symmetric and normalized space")
+@pytest.mark.filterwarnings("ignore:.*symmetric and normalized space", "ignore:.*infinity")
 @pytest.mark.parametrize("env_id", IDS)
 def test_env_passes_gymnasium_check(env_id: str) -> None:
     env = gymnasium.make(env_id, render_mode="rgb_array", height=24, width=32)
@@ -146,6 +146,25 @@ def test_vector_resets_and_steps_some_rows_and_leaves_the_others() -> None:
     after, _ = envs.reset(seed=[None, None, 2], options={"reset_mask": mask})
     assert [equal(row(before, i), row(after, i)) for i in range(3)] == [False, True, True]
     envs.close()
+
+
+@installed
+def test_physics_that_blows_up_truncates_the_episode_until_the_next_reset() -> None:
+    env = AlohaEnv(task="insertion", images=False)
+    env.action_space.seed(0)
+    truncated = False
+    for seed in range(10):
+        env.reset(seed=seed)
+        for _ in range(200):
+            truncated = truncated or env.step(env.action_space.sample())[3]
+        if truncated:
+            break
+    observation, reward, _, truncated, info = env.step(START)
+    assert (reward, truncated, info["is_success"]) == (0.0, True, False)
+    assert np.isfinite(observation["agent_pos"]).all()
+    fresh = AlohaEnv(task="insertion", images=False)
+    assert equal(env.reset(seed=1)[0], fresh.reset(seed=1)[0])
+    assert not env.step(START)[3]
 
 
 @installed

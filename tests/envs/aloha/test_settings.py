@@ -18,16 +18,14 @@ def test_action_space_has_the_joints_limits_and_grippers_from_0_to_1() -> None:
 
 
 def test_observation_space_holds_what_is_asked_for() -> None:
-    everything = read_settings("insertion", object_poses=True).observation_space(LIMITS_RAD)
+    everything = read_settings("insertion", object_poses=True).observation_space()
     assert everything["agent_pos"].shape == (14,)
     assert everything["environment_state"].shape == (14,)
     assert list(everything["pixels"]) == ["front_close", "right_wrist"]
     assert everything["pixels"]["right_wrist"].shape == (96, 128, 3)
     cube = read_settings("transfer_cube", images=False, object_poses=True)
-    assert cube.observation_space(LIMITS_RAD)["environment_state"].shape == (7,)
-    assert list(read_settings("insertion", images=False).observation_space(LIMITS_RAD)) == [
-        "agent_pos"
-    ]
+    assert cube.observation_space()["environment_state"].shape == (7,)
+    assert list(read_settings("insertion", images=False).observation_space()) == ["agent_pos"]
 
 
 @pytest.mark.parametrize(

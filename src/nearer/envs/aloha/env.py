@@ -5,7 +5,8 @@ of the left arm and then of the right, `pixels` the chosen cameras, `environment
 true poses where they are asked for: x, y, z in metres and a unit quaternion, real part first, of
 peg and socket or of the cube. An action holds targets for the same 14 numbers, 50 times a second;
 the simulator keeps them within the joints' ranges. `info` carries `is_success` and, at reset,
-`instruction`. The env never ends by itself; its reward is success.
+`instruction`. The reward is success. The env never ends by itself, unless targets that jump by
+several rad blow the physics up: then it is truncated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +67,7 @@ class _Rows:
         self.settings = settings
         self.model = AlohaModel(settings.task)
         self.rows = [_Row(settings, self.model) for _ in range(num_rows)]
-        self.observation_space = settings.observation_space(self.model.joint_limits_rad)
+        self.observation_space = settings.observation_space()
         self.action_space = action_space(self.model.joint_limits_rad)
         size = (settings.height, settings.width)
         self._renderer = AlohaRenderer(self.model.mujoco_model, *size)
@@ -148,8 +149,8 @@ class AlohaEnv(gymnasium.Env[RawObservation, Array]):
         (row,) = self._rows.rows
         row.step(action)
         is_success = row.simulation.is_success
-        observation = self._rows.observe(0)
-        return observation, float(is_success), False, False, {"is_success": is_success}
+        info = {"is_success": is_success}
+        return self._rows.observe(0), float(is_success), False, row.simulation.is_broken, info
 
     def render(self) -> Array | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return a 480 x 640 image for people."""
@@ -225,9 +226,10 @@ class AlohaEnvVector(VectorEnv[RawObservation, Array, Array]):
             self._rows.rows[row].step(action)
             self._observations[row] = self._rows.observe(row)
         info = self._info(indices)
-        never = np.zeros(len(indices), dtype=bool)
         reward = info["is_success"].astype(np.float64)
-        return self._observed(indices), reward, never, never, info
+        never = np.zeros(len(indices), dtype=bool)
+        broken = np.array([self._rows.rows[row].simulation.is_broken for row in indices], bool)
+        return self._observed(indices), reward, never, broken, info
 
     def render(self) -> tuple[Array, ...] | None:
         """Return a 480 x 640 image for people a row."""

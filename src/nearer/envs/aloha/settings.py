@@ -17,13 +17,11 @@ CAMERAS = (
     *(FRONT, "front_close", "right_wrist", "left_wrist"),
     *("top", "angle", "left_pillar", "right_pillar"),
 )
+NUM_AXES = 14
+"""Of an action and of `agent_pos`: six joints and a gripper a side."""
 _DEFAULT_CAMERAS = ("front_close", "right_wrist")
 """Of the model's cameras the one that shows most of an insertion, and the closest one. Neither
 shows what lies before the right arm at the start; `front` and `top` do."""
-_OVERSHOOT_RAD = 0.5
-"""How far a joint may swing beyond its limits."""
-_OVERSHOOT_GRIPPER = 0.5
-"""The same of a gripper's opening."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +47,14 @@ class AlohaSettings:
         """Return the cameras whose images are observed."""
         return self.cameras if self.images else ()
 
-    def observation_space(self, joint_limits_rad: Float64[Array, "2 6 2"]) -> Space[Any]:
-        """Return the space of observations under lerobot's keys."""
-        low, high = _bounds(joint_limits_rad, _OVERSHOOT_RAD, _OVERSHOOT_GRIPPER)
-        parts: dict[str, Space[Any]] = {"agent_pos": Box(low, high)}
+    def observation_space(self) -> Space[Any]:
+        """Return the space of observations under lerobot's keys.
+
+        Without bounds for joints: they swing beyond their limits when their targets jump.
+        """
+        parts: dict[str, Space[Any]] = {"agent_pos": _numbers(NUM_AXES)}
         if self.object_poses:
-            shape = (7 * len(OBJECTS[self.task]),)
-            parts["environment_state"] = Box(-np.inf, np.inf, shape, np.float32)
+            parts["environment_state"] = _numbers(7 * len(OBJECTS[self.task]))
         if self.images:
             image = Box(0, 255, (self.height, self.width, 3), np.uint8)
             parts["pixels"] = Dict(dict.fromkeys(self.cameras, image))
@@ -64,18 +63,13 @@ class AlohaSettings:
 
 def action_space(joint_limits_rad: Float64[Array, "2 6 2"]) -> Box:
     """Return the space of actions: six joint targets in rad and a gripper in 0..1, a side."""
-    return Box(*_bounds(joint_limits_rad, 0.0, 0.0))
+    low, high = np.zeros((2, 7), np.float32), np.ones((2, 7), np.float32)
+    low[:, :6], high[:, :6] = np.moveaxis(joint_limits_rad, -1, 0)
+    return Box(low.ravel(), high.ravel())
 
 
-def _bounds(
-    joint_limits_rad: Float64[Array, "2 6 2"], beyond_rad: float, beyond_gripper: float
-) -> tuple[Array, Array]:
-    """Return the least and the greatest value of the 14 axes."""
-    low = np.full((2, 7), -beyond_gripper, np.float32)
-    high = np.full((2, 7), 1 + beyond_gripper, np.float32)
-    low[:, :6] = joint_limits_rad[..., 0] - beyond_rad
-    high[:, :6] = joint_limits_rad[..., 1] + beyond_rad
-    return low.ravel(), high.ravel()
+def _numbers(count: int) -> Box:
+    return Box(-np.inf, np.inf, (count,), np.float32)
 
 
 def read_settings(

@@ -75,6 +75,7 @@ class AlohaModel:
         constants = _import_gym_aloha("gym_aloha.constants")
         tasks = _import_gym_aloha("gym_aloha.tasks.sim")
         xml, task_class = _XML_AND_TASK[task]
+        self._physics_error = _import_gym_aloha("dm_control.rl.control").PhysicsError
         self._physics_class = _import_gym_aloha("dm_control.mujoco").Physics
         self._wrapped = self._physics_class.from_xml_path(str(constants.ASSETS_DIR / xml)).model
         self._start = np.array(constants.START_ARM_POSE)
@@ -110,10 +111,14 @@ class AlohaModel:
             physics.data.qpos[_ROBOT_COORDINATES:] = object_poses.ravel()
             physics.data.ctrl[:] = self._start
 
-    def advance(self, physics: Any, action: Float64[Array, "14"]) -> None:
-        """Simulate one control step."""
+    def advance(self, physics: Any, action: Float64[Array, "14"]) -> bool:
+        """Simulate one control step, and return whether the physics is sound after it."""
         self.task.before_step(action, physics)
-        physics.step(self._substeps)
+        try:
+            physics.step(self._substeps)
+        except self._physics_error:
+            return False
+        return True
 
     def scene(self, physics: Any) -> AlohaScene:
         """Return the ground truth of a state."""
@@ -143,9 +148,16 @@ class AlohaModel:
 
 
 class AlohaSimulation:
-    """One pair of arms; its state is a function of the start and the actions since, bit for bit."""
+    """One pair of arms; its state is a function of the start and the actions since, bit for bit.
+
+    Attributes:
+        is_broken: jumping targets have blown the physics up, and nothing moves until the next
+            start. Of ten episodes of 200 steps none broke where targets jumped by up to 0.8 rad a
+            control step, one by up to 1.2 rad, eight with targets drawn from the whole range.
+    """
 
     def __init__(self, model: AlohaModel) -> None:
+        self.is_broken = False
         self._model = model
         self._physics = model.new_physics()
 
@@ -157,10 +169,12 @@ class AlohaSimulation:
     def start(self, object_poses: Float64[Array, "objects 7"]) -> None:
         """Start anew with the objects at these poses."""
         self._model.start(self._physics, object_poses)
+        self.is_broken = False
 
     def step(self, action: Float64[Array, "14"]) -> None:
         """Simulate one control step."""
-        self._model.advance(self._physics, action)
+        if not self.is_broken:
+            self.is_broken = not self._model.advance(self._physics, action)
 
     def agent_pos(self) -> Float64[Array, "14"]:
         """Return six joint angles in rad and the gripper's opening, left and then right."""
@@ -177,4 +191,6 @@ class AlohaSimulation:
     @property
     def is_success(self) -> bool:
         """Return whether gym-aloha's reward is full now (ground truth)."""
+        if self.is_broken:
+            return False
         return bool(self._model.task.get_reward(self._physics) == _FULL_REWARD)

@@ -19,6 +19,7 @@ from nearer.envs.aloha.demonstrator.insertion import insert_peg
 from nearer.envs.aloha.demonstrator.kinematics import ArmKinematics
 from nearer.envs.aloha.demonstrator.noise import HUMAN_LIKE, MotionNoise, Variety
 from nearer.envs.aloha.scene import AlohaGroundTruth, AlohaScene, Side
+from nearer.envs.aloha.settings import NUM_AXES
 from nearer.envs.aloha.tasks import AlohaTask
 
 _SCRIPTS = {AlohaTask.INSERTION: insert_peg, AlohaTask.TRANSFER_CUBE: hand_over_cube}
@@ -62,7 +63,7 @@ class AlohaDemonstrator:
         rngs: Rngs,
     ) -> Decision:
         """Return one action a robot; log_prob is 0, since a demonstrator's is not known."""
-        actions = np.zeros((len(robots), 14), np.float32)
+        actions = np.zeros((len(robots), NUM_AXES), np.float32)
         for row, scene in enumerate(self._ground_truth.scenes(robots)):
             script = self._scripts[int(robots[row])]
             assert script is not None, "begin comes before act"
