@@ -1,12 +1,19 @@
-"""Symmetries of square rods; that pegs are inserted is tested in test_policy.py."""
+"""Symmetries of square rods, and a peg that stays where it was pushed."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
+from nearer.envs.aloha.demonstrator.arm import Arm
 from nearer.envs.aloha.demonstrator.insertion import insert_peg, relabelled
+from nearer.envs.aloha.demonstrator.kinematics import ArmKinematics
+from nearer.envs.aloha.demonstrator.noise import NO_NOISE, Variety
 from nearer.envs.aloha.poses import rotation_vector, turned
+from nearer.envs.aloha.scene import Side
+from nearer.envs.aloha.simulation import AlohaModel, AlohaSimulation
+from nearer.envs.aloha.tasks import AlohaTask, draw_object_poses
 
 X, Z = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
 
@@ -25,5 +32,17 @@ def test_relabelled_turns_by_an_eighth_at_most() -> None:
         assert np.linalg.norm(turn) <= math.pi / 4 + 1e-9
 
 
-def test_script_is_a_move() -> None:
-    assert insert_peg.__annotations__["return"] is not None
+def test_peg_stays_inside_after_the_script(insertion: AlohaModel) -> None:
+    simulation = AlohaSimulation(insertion)
+    simulation.start(draw_object_poses(AlohaTask.INSERTION, np.random.default_rng(0)))
+    variety = Variety(NO_NOISE, np.random.default_rng(0))
+    left, right = (
+        Arm(side, ArmKinematics(insertion.mujoco_model, side), simulation.scene(), variety)
+        for side in Side
+    )
+    for _ in itertools.chain(insert_peg(left, right), range(15)):
+        commands = [arm.command() for arm in (left, right)]
+        simulation.step(np.concatenate([[*joints, gripper] for joints, gripper in commands]))
+        left.scene = right.scene = simulation.scene()
+    assert simulation.is_success
+    assert left.scene.fingers_touch.all()

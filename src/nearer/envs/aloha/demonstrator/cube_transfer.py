@@ -30,7 +30,9 @@ def hand_over_cube(left: Arm, right: Arm) -> Move:
     """Take the cube with the right hand and give it to the left; start over when it fell."""
     meeting_m = _MEETING_M + right.variety.meeting_m()
     for attempt in range(_ATTEMPTS):
-        yield from in_parallel(_get_ready(left, meeting_m, attempt), _present(right, meeting_m))
+        yield from in_parallel(
+            _get_ready(left, meeting_m, attempt), _present(right, meeting_m, attempt)
+        )
         yield from _receive(left, right)
         if left.touches and holds(left, _CUBE):
             yield from _let_go(left, right)
@@ -41,15 +43,18 @@ def hand_over_cube(left: Arm, right: Arm) -> Move:
 
 def _get_ready(left: Arm, meeting_m: Vector, attempt: int) -> Move:
     """Open the left hand before the meeting point."""
-    yield from left.wait(left.variety.reaction_s())
+    if attempt == 0:
+        yield from left.wait(left.variety.reaction_s())
     left.gripper = OPEN
     before_m = meeting_m - _BEFORE_M * _X + left.variety.waypoint_m()
     before = Pose(position_m=before_m, rotation=_LYING)
     yield from left.swing(before) if attempt == 0 else left.move(before, _LEAVE_M_S)
 
 
-def _present(right: Arm, meeting_m: Vector) -> Move:
+def _present(right: Arm, meeting_m: Vector, attempt: int) -> Move:
     """Hold the cube at the meeting point, taken from the table where it is not held."""
+    if attempt == 0:
+        yield from right.wait(right.variety.reaction_s())
     if not holds(right, _CUBE):
         yield from take(right, _CUBE)
     yield from right.pause()

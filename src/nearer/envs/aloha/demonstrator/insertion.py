@@ -21,6 +21,7 @@ _HALF_LENGTH_M = 0.06
 _FAR_M, _READY_M, _IN_M = 0.17, 0.145, 0.088
 """Between the centres of peg and socket: when the peg arrives, before it enters, and where it is
 pushed to; at 0.12 their ends meet, at 0.10 the peg touches the pin inside."""
+_INSIDE_M = 0.103
 _CARRY_M_S, _ALIGN_M_S, _INSERT_M_S = 0.28, 0.12, 0.08
 _ALIGNED_M, _ALIGNED_RAD = 0.003, 0.06
 """The peg has 8 mm of clearance on every side."""
@@ -36,14 +37,19 @@ _ATTEMPTS = 4
 
 def insert_peg(left: Arm, right: Arm) -> Move:
     """Take both objects, bring them together and push; start over with what was dropped."""
-    yield from in_parallel(left.wait(left.variety.reaction_s()), right.wait(0.0))
-    for _ in range(_ATTEMPTS):
-        yield from in_parallel(_have(left, _SOCKET), _have(right, _PEG))
+    for attempt in range(_ATTEMPTS):
+        yield from in_parallel(_have(left, _SOCKET, attempt), _have(right, _PEG, attempt))
         yield from _bring_together(left, right)
         yield from _push_in(left, right)
+        if _is_inside(right):
+            return
+        yield from _back_out(right)
 
 
-def _have(arm: Arm, target: Target) -> Move:
+def _have(arm: Arm, target: Target, attempt: int) -> Move:
+    """Take an object, unless it is held."""
+    if attempt == 0:
+        yield from arm.wait(arm.variety.reaction_s())
     if not holds(arm, target):
         yield from take(arm, target)
 
@@ -95,9 +101,21 @@ def _distances_m(right: Arm, lateral_m: Vector) -> Iterator[float]:
         yield distance_m
     for _ in range(steps(_PRESSING_S)):
         yield _IN_M
-    while distance_m < _FAR_M:  # it was not enough: back out
-        distance_m += _ALIGN_M_S / CONTROL_HZ
-        yield distance_m
+
+
+def _back_out(right: Arm) -> Move:
+    """Pull the peg out of the socket again, away from it where it is not in."""
+    rotation = relabelled(right.scene.objects[_SOCKET.row].rotation, like=np.eye(3))
+    back_m = right.aim.position_m + (_FAR_M - _IN_M) * rotation[:, 0]
+    yield from right.move(
+        Pose(position_m=back_m, rotation=right.aim.rotation), _ALIGN_M_S, straight=True
+    )
+
+
+def _is_inside(right: Arm) -> bool:
+    """Return whether the peg is as deep in the socket as it goes."""
+    socket = right.scene.objects[_SOCKET.row]
+    return math.dist(socket.position_m, _peg(right).position_m) < _INSIDE_M
 
 
 def _is_aligned(right: Arm, goal: Pose) -> bool:
