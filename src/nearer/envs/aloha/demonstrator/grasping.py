@@ -12,7 +12,7 @@ from nearer.envs.aloha.scene import Side
 Y, Z = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 LIFT_M = 0.05
 """How high an object is lifted to see whether the fingers hold it."""
-_PITCH_RAD = math.radians(70)
+PITCH_RAD = math.radians(70)
 """How steeply a gripper points down on the table. At 60 degrees the wrist gets straight on the way
 to the meeting point, and spins: in 18 of 40 insertions a joint moved by over 0.1 rad in one control
 step, at 66 in 4, at 72 in none; at 78 the first insertion failed."""
@@ -24,9 +24,9 @@ _ABOVE_M, _RIGHT_ABOVE_M = 0.08, 0.045
 would land on the object otherwise. A missed attempt closes them there."""
 _DESCENT_M_S, _LIFT_M_S = 0.16, 0.2
 _RETURN_M_S = 0.25
-_CLOSING_S, _HOLDING_S = 0.8, 0.12
+_CLOSING_S, _HOLDING_S = 0.6, 0.12
 """How long the fingers may take, and how long they press before the lift."""
-_OPENING_S = 0.3
+_OPENING_S = 0.2
 _RISEN_M = 0.02
 """An object that rose by less has been left behind."""
 _HELD_WITHIN_M = 0.05
@@ -43,12 +43,14 @@ class Target:
         rest_z_m: height of its centre when it lies on the table.
         outwards_m: from its centre to where it is grasped, towards the arm's own base.
         symmetry_rad: by this turn about z it looks the same to a gripper.
+        pitch_rad: how steeply the gripper points down that takes it.
     """
 
     row: int
     rest_z_m: float
     outwards_m: float = 0.0
     symmetry_rad: float = math.pi
+    pitch_rad: float = PITCH_RAD
 
 
 def take(arm: Arm, target: Target) -> Move:
@@ -61,7 +63,8 @@ def take(arm: Arm, target: Target) -> Move:
         if attempt > 0 or not arm.variety.misses():
             yield from arm.move(pose, _DESCENT_M_S, straight=True)
         yield from close(arm)
-        yield from arm.move(_raised(arm.aim, LIFT_M), _LIFT_M_S)
+        if arm.touches:
+            yield from arm.move(_raised(arm.aim, LIFT_M), _LIFT_M_S)
         if holds(arm, target):
             return
         arm.gripper = OPEN
@@ -88,7 +91,7 @@ def holds(arm: Arm, target: Target) -> bool:
 def _approach(arm: Arm, target: Target, attempt: int) -> Move:
     """Bring the open fingers above an object."""
     arm.gripper = OPEN
-    pitch_rad = _PITCH_RAD + arm.variety.pitch_rad()
+    pitch_rad = target.pitch_rad + arm.variety.pitch_rad()
     pose = _raised(_grasp_pose(arm, target, facing(arm, target, pitch_rad)), _ABOVE_M)
     off_m = arm.variety.waypoint_m()
     pose = Pose(position_m=pose.position_m + off_m, rotation=pose.rotation)
