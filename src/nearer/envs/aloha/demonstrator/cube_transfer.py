@@ -1,6 +1,7 @@
 """Handing over the cube: the right arm takes it, the left arm takes it from there."""
 
 import math
+from collections.abc import Generator
 
 import numpy as np
 
@@ -13,8 +14,9 @@ _CUBE = Target(row=0, rest_z_m=CUBE.rest_z_m, symmetry_rad=math.pi / 2, pitch_ra
 """The steeper the right hand holds it, the more it is in the left hand's way: at 70 degrees two of
 40 transfers failed, at 60 and 65 none."""
 _X = np.array([1.0, 0.0, 0.0])
-_MEETING_M = np.array([0.0, 0.5, 0.25])
-"""Where the right hand holds the cube for the left."""
+_MEETING_M = np.array([0.0, 0.5, 0.2])
+"""Where the right hand holds the cube for the left; at 0.25 the left wrist is almost straight, and
+the hand arrives beside its aim."""
 _LYING = turned(_X, math.pi / 2)
 """The left tool points along x, its fingers above and below: the right ones are at the sides."""
 _BEFORE_M, _RIGHT_BEFORE_M = 0.13, 0.09
@@ -35,8 +37,7 @@ def hand_over_cube(left: Arm, right: Arm) -> Move:
         yield from in_parallel(
             _get_ready(left, meeting_m, attempt), _present(right, meeting_m, attempt)
         )
-        yield from _receive(left, right)
-        if left.touches and holds(left, _CUBE):
+        if (yield from _receive(left)) and holds(left, _CUBE):
             yield from _let_go(left, right)
             return
         left.gripper = OPEN
@@ -66,8 +67,8 @@ def _present(right: Arm, meeting_m: Vector, attempt: int) -> Move:
     yield from right.settle()
 
 
-def _receive(left: Arm, right: Arm) -> Move:
-    """Close the left fingers around the cube."""
+def _receive(left: Arm) -> Generator[None, None, bool]:
+    """Close the left fingers around the cube, and return whether both have met it."""
     yield from left.pause()
     off_m = left.variety.grasp_m() - _SHALLOW_M * _X
     goal_m = left.scene.objects[_CUBE.row].position_m + off_m
@@ -76,7 +77,7 @@ def _receive(left: Arm, right: Arm) -> Move:
     yield from left.settle()
     yield from left.move(Pose(position_m=goal_m, rotation=_LYING), _APPROACH_M_S, straight=True)
     yield from left.settle()
-    yield from close(left)
+    return (yield from close(left))
 
 
 def _let_go(left: Arm, right: Arm) -> Move:

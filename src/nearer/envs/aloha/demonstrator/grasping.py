@@ -1,6 +1,7 @@
 """Taking an object from the table, as often as it takes."""
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +63,7 @@ def take(arm: Arm, target: Target) -> Move:
         yield from arm.settle()
         if attempt > 0 or not arm.variety.misses():
             yield from arm.move(pose, _DESCENT_M_S, straight=True)
-        yield from close(arm)
-        if arm.touches:
+        if (yield from close(arm)):
             yield from arm.move(_raised(arm.aim, LIFT_M), _LIFT_M_S)
         if holds(arm, target):
             return
@@ -71,14 +71,17 @@ def take(arm: Arm, target: Target) -> Move:
         yield from arm.wait(_OPENING_S)
 
 
-def close(arm: Arm) -> Move:
-    """Close the fingers until they press on what is between them, or on nothing."""
+def close(arm: Arm) -> Generator[None, None, bool]:
+    """Close the fingers, and return whether both have met an object; they press on it a moment."""
     arm.gripper = CLOSED
+    met = arm.touches
     for _ in range(steps(_CLOSING_S)):
-        if arm.touches:
+        if met:
             break
         yield
+        met = arm.touches
     yield from arm.wait(_HOLDING_S)
+    return met
 
 
 def holds(arm: Arm, target: Target) -> bool:
