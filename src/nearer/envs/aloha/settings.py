@@ -42,11 +42,6 @@ class AlohaSettings:
     height: int
     width: int
 
-    @property
-    def observed_cameras(self) -> tuple[str, ...]:
-        """Return the cameras whose images are observed."""
-        return self.cameras if self.images else ()
-
     def observation_space(self) -> Space[Any]:
         """Return the space of observations under lerobot's keys.
 
