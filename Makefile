@@ -28,7 +28,7 @@ $(RUNNABLE): pyproject.toml constraints.txt
 
 # Every extra and the development tools.
 $(MADE): $(RUNNABLE)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,pretrain,vlm,wandb,trackio,rerun,ray]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,pretrain,vlm,wandb,trackio,rerun,ray,aloha]'
 	# Tests drive nearer serve with openpi's own client; without its dependencies, which want numpy < 2.
 	$(BIN)/pip install --quiet --no-deps openpi-client==0.1.2
 	touch $(MADE)

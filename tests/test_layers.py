@@ -136,7 +136,10 @@ for module in {modules}:
     ("missing", "needed_by"),
     [
         (
-            ("transformers", "tokenizers", "peft", "wandb", "trackio", "rerun", "ray"),
+            (
+                *("transformers", "tokenizers", "peft", "wandb", "trackio", "rerun", "ray"),
+                *("gym_aloha", "dm_control"),
+            ),
             ("nearer.models.vlm",),
         ),
         (("websockets", "msgpack"), ("nearer.serving",)),

@@ -31,4 +31,4 @@ def test_register_envs_twice_changes_nothing() -> None:
     before = dict(gymnasium.registry)
     register_envs()
     assert gymnasium.registry == before
-    assert len([env_id for env_id in before if env_id.startswith("nearer/")]) == 15
+    assert len([env_id for env_id in before if env_id.startswith("nearer/")]) == 17

@@ -1,6 +1,7 @@
 """Environments that come with nearer. Importing this package registers their Gymnasium ids.
 
-Registration names modules and imports none: MuJoCo is loaded when a tabletop is made.
+Registration names modules and imports none: MuJoCo is loaded when a tabletop is made, gym-aloha
+when a pair of arms is.
 """
 
 import re
@@ -13,6 +14,7 @@ from nearer.core.errors import EnvError
 
 _POINT_MASS = "nearer.envs.point_mass:PointMass"
 _TABLETOP = "nearer.envs.tabletop.env:Tabletop"
+_ALOHA = "nearer.envs.aloha.env:AlohaEnv"
 _LEROBOT = "nearer.envs.robots.lerobot:LeRobotEnv"
 LEROBOT = "lerobot"
 """The id of any robot of lerobot."""
@@ -27,6 +29,8 @@ _FAMILIES: dict[str, dict[str, object]] = {
 }
 """Keyword arguments by name; each name is also registered with the real appearance, as NAMEReal."""
 
+_ALOHA_TASKS = {"AlohaInsertion": "insertion", "AlohaTransferCube": "transfer_cube"}
+
 
 def register_envs() -> None:
     """Register the ids `nearer/...` and `lerobot`; ids that are registered already stay."""
@@ -34,6 +38,8 @@ def register_envs() -> None:
     for name, settings in _FAMILIES.items():
         _register(name, _TABLETOP, settings)
         _register(f"{name}Real", _TABLETOP, settings | {"appearance": "real"})
+    for name, task in _ALOHA_TASKS.items():
+        _register(name, _ALOHA, {"task": task})
     if LEROBOT not in gymnasium.registry:
         gymnasium.register(LEROBOT, _LEROBOT)
 

@@ -1,0 +1,1 @@
+"""The scripted demonstrator of the ALOHA tasks."""
