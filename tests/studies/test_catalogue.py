@@ -9,6 +9,7 @@ import nearer.studies.catalogue as catalogue
 import nearer.studies.reproduce as reproduce
 from nearer.cli import main
 from nearer.configs.reproduce import ReproduceConfig
+from nearer.core.errors import ConfigError
 
 
 def test_listing_counts_the_seeds_that_are_left(tmp_path: Path) -> None:
@@ -18,6 +19,14 @@ def test_listing_counts_the_seeds_that_are_left(tmp_path: Path) -> None:
     (row,) = catalogue.listing(config, slower=2.0).splitlines()[2:]
     (study,) = catalogue.chosen(config)
     assert row == f"| real2sim | {study.shows} | {study.minutes * 2 / 60:.1f} | 0, 2 |"
+
+
+@pytest.mark.parametrize("text", ["{", "7", '[{"stage": 2}]', '[{"stage": "x", "seed": 1}]'])
+def test_listing_of_damaged_results_is_a_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "banana.json").write_text(text)
+    config = ReproduceConfig(which="banana", out=tmp_path)
+    with pytest.raises(ConfigError, match=r"banana.json must hold a list .* it is written anew"):
+        catalogue.listing(config, slower=1.0)
 
 
 def test_slowness_is_a_ratio_to_the_machine_of_the_minutes() -> None:

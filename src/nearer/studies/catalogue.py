@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 
 from nearer.configs.reproduce import ReproduceConfig, StudyName
 from nearer.core.callbacks import ProgressCallback
+from nearer.core.errors import ConfigError
 from nearer.models.pointing.weights import UNET, load_pointing
+from nearer.runs.json_files import from_json
 from nearer.studies.banana import reproduce_banana
 from nearer.studies.headline import reproduce
 from nearer.studies.headline_results import headline_table
@@ -32,8 +33,8 @@ class Study:
 
     Attributes:
         shows: in a few words.
-        minutes: of one core of an AMD EPYC, a seed, with the default settings: the sum of what data
-            set, Stage 1, practice and evaluation took there.
+        minutes: of one core of an AMD EPYC, a seed, with the default settings; summed up from what
+            one data set, Stage 1, practice and evaluation took there.
         run: runs what is missing, and returns the table.
     """
 
@@ -43,16 +44,35 @@ class Study:
     run: Callable[[ReproduceConfig, ProgressCallback], str]
 
     def seeds_done(self, config: ReproduceConfig) -> tuple[int, ...]:
-        """Return the seeds with a practised policy among the results on disk."""
-        return tuple(sorted({row["seed"] for row in _rows(config.out / f"{self.name}.json")}))
+        """Return the seeds with a practised policy among the results on disk.
+
+        Raises:
+            ConfigError: the file of results is damaged.
+        """
+        rows = _rows(config.out / f"{self.name}.json")
+        return tuple(sorted({row.seed for row in rows if row.stage == 2}))
 
 
-def _rows(results: Path) -> list[dict[str, Any]]:
-    """Return the rows of practised policies; none where there are no results yet."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """What every study's rows have."""
+
+    stage: int
+    seed: int
+
+
+def _rows(results: Path) -> list[_Row]:
+    """Return the rows of a study; none where there are no results yet."""
     if not results.exists():
         return []
-    rows = cast(list[dict[str, Any]], json.loads(results.read_text()))
-    return [row for row in rows if row["stage"] == 2]
+    try:
+        rows = json.loads(results.read_text(encoding="utf-8"))
+        return [from_json(_Row, row, partly=True) for row in rows]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"{results} must hold a list of results as nearer reproduce writes it, got: {error}; "
+            "remove it, and it is written anew"
+        ) from error
 
 
 STUDIES: Sequence[Study] = (

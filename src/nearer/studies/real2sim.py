@@ -34,7 +34,7 @@ _TITLE = "Success in the other look, before and after practice there"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
+class Direction:
     """One direction at one seed.
 
     Attributes:
@@ -71,16 +71,16 @@ def reproduce_real2sim(
     }
     for seed in config.seeds:
         for first, second in _DIRECTIONS:
-            transfer = transfer_of(config, seed, first, second)
-            for row in _measure(transfer, seed, collected[first], on_progress):
+            direction = direction_of(config, seed, first, second)
+            for row in _measure(direction, seed, collected[first], on_progress):
                 rows.append(row)
                 write_stages(config.out, _TITLE, rows)
     return rows
 
 
-def transfer_of(config: ReproduceConfig, seed: int, first: str, second: str) -> Transfer:
+def direction_of(config: ReproduceConfig, seed: int, first: str, second: str) -> Direction:
     """Return Stage 1 in one look and practice in the other."""
-    return Transfer(
+    return Direction(
         name=f"{first} to {second}",
         recipe=_recipe(config, seed, first, second),
         unlabelled=_recipe(config, seed, second, first).collect.out,
@@ -110,24 +110,24 @@ def _recipe(config: ReproduceConfig, seed: int, first: str, second: str) -> Reci
 
 
 def _measure(
-    transfer: Transfer, seed: int, demonstrations: int, on_progress: ProgressCallback
+    direction: Direction, seed: int, demonstrations: int, on_progress: ProgressCallback
 ) -> Iterator[StageSuccess]:
-    sft = transfer.recipe.sft
-    ensure_sft(transfer.recipe, on_progress)
+    sft = direction.recipe.sft
+    ensure_sft(direction.recipe, on_progress)
     adapted = sft.out.with_name("adapted")
     if not adapted.exists():
         run_adapt(
             AdaptConfig(
                 run=sft.out,
-                data=str(transfer.unlabelled),
+                data=str(direction.unlabelled),
                 out=adapted,
                 episodes=_UNLABELLED,
                 seed=seed,
             ),
             on_progress,
         )
-    as_it_is, to_look = transfer.variant(sft.out), transfer.variant(adapted)
-    for name, recipe in ((transfer.name, as_it_is), (f"{transfer.name}, adapted", to_look)):
+    as_it_is, to_look = direction.variant(sft.out), direction.variant(adapted)
+    for name, recipe in ((direction.name, as_it_is), (f"{direction.name}, adapted", to_look)):
         success = load_or_run_eval(recipe.eval_sft, on_progress).success
         before = before_practice("real2sim", name, seed, demonstrations, success)
         yield before
