@@ -44,7 +44,7 @@ class AlohaDemonstrator:
         num_robots: int,
         noise: MotionNoise = HUMAN_LIKE,
     ) -> None:
-        """Demonstrate a task to `num_robots` robots, whose scenes `ground_truth` tells."""
+        """Demonstrate a task to `num_robots` robots, whose scenes `ground_truth` returns."""
         self._ground_truth, self._task, self._noise = ground_truth, task, noise
         model = ground_truth.mujoco_model
         self._kinematics = [ArmKinematics(model, side) for side in (Side.LEFT, Side.RIGHT)]
