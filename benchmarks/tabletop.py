@@ -26,7 +26,7 @@ import numpy as np
 
 from nearer.core.cpu import num_cores
 from nearer.envs.tabletop.env import Tabletop, TabletopVector
-from nearer.envs.tabletop.gl import mujoco
+from nearer.envs.gl import mujoco
 
 NUM_ENVS = 32
 STEPS_AN_EPISODE = 100

@@ -16,8 +16,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from nearer.core.arrays import Array
+from nearer.envs.gl import Model, mujoco
 from nearer.envs.tabletop.appearance import Appearance
-from nearer.envs.tabletop.gl import Model, mujoco
 from nearer.envs.tabletop.layout import (
     BANANA,
     BLOCK_HEIGHT_M,

@@ -8,8 +8,8 @@ from jaxtyping import Float, UInt8
 
 from nearer.core.arrays import Array
 from nearer.core.errors import EnvError
+from nearer.envs.gl import Model, mujoco
 from nearer.envs.tabletop.appearance import SIM, Appearance
-from nearer.envs.tabletop.gl import Model, mujoco
 from nearer.envs.tabletop.layout import (
     ACTION_LIMIT_M,
     BANANA,

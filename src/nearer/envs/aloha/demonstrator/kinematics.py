@@ -9,7 +9,7 @@ from nearer.core.arrays import Array
 from nearer.envs.aloha.poses import Pose, rotation_vector
 from nearer.envs.aloha.scene import Side
 from nearer.envs.aloha.simulation import arm_joint_names, side_name
-from nearer.envs.tabletop.gl import mujoco
+from nearer.envs.gl import mujoco
 
 Joints = Float64[Array, "6"]
 """Angles of an arm in rad, from waist to wrist."""

@@ -11,7 +11,7 @@ import pytest
 
 from nearer.core.errors import EnvError
 from nearer.core.opengl import LIBRARIES, is_installed
-from nearer.envs.tabletop.gl import missing_gl_error
+from nearer.envs.gl import missing_gl_error
 from nearer.envs.tabletop.layout import BLOCKS
 from nearer.envs.tabletop.simulation import Simulation
 from nearer.envs.tabletop.tasks import draw_layout
