@@ -25,8 +25,8 @@ os.environ.setdefault("LP_NUM_THREADS", "0")
 import numpy as np
 
 from nearer.core.cpu import num_cores
-from nearer.envs.tabletop.env import Tabletop, TabletopVector
 from nearer.envs.gl import mujoco
+from nearer.envs.tabletop.env import Tabletop, TabletopVector
 
 NUM_ENVS = 32
 STEPS_AN_EPISODE = 100
