@@ -20,6 +20,7 @@ from nearer.core.errors import EnvError
 from nearer.core.interfaces import Fleet, HasDemonstrator, Policy, Sensed, Starts
 from nearer.core.memory import check_fits
 from nearer.fleets.env_errors import check_info, checked, making, reading, running
+from nearer.fleets.env_reset import seeded_reset
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.env_spaces import EnvSpaces, env_spaces
 from nearer.fleets.find_env import AnyEnv, check_kwargs, env_spec, make_env, tell_time_limit
@@ -269,7 +270,7 @@ class SingleEnvFleet:
         for row, (robot, seed) in enumerate(zip(_slots(robots), seeds, strict=True)):
             self._seeds[robot] = seed
             with running(self._name, "reset", [seed]):
-                raw, info = self._envs[robot].reset(seed=seed)
+                raw, info = seeded_reset(self._envs[robot], seed)
                 check_info(self._name, info)
             observations.append(self._read(raw))
             instructions.append(

@@ -23,6 +23,7 @@ from nearer.core.episode import Ended, Episode
 from nearer.core.errors import EnvError
 from nearer.datasets.lerobot.videos import VideoEncoding, encode_video
 from nearer.fleets.env_errors import running
+from nearer.fleets.env_reset import seeded_reset
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.env_spaces import control_rate, env_spaces
 from nearer.fleets.find_env import AnyEnv, env_spec, make_env
@@ -118,7 +119,7 @@ def replay(
     name = env_name(env)
     spaces = env_spaces(env.unwrapped, env.observation_space, env.action_space, settings)
     with running(name, "reset", [seed]):
-        raw, _ = env.reset(seed=seed)
+        raw, _ = seeded_reset(env, seed)
     _check_repeats(spaces.reader.read(raw).agent_pos, agent_pos[0], seed, step=0)
     yield _render(env)
     for step, decision in enumerate(actions):
