@@ -47,8 +47,8 @@ def test_older_env_is_seeded() -> None:
 
 def test_fleet_repeats_starts() -> None:
     fleet = make_fleet(IgnoresItsSeed, 2, default_instruction="push")
-    starts = [fleet.reset(np.arange(2), [5, 6]).observation.agent_pos for _ in range(2)]
-    np.testing.assert_array_equal(*starts)
+    first, again = (fleet.reset(np.arange(2), [5, 6]).observation.agent_pos for _ in range(2))
+    np.testing.assert_array_equal(first, again)
 
 
 def test_present_env_is_left_to_itself() -> None:
