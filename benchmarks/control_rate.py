@@ -21,8 +21,8 @@ from threading import Thread
 import torch
 
 from nearer.algorithm.batch import make_batch
-from nearer.algorithm.improve import update
 from nearer.algorithm.improve_settings import Deviations, Practice
+from nearer.algorithm.learner import Learner
 from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
 from nearer.algorithm.score import score
 from nearer.core.control_clock import ClockSummary, ControlClock
@@ -70,21 +70,22 @@ class Latest(ControlLog):
         self.summaries = list(summaries)
 
 
-class Learner(Thread):
-    """Updates a policy of its own without a pause."""
+class BusyLearner(Thread):
+    """Updates a policy of its own without a pause, on all samples of some episodes."""
 
     def __init__(self, policy: FoundationModel, episodes: list[Episode]) -> None:
         super().__init__(daemon=True)
         self.updates, self.over = 0, False
-        self._policy = policy
         scored = score(policy, episodes, threshold_steps=0, discount=0.9, success_bonus=0)
         self._samples = make_batch(scored)
-        self._optimizer = torch.optim.AdamW(policy.parameters(), 1e-5)
+        practice = Practice(updates_per_iteration=1, batch_size=len(self._samples))
+        optimizer = torch.optim.AdamW(policy.parameters(), 1e-5)
+        self._learner = Learner(practice, Deviations(), policy, optimizer)
 
     def run(self) -> None:
         """Update until it is over."""
         while not self.over:
-            update(Practice(), Deviations(), self._policy, self._optimizer, self._samples)
+            self._learner.learn(self._samples, self.updates)
             self.updates += 1
 
 
@@ -106,7 +107,7 @@ def main(robots: int, actors: int, hz: float, seconds: float) -> None:
     policy = group(1, hz).policy
     assert isinstance(policy, ModelPolicy), "robots have copies of the models"
     process_ids = [os.getpid(), *(pool.process_id(actor) for actor in range(actors))]
-    learner: Learner | None = None
+    learner: BusyLearner | None = None
     memory: list[float] = []
     begun, version = time.monotonic(), 0
     while time.monotonic() < begun + seconds:
@@ -114,7 +115,7 @@ def main(robots: int, actors: int, hz: float, seconds: float) -> None:
         source.forget()
         version += 1
         if learner is None:
-            learner = Learner(policy.model, acted)
+            learner = BusyLearner(policy.model, acted)
             learner.start()
             started = time.monotonic()
         if time.monotonic() > begun + (seconds / 10 if not memory else seconds):

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from nearer.algorithm.batch import make_batch
-from nearer.algorithm.improve import update
 from nearer.algorithm.improve_settings import Deviations, Practice
+from nearer.algorithm.learner import Learner
 from nearer.algorithm.model import Detector, FoundationModel, ModelPolicy
 from nearer.algorithm.rollout import LockstepSource
 from nearer.algorithm.score import score
@@ -99,6 +99,8 @@ def measured() -> dict[str, float]:
     scoring = partial(score, model, threshold_steps=0.0, discount=0.9, success_bonus=0.0)
     samples = make_batch(scoring(episodes)).rows(torch.arange(64))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-5)
+    one_update = Practice(updates_per_iteration=1, batch_size=len(samples))
+    learner = Learner(one_update, Deviations(), model, optimizer)
     ended = EpisodeEnded(episode=episode, success=np.zeros(episode.num_steps + 1, bool))
     weights = trained_weights(model)
 
@@ -110,8 +112,7 @@ def measured() -> dict[str, float]:
         "decision_ms": 1e3 * decision_s,
         "decision_without_images_ms": 1e3 * small_s,
         "decide_ms": 1e3 * seconds(decide, 50) / ROBOTS,
-        "update_ms": 1e3
-        * seconds(lambda: update(Practice(), Deviations(), model, optimizer, samples), 20),
+        "update_ms": 1e3 * seconds(lambda: learner.learn(samples, 0), 20),
         "score_ms": 1e3 * seconds(lambda: scoring(episodes)) / len(episodes),
         "episode_steps": episode.num_steps,
         "episode_kb": len(pickle.dumps(ended)) / 1024,
