@@ -19,10 +19,9 @@ from nearer.runs.lock import alone
 from nearer.runs.metrics import number, read_metrics
 from nearer.studies.point_mass import point_mass
 from nearer.studies.recipe import Recipe
+from nearer.studies.recorded_task import recorded_task
 from nearer.studies.running import evaluated_beside, load_or_run_eval
 from nearer.studies.tabletop import tabletop
-
-_RECIPES = {"tabletop": tabletop, "point-mass": point_mass}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +57,34 @@ class DemoResult:
 
 def main(config: DemoConfig, console: Console) -> None:
     """Run a recipe with progress bars, and print both stages' success and where the report is."""
-    recipe = _RECIPES[config.which](config.out, config.seed, config.episodes, config.quick)
+    recipe = _recipe(config)
     with alone(config.out), live(console) as on_progress:
-        result = run_demo(recipe, on_progress)
+        result = run_demo(recipe, on_progress, collects=config.data is None)
     for line in result.lines():
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def run_demo(recipe: Recipe, on_progress: ProgressCallback) -> DemoResult:
-    """Collect, fine-tune, practise and evaluate Stage 1 beside, evaluate Stage 2, report."""
+def _recipe(config: DemoConfig) -> Recipe:
+    match config.which:
+        case "pusht" | "metaworld" as task:
+            return recorded_task(task, config.data, config.out, config.seed, config.quick)
+        case "tabletop":
+            return tabletop(config.out, config.seed, config.episodes, config.quick)
+        case "point-mass":
+            return point_mass(config.out, config.seed, config.episodes, config.quick)
+
+
+def run_demo(recipe: Recipe, on_progress: ProgressCallback, collects: bool = True) -> DemoResult:
+    """Collect, fine-tune, practise and evaluate Stage 1 beside, evaluate Stage 2, report.
+
+    Args:
+        recipe: what is run.
+        on_progress: is called as it goes.
+        collects: whether demonstrations are still to be collected.
+    """
     started = perf_counter()
-    collect_demonstrations(recipe.collect, on_progress)
+    if collects:
+        collect_demonstrations(recipe.collect, on_progress)
     collected = perf_counter()
     run_sft(recipe.sft, on_progress)
     tuned = perf_counter()
