@@ -28,9 +28,12 @@ $(RUNNABLE): pyproject.toml constraints.txt
 
 # Every extra and the development tools.
 $(MADE): $(RUNNABLE)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,pretrain,vlm,wandb,trackio,rerun,ray,aloha]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,pretrain,vlm,wandb,trackio,rerun,ray,aloha,metaworld]'
 	# Tests drive nearer serve with openpi's own client; without its dependencies, which want numpy < 2.
 	$(BIN)/pip install --quiet --no-deps openpi-client==0.1.2
+	# And PushT with an OpenCV that asks for no display.
+	$(BIN)/pip install --quiet --constraint constraints.txt pymunk pygame shapely opencv-python-headless
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt gym-pusht
 	touch $(MADE)
 
 lint: setup

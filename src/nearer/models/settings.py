@@ -109,7 +109,6 @@ class SmallVLAConfig:
     Attributes:
         hidden: width of each of the hidden layers.
         word_width: width of the instruction embedding.
-        conditioning: the instruction stands beside the inputs, or scales hidden units (film).
         num_bins: classes of the steps-to-go head.
         steps_per_bin: control steps a class.
         max_deviation: inputs are clipped to +- this many standard deviations.
@@ -130,7 +129,6 @@ class SmallVLAConfig:
 
     hidden: int = 256
     word_width: int = 4
-    conditioning: Literal["concat", "film"] = "concat"
     num_bins: int = 80
     steps_per_bin: int = 1
     max_deviation: float = 4.0

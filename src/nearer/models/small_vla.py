@@ -40,7 +40,6 @@ from nearer.models.planar_features import PlanarFeatures, to_plane
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
 from nearer.models.pointing.tracking import NUM_HYPOTHESES
 from nearer.models.settings import SmallVLAConfig
-from nearer.models.trunks import new_trunk
 
 _TOKEN_WIDTH = 16
 _SIDES = ("left", "right", "top", "bottom", "upper", "lower")
@@ -131,8 +130,8 @@ class SmallVLA(FoundationModel):
         self.action_words = nn.EmbeddingBag(len(words), config.word_width)
         self.steps_words = nn.EmbeddingBag(len(words), config.word_width)
         width = self.planar_features.num_inputs + config.word_width
-        self.action_trunk = new_trunk(config, width)
-        self.steps_trunk = new_trunk(config, width)
+        self.action_trunk = two_layers(width, config.hidden, config.dropout)
+        self.steps_trunk = two_layers(width, config.hidden, config.dropout)
         self.action_head = ActionHead(config.hidden, spaces.action, self.tokens.count)
         self.steps_head = nn.Linear(config.hidden, config.num_bins)
         self.instruction_head: nn.Linear | None = None
@@ -377,3 +376,15 @@ def _points(inputs: Inputs) -> Float[Tensor, "samples objects 2"]:
     """Return u, v of the first object, the second object and the effector: their likeliest."""
     beliefs = inputs.features.reshape(-1, NUM_SLOTS, NUM_HYPOTHESES, PEAK_WIDTH)
     return beliefs[:, :, 0, :2]
+
+
+def two_layers(width_in: int, hidden: int, dropout: float) -> nn.Sequential:
+    """Return a trunk: two hidden layers with dropout."""
+    return nn.Sequential(
+        nn.Linear(width_in, hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+    )

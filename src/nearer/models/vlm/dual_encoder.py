@@ -26,8 +26,7 @@ from nearer.algorithm.model import Inputs
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
 from nearer.models.settings import AttentionPoolingConfig, VLMConfig
-from nearer.models.small_vla import ActionHead
-from nearer.models.trunks import two_layers
+from nearer.models.small_vla import ActionHead, two_layers
 from nearer.models.vlm.attention_masks import in_parts
 from nearer.models.vlm.attention_pooling import AttentionPooling
 from nearer.models.vlm.families import Network
