@@ -122,7 +122,7 @@ def recorded_task(
             num_envs=_NUM_ENVS,
             fleet="lockstep",
             practice=Practice(
-                max_env_steps=2_000 if quick else task.practice_steps,
+                max_env_steps=3_000 if quick else task.practice_steps,
                 updates_per_iteration=8,
                 batch_size=128,
                 learning_rate=2e-4,
