@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from nearer.core.episode import Episode
 from nearer.core.errors import ConfigError, NearerError
 from nearer.fleets.actors import ray_cluster
 from nearer.fleets.actors.faults import FAULTS, FaultLog, FaultPlan
+from nearer.fleets.actors.messages import Answer, Question, Weights
 from nearer.fleets.actors.processes import ProcessPool
 from nearer.fleets.actors.ray_cluster import RESOURCE, RayPool
 from nearer.fleets.actors.source import ActorSource
@@ -119,6 +121,34 @@ def test_an_actor_that_is_killed_is_replaced(tmp_path: Path) -> None:
         assert (fault["kind"], fault["robots"]) == ("died", [1])
     finally:
         source.close()
+
+
+class HangsOnce:
+    """Models whose first server never finishes loading."""
+
+    def __init__(self, hung: Path) -> None:
+        self._hung = hung
+
+    def load(self, weights: Weights) -> None:
+        if not self._hung.exists():
+            self._hung.touch()
+            time.sleep(1000)
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        raise AssertionError("nobody asks")
+
+
+def test_a_server_of_the_models_that_hangs_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_LOAD_S", 5.0)
+    served = ray_cluster._RayModels(ray, partial(HangsOnce, tmp_path / "hung"))
+    try:
+        served.load({})
+        assert (tmp_path / "hung").exists()
+        assert ray.get(served.alive().load.remote({}), timeout=10) is None
+    finally:
+        served.close()
 
 
 def test_a_cluster_with_too_few_robots_is_a_sentence() -> None:

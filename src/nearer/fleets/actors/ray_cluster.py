@@ -35,6 +35,8 @@ from nearer.fleets.actors.served_models import MakeModels
 RESOURCE = "robot"
 """The custom resource of a node that has robots; an actor takes one of it."""
 _END_S = 5.0
+_START_S, _LOAD_S = 300.0, 60.0
+"""The first includes importing torch and making the models."""
 _QUESTIONS_AT_ONCE = 10_000
 
 
@@ -242,20 +244,44 @@ class _RayModels:
         self._weights: Weights = {}
 
     def alive(self) -> Any:
-        """Return Ray's handle of a server that lives."""
-        try:
-            if self._server is not None:
-                self._ray.get(self._server.load.remote(self._weights))
-                return self._server
-        except self._ray.exceptions.RayActorError:
-            pass  # it has died
+        """Return Ray's handle of a server that lives and has the weights.
+
+        Raises:
+            NearerError: one that was just started has died, or hangs.
+        """
+        if self._server is None:
+            self._start()
+        if not self._done("load", self._weights, limit_s=_LOAD_S):
+            self._start()
+            if not self._done("load", self._weights, limit_s=_LOAD_S):
+                raise self._error(f"load weights within {_LOAD_S:.0f} s, two in a row did not")
+        return self._server
+
+    def _start(self) -> None:
         free_gpus = int(self._ray.available_resources().get("GPU", 0))
         place = self._ray.remote(_ModelServer).options(
             num_cpus=0, num_gpus=min(1, free_gpus), max_concurrency=_QUESTIONS_AT_ONCE
         )
         self._server = place.remote(self._make_models)
-        self._ray.get(self._server.load.remote(self._weights))
-        return self._server
+        if not self._done("is_ready", limit_s=_START_S):
+            raise self._error(f"be ready within {_START_S:.0f} s, got no answer")
+
+    def _done(self, method: str, *arguments: object, limit_s: float) -> bool:
+        """Tell whether the server has done something; one that hangs is killed."""
+        try:
+            self._ray.get(getattr(self._server, method).remote(*arguments), timeout=limit_s)
+        except self._ray.exceptions.RayActorError:  # it has died
+            return False
+        except self._ray.exceptions.GetTimeoutError:
+            self._ray.kill(self._server)
+            return False
+        return True
+
+    @staticmethod
+    def _error(what: str) -> NearerError:
+        return NearerError(
+            f"the server of the models must {what}; its last words are in Ray's logs of its node"
+        )
 
     def load(self, weights: Weights) -> None:
         """Let all decisions be by these weights from now on."""
@@ -274,6 +300,9 @@ class _ModelServer:
     def __init__(self, make_models: MakeModels) -> None:
         self._models = make_models()
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+
+    async def is_ready(self) -> None:
+        """Return once the models are made."""
 
     async def load(self, weights: Weights) -> None:
         """Load weights; no actor asks meanwhile."""
