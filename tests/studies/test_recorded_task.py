@@ -50,6 +50,8 @@ def test_recipe_without_its_data_names_the_script_that_records_it(tmp_path: Path
         recorded_task("pusht", data, tmp_path)
 
 
-def test_data_of_a_domain_that_collects_its_own_is_refused() -> None:
+def test_what_a_domain_does_not_use_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--episodes must be left out with pusht, whose .* 12;"):
+        DemoConfig(which="pusht", data=Path("data"), episodes=12)
     with pytest.raises(ConfigError, match="--data must be left out with tabletop, which collects"):
         DemoConfig(which="tabletop", data=Path("data"))

@@ -41,6 +41,12 @@ class DemoConfig:
         check_settings(self, seed="[0, inf)")
         if self.episodes is not None:
             check_settings(self, episodes="[1, inf)")
+        if self.episodes is not None and self.which in ("pusht", "metaworld"):
+            raise ConfigError(
+                f"--episodes must be left out with {self.which}, whose demonstrations are those of "
+                f"--data, got {self.episodes}; give it to the script that records "
+                "them instead"
+            )
         if self.data is not None and self.which in ("tabletop", "point-mass"):
             raise ConfigError(
                 f"--data must be left out with {self.which}, which collects its own "

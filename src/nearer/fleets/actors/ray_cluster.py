@@ -254,7 +254,7 @@ class _RayModels:
         if not self._done("load", self._weights, limit_s=_LOAD_S):
             self._start()
             if not self._done("load", self._weights, limit_s=_LOAD_S):
-                raise self._error(f"load weights within {_LOAD_S:.0f} s, two in a row did not")
+                raise self._error(f"load weights within {_LOAD_S:.0f} s, two in a row died or hang")
         return self._server
 
     def _start(self) -> None:
@@ -264,7 +264,7 @@ class _RayModels:
         )
         self._server = place.remote(self._make_models)
         if not self._done("is_ready", limit_s=_START_S):
-            raise self._error(f"be ready within {_START_S:.0f} s, got no answer")
+            raise self._error(f"be ready within {_START_S:.0f} s, it has died or hangs")
 
     def _done(self, method: str, *arguments: object, limit_s: float) -> bool:
         """Tell whether the server has done something; one that hangs is killed."""
