@@ -34,7 +34,7 @@ def test_recipe_practises_where_it_was_recorded_and_tests_other_goals(tmp_path: 
         assert config.env == "Meta-World/MT1"
         assert config.env_settings.kwargs == settings.kwargs
     for evaluation in (recipe.eval_sft, recipe.eval_improve):
-        assert evaluation.env_settings.kwargs == {**kwargs, "seed": 1}
+        assert evaluation.env_settings.kwargs == {**kwargs, "seed": 2}
         assert (evaluation.max_steps, evaluation.seed) == (70, 0)
     assert recipe.improve.practice.max_steps == 70
     assert recipe.sft.mlp.num_bins == 71

@@ -60,7 +60,7 @@ _TASKS: Mapping[RecordedTask, _Task] = {
         script="metaworld_expert.py push-v3",
         sft_updates=2000,
         practice_steps=100_000,
-        test_kwargs={"seed": 1},  # goals that neither demonstrations nor practice have had
+        test_kwargs={"seed": 2},  # goals of nobody else; trials were evaluated on those of 1
     ),
 }
 
