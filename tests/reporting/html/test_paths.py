@@ -6,16 +6,16 @@ import pytest
 
 from nearer.reporting.html.paths import shown_path, shown_setting, shown_text
 
-FOLDERS = (Path("/home/ada/runs"), Path("/data/made"))
+FOLDERS = (Path("/users/ada/runs"), Path("/data/made"))
 
 
 @pytest.mark.parametrize(
     ("path", "shown"),
     [
-        ("/home/ada/runs/deep/sft", "deep/sft"),
+        ("/users/ada/runs/deep/sft", "deep/sft"),
         ("/data/made/demonstrations", "demonstrations"),
         ("/somewhere/else/sft", "sft"),
-        ("/home/ada/runs", "runs"),
+        ("/users/ada/runs", "runs"),
         ("outputs/sft", "sft"),
     ],
 )
@@ -26,8 +26,8 @@ def test_shown_path_is_relative_to_the_page_or_a_name(path: str, shown: str) -> 
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ("/home/ada/runs/sft", "sft"),
-        ("/home/ada lovelace/my run", "my run"),
+        ("/users/ada/runs/sft", "sft"),
+        ("/users/ada lovelace/my run", "my run"),
         ("~/runs/sft", "sft"),
         (r"C:\\Users\\ada\\run", "run"),
         (["/data/made/a", "/elsewhere/b"], "a, b"),
@@ -43,7 +43,7 @@ def test_shown_setting_keeps_all_but_absolute_paths(value: object, shown: str) -
 
 
 def test_shown_text_replaces_the_paths_of_a_sentence() -> None:
-    words = "/home/ada/runs/sft must have a split.json, got none in '/tmp/x/data'; 1/2 and/or http://a/b"
+    words = "/users/ada/runs/sft must have a split.json, got none in '/scratch/x/data'; 1/2 and/or http://a/b"
     assert shown_text(words, FOLDERS) == (
         "sft must have a split.json, got none in 'data'; 1/2 and/or http://a/b"
     )
