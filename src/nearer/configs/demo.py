@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import tyro
 
@@ -41,13 +41,13 @@ class DemoConfig:
         check_settings(self, seed="[0, inf)")
         if self.episodes is not None:
             check_settings(self, episodes="[1, inf)")
-        if self.episodes is not None and self.which in ("pusht", "metaworld"):
+        recorded = self.which in get_args(RecordedTask)
+        if recorded and self.episodes is not None:
             raise ConfigError(
                 f"--episodes must be left out with {self.which}, whose demonstrations are those of "
-                f"--data, got {self.episodes}; give it to the script that records "
-                "them instead"
+                f"--data, got {self.episodes}; give it to the script that records them instead"
             )
-        if self.data is not None and self.which in ("tabletop", "point-mass"):
+        if not recorded and self.data is not None:
             raise ConfigError(
                 f"--data must be left out with {self.which}, which collects its own "
                 f"demonstrations, got {self.data}; leave it out"
