@@ -1,19 +1,28 @@
 """`nearer adapt`: another look of the scene, learned from unlabelled episodes of it."""
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import nearer.models.planar_features as planar_features
+from nearer.algorithm.model import ModelPolicy
+from nearer.algorithm.rollout import rollout
 from nearer.cli import main
 from nearer.commands.adapt import run_adapt
 from nearer.commands.collect import collect_demonstrations
 from nearer.commands.sft import run_sft
 from nearer.configs.adapt import AdaptConfig
-from nearer.configs.sft import Calibration
+from nearer.configs.collect import CollectConfig
+from nearer.configs.sft import Calibration, SFTConfig
 from nearer.core.errors import ConfigError
+from nearer.core.seeds import Purpose, episode_seeds
+from nearer.datasets.lerobot.reader import open_dataset
+from nearer.evaluation.ground_truth import NoTermination
+from nearer.fleets.for_model import fitting_fleet
 from nearer.models.factory import build_model
 from nearer.models.small_vla import SmallVLA
 from nearer.runs.checkpoint import load_model, weights_hash
@@ -121,3 +130,40 @@ def test_adapt_of_a_model_without_a_vision_encoder_is_refused(
     )  # fmt: skip
     assert "must be a model whose vision encoder trains itself, small-vla, got mlp" in said
     assert not (tmp_path / "adapted").exists()
+
+
+def test_adapt_to_the_episodes_of_the_policy_itself(config: AdaptConfig, tmp_path: Path) -> None:
+    """Collect --policy writes every episode with its images; sft does not learn from them."""
+    own = tmp_path / "own"
+    number = collect_demonstrations(
+        CollectConfig(
+            env=REAL_ENV_ID, policy=config.run, episodes=3, max_steps=6, min_observations=5,
+            num_envs=2, out=own,
+        )
+    )  # fmt: skip
+    assert number == 3
+    assert open_dataset(own).episode_lengths.tolist() == [7, 7, 7]
+    out = run_adapt(replace(config, data=str(own), updates=1, out=tmp_path / "adapted"))
+    assert weights_hash(loaded(out, "policy").tower) != weights_hash(
+        loaded(config.run, "policy").tower
+    )
+    with pytest.raises(ConfigError, match="all episodes of the policy"):
+        run_sft(SFTConfig(data=str(own), model="small-vla", out=tmp_path / "sft"))
+
+
+def test_collect_of_a_policy_acts_as_in_an_evaluation(config: AdaptConfig, tmp_path: Path) -> None:
+    """Images encoded by the policy itself lead to the same actions as encoded by the fleet."""
+    own = tmp_path / "own"
+    settings = CollectConfig(
+        env=REAL_ENV_ID, policy=config.run, episodes=2, max_steps=6, num_envs=2, out=own,
+        min_observations=5,
+    )  # fmt: skip
+    collect_demonstrations(settings)
+    model = loaded(config.run, "policy")
+    fleet = fitting_fleet(REAL_ENV_ID, 2, model, max_steps=6)
+    seeds = islice(episode_seeds(Purpose.DEMONSTRATION, settings.seed), 2)
+    episodes = list(rollout(fleet, ModelPolicy(model), NoTermination(), seeds=seeds, max_steps=6))
+    fleet.close()
+    recorded = open_dataset(own).columns["action"].reshape(2, 7, -1)
+    for row, episode in enumerate(episodes):
+        np.testing.assert_array_equal(recorded[row, :6], episode.actions)

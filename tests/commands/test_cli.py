@@ -76,6 +76,7 @@ UNITS = {
         "--vla.self-training.rounds": "so many times",
         "--vla.self-training.occluded-weight": "how often",
         "--vla.self-training.other-instructions": "instructions",
+        "--vla.self-training.rehearsed-parts": "parts",
     },
     "sft --model mlp": {
         "--chunk": "control steps",
@@ -85,6 +86,7 @@ UNITS = {
         "--fraction": "of the data set's episodes",
         "--mlp.steps-per-bin": "control steps",
         "--mlp.min-scale": "standard deviation",
+        "--mlp.max-scale": "largest",
         "--mlp.max-deviation": "standard deviations",
     },
     "sft --model user/name": {

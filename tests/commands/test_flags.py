@@ -32,6 +32,10 @@ Capture = pytest.CaptureFixture[str]
         ("sft --mlp.hidden 0", "--mlp.hidden must be 1 or more, got 0"),
         ("sft --mlp.num-bins 1", "--mlp.num-bins must be 2 or more, got 1"),
         ("sft --mlp.min-scale 0", "--mlp.min-scale must be a finite number above 0, got 0.0"),
+        (
+            "sft --mlp.max-scale 0.1",
+            "must be finite and at least --mlp.min-scale, got 0.1 and 0.15",
+        ),
         ("sft --calibration.rollouts 0", "--calibration.rollouts must be 1 or more, got 0"),
         ("sft --calibration.rollout-steps 0", "--calibration.rollout-steps must be 1 or more"),
         ("sft --calibration.min-precision 1.1", r"must lie in \(0, 1\], got 1.1"),

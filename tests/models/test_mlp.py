@@ -51,14 +51,16 @@ def test_mlp_normalise_by_of_a_constant_action_keeps_its_unit(model: MLP) -> Non
     assert model.action_std.tolist() == [1.0, 1.0]
 
 
-def test_mlp_log_prob_of_a_zeroed_network_is_the_gaussian_density() -> None:
-    """Weights of zero: mean 0, standard deviation log 2 + 0.15, of normalised actions."""
-    mlp = MLP(MLPConfig(hidden=4), SPACES)
+@pytest.mark.parametrize(("max_scale", "std"), [(None, math.log(2) + 0.15), (0.2, 0.2)])
+def test_mlp_log_prob_of_a_zeroed_network_is_the_gaussian_density(
+    max_scale: float | None, std: float
+) -> None:
+    """Weights of zero: mean 0, standard deviation log 2 + 0.15 or the largest, when normalised."""
+    mlp = MLP(MLPConfig(hidden=4, max_scale=max_scale), SPACES)
     with torch.no_grad():
         for weight in mlp.parameters():
             weight.zero_()
         log_prob = mlp.log_prob(inputs(1), torch.tensor([[0.5, -1.0]]))
-    std = math.log(2) + 0.15
     density = [-(a**2) / (2 * std**2) - math.log(std * math.sqrt(2 * math.pi)) for a in (0.5, 1)]
     assert log_prob.item() == pytest.approx(sum(density), abs=1e-5)
 

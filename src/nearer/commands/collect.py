@@ -1,11 +1,13 @@
-"""nearer collect: an env and its scripted demonstrator -> a LeRobotDataset."""
+"""nearer collect: an env and its scripted demonstrator, or a policy -> a LeRobotDataset."""
 
 import shutil
 from collections.abc import Collection
 from itertools import islice, takewhile
+from pathlib import Path
 
 from rich.console import Console
 
+from nearer.algorithm.model import ModelPolicy
 from nearer.algorithm.rollout import actions_outside, rollout
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import as_saved
@@ -20,10 +22,14 @@ from nearer.datasets.attempts import Attempts
 from nearer.datasets.episodes import create_dataset, episode_frames
 from nearer.datasets.lerobot.schema import INFO_PATH, read_info
 from nearer.datasets.lerobot.writer import DatasetWriter
-from nearer.evaluation.ground_truth import GroundTruthTermination
+from nearer.evaluation.ground_truth import GroundTruthTermination, NoTermination
+from nearer.fleets.encoded import EncodingPolicy
 from nearer.fleets.env_spaces import stated_rate
 from nearer.fleets.find_env import env_class
+from nearer.fleets.for_model import unencoded_fleet
 from nearer.fleets.gym import make_demonstrator, make_fleet
+from nearer.models.factory import build_model
+from nearer.runs.checkpoint import load_model
 from nearer.runs.documents import write_header
 from nearer.runs.lock import alone
 from nearer.runs.run import check_new, new_header
@@ -35,7 +41,8 @@ def main(config: CollectConfig, console: Console) -> None:
     """Collect with progress bars, and print how many demonstrations there are."""
     with live(console) as on_progress:
         successful = collect_demonstrations(config, on_progress)
-    console.print(f"{successful} demonstrations of {config.episodes} tried: {config.out}")
+    what = "unlabelled episodes" if config.policy else "demonstrations"
+    console.print(f"{successful} {what} of {config.episodes} tried: {config.out}")
 
 
 def collect_demonstrations(
@@ -46,7 +53,8 @@ def collect_demonstrations(
 ) -> int:
     """Write successful demonstrations as a LeRobotDataset and return how many.
 
-    Success is the simulator's: these are demonstrations, nobody practises here.
+    Success is the simulator's: these are demonstrations, nobody practises here. Of a policy all
+    episodes are written, to their time limit, and nobody asks whether they succeeded.
 
     Args:
         config: settings.
@@ -54,7 +62,8 @@ def collect_demonstrations(
         demonstrator: acts; None: the scripted demonstrator that the env brings.
 
     Raises:
-        ConfigError: no env is named, the folder holds something, or is not what is to be continued.
+        ConfigError: no env is named, the folder holds something, or is not what is to be continued;
+            or the policy acts in chunks.
         EnvError: the env is unknown or brings no demonstrator, or no episode succeeded.
     """
     config = as_saved(config) if config.resume else config
@@ -67,8 +76,13 @@ def _collect(
 ) -> int:
     if not config.env:
         raise ConfigError("--env must name a Gymnasium env, got none; pass --env ID")
-    fleet = make_fleet(config.env, config.num_envs, config.env_settings, max_steps=config.max_steps)
-    demonstrator = demonstrator or make_demonstrator(config.env, fleet)
+    if config.policy is not None:
+        fleet, demonstrator = _robots_of(config, config.policy)
+    else:
+        fleet = make_fleet(
+            config.env, config.num_envs, config.env_settings, max_steps=config.max_steps
+        )
+        demonstrator = demonstrator or make_demonstrator(config.env, fleet)
     recording = _Recording.open(config, fleet)
     seeds = (
         seed
@@ -77,7 +91,7 @@ def _collect(
     )
     outside = 0
     with graceful_interrupt() as stop:
-        termination = GroundTruthTermination(fleet)
+        termination = NoTermination() if config.policy else GroundTruthTermination(fleet)
         until_stopped = takewhile(lambda _: not stop.requested, seeds)
         try:
             for episode in rollout(
@@ -104,6 +118,23 @@ def _collect(
     return successful
 
 
+def _robots_of(config: CollectConfig, checkpoint: Path) -> tuple[Fleet, Policy]:
+    """Return a fleet that keeps its images, and the policy of a checkpoint to act in it."""
+    model = load_model(checkpoint, build_model, "policy")
+    chunk = model.spaces.chunking.chunk
+    if chunk > 1:
+        raise ConfigError(
+            f"--policy must decide every control step, got {checkpoint}, which decides {chunk} at "
+            "once; name one that was trained with --chunk 1"
+        )
+    fleet = unencoded_fleet(
+        config.env, config.num_envs, model, settings=config.env_settings, max_steps=config.max_steps
+    )
+    policy = ModelPolicy(model)
+    encoder = model.vision_encoder
+    return fleet, EncodingPolicy(policy, encoder, config.num_envs) if encoder else policy
+
+
 def _how_to_go_on(config: CollectConfig, successful: int) -> str:
     if not successful:
         return "it is nothing yet, run the command again"
@@ -118,6 +149,7 @@ class _Recording:
 
     def __init__(self, config: CollectConfig, writer: DatasetWriter) -> None:
         self._min_observations = config.min_observations
+        self._kept = set(Ended) - {Ended.FAULT} if config.policy else {Ended.SUCCESS_TRUE}
         self._writer = writer
         self._attempts = Attempts(config.out, writer.info.total_episodes)
         self._block: list[Episode] = []
@@ -157,7 +189,7 @@ class _Recording:
         """Keep an episode if it is a demonstration; full blocks are written."""
         self._seeds.append(episode.seed)
         long_enough = episode.num_steps + 1 >= self._min_observations
-        if episode.ended is Ended.SUCCESS_TRUE and long_enough:
+        if episode.ended in self._kept and long_enough:
             self._block.append(episode)
         if len(self._block) == _EPISODES_A_BLOCK:
             self.flush()

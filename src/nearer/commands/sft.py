@@ -69,6 +69,7 @@ from nearer.runs.documents import (
     DrawnEpisode,
     EncodingTime,
     RunInputs,
+    collecting_policy,
     read_encoding_time,
     read_header,
     write_demonstrations,
@@ -145,9 +146,21 @@ def _open(config: SFTConfig) -> Dataset:
         config.data, config.revision, config.rename, config.completion_cutoff
     )
     check_trainable(dataset)
+    _check_labelled(dataset)
     if settings_of(config.model) == "vla":
         check_has_camera(dataset)
     return dataset
+
+
+def _check_labelled(dataset: Dataset) -> None:
+    """Raise ConfigError if a policy collected these episodes: nobody knows which succeeded."""
+    policy = collecting_policy(dataset.root)
+    if policy is not None:
+        raise ConfigError(
+            f"--data must hold demonstrations, got {dataset.root}, all episodes of the policy "
+            f"{policy}, whether they succeeded or not; adapt a model to them with nearer adapt, or "
+            "collect demonstrations without --policy"
+        )
 
 
 def _ready(

@@ -11,12 +11,14 @@ from nearer.fleets.env_settings import EnvSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectConfig:
-    """Collect demonstrations from an env and its scripted demonstrator.
+    """Collect demonstrations from an env and its scripted demonstrator, or a policy's episodes.
 
     Attributes:
         env: Gymnasium id.
         episodes: demonstrations to try; those that fail or are too short are left out.
         out: new folder for the LeRobotDataset.
+        policy: a run, a checkpoint of it, or a hub id: its policy acts in place of the scripted
+            demonstrator, and all its episodes are kept, unlabelled, for nearer adapt.
         max_steps: control steps an episode may take.
         min_observations: shorter episodes are left out.
         num_envs: simulators that run in lockstep.
@@ -25,6 +27,7 @@ class CollectConfig:
     """
 
     out: Path
+    policy: Path | None = None
     env: Annotated[str, NeededToStart] = ""
     episodes: int = 10_000
     max_steps: int = 140

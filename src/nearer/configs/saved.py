@@ -57,7 +57,7 @@ def absolute(config: Config) -> Config:
             run=Path(_absolute(str(same.run))),
             reward=same.reward and Path(_absolute(str(same.reward))),
         )
-    return same
+    return replace(same, policy=same.policy and Path(_absolute(str(same.policy))))
 
 
 def _absolute(name: str) -> str:

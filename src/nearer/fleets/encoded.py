@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int64
 
 from nearer.core.arrays import Array
 from nearer.core.episode import EncodedObservation, Observation
-from nearer.core.interfaces import Fleet, Sensed, Starts
+from nearer.core.interfaces import Decision, Fleet, Policy, Rngs, Sensed, Starts
 from nearer.core.vision import VisionEncoder
 from nearer.fleets.wrapper import FleetWrapper
 
@@ -132,6 +132,50 @@ class Encoders:
             features=features(self._encoder),
             reward_features=features(self._reward_encoder),
         )
+
+
+class EncodingPolicy:
+    """A policy that encodes images itself, on a fleet whose observations keep theirs.
+
+    Args:
+        policy: acts on features.
+        vision_encoder: the policy's.
+        num_robots: slots.
+    """
+
+    def __init__(self, policy: Policy, vision_encoder: VisionEncoder, num_robots: int) -> None:
+        self._policy = policy
+        self._encoder = StatefulEncoder(vision_encoder, num_robots)
+        self._width = vision_encoder.width
+        self._at_start = np.zeros(num_robots, dtype=bool)
+
+    def begin(self, robots: Int64[Array, "robots"], rngs: Rngs) -> None:
+        """Forget what these robots saw before."""
+        self._at_start[robots] = True
+        self._policy.begin(robots, rngs)
+
+    def act(
+        self,
+        observation: EncodedObservation,
+        instructions: Sequence[str],
+        robots: Int64[Array, "robots"],
+        rngs: Rngs,
+    ) -> Decision:
+        """Encode the images, and let the policy decide."""
+        images = observation.observation
+        features = np.zeros((len(robots), self._width), dtype=np.float32)
+        for at_start in (True, False):
+            rows = np.flatnonzero(self._at_start[robots] == at_start)
+            if len(rows):
+                features[rows] = self._encoder.encode(
+                    robots[rows],
+                    images.rows(rows),
+                    [instructions[row] for row in rows.tolist()],
+                    at_start=at_start,
+                )
+        self._at_start[robots] = False
+        seen = replace(observation, observation=replace(images, images={}), features=features)
+        return self._policy.act(seen, instructions, robots, rngs)
 
 
 class EncodedFleet(FleetWrapper):

@@ -76,7 +76,9 @@ class MLP(FoundationModel):
 
     def _gaussian(self, state: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw_scale = self.action_net(self._normalised(state)).chunk(2, dim=-1)
-        return mean, nn.functional.softplus(raw_scale) + self.sizes.min_scale
+        scale = nn.functional.softplus(raw_scale) + self.sizes.min_scale
+        largest = self.sizes.max_scale
+        return mean, scale if largest is None else scale.clamp(max=largest)
 
     def _log_density(self, mean: Tensor, scale: Tensor, actions: Tensor) -> Tensor:
         normalised = (actions - self.action_mean) / self.action_std

@@ -1,5 +1,6 @@
 """Settings of every model that nearer can build; no torch, so that flags are read at once."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +17,8 @@ class MLPConfig:
         num_bins: classes of the steps-to-go head.
         steps_per_bin: control steps a class.
         min_scale: smallest standard deviation of a normalised action.
+        max_scale: largest; none: no limit. As small as min_scale: the same everywhere, for precise
+            tasks whose demonstrations differ in speed and way.
         max_deviation: states are clipped to +- this many standard deviations.
     """
 
@@ -27,6 +30,7 @@ class MLPConfig:
     num_bins: int = 141
     steps_per_bin: int = 1
     min_scale: float = 0.15
+    max_scale: float | None = None
     max_deviation: float = 5.0
 
     def __post_init__(self) -> None:
@@ -39,6 +43,11 @@ class MLPConfig:
             min_scale="(0, inf)",
             max_deviation="(0, inf)",
         )
+        if self.max_scale is not None and not self.min_scale <= self.max_scale < math.inf:
+            raise ConfigError(
+                "--mlp.max-scale must be finite and at least --mlp.min-scale, got "
+                f"{self.max_scale} and {self.min_scale}; change one of them"
+            )
 
 
 Network = Literal["lite0", "unet"]
@@ -62,6 +71,8 @@ class SelfTrainingConfig:
         occluded_weight: how often frames are drawn where the effector covers an object.
         other_instructions: instructions of other episodes, for which a frame is labelled, too.
         augmentation: frames are turned, scaled, shifted and of other colours in every update.
+        rehearsed_parts: parts of drawn pretraining scenes an update, beside the batch: words that
+            no demonstration uses are not forgotten.
     """
 
     # part_size: more than 8 leave the processor's cache; 32 took 1.7 times as long.
@@ -79,6 +90,7 @@ class SelfTrainingConfig:
     occluded_weight: float = 4.0
     other_instructions: int = 3
     augmentation: bool = True
+    rehearsed_parts: int = 0
 
     def __post_init__(self) -> None:
         check_settings(
@@ -94,6 +106,7 @@ class SelfTrainingConfig:
             rounds="[1, inf)",
             occluded_weight="(0, inf)",
             other_instructions="[0, inf)",
+            rehearsed_parts="[0, inf)",
         )
         if self.batch_size % self.part_size:
             raise ConfigError(

@@ -128,6 +128,19 @@ def read_header(root: Path) -> RunHeader:
     return replace(header, config=_moved(header.config, root))
 
 
+def collecting_policy(data: Path) -> str | None:
+    """Return the policy whose episodes a data set holds; None: it holds demonstrations.
+
+    Args:
+        data: folder of a data set, of `nearer collect` or of anybody.
+    """
+    if not (data / HEADER).exists():
+        return None
+    config = read_json_object(data / HEADER, _NAME_A_RUN).get("config")
+    policy = cast(Mapping[str, object], config).get("policy") if isinstance(config, dict) else None
+    return policy if isinstance(policy, str) else None
+
+
 def _moved(config: Mapping[str, object], root: Path) -> Mapping[str, object]:
     """Return a run's config with the paths of things that have moved together with the run.
 

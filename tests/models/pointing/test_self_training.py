@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
+import torch
 
 from nearer.core.arrays import Array
-from nearer.models.pointing.self_training import draw_probabilities, path_targets
+from nearer.models.pointing.self_training import (
+    PseudoLabels,
+    RehearsedPart,
+    adapt,
+    draw_probabilities,
+    path_targets,
+)
+from nearer.models.pointing.weights import UNET, load_pointing
+from nearer.models.settings import SelfTrainingConfig
 
 ASPECT = 4 / 3
 
@@ -65,3 +74,25 @@ def test_draw_probabilities_of_frames_without_labels_are_zero() -> None:
     targets[2, :, :, 2] = 0
     drawn = draw_probabilities(targets, ASPECT, occluded_weight=4.0)
     np.testing.assert_allclose(drawn, [0.5, 0.5, 0])
+
+
+def test_adapt_that_rehearses_forgets_less_of_what_no_frame_shows() -> None:
+    """Frames without any object teach to point into a corner; drawn scenes speak against it."""
+    labels = PseudoLabels(
+        images=np.full((4, 96, 128, 3), 128, np.uint8),
+        frames=np.arange(4),
+        sentences=[("the banana",)] * 4,
+        targets=np.tile(np.array([0.1, 0.1, 1], np.float32), (4, 1, 3, 1)),
+        drawn=np.full(4, 0.25),
+    )
+    losses: list[float] = []
+    for parts in (0, 2):
+        tower = load_pointing(UNET)
+        settings = SelfTrainingConfig(
+            batch_size=2, part_size=2, learning_rate=3e-3, warmup_updates=1, rehearsed_parts=parts
+        )
+        adapt(tower, labels, settings, 6, np.random.default_rng(0))
+        with torch.inference_mode():
+            losses.append(RehearsedPart(seed=1, scenes=8).loss(tower).item())
+    forgotten, rehearsed = losses
+    assert rehearsed < 0.9 * forgotten

@@ -8,9 +8,12 @@ occludes it or two shapes look alike, and occluded frames are drawn more often t
 frame is labelled for its own instruction and for some of other episodes: what those name is often
 on the table, too. Only images and instructions are used, no simulator state.
 
+What no demonstration shows is forgotten on the way: drawn scenes of the pretraining, rehearsed in
+every update, keep it.
+
 Source: Lee 2013 (pseudo-labels), for training on confident predictions; Hinton et al. 2015,
 arXiv:1503.02531 (distillation), for those of a larger teacher; here they are made consistent over
-time first.
+time first. Robins 1995, Catastrophic Forgetting, Rehearsal and Pseudorehearsal.
 """
 
 from collections.abc import Sequence
@@ -26,9 +29,13 @@ from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.models.pointing.augmentation import Augmentation
 from nearer.models.pointing.frame_training import train_on_frames, trainable_parameters
 from nearer.models.pointing.losses import pointing_loss
+from nearer.models.pointing.pretraining.corpus import draw_batch, draw_example
 from nearer.models.pointing.tower import EFFECTOR, NUM_SLOTS, PointingTower
 from nearer.models.pointing.tracking import behind_effector, smoothed_paths
 from nearer.models.settings import SelfTrainingConfig
+
+_REHEARSED_SENTENCES = 4
+"""About every drawn scene, as in pretraining."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,47 @@ class PseudoLabels:
         return pointing_loss(logits, points[..., :2], points[..., 2]).sum()
 
 
+@dataclass(frozen=True, slots=True)
+class LabelledPart:
+    """Frames of a minibatch whose gradient is computed at once.
+
+    Attributes:
+        rows: of the pseudo-labels.
+        augmentation: of these frames, or None.
+    """
+
+    rows: Int64[Array, "part"]
+    augmentation: Augmentation | None
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsedPart:
+    """Scenes of the pretraining, drawn for one update.
+
+    Attributes:
+        seed: of everything in them.
+        scenes: how many.
+    """
+
+    seed: int
+    scenes: int
+
+    def loss(self, tower: PointingTower) -> Float[Tensor, ""]:
+        """Return the tower's pointing loss on these scenes, summed over slots."""
+        rng = np.random.default_rng(self.seed)
+        examples = [draw_example(rng) for _ in range(self.scenes)]
+        batch = draw_batch(examples, _REHEARSED_SENTENCES, rng)
+        queries = tower.queries(batch.sentences)
+        logits = tower.logits(
+            tower.keys(batch.images),
+            queries.reshape(self.scenes, _REHEARSED_SENTENCES * NUM_SLOTS, -1),
+        )
+        shape = (self.scenes, _REHEARSED_SENTENCES, NUM_SLOTS)
+        return pointing_loss(
+            logits.reshape(*shape, *logits.shape[2:]), batch.points, batch.weights
+        ).sum()
+
+
 def adapt(
     tower: PointingTower,
     labels: PseudoLabels,
@@ -87,17 +135,29 @@ def adapt(
         on_progress: is called after every update.
     """
 
-    def draw() -> list[tuple[Int64[Array, "part"], Augmentation | None]]:
+    def draw() -> list[LabelledPart | RehearsedPart]:
         batch = rng.choice(len(labels.frames), config.batch_size, p=labels.drawn)
         # Drawn here and not by the threads, whose order is their own.
         changes = Augmentation.draw(len(batch), rng) if config.augmentation else None
         starts = range(0, len(batch), config.part_size)
         slices = [slice(start, start + config.part_size) for start in starts]
-        return [(batch[rows], changes.part(rows) if changes else None) for rows in slices]
+        seeds = rng.integers(2**63, size=config.rehearsed_parts).tolist()
+        return [
+            *(
+                LabelledPart(batch[rows], changes.part(rows) if changes else None)
+                for rows in slices
+            ),
+            *(RehearsedPart(seed, config.part_size) for seed in seeds),
+        ]
+
+    def loss(part: LabelledPart | RehearsedPart) -> Float[Tensor, ""]:
+        if isinstance(part, RehearsedPart):
+            return part.loss(tower)
+        return labels.loss(tower, part.rows, part.augmentation)
 
     train_on_frames(
         trainable_parameters(tower),
-        lambda part: labels.loss(tower, *part),
+        loss,
         draw,
         config,
         updates,
