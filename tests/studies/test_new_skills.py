@@ -57,6 +57,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
 
     def adapt(config: AdaptConfig, on_progress: ProgressCallback) -> Path:
         done.append(("adapt", name(config.run), name(Path(config.data))))
+        config.out.mkdir(parents=True)
         return config.out
 
     for module in (banana, transfer, real2sim):
@@ -70,7 +71,8 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
 
     monkeypatch.setattr(banana, "pushes_of", pushed)
     monkeypatch.setattr(running, "run_eval", evaluate)
-    monkeypatch.setattr(real2sim, "run_adapt", adapt)
+    for module in (banana, real2sim):
+        monkeypatch.setattr(module, "run_adapt", adapt)
     return done
 
 
@@ -78,28 +80,36 @@ def config_in(folder: Path) -> ReproduceConfig:
     return ReproduceConfig(out=folder, seeds=(3,), demonstrations=900)
 
 
-def test_banana_is_practised_by_the_practised_policy_with_stage_ones_reward(
+def test_banana_is_practised_by_the_practised_policy_adapted_and_as_it_is(
     steps: Steps, tmp_path: Path
 ) -> None:
-    before, after = banana.reproduce_banana(config_in(tmp_path))
+    rows = banana.reproduce_banana(config_in(tmp_path))
+    env, root = "nearer/BananaTable-v0", "families/seed3"
+    adapted = f"{root}/adapted-banana"
+    of_adapted, as_it_is = f"{root}/practice-banana", f"{root}/practice-banana-not-adapted"
     assert steps == [
-        ("collect", "nearer/Tabletop-v0", "families/demonstrations", "900"),
+        ("collect", "nearer/Tabletop-v0", "families/demonstrations", "2700"),
         ("sft", "families/demonstrations", "nearer/Tabletop-v0"),
         (
-            *("practise", "nearer/TabletopBlock2Block-v0", "families/seed3/sft", "its own"),
-            "families/seed3/practice",
+            *("practise", "nearer/TabletopBlock2Block-v0", f"{root}/sft", "its own"),
+            f"{root}/practice",
         ),
-        ("eval", "nearer/BananaTable-v0", "families/seed3/practice"),
-        (
-            *("practise", "nearer/BananaTable-v0", "families/seed3/practice"),
-            *("families/seed3/sft", "families/seed3/practice-banana"),
-        ),
-        ("eval", "nearer/BananaTable-v0", "families/seed3/practice-banana"),
-        ("pushes", "nearer/BananaTable-v0", "families/seed3/practice"),
-        ("pushes", "nearer/BananaTable-v0", "families/seed3/practice-banana"),
+        ("collect", env, f"{root}/unlabelled-banana", "200"),
+        ("adapt", f"{root}/practice", f"{root}/unlabelled-banana"),
+        ("eval", env, adapted),
+        ("practise", env, adapted, "its own", of_adapted),
+        ("eval", env, of_adapted),
+        ("eval", env, f"{root}/practice"),
+        ("practise", env, f"{root}/practice", f"{root}/sft", as_it_is),
+        ("eval", env, as_it_is),
+        ("pushes", env, adapted),
+        ("pushes", env, of_adapted),
     ]
-    assert (before.stage, after.stage) == (1, 2)
-    assert (before.demonstrations, after.practice_episodes) == (900, 250)
+    names = ["banana", "banana, not adapted"]
+    assert [(row.condition, row.stage) for row in rows] == [
+        (name, stage) for name in names for stage in (1, 2)
+    ]
+    assert (rows[0].demonstrations, rows[1].practice_episodes) == (2700, 250)
     assert (tmp_path / "banana.svg").exists()
     assert "| 0.50 +- 0.00 (n = 2) |" in (tmp_path / "banana-contacts.md").read_text()
     assert (tmp_path / "banana-contacts.svg").exists()
