@@ -85,9 +85,11 @@ def test_score_three_episodes_equals_labels_by_hand() -> None:
     assert first.quantiles[0].tolist() == [9, 9, 9]
 
 
-def test_score_bonus_is_paid_for_detected_success_alone() -> None:
-    plain = score(StateReadingModel(), EPISODES, threshold_steps=1, discount=0.5)
-    paid = score(StateReadingModel(), EPISODES, threshold_steps=1, discount=0.5, success_bonus=10)
+@pytest.mark.parametrize("ended", [Ended.SUCCESS_DETECTED, Ended.SUCCESS_TRUE])
+def test_score_bonus_is_paid_for_success_alone(ended: Ended) -> None:
+    episodes = [replace(EPISODES[0], ended=ended), *EPISODES[1:]]
+    plain = score(StateReadingModel(), episodes, threshold_steps=1, discount=0.5)
+    paid = score(StateReadingModel(), episodes, threshold_steps=1, discount=0.5, success_bonus=10)
     assert (paid[0].rewards - plain[0].rewards).tolist() == [0, 0, 10]
     assert paid[1].rewards.tolist() == plain[1].rewards.tolist()
     assert paid[2].rewards.tolist() == plain[2].rewards.tolist()

@@ -47,7 +47,7 @@ class Deviations:
     Attributes:
         ppo_clip: PPO, clipped at 1 +- this; 0: REINFORCE.
         importance_cap: largest weight of an older policy's samples; 0: no weights.
-        success_bonus: steps added to a detected last reward; 0: none.
+        success_bonus: steps added to the last reward of a success; 0: none.
         end_on_ground_truth: episodes end on success, which practice then sees.
         past_iterations: iterations used again, off-policy; 0 is off.
         epochs: times that samples are used; above 1 is off-policy.

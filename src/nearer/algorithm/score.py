@@ -53,6 +53,9 @@ def frame_probabilities(
     return torch.cat(parts)
 
 
+_SUCCESS = (Ended.SUCCESS_DETECTED, Ended.SUCCESS_TRUE)
+
+
 def score(
     model: FoundationModel,
     episodes: Sequence[Episode],
@@ -71,7 +74,8 @@ def score(
         episodes: one or more, as a rollout returned them.
         threshold_steps: s of the success detector, in decisions.
         discount: gamma of the returns.
-        success_bonus: steps added to an episode's last reward if the detector ended it.
+        success_bonus: steps added to an episode's last reward if success ended it: the detector's,
+            or ground truth where practice was told to see it, as on the paper's Aloha.
     """
     predictions = _predictions(model, episodes)
     rewards = [
@@ -113,7 +117,7 @@ def _predictions(model: FoundationModel, episodes: Sequence[Episode]) -> list[St
 def _with_bonus(
     rewards: Float[Tensor, "steps"], success_bonus: float, ended: Ended
 ) -> Float[Tensor, "steps"]:
-    if not success_bonus or not len(rewards) or ended is not Ended.SUCCESS_DETECTED:
+    if not success_bonus or not len(rewards) or ended not in _SUCCESS:
         return rewards
     return torch.cat([rewards[:-1], rewards[-1:] + success_bonus])
 
