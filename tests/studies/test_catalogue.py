@@ -40,7 +40,7 @@ def test_reproduce_list_runs_nothing(
     main(["reproduce", "all", "--list", "--out", str(tmp_path / "new")])
     printed = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in printed[2:]] == [
-        *("headline", "pretraining", "transfer", "banana", "real2sim")
+        *("headline", "pretraining", "transfer", "banana", "real2sim", "aloha")
     ]
     assert all(line.endswith("| none |") for line in printed[2:])
     assert not (tmp_path / "new").exists()

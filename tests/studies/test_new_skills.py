@@ -1,4 +1,4 @@
-"""Banana, positive transfer, real2sim: who practises where, by whose reward, evaluated where."""
+"""Banana, transfer, real2sim, ALOHA: who practises where, by whose reward, evaluated where."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nearer.studies.aloha as aloha
 import nearer.studies.banana as banana
 import nearer.studies.real2sim as real2sim
 import nearer.studies.running as running
@@ -52,7 +53,8 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
 
     def evaluate(config: EvalConfig, on_progress: ProgressCallback) -> Evaluation:
         done.append(("eval", config.env, name(config.checkpoint)))
-        assert config.out is not None or config.checkpoint.name.startswith("practice")
+        of_its_own = config.checkpoint.name.startswith(("practice", "sft"))
+        assert config.out is not None or of_its_own
         return evaluation(9 if "practice" in config.checkpoint.name else 4, 12)
 
     def adapt(config: AdaptConfig, on_progress: ProgressCallback) -> Path:
@@ -60,7 +62,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
         config.out.mkdir(parents=True)
         return config.out
 
-    for module in (banana, transfer, real2sim):
+    for module in (aloha, banana, transfer, real2sim):
         monkeypatch.setattr(module, "ensure_demonstrations", collect)
         monkeypatch.setattr(module, "ensure_sft", sft)
         monkeypatch.setattr(module, "ensure_practice", practise)
@@ -208,3 +210,31 @@ def test_stage_one_of_all_families_reads_sides_and_new_words(tmp_path: Path) -> 
     recipe = families_recipe(config_in(tmp_path), 0)
     assert recipe.sft.vla.mirror_swaps == ("left=right",)
     assert recipe.sft.vla.unknown_words == "skip"
+
+
+def test_aloha_practises_from_the_smaller_parts_of_the_data(steps: Steps, tmp_path: Path) -> None:
+    rows = aloha.reproduce_aloha(config_in(tmp_path))
+    env = "nearer/AlohaInsertion-v0"
+
+    def stages(percent: int) -> Steps:
+        root = f"aloha/seed3-percent{percent}"
+        practice = ("practise", env, f"{root}/sft", "its own", f"{root}/practice")
+        first = [("sft", "aloha/demonstrations", env), ("eval", env, f"{root}/sft")]
+        return first if percent == 100 else [*first, practice, ("eval", env, f"{root}/practice")]
+
+    assert steps == [
+        ("collect", env, "aloha/demonstrations", "900"),
+        *stages(33),
+        *stages(67),
+        *stages(100),
+        ("sft", "aloha/demonstrations", env),
+        ("eval", env, "aloha/seed3-percent33/sft-best-loss"),
+    ]
+    assert [(row.condition, row.stage, row.demonstrations) for row in rows] == [
+        *(("a third", stage, 297) for stage in (1, 2)),
+        *(("two thirds", stage, 603) for stage in (1, 2)),
+        ("all", 1, 900),
+        ("a third, best held-out loss", 1, 297),
+    ]
+    kept = aloha.aloha_recipe(config_in(tmp_path), 3, 33).sft.training.policy_checkpoint
+    assert kept == "last"

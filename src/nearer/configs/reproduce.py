@@ -10,7 +10,7 @@ from nearer.core.errors import ConfigError
 from nearer.core.intervals import MOST_SEEDS
 from nearer.core.settings import check_settings
 
-StudyName = Literal["headline", "pretraining", "transfer", "banana", "real2sim"]
+StudyName = Literal["headline", "pretraining", "transfer", "banana", "real2sim", "aloha"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,8 @@ class ReproduceConfig:
 
     Attributes:
         which: headline: little data and practice; pretraining: reward and policy by pretraining;
-            transfer: to other instructions; banana: a new object; real2sim: to another look.
+            transfer: to other instructions; banana: a new object; real2sim: to another look;
+            aloha: two arms.
         list: say what there is, how long it takes here and what is done, and run nothing.
         out: folder for data, runs and results, the same for all of these.
         demonstrations: of the whole data set, tried.

@@ -13,6 +13,7 @@ from nearer.core.callbacks import ProgressCallback
 from nearer.core.errors import ConfigError
 from nearer.models.pointing.weights import UNET, load_pointing
 from nearer.runs.json_files import from_json
+from nearer.studies.aloha import reproduce_aloha
 from nearer.studies.banana import reproduce_banana
 from nearer.studies.headline import reproduce
 from nearer.studies.headline_results import headline_table
@@ -105,6 +106,12 @@ STUDIES: Sequence[Study] = (
         shows="Stage 1 in one look, practice in another",
         minutes=75,
         run=lambda config, say: stages_table(reproduce_real2sim(config, say)),
+    ),
+    Study(
+        name="aloha",
+        shows="two arms: practice against three times the demonstrations",
+        minutes=120,
+        run=lambda config, say: stages_table(reproduce_aloha(config, say)),
     ),
 )
 """In the order in which they are run: later ones go on with what earlier ones left."""

@@ -11,11 +11,12 @@ from nearer.reporting.html.stage_pairs import StagePair, pairs_figure
 from nearer.studies.headline_results import pooled, with_seed_interval
 from nearer.studies.running import write_files
 
-PAPER: Mapping[str, Mapping[str, tuple[float, float]]] = {
+PAPER: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "banana": {"banana": (0.63, 0.85)},
     "real2sim": {"real to sim": (0.226, 0.626)},
+    "aloha": {"a third": (0.537, 0.678), "two thirds": (0.473, 0.726), "all": (0.7,)},
 }
-"""Success before and after practice in the paper, by study and condition."""
+"""Success before practice in the paper, and after it if there was any, by study and condition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class StageSuccess:
     """Success of one policy, by the simulator's ground truth.
 
     Attributes:
-        study: banana, real2sim, transfer.
+        study: banana, real2sim, transfer, aloha.
         condition: what is compared within the study.
         stage: 1 before the practice that the study is about, 2 after it.
         demonstrations: that Stage 1 was trained on, validation episodes included.
@@ -79,7 +80,7 @@ def stages_table(rows: Sequence[StageSuccess]) -> str:
         "| seeds, before -> after | gain, 95 % over seeds | paper |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    lines += [_line(condition, rows, paper) for condition in _finished(rows)]
+    lines += [_line(condition, rows, paper) for condition in _conditions(rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -87,17 +88,15 @@ def stages_figure(title: str, rows: Sequence[StageSuccess]) -> str:
     """Return success before and after practice, a pair a condition, as an SVG file."""
     paper = PAPER.get(rows[0].study, {})
     pairs: list[StagePair] = []
-    for condition in _finished(rows):
-        before, after = _stages(rows, condition)
+    for condition in _conditions(rows):
+        stages = _stages(rows, condition)
+        by_stage = [[row.rate.value for row in stage] for stage in stages]
         pairs.append(
             StagePair(
                 name=condition,
-                pooled=(pooled([row.rate for row in before]), pooled([row.rate for row in after])),
-                seeds=tuple(
-                    (one.rate.value, other.rate.value)
-                    for one, other in zip(before, after, strict=True)
-                ),
-                paper=paper.get(condition),
+                pooled=tuple(pooled([row.rate for row in stage]) for stage in stages),
+                seeds=tuple(zip(*by_stage, strict=True)),
+                paper=paper.get(condition, ()),
             )
         )
     return pairs_figure(title, pairs)
@@ -107,39 +106,44 @@ def write_stages(folder: Path, title: str, rows: Sequence[StageSuccess]) -> None
     """Write STUDY.json, STUDY.md and STUDY.svg, each whole or not at all."""
     name = rows[0].study
     texts = {f"{name}.json": json.dumps([asdict(row) for row in rows], indent=1) + "\n"}
-    if _finished(rows):
-        texts[f"{name}.md"] = stages_table(rows)
-        texts[f"{name}.svg"] = stages_figure(title, rows)
+    texts[f"{name}.md"] = stages_table(rows)
+    texts[f"{name}.svg"] = stages_figure(title, rows)
     write_files(folder, texts)
 
 
-def _finished(rows: Sequence[StageSuccess]) -> list[str]:
-    """Return the conditions of which both stages have been measured, in their order."""
-    return list(dict.fromkeys(row.condition for row in rows if row.stage == 2))
+def _conditions(rows: Sequence[StageSuccess]) -> list[str]:
+    """Return the conditions in their order."""
+    return list(dict.fromkeys(row.condition for row in rows))
 
 
-def _stages(
-    rows: Sequence[StageSuccess], condition: str
-) -> tuple[list[StageSuccess], list[StageSuccess]]:
-    """Return the rows of both stages, seed by seed."""
-    after = [row for row in rows if (row.condition, row.stage) == (condition, 2)]
-    before = {row.seed: row for row in rows if (row.condition, row.stage) == (condition, 1)}
-    return [before[row.seed] for row in after], after
+def _stages(rows: Sequence[StageSuccess], condition: str) -> list[list[StageSuccess]]:
+    """Return the rows of stage 1, and of stage 2 where there are any, of the same seeds."""
+    first, second = (
+        {row.seed: row for row in rows if (row.condition, row.stage) == (condition, stage)}
+        for stage in (1, 2)
+    )
+    if not second:
+        return [list(first.values())]
+    return [[first[seed] for seed in second], list(second.values())]
 
 
 def _line(
-    condition: str, rows: Sequence[StageSuccess], paper: Mapping[str, tuple[float, float]]
+    condition: str, rows: Sequence[StageSuccess], paper: Mapping[str, tuple[float, ...]]
 ) -> str:
-    before, after = _stages(rows, condition)
-    pairs = [(one.rate.value, other.rate.value) for one, other in zip(before, after, strict=True)]
-    cells = (
-        condition,
-        f"{before[0].demonstrations:,}",
-        f"{pooled([row.rate for row in before])}",
-        f"{pooled([row.rate for row in after])}",
-        f"{fmean(row.practice_episodes for row in after):,.0f}",
-        ", ".join(f"{first:.3f} -> {second:.3f}" for first, second in pairs),
-        with_seed_interval([second - first for first, second in pairs]),
-        " -> ".join(map(str, paper[condition])) if condition in paper else "-",
-    )
+    before, *after = _stages(rows, condition)
+    rates = f"{pooled([row.rate for row in before])}"
+    practised = ["-", "-", ", ".join(f"{row.rate.value:.3f}" for row in before), "-"]
+    for rows_after in after:
+        pairs = [
+            (one.rate.value, other.rate.value)
+            for one, other in zip(before, rows_after, strict=True)
+        ]
+        practised = [
+            f"{pooled([row.rate for row in rows_after])}",
+            f"{fmean(row.practice_episodes for row in rows_after):,.0f}",
+            ", ".join(f"{first:.3f} -> {second:.3f}" for first, second in pairs),
+            with_seed_interval([second - first for first, second in pairs]),
+        ]
+    of_paper = " -> ".join(map(str, paper.get(condition, ()))) or "-"
+    cells = (condition, f"{before[0].demonstrations:,}", rates, *practised, of_paper)
     return "| " + " | ".join(cells) + " |"

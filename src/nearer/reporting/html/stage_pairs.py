@@ -19,18 +19,18 @@ _LEAST_WIDTH = 430
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePair:
-    """Success of one condition before and after practice.
+    """Success of one condition before and after practice; before it alone, where none practised.
 
     Attributes:
         pooled: over the episodes of all seeds.
         seeds: success of each seed.
-        paper: success in the paper; None where it has none.
+        paper: success in the paper; empty where it has none.
     """
 
     name: str
-    pooled: tuple[Rate, Rate]
-    seeds: tuple[tuple[float, float], ...]
-    paper: tuple[float, float] | None
+    pooled: tuple[Rate, ...]
+    seeds: tuple[tuple[float, ...], ...]
+    paper: tuple[float, ...]
 
 
 def pairs_figure(title: str, pairs: Sequence[StagePair]) -> str:
@@ -58,11 +58,10 @@ def pairs_figure(title: str, pairs: Sequence[StagePair]) -> str:
 def _paint_pair(axes: Axes, middle: int, pair: StagePair) -> None:
     places = (middle - _OFFSET, middle + _OFFSET)
     for seed in pair.seeds:
-        axes.plot(places, seed, "-", color="grey", linewidth=0.7, alpha=0.7)
-    for place, rate, colour in zip(places, pair.pooled, _COLOURS, strict=True):
+        axes.plot(places[: len(seed)], seed, "-", color="grey", linewidth=0.7, alpha=0.7)
+    for place, rate, colour in zip(places, pair.pooled, _COLOURS, strict=False):
         low, high = rate.interval
         errors = [[rate.value - low], [high - rate.value]]
         axes.errorbar([place], [rate.value], yerr=errors, color=colour, marker="o", capsize=3)
-    if pair.paper is not None:
-        for place, value, colour in zip(places, pair.paper, _COLOURS, strict=True):
-            axes.plot([place + _OFFSET / 2], [value], "x", color=colour, alpha=0.6)
+    for place, value, colour in zip(places, pair.paper, _COLOURS, strict=False):
+        axes.plot([place + _OFFSET / 2], [value], "x", color=colour, alpha=0.6)
