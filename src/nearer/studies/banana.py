@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from nearer.commands.adapt import run_adapt
 from nearer.configs.adapt import AdaptConfig
 from nearer.configs.reproduce import ReproduceConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
@@ -26,6 +25,7 @@ from nearer.studies.banana_contacts import (
 from nearer.studies.families import evaluated_in, families_recipe
 from nearer.studies.recipe import Recipe
 from nearer.studies.running import (
+    ensure_adapted,
     ensure_demonstrations,
     ensure_practice,
     ensure_sft,
@@ -55,7 +55,7 @@ def reproduce_banana(
             rows.append(row)
             write_stages(config.out, _TITLE, rows)
         recipe = families_recipe(config, seed)
-        adapted = _adapted(recipe, seed, on_progress)
+        adapted = _adapted_run(recipe)
         runs = (adapted, banana_recipe(recipe, adapted).improve.out)
         for episodes, run in zip(pushed.values(), runs, strict=True):
             evaluation = replace(recipe.eval_sft, checkpoint=run, env=BANANA_TABLE)
@@ -89,12 +89,13 @@ def banana_recipe(recipe: Recipe, run: Path) -> Recipe:
     return replace(recipe, improve=improve)
 
 
+def _adapted_run(recipe: Recipe) -> Path:
+    return recipe.improve.out.with_name("adapted-banana")
+
+
 def _adapted(recipe: Recipe, seed: int, on_progress: ProgressCallback) -> Path:
     """Return the practised policy and its reward, adapted to frames of what it does to bananas."""
     practised = recipe.improve.out
-    adapted = practised.with_name("adapted-banana")
-    if adapted.exists():
-        return adapted
     unlabelled = replace(
         recipe.collect,
         env=BANANA_TABLE,
@@ -107,11 +108,11 @@ def _adapted(recipe: Recipe, seed: int, on_progress: ProgressCallback) -> Path:
     config = AdaptConfig(
         run=practised,
         data=str(unlabelled.out),
-        out=adapted,
+        out=_adapted_run(recipe),
         updates=recipe.sft.vision_encoder_updates,
         seed=seed,
     )
-    return run_adapt(config, on_progress)
+    return ensure_adapted(config, on_progress)
 
 
 def _measure(

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nearer.commands.adapt import run_adapt
 from nearer.configs.adapt import AdaptConfig
 from nearer.configs.reproduce import ReproduceConfig
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.studies.recipe import Recipe
 from nearer.studies.running import (
+    ensure_adapted,
     ensure_demonstrations,
     ensure_practice,
     ensure_sft,
@@ -114,18 +114,14 @@ def _measure(
 ) -> Iterator[StageSuccess]:
     sft = direction.recipe.sft
     ensure_sft(direction.recipe, on_progress)
-    adapted = sft.out.with_name("adapted")
-    if not adapted.exists():
-        run_adapt(
-            AdaptConfig(
-                run=sft.out,
-                data=str(direction.unlabelled),
-                out=adapted,
-                episodes=_UNLABELLED,
-                seed=seed,
-            ),
-            on_progress,
-        )
+    to_the_other_look = AdaptConfig(
+        run=sft.out,
+        data=str(direction.unlabelled),
+        out=sft.out.with_name("adapted"),
+        episodes=_UNLABELLED,
+        seed=seed,
+    )
+    adapted = ensure_adapted(to_the_other_look, on_progress)
     as_it_is, to_look = direction.variant(sft.out), direction.variant(adapted)
     for name, recipe in ((direction.name, as_it_is), (f"{direction.name}, adapted", to_look)):
         success = load_or_run_eval(recipe.eval_sft, on_progress).success

@@ -7,10 +7,12 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from nearer.commands.adapt import run_adapt
 from nearer.commands.collect import collect_demonstrations
 from nearer.commands.eval import run_eval
 from nearer.commands.improve import run_improve
 from nearer.commands.sft import run_sft
+from nearer.configs.adapt import AdaptConfig
 from nearer.configs.collect import CollectConfig
 from nearer.configs.eval import EvalConfig
 from nearer.core.callbacks import ProgressCallback
@@ -50,6 +52,13 @@ def ensure_practice(recipe: Recipe, on_progress: ProgressCallback) -> int:
     if not is_finished(practice.out):
         run_improve(replace(practice, resume=(practice.out / "run.json").exists()), on_progress)
     return int(number(read_metrics(practice.out)[-1]["practice/episodes"]))
+
+
+def ensure_adapted(config: AdaptConfig, on_progress: ProgressCallback) -> Path:
+    """Adapt a model unless that is done, and return its folder."""
+    if not (config.out / "model.safetensors").exists():
+        run_adapt(config, on_progress)
+    return config.out
 
 
 def load_or_run_eval(config: EvalConfig, on_progress: ProgressCallback) -> Evaluation:
