@@ -149,7 +149,7 @@ def aloha_recipe(config: ReproduceConfig, seed: int, percent: int) -> Recipe:
             num_envs=16,
             fleet="lockstep",  # as measured, however many cores there are
             practice=Practice(
-                max_env_steps=15_000 if config.quick else _PRACTICE_STEPS,
+                max_env_steps=17_000 if config.quick else _PRACTICE_STEPS,
                 updates_per_iteration=16,
                 batch_size=128,
                 learning_rate=3e-6,  # at 3e-5 it collapsed within five iterations (docs/log.md)
