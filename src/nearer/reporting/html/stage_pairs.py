@@ -46,7 +46,7 @@ def pairs_figure(title: str, pairs: Sequence[StagePair]) -> str:
             Line2D([], [], color=colour, marker="o", linestyle="", label=name)
             for name, colour in zip(_NAMES, _COLOURS, strict=True)
         ]
-        axes.legend(handles=shown, loc="lower right", frameon=False)
+        axes.legend(handles=shown, loc="best", frameon=False)  # beside the points
         label_axes(
             axes, x="", y="success; 95 % Wilson intervals; thin lines: seeds; crosses: paper"
         )
