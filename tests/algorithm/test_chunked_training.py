@@ -18,6 +18,7 @@ from nearer.datasets.lerobot.reader import open_dataset
 from nearer.datasets.practice_store import PracticeStore
 from nearer.evaluation.reward_report import REWARD_REPORT, read_reward_report
 from nearer.runs.metrics import read_metrics
+from refusals import refused
 
 POINT_MASS = "nearer/PointMass-v0"
 Capture = pytest.CaptureFixture[str]
@@ -52,6 +53,11 @@ def test_commands_in_chunks_count_decisions_and_control_steps(
     main(["improve", "--run", str(run), *env, *limits, *some, *threshold_and_out])
     main(["eval", "--checkpoint", str(practice), *env, *limits, "--episodes", "9"])
     main(["report", str(run), str(practice), "--out", str(tmp_path / "report.html")])
+
+    collected = refused(capsys, "collect", "--policy", run, *env, "--out", tmp_path / "own")
+    assert (
+        f"--policy must decide every control step, got {run}, which decides 5 at once" in collected
+    )
 
     page = (tmp_path / "report.html").read_text()
     assert page.count("decisions of 5 control steps each") == 2
