@@ -29,7 +29,6 @@ from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.models.pointing.augmentation import Augmentation
 from nearer.models.pointing.frame_training import train_on_frames, trainable_parameters
 from nearer.models.pointing.losses import pointing_loss
-from nearer.models.pointing.pretraining.corpus import draw_batch, draw_example
 from nearer.models.pointing.tower import EFFECTOR, NUM_SLOTS, PointingTower
 from nearer.models.pointing.tracking import behind_effector, smoothed_paths
 from nearer.models.settings import SelfTrainingConfig
@@ -102,6 +101,9 @@ class RehearsedPart:
 
     def loss(self, tower: PointingTower) -> Float[Tensor, ""]:
         """Return the tower's pointing loss on these scenes, summed over slots."""
+        # Here, so that who trains no encoder loads nothing that draws.
+        from nearer.models.pointing.pretraining.corpus import draw_batch, draw_example
+
         rng = np.random.default_rng(self.seed)
         examples = [draw_example(rng) for _ in range(self.scenes)]
         batch = draw_batch(examples, _REHEARSED_SENTENCES, rng)
