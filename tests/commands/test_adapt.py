@@ -18,7 +18,7 @@ from nearer.commands.sft import run_sft
 from nearer.configs.adapt import AdaptConfig
 from nearer.configs.collect import CollectConfig
 from nearer.configs.sft import Calibration, SFTConfig
-from nearer.core.errors import ConfigError
+from nearer.core.errors import ConfigError, EnvError
 from nearer.core.seeds import Purpose, episode_seeds
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.evaluation.ground_truth import NoTermination
@@ -167,3 +167,19 @@ def test_collect_of_a_policy_acts_as_in_an_evaluation(config: AdaptConfig, tmp_p
     recorded = open_dataset(own).columns["action"].reshape(2, 7, -1)
     for row, episode in enumerate(episodes):
         np.testing.assert_array_equal(recorded[row, :6], episode.actions)
+
+
+def test_collect_of_a_policy_without_room_for_its_observations_is_refused(
+    config: AdaptConfig, tmp_path: Path
+) -> None:
+    own = CollectConfig(
+        env=REAL_ENV_ID,
+        policy=config.run,
+        episodes=2,
+        max_steps=3,
+        num_envs=2,
+        out=tmp_path / "own",
+    )
+    with pytest.raises(EnvError, match="--max-steps 3 must leave room for --min-observations 10"):
+        collect_demonstrations(own)
+    assert not own.out.exists()

@@ -109,6 +109,12 @@ def _collect(
             if not successful:
                 shutil.rmtree(config.out)  # the same command can run again
     stop.obey(_how_to_go_on(config, successful))
+    if not successful and config.policy is not None:
+        raise EnvError(
+            f"--max-steps {config.max_steps} must leave room for --min-observations "
+            f"{config.min_observations}, got no episode that is as long; allow more "
+            "steps, or fewer observations"
+        )
     if not successful:
         raise EnvError(
             f"the demonstrator of {config.env} must succeed within --max-steps {config.max_steps}, "
