@@ -75,7 +75,7 @@ def score(
         threshold_steps: s of the success detector, in decisions.
         discount: gamma of the returns.
         success_bonus: steps added to an episode's last reward if success ended it: the detector's,
-            or ground truth where practice was told to see it, as on the paper's Aloha.
+            or ground truth with `end_on_ground_truth`, as on the paper's Aloha.
     """
     predictions = _predictions(model, episodes)
     rewards = [

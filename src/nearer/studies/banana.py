@@ -78,7 +78,7 @@ def banana_recipe(recipe: Recipe, run: Path) -> Recipe:
     """
     practised = recipe.improve.out
     as_it_is = run == practised
-    out = run.with_name("practice-banana" if not as_it_is else "practice-banana-not-adapted")
+    out = run.with_name("practice-banana-not-adapted" if as_it_is else "practice-banana")
     improve = replace(
         recipe.improve,
         run=run,
