@@ -34,6 +34,7 @@ class Purpose(IntEnum):
     LABELLED_EPISODES = 18
     SFT_OBJECTIVES = 19
     PRACTICE_ACTORS = 20
+    GOAL_REGION = 21
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -27,5 +27,6 @@ def small_vla_config_from_json(document: JsonObject) -> SmallVLAConfig:
     """Return the settings of a built-in model."""
     self_training = SelfTrainingConfig(**document["self_training"])
     sizes = {name: value for name, value in document.items() if name != "self_training"}
-    sizes["mirror_swaps"] = tuple(sizes.get("mirror_swaps", ()))
+    for name in ("mirror_swaps", "synonyms"):
+        sizes[name] = tuple(sizes.get(name, ()))
     return SmallVLAConfig(**sizes, self_training=self_training)

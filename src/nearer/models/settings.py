@@ -128,10 +128,14 @@ class SmallVLAConfig:
         dropout: fraction of hidden units dropped in Stage 1.
         instruction_objective: has a head for the instruction-matching objective.
         action_levels: magnitudes of an action token; 127 for joints, as the paper's Aloha.
+        goal_region: networks also read where the first object must end up: a disc that is learned
+            from words and last frames; for instructions that name places.
         mirror: coordinate whose reflection leaves all tasks as they are.
         mirror_swaps: words of instructions that change places in the mirror, as left=right.
         unknown_words: in instructions: that no demonstration used; skip: only the vision encoder
             reads them, as the name of a new object.
+        synonyms: words of new instructions with the demonstrations' word for it, as table=board;
+            the vision encoder reads what is written.
         network: of the vision encoder; unet, which lite0 teaches, or lite0; its training:
             --vla.network NAME --help.
         self_training: of the vision encoder, on the demonstrations' frames.
@@ -148,9 +152,11 @@ class SmallVLAConfig:
     dropout: float = 0.2
     instruction_objective: bool = False
     action_levels: int = 10
+    goal_region: bool = False
     mirror: Literal["none", "x", "y"] = "none"
     mirror_swaps: tuple[str, ...] = ()
     unknown_words: Literal["refuse", "skip"] = "refuse"
+    synonyms: tuple[str, ...] = ()
     network: Network = "unet"
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
 

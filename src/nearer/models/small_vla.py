@@ -33,9 +33,11 @@ from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Rngs
 from nearer.core.renames import parse_renames
+from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Spaces
 from nearer.core.vision import Decisions, VisionEncoder
 from nearer.models.camera_vision_encoder import PEAK_WIDTH, CameraVisionEncoder
+from nearer.models.goal_region import GoalRegion
 from nearer.models.planar_features import PlanarFeatures, to_plane
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
 from nearer.models.pointing.tracking import NUM_HYPOTHESES
@@ -126,7 +128,9 @@ class SmallVLA(FoundationModel):
         state = spaces.agent_pos + spaces.environment_state
         self._swapped = _swapped_words(config, self.words)
         self._mirrored_axis = _mirrored_axis(config, spaces, self.words)
-        self.planar_features = PlanarFeatures(state, config.max_deviation, self._mirrored_axis)
+        self.planar_features = PlanarFeatures(
+            state, config.max_deviation, self._mirrored_axis, config.goal_region
+        )
         self.action_words = nn.EmbeddingBag(len(words), config.word_width)
         self.steps_words = nn.EmbeddingBag(len(words), config.word_width)
         width = self.planar_features.num_inputs + config.word_width
@@ -137,7 +141,8 @@ class SmallVLA(FoundationModel):
         self.instruction_head: nn.Linear | None = None
         if config.instruction_objective:
             self.instruction_head = nn.Linear(4 * config.hidden, 1)
-        self._index = {word: row for row, word in enumerate(self.words)}
+        self.goal_region = GoalRegion(len(words)) if config.goal_region else None
+        self._index = _index_of(config, self.words)
         self._rows: dict[tuple[str, bool], list[int]] = {}
 
     @property
@@ -166,6 +171,30 @@ class SmallVLA(FoundationModel):
         """Store action units, the image-to-plane map and input statistics of demonstrations."""
         self.tokens.units.copy_(action_units(actions, self.tokens.levels))
         self.planar_features.fit(_points(inputs), inputs.state)
+
+    def learn_goals(self, demonstrations: Demonstrations, seed: int) -> None:
+        """Learn from the last frames where instructions want objects; after `normalise_by`.
+
+        Args:
+            demonstrations: to learn from.
+            seed: of the minibatches.
+        """
+        if self.goal_region is None:
+            return
+        features, every_frame = self.planar_features, demonstrations.statistics()
+        last = demonstrations.inputs((demonstrations.steps_to_go == 0).nonzero()[:, 0])
+        first, second, _ = to_plane(features.plane, _points(last)).unbind(dim=1)
+        rows = self._all_word_rows(last.instructions)
+        if self._mirror is not None:
+            first, second = (
+                torch.cat([objects, features.reflected(objects)]) for objects in (first, second)
+            )
+            rows += self._all_word_rows(last.instructions, in_mirror=True)
+        rng = generator(Purpose.GOAL_REGION, seed)
+        self.goal_region.fit(first, second, rows, features.near, rng)
+        discs = self.goal_discs(every_frame)
+        assert discs is not None, "there is a goal region"
+        features.fit_goal_statistics(_points(every_frame), every_frame.state, discs)
 
     def decisions(self, demonstrations: Demonstrations) -> Decisions:
         """Return what this model is to predict on every frame, before it has any statistics.
@@ -228,7 +257,20 @@ class SmallVLA(FoundationModel):
 
     def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples inputs"]:
         """Return positions and proprioception, normalised; the instruction's words are left out."""
-        return self.planar_features(_points(inputs), inputs.state)
+        return self.planar_features(_points(inputs), inputs.state, self.goal_discs(inputs))
+
+    def goal_discs(self, inputs: Inputs) -> Float[Tensor, "samples 4"] | None:
+        """Return share, point and radius of the instructions' goal regions, if there are any.
+
+        With a mirror: the mean of an instruction's and of its mirror image's, seen in the mirror.
+        """
+        if self.goal_region is None:
+            return None
+        discs = self.goal_region(self._all_word_rows(inputs.instructions))
+        if self._mirror is None:
+            return discs
+        there = self.goal_region(self._all_word_rows(inputs.instructions, in_mirror=True))
+        return (discs + self.planar_features.reflected_discs(there)) / 2
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
@@ -304,11 +346,16 @@ class SmallVLA(FoundationModel):
         mirrored = self.planar_features.mirrored(normalised)
         return torch.cat([straight, torch.cat([mirrored, embedded], dim=1)])
 
+    def _all_word_rows(
+        self, instructions: Sequence[str], in_mirror: bool = False
+    ) -> list[list[int]]:
+        return [self._word_rows(instruction, in_mirror) for instruction in instructions]
+
     def _embedded(
         self, instructions: Sequence[str], words: nn.EmbeddingBag, in_mirror: bool
     ) -> Float[Tensor, "samples width"]:
         """Return the mean embedding of the words of each instruction."""
-        rows = [self._word_rows(instruction, in_mirror) for instruction in instructions]
+        rows = self._all_word_rows(instructions, in_mirror)
         # EmbeddingBag takes all bags flat, and where each starts.
         starts = np.cumsum([0, *map(len, rows[:-1])])
         flat = torch.tensor([row for rows_of_bag in rows for row in rows_of_bag])
@@ -331,6 +378,19 @@ class SmallVLA(FoundationModel):
                 known = [self._swapped.get(word, word) for word in known]
             rows = self._rows[instruction, in_mirror] = [self._index[word] for word in known]
         return rows
+
+
+def _index_of(config: SmallVLAConfig, words: Sequence[str]) -> Mapping[str, int]:
+    """Return the row of each word, and of each synonym."""
+    index = {word: row for row, word in enumerate(words)}
+    synonyms = parse_renames(config.synonyms, "--vla.synonyms", joined=True)
+    for word, meant in synonyms.items():
+        if meant not in index or word in index:
+            raise ConfigError(
+                "--vla.synonyms must be pairs NEW=KNOWN, a word that the demonstrations do not use "
+                f"and one that they use, got {word}={meant}; correct it"
+            )
+    return index | {word: index[meant] for word, meant in synonyms.items()}
 
 
 def _mirrored_axis(config: SmallVLAConfig, spaces: Spaces, words: Sequence[str]) -> int | None:

@@ -50,7 +50,9 @@ def families_recipe(config: ReproduceConfig, seed: int) -> Recipe:
         word_width=_WORD_WIDTH,
         hidden=_HIDDEN,
         mirror_swaps=("left=right",),
+        goal_region=True,
         unknown_words="skip",
+        synonyms=("table=board",),
         self_training=replace(recipe.sft.vla.self_training, rehearsed_parts=1),
     )
     calibration = replace(recipe.sft.calibration, env=ALL_FAMILIES)
