@@ -43,7 +43,8 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
 
     def sft(recipe: Recipe, on_progress: ProgressCallback) -> None:
         config: SFTConfig = recipe.sft
-        done.append(("sft", name(Path(config.data)), str(config.calibration.env)))
+        other = () if config.model in ("small-vla", "mlp") else (config.model,)
+        done.append(("sft", name(Path(config.data)), str(config.calibration.env), *other))
 
     def practise(recipe: Recipe, on_progress: ProgressCallback) -> int:
         config: ImproveConfig = recipe.improve
@@ -73,6 +74,11 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
         return [BananaEpisode(along=(0.1, 0.9), turned_rad=1.0, success=True)] * 2
 
     monkeypatch.setattr(banana, "pushes_of", pushed)
+
+    def collected(config: ReproduceConfig, on_progress: ProgressCallback) -> int:
+        return 880
+
+    monkeypatch.setattr(real2sim, "ensure_collected", collected)
     monkeypatch.setattr(running, "run_eval", evaluate)
     monkeypatch.setattr(running, "run_adapt", adapt)
     return done
@@ -183,21 +189,48 @@ def test_real2sim_practises_in_the_other_look_with_and_without_adapting(
         ("collect", sim, "real2sim/demonstrations-sim", "90"),
         ("collect", real, "real2sim/demonstrations-real", "90"),
     ]
-    one_way = steps[2 : 2 + (len(steps) - 2) // 2]
-    assert one_way == [
-        ("sft", "real2sim/demonstrations-real", real),
-        ("adapt", "real2sim/seed3-real/sft", "real2sim/demonstrations-sim"),
-        *for_run("sft", sim),
-        *for_run("adapted", sim),
+    root, data = "real2sim/seed3-real", "real2sim/demonstrations-real"
+    unimodal, of_unimodal = f"{root}/sft-unimodal", f"{root}/practice-unimodal-reward"
+    real_to_sim = [
+        ("sft", data, real),
+        ("adapt", f"{root}/sft", "real2sim/demonstrations-sim"),
+        ("sft", data, real, "small-vla-unimodal"),
+        *for_run("sft", sim, root),
+        *for_run("adapted", sim, root),
+        # the Stage 1 of the first row, whose evaluation is on disk outside this test
+        ("eval", sim, f"{root}/sft"),
+        ("practise", sim, f"{root}/sft", unimodal, of_unimodal),
+        ("eval", sim, of_unimodal),
     ]
+    root, data = "real2sim/seed3-sim", "real2sim/demonstrations-sim"
+    sim_to_real = [
+        ("sft", data, sim),
+        ("adapt", f"{root}/sft", "real2sim/demonstrations-real"),
+        *for_run("sft", real, root),
+        *for_run("adapted", real, root),
+    ]
+    in_domain = [
+        ("eval", sim, "real2sim/seed3-sim/sft"),
+        ("eval", real, "real2sim/seed3-real/sft"),
+        ("sft", "demonstrations", sim),
+        ("eval", sim, "seed3_percent20/sft"),
+        ("sft", "demonstrations", sim),
+        ("eval", sim, "seed3_percent80/sft"),
+    ]
+    assert steps[2:] == [*real_to_sim, *sim_to_real, *in_domain]
     assert [row.condition for row in rows if row.stage == 2] == [
-        *("real to sim", "real to sim, adapted"),
+        *("real to sim", "real to sim, adapted", "real to sim, unimodal reward"),
         *("sim to real", "sim to real, adapted"),
     ]
+    assert [(row.condition, row.demonstrations) for row in rows[-4:]] == [
+        ("sim, its own demonstrations", 90),
+        ("real, its own demonstrations", 90),
+        ("sim, 20 % of the headline's demonstrations", 176),
+        ("sim, 80 % of the headline's demonstrations", 704),
+    ]
 
 
-def for_run(run: str, env: str) -> Steps:
-    root = "real2sim/seed3-real"
+def for_run(run: str, env: str, root: str) -> Steps:
     practice = f"{root}/practice-{run}"
     return [
         ("eval", env, f"{root}/{run}"),

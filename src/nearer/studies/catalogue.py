@@ -104,7 +104,7 @@ STUDIES: Sequence[Study] = (
     Study(
         name="real2sim",
         shows="Stage 1 in one look, practice in another",
-        minutes=75,
+        minutes=100,
         run=lambda config, say: stages_table(reproduce_real2sim(config, say)),
     ),
     Study(
