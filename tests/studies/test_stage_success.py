@@ -9,7 +9,7 @@ from nearer.reporting.html.stage_pairs import StagePair, pairs_figure
 from nearer.studies.stage_success import (
     StageSuccess,
     before_practice,
-    stages_figure,
+    stage_pairs,
     stages_table,
     write_stages,
 )
@@ -36,22 +36,23 @@ def test_stages_table_of_a_condition_that_has_not_practised_has_its_stage_1_alon
     assert apple == (
         "| apple | 1,000 | 0.600 [0.531, 0.665] (n = 200) | - | - | 0.600, 0.600 | - | - |"
     )
-    assert "apple" in stages_figure("t", both)
+    assert [pair.name for pair in stage_pairs(both, {})][-1] == "apple"
 
 
 def test_pairs_figure_draws_a_line_a_seed_and_crosses_for_the_paper() -> None:
     def crosses_and_lines(paper: tuple[float, ...], seeds: int) -> int:
         rate = Rate(successes=3, total=10)
         pair = StagePair(name="a", pooled=(rate, rate), seeds=((0.2, 0.4),) * seeds, paper=paper)
-        return pairs_figure("t", [pair]).count("<path")
+        return pairs_figure("t", {"": [pair]}).count("<path")
 
     plain = crosses_and_lines((), 1)
     assert crosses_and_lines((), 3) == plain + 2
     assert crosses_and_lines((0.1, 0.2), 1) > plain
 
 
-def test_stages_figure_names_conditions_and_stages() -> None:
-    texts = re.findall(r">([^<>]+)</text>", stages_figure("t", [*rows(), *rows("a, b")]))
+def test_pairs_figure_names_conditions_and_stages() -> None:
+    svg = pairs_figure("t", {"": stage_pairs([*rows(), *rows("a, b")], {})})
+    texts = re.findall(r">([^<>]+)</text>", svg)
     assert {"banana", "a,", "b", "before practice", "after practice"} <= set(texts)
 
 

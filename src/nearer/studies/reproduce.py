@@ -5,6 +5,7 @@ from rich.console import Console
 from nearer.commands.progress_bars import live
 from nearer.configs.reproduce import ReproduceConfig
 from nearer.studies.catalogue import chosen, listing, slowness
+from nearer.studies.overview import write_overview
 
 
 def main(config: ReproduceConfig, console: Console) -> None:
@@ -16,4 +17,5 @@ def main(config: ReproduceConfig, console: Console) -> None:
     for study in chosen(config):
         with live(console) as on_progress:
             table = study.run(config, on_progress)
+        write_overview(config.out)
         console.print(table, soft_wrap=True, highlight=False)

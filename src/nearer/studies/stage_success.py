@@ -84,9 +84,15 @@ def stages_table(rows: Sequence[StageSuccess]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def stages_figure(title: str, rows: Sequence[StageSuccess]) -> str:
-    """Return success before and after practice, a pair a condition, as an SVG file."""
-    paper = PAPER.get(rows[0].study, {})
+def stage_pairs(
+    rows: Sequence[StageSuccess], paper: Mapping[str, tuple[float, ...]]
+) -> list[StagePair]:
+    """Return the rows as a pair a condition, seeds pooled.
+
+    Args:
+        rows: of one study.
+        paper: success before and after practice in the paper, by condition.
+    """
     pairs: list[StagePair] = []
     for condition in _conditions(rows):
         stages = _stages(rows, condition)
@@ -99,7 +105,7 @@ def stages_figure(title: str, rows: Sequence[StageSuccess]) -> str:
                 paper=paper.get(condition, ()),
             )
         )
-    return pairs_figure(title, pairs)
+    return pairs
 
 
 def write_stages(folder: Path, title: str, rows: Sequence[StageSuccess]) -> None:
@@ -107,7 +113,7 @@ def write_stages(folder: Path, title: str, rows: Sequence[StageSuccess]) -> None
     name = rows[0].study
     texts = {f"{name}.json": json.dumps([asdict(row) for row in rows], indent=1) + "\n"}
     texts[f"{name}.md"] = stages_table(rows)
-    texts[f"{name}.svg"] = stages_figure(title, rows)
+    texts[f"{name}.svg"] = pairs_figure(title, {"": stage_pairs(rows, PAPER.get(name, {}))})
     write_files(folder, texts)
 
 

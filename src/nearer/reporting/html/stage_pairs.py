@@ -1,13 +1,13 @@
 """Figure of success before and after practice, a pair of points a condition."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from nearer.core.intervals import Rate
-from nearer.reporting.html.colours import STAGE_1, STAGE_2
+from nearer.reporting.html.colours import FRAME, INK, STAGE_1, STAGE_2
 from nearer.reporting.html.svg import figure, label_axes, svg_file
 
 _COLOURS = (STAGE_1, STAGE_2[0])
@@ -33,12 +33,20 @@ class StagePair:
     paper: tuple[float, ...]
 
 
-def pairs_figure(title: str, pairs: Sequence[StagePair]) -> str:
-    """Return an SVG file: means with Wilson intervals, a line a seed, crosses for the paper."""
+def pairs_figure(title: str, groups: Mapping[str, Sequence[StagePair]]) -> str:
+    """Return an SVG file: means with Wilson intervals, a line a seed, crosses for the paper.
+
+    Args:
+        title: read aloud by screen readers.
+        groups: pairs by what they have in common, which stands below them; "" for nothing.
+    """
+    pairs = [pair for group in groups.values() for pair in group]
+    grouped = list(groups) != [""]
 
     def paint(axes: Axes) -> None:
         for place, pair in enumerate(pairs):
             _paint_pair(axes, place, pair)
+        _paint_groups(axes, groups)
         axes.set_ylim(0, 1)
         axes.set_xlim(-0.5, len(pairs) - 0.5)
         axes.set_xticks(range(len(pairs)), [pair.name.replace(", ", ",\n") for pair in pairs])
@@ -46,13 +54,29 @@ def pairs_figure(title: str, pairs: Sequence[StagePair]) -> str:
             Line2D([], [], color=colour, marker="o", linestyle="", label=name)
             for name, colour in zip(_NAMES, _COLOURS, strict=True)
         ]
-        axes.legend(handles=shown, loc="best", frameon=False)  # beside the points
+        legend = axes.legend(handles=shown, frameon=False, ncols=2 if grouped else 1, loc="best")
+        if grouped:  # beside the label of the axis
+            legend.set_loc("lower right")
+            legend.set_bbox_to_anchor((1, 0.98))
         label_axes(
             axes, x="", y="success; 95 % Wilson intervals; thin lines: seeds; crosses: paper"
         )
 
     size = (max(_LEAST_WIDTH, _WIDTH * len(pairs) + 80), _HEIGHT)
-    return svg_file(figure("stages", title, paint, size, (60 / size[0], 0.98, 0.14, 0.9)))
+    bottom = 0.2 if grouped else 0.14
+    return svg_file(figure("stages", title, paint, size, (60 / size[0], 0.98, bottom, 0.9)))
+
+
+def _paint_groups(axes: Axes, groups: Mapping[str, Sequence[StagePair]]) -> None:
+    """Write the name of each group below its pairs, and draw a line where the next begins."""
+    start = -0.5
+    for name, group in groups.items():
+        middle, end = start + len(group) / 2, start + len(group)
+        below = axes.get_xaxis_transform()
+        axes.text(middle, -0.15, name, transform=below, ha="center", va="top", color=INK)
+        if end < sum(map(len, groups.values())) - 0.5:
+            axes.axvline(end, color=FRAME, linewidth=0.8)
+        start = end
 
 
 def _paint_pair(axes: Axes, middle: int, pair: StagePair) -> None:
