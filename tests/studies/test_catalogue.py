@@ -1,6 +1,7 @@
 """`nearer reproduce --list` and `all`: what there is, what it costs, what is done."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,24 +10,45 @@ import nearer.studies.catalogue as catalogue
 import nearer.studies.reproduce as reproduce
 from nearer.cli import main
 from nearer.configs.reproduce import ReproduceConfig
+from nearer.core.callbacks import ignore_progress
 from nearer.core.errors import ConfigError
 
 
 def test_listing_counts_the_seeds_that_are_left(tmp_path: Path) -> None:
-    rows = [{"stage": 2, "seed": seed} for seed in (0, 0, 2)] + [{"stage": 1, "seed": 1}]
-    (tmp_path / "real2sim.json").write_text(json.dumps(rows))
+    (tmp_path / "done.json").write_text(json.dumps({"seeds": {"real2sim": [0, 2], "aloha": [1]}}))
     config = ReproduceConfig(which="real2sim", out=tmp_path)
     (row,) = catalogue.listing(config, slower=2.0).splitlines()[2:]
     (study,) = catalogue.chosen(config)
     assert row == f"| real2sim | {study.shows} | {study.minutes * 2 / 60:.1f} | 0, 2 |"
 
 
-@pytest.mark.parametrize("text", ["{", "7", '[{"stage": 2}]', '[{"stage": "x", "seed": 1}]'])
-def test_listing_of_damaged_results_is_a_sentence(text: str, tmp_path: Path) -> None:
-    (tmp_path / "banana.json").write_text(text)
+@pytest.mark.parametrize("text", ["{", "7", '{"seeds": {"aloha": ["x"]}}'])
+def test_listing_where_the_list_of_seeds_is_damaged_is_a_sentence(
+    text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "done.json").write_text(text)
     config = ReproduceConfig(which="banana", out=tmp_path)
-    with pytest.raises(ConfigError, match=r"banana.json must hold a list .* it is written anew"):
+    with pytest.raises(ConfigError, match=r"done.json .* remove it, and it is written anew"):
         catalogue.listing(config, slower=1.0)
+
+
+def test_a_seed_is_done_when_all_of_it_is(tmp_path: Path) -> None:
+    ran: list[tuple[int, ...]] = []
+
+    def run(config: ReproduceConfig, on_progress: object) -> str:
+        if config.seeds == (4, 5, 6):
+            raise KeyboardInterrupt
+        ran.append(config.seeds)
+        return f"{config.seeds}"
+
+    study = catalogue.Study(name="banana", shows="a new object", minutes=90, run=run)
+    config = ReproduceConfig(which="banana", out=tmp_path, seeds=(4, 5, 6))
+    with pytest.raises(KeyboardInterrupt):
+        study.run_by_seed(config, ignore_progress)
+    assert ran == [(4,), (4, 5)]
+    assert study.seeds_done(config) == (4, 5)
+    assert study.run_by_seed(replace(config, seeds=(3,)), ignore_progress) == "(3,)"
+    assert study.seeds_done(config) == (3, 4, 5)
 
 
 def test_slowness_is_a_ratio_to_the_machine_of_the_minutes() -> None:
@@ -62,5 +84,5 @@ def test_reproduce_all_says_how_long_it_takes_and_runs_every_study(
     monkeypatch.setattr(catalogue, "STUDIES", (study("first"), study("second")))
     main(["reproduce", "all", "--out", str(tmp_path), "--seeds", "0", "1"])
     printed = capsys.readouterr().out
-    assert ran == ["first", "second"]
+    assert ran == ["first", "first", "second", "second"]
     assert printed.index("| banana | first | 3.0 | none |") < printed.index("table of first")

@@ -1,18 +1,16 @@
 """Every study of `nearer reproduce`: what it shows, what it costs, which seeds are done."""
 
-import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from nearer.configs.reproduce import ReproduceConfig, StudyName
 from nearer.core.callbacks import ProgressCallback
-from nearer.core.errors import ConfigError
 from nearer.models.pointing.weights import UNET, load_pointing
-from nearer.runs.json_files import from_json
+from nearer.runs.json_files import read_document, write_document
 from nearer.studies.aloha import reproduce_aloha
 from nearer.studies.banana import reproduce_banana
 from nearer.studies.headline import reproduce
@@ -26,6 +24,7 @@ from nearer.studies.transfer import reproduce_transfer
 _REFERENCE_FRAME_MS = 6.6
 """CPU time of encoding a frame on the core that `Study.minutes` are of."""
 _FRAMES, _ROUNDS = 4, 5
+_DONE = "done.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,35 +44,38 @@ class Study:
     run: Callable[[ReproduceConfig, ProgressCallback], str]
 
     def seeds_done(self, config: ReproduceConfig) -> tuple[int, ...]:
-        """Return the seeds with a practised policy among the results on disk.
+        """Return the seeds whose results are all on disk.
 
         Raises:
-            ConfigError: the file of results is damaged.
+            ConfigError: the file that says so is damaged.
         """
-        rows = _rows(config.out / f"{self.name}.json")
-        return tuple(sorted({row.seed for row in rows if row.stage == 2}))
+        return _done(config.out).get(self.name, ())
+
+    def run_by_seed(self, config: ReproduceConfig, on_progress: ProgressCallback) -> str:
+        """Run what is missing, note each seed once it is whole, and return the table."""
+        table = ""
+        for count, seed in enumerate(config.seeds, 1):
+            # Earlier seeds are read from disk: tables and figures are of all so far.
+            table = self.run(replace(config, seeds=config.seeds[:count]), on_progress)
+            done = _done(config.out)
+            of_study = tuple(sorted({*done.get(self.name, ()), seed}))
+            write_document(config.out / _DONE, SeedsDone(seeds={**done, self.name: of_study}))
+        return table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """What every study's rows have."""
+class SeedsDone:
+    """Which seeds are done, by study."""
 
-    stage: int
-    seed: int
+    seeds: Mapping[str, tuple[int, ...]]
 
 
-def _rows(results: Path) -> list[_Row]:
-    """Return the rows of a study; none where there are no results yet."""
-    if not results.exists():
-        return []
-    try:
-        rows = json.loads(results.read_text(encoding="utf-8"))
-        return [from_json(_Row, row, partly=True) for row in rows]
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(
-            f"{results} must hold a list of results as nearer reproduce writes it, got: {error}; "
-            "remove it, and it is written anew"
-        ) from error
+def _done(folder: Path) -> Mapping[str, tuple[int, ...]]:
+    path = folder / _DONE
+    if not path.exists():
+        return {}
+    advice = "remove it, and it is written anew"
+    return read_document(SeedsDone, path, advice).seeds
 
 
 STUDIES: Sequence[Study] = (

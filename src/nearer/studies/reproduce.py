@@ -16,6 +16,6 @@ def main(config: ReproduceConfig, console: Console) -> None:
         return
     for study in chosen(config):
         with live(console) as on_progress:
-            table = study.run(config, on_progress)
+            table = study.run_by_seed(config, on_progress)
         write_overview(config.out)
         console.print(table, soft_wrap=True, highlight=False)
