@@ -148,7 +148,12 @@ def rollout(
             return
         check = termination.check(recorder.latest(robots), recorder.instructions(robots), robots)
         recorder.note_prediction(robots, check.prediction)
-        yield from recorder.finish(robots, check.done, termination.ended_as)
+        done = check.done
+        if check.by_person is not None and check.by_person.any():
+            ended, others = robots[check.by_person], ~check.by_person
+            yield from recorder.finish(ended, np.ones(len(ended), dtype=bool), Ended.OPERATOR)
+            robots, done = robots[others], done[others]
+        yield from recorder.finish(robots, done, termination.ended_as)
         robots = np.flatnonzero(recorder.acting)
         if len(robots):
             decision = policy.act(

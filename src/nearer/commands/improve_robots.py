@@ -37,6 +37,7 @@ from nearer.fleets.decide_ahead import AheadFleet, whole_chunks
 from nearer.fleets.encoded import EncodedFleet, Encodes, encoders_of
 from nearer.fleets.find_env import portable_spec, register_here
 from nearer.fleets.for_model import ModelNeeds, Needs, unencoded_fleet
+from nearer.fleets.live import LiveFleet, LiveRobots, LiveTermination
 from nearer.fleets.paced import PacedFleet
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model
@@ -111,9 +112,11 @@ def _groups(
     for actor in range(num_actors):
         size = shared + (actor < left)
         if facts is None:
-            groups.append(partial(robots_of_actor, config, threshold, size, spec))
+            groups.append(partial(robots_of_actor, config, threshold, size, first, spec))
         else:
-            groups.append(partial(served_robots_of_actor, config, facts, size, first, spec))
+            groups.append(
+                partial(served_robots_of_actor, config, threshold, facts, size, first, spec)
+            )
         first += size
     return groups
 
@@ -153,6 +156,7 @@ def robots_of_actor(
     config: ImproveConfig,
     threshold: float,
     num_robots: int,
+    first_robot: int = 0,
     spec: EnvSpec | None = None,
     ask: Ask | None = None,
     models: tuple[FoundationModel, FoundationModel] | None = None,
@@ -163,6 +167,7 @@ def robots_of_actor(
         config: of the run.
         threshold: s of the detector, in decisions.
         num_robots: in this process.
+        first_robot: number of the first of them in the whole fleet.
         spec: of the env, where this process may not know it.
         ask: None: there is no server.
         models: policy and frozen reward model; None: they are loaded.
@@ -172,7 +177,7 @@ def robots_of_actor(
         register_here(spec)
     policy, reward = models or load_models(config)
     encoders = encoders_of(policy.vision_encoder, reward.vision_encoder, num_robots)
-    recorded = _recorded_robots(config, num_robots, policy, reward, encoders)
+    recorded = _recorded_robots(config, first_robot, num_robots, policy, reward, encoders)
     robots: Fleet = recorded.recorder
     termination: TerminationRule = Detector(model=reward, threshold_steps=threshold)
     if config.deviate.end_on_ground_truth:
@@ -184,15 +189,17 @@ def robots_of_actor(
         policy=ModelPolicy(policy),
         load=partial(load_weights, policy),
         fleet=robots,
-        termination=termination,
+        termination=recorded.watched(termination, threshold),
         max_steps=recorded.max_steps,
         recorded=recorded.recorder,
         clock=recorded.clock,
+        live=recorded.live,
     )
 
 
 def served_robots_of_actor(
     config: ImproveConfig,
+    threshold: float,
     facts: _ModelFacts,
     num_robots: int,
     first_robot: int,
@@ -203,6 +210,7 @@ def served_robots_of_actor(
 
     Args:
         config: of the run.
+        threshold: s of the detector, in decisions.
         facts: of these models.
         num_robots: in this process.
         first_robot: number of the first of them in the whole fleet.
@@ -212,16 +220,19 @@ def served_robots_of_actor(
     assert ask is not None, "these robots ask a server"
     register_here(spec)
     encoders = RemoteEncoders(ask, first_robot) if facts.has_encoder else None
-    recorded = _recorded_robots(config, num_robots, facts.policy, facts.reward, encoders)
+    recorded = _recorded_robots(
+        config, first_robot, num_robots, facts.policy, facts.reward, encoders
+    )
     remote = RemoteModels(recorded.recorder, ask, first_robot)
     return RobotGroup(
         policy=remote,
         load=_ignore,
         fleet=remote,
-        termination=remote,
+        termination=recorded.watched(remote, threshold),
         max_steps=recorded.max_steps,
         recorded=recorded.recorder,
         clock=recorded.clock,
+        live=recorded.live,
     )
 
 
@@ -246,17 +257,30 @@ class _RecordedRobots:
         recorder: the fleet, as the models want it, and its ground truth.
         max_steps: control steps an episode may take, in whole chunks.
         clock: that paces the robots.
+        live: what a person sees of them; None where the run's folder is on another machine.
     """
 
     recorder: GroundTruthRecorder
     max_steps: int
     clock: ControlClock | None
+    live: LiveFleet | None
+
+    def watched(self, rule: TerminationRule, threshold: float) -> TerminationRule:
+        """Return a rule whose predictions a person sees, and who ends episodes besides."""
+        return LiveTermination(rule, self.live.live, threshold) if self.live else rule
 
 
 def _recorded_robots(
-    config: ImproveConfig, num_robots: int, policy: Needs, reward: Needs, encoders: Encodes | None
+    config: ImproveConfig,
+    first_robot: int,
+    num_robots: int,
+    policy: Needs,
+    reward: Needs,
+    encoders: Encodes | None,
 ) -> _RecordedRobots:
-    """Return robots, innermost first: checked cameras, control rate, features, action chunks."""
+    """Return robots, innermost first: checked cameras, control rate, what a person sees and stops,
+    features, action chunks.
+    """
     settings, env_settings = config.fleet_settings, config.env_settings
     max_steps, chunking = config.practice.max_steps, policy.spaces.chunking
     fleet = unencoded_fleet(config.env, num_robots, policy, reward, env_settings, max_steps)
@@ -264,6 +288,9 @@ def _recorded_robots(
         fleet = WatchedCameras(fleet, settings.faults.frozen_steps)
     clock = ControlClock(1 / settings.hz) if settings.hz else None
     fleet = PacedFleet(fleet, clock) if clock else fleet
+    live: LiveFleet | None = None
+    if config.out.is_dir():
+        fleet = live = LiveFleet(fleet, LiveRobots(config.out, first_robot, num_robots), clock)
     fleet = EncodedFleet(fleet, encoders) if encoders else fleet
     recording, ahead = config.audits.audit_every > 0, settings.decide_ahead
     fleet = (
@@ -275,4 +302,5 @@ def _recorded_robots(
         recorder=GroundTruthRecorder(fleet, recording=recording),
         max_steps=whole_chunks(max_steps, chunking, ahead),
         clock=clock,
+        live=live,
     )

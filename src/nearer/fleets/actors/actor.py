@@ -34,6 +34,7 @@ from nearer.fleets.actors.messages import (
     Ready,
     Weights,
 )
+from nearer.fleets.live import LiveFleet
 from nearer.fleets.wrapper import FleetWrapper
 
 _BEAT_S = 0.5
@@ -51,6 +52,7 @@ class RobotGroup:
         max_steps: control steps an episode may take.
         recorded: the simulator's ground truth of episodes that have ended, for audits alone.
         clock: that paces the robots; None: they take their own time.
+        live: what a person sees and stops of them, if anybody can.
     """
 
     policy: Policy
@@ -60,6 +62,7 @@ class RobotGroup:
     max_steps: int
     recorded: RecordedSuccess
     clock: ControlClock | None = None
+    live: LiveFleet | None = None
 
 
 @runtime_checkable
@@ -104,6 +107,8 @@ class Actor:
         self._number = number
         self._say = say
         self._pulse = _Pulse(self._group.fleet, say)
+        if self._group.live:
+            self._group.live.while_held = self._pulse.still_here
         fleet = self._group.fleet
         say(Ready(spaces=fleet.spaces, num_robots=fleet.num_robots))
 
@@ -178,9 +183,13 @@ class _Pulse(FleetWrapper):
     def step(
         self, robots: Int64[Array, "robots"], actions: Float32[Array, "robots action"]
     ) -> Sensed:
+        self.still_here()
+        return super().step(robots, actions)
+
+    def still_here(self) -> None:
+        """Give a sign of life if the last one was some time ago."""
         if time.monotonic() > self._said_at + _BEAT_S:
             self._beat(resetting=False)
-        return super().step(robots, actions)
 
     def _beat(self, *, resetting: bool) -> None:
         self._said_at = time.monotonic()

@@ -1,0 +1,197 @@
+"""What the robots of a run say of themselves while they act, and what a person orders them.
+
+    live/robot-003.json, .jpg   newest state and image: written by whoever moves the robot
+    live/orders.json            what a person wants: written by the console, read by the robots
+    live/watched                touched by a console that is open; robots write only meanwhile
+
+Nobody waits for anybody: files are replaced whole, the newest is all there is, and either side may
+be missing. Times are seconds since 1970.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nearer.core.errors import ConfigError
+from nearer.runs.files import disk_errors_as_sentences, temporary_path
+from nearer.runs.json_files import read_document, to_json
+
+LIVE = "live"
+CURVE = 120
+"""Predictions of steps-to-go that a robot's state holds, the newest last."""
+UNWATCHED_S = 5.0
+"""Robots write no more so long after the last sign of a console."""
+
+RobotState = Literal["practising", "resetting", "waiting", "stopped", "faulty"]
+"""waiting: for its next episode, while the policy learns; stopped: by a person."""
+Verdict = Literal["success", "failure", "bad station"]
+"""Why a person ends an episode."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRobot:
+    """The newest state of a robot.
+
+    Attributes:
+        robot: its number in the fleet.
+        since_s: when this state began.
+        written_s: when this was written.
+        instruction: of its episode.
+        episode: its number since the process started, from 1; 0 before the first.
+        step: decisions taken in this episode.
+        steps_to_go: d of the episode's latest observations, oldest first.
+        spread: standard deviation of each prediction.
+        threshold_steps: s of the detector.
+        detected: episodes that ended by the detector.
+        steps: decisions since the process started.
+    """
+
+    robot: int
+    state: RobotState
+    since_s: float
+    written_s: float
+    instruction: str = ""
+    episode: int = 0
+    step: int = 0
+    steps_to_go: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+    threshold_steps: float | None = None
+    detected: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndOrder:
+    """A person's wish that an episode ends.
+
+    Attributes:
+        robot: which acts in it.
+        episode: its number; another episode is not meant.
+        verdict: why.
+    """
+
+    robot: int
+    episode: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What a person wants now.
+
+    Attributes:
+        number: of these orders; each new ones have a higher one.
+        stop_all: no robot acts.
+        stopped: these robots do not act.
+        ends: episodes that are to end.
+    """
+
+    number: int = 0
+    stop_all: bool = False
+    stopped: tuple[int, ...] = ()
+    ends: tuple[EndOrder, ...] = ()
+
+    def stop(self, robot: int) -> bool:
+        """Tell whether a robot is to stand still."""
+        return self.stop_all or robot in self.stopped
+
+
+class OrderReader:
+    """Reads the orders whenever they have changed: a look at the file takes microseconds."""
+
+    def __init__(self, run: Path) -> None:
+        self._path = orders_path(run)
+        self._seen: tuple[int, int] | None = None
+        self._orders = Orders()
+
+    def latest(self) -> Orders:
+        """Return the newest orders; those before, where the file cannot be read."""
+        try:
+            status = os.stat(self._path)
+        except OSError:  # nobody has ordered anything yet
+            return self._orders
+        version = status.st_mtime_ns, status.st_ino
+        if version != self._seen:
+            try:
+                self._orders = read_document(Orders, self._path, "remove it")
+            except ConfigError:  # no robot may fail by a file of the console
+                return self._orders
+            self._seen = version
+        return self._orders
+
+
+def orders_path(run: Path) -> Path:
+    """Return the file of a run's orders."""
+    return run / LIVE / "orders.json"
+
+
+def give_orders(run: Path, orders: Orders) -> None:
+    """Write orders; robots read them before their next control step."""
+    _replace(orders_path(run), json.dumps(to_json(orders)).encode())
+
+
+def say_watched(run: Path) -> None:
+    """Let robots know that a console is open."""
+    path = run / LIVE / "watched"
+    with disk_errors_as_sentences(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def is_watched(run: Path) -> bool:
+    """Tell whether a console has been open within the last seconds."""
+    try:
+        return time.time() - os.stat(run / LIVE / "watched").st_mtime < UNWATCHED_S
+    except OSError:
+        return False
+
+
+def write_live(run: Path, robot: LiveRobot, jpeg: bytes | None) -> None:
+    """Replace what there is of a robot; an image of None leaves the last one.
+
+    Raises:
+        NearerError: the disk does not take it.
+    """
+    if jpeg is not None:
+        _replace(image_path(run, robot.robot), jpeg)
+    _replace(_state_path(run, robot.robot), json.dumps(to_json(robot)).encode())
+
+
+def read_live(run: Path) -> list[LiveRobot]:
+    """Return the newest state of every robot, in their order; damaged files are left out."""
+    robots: list[LiveRobot] = []
+    for path in sorted((run / LIVE).glob("robot-*.json")):
+        try:
+            robots.append(read_document(LiveRobot, path, "remove it"))
+        except ConfigError:
+            continue
+    return robots
+
+
+def image_path(run: Path, robot: int) -> Path:
+    """Return the file of a robot's newest image, a JPEG."""
+    return run / LIVE / f"robot-{robot:03d}.jpg"
+
+
+def forget_live(run: Path, robots: Iterable[int]) -> None:
+    """Remove what an earlier process left of these robots."""
+    for robot in robots:
+        _state_path(run, robot).unlink(missing_ok=True)
+        image_path(run, robot).unlink(missing_ok=True)
+
+
+def _state_path(run: Path, robot: int) -> Path:
+    return run / LIVE / f"robot-{robot:03d}.json"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole; it need not survive a power cut, so the disk is not waited for."""
+    with disk_errors_as_sentences(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_path(path)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
