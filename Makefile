@@ -28,12 +28,18 @@ $(RUNNABLE): pyproject.toml constraints.txt
 
 # Every extra and the development tools.
 $(MADE): $(RUNNABLE)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,pretrain,vlm,wandb,trackio,rerun,ray,aloha,metaworld]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,pretrain,vlm,wandb,trackio,rerun,ray,aloha,metaworld,console]'
 	# Tests drive nearer serve with openpi's own client; without its dependencies, which want numpy < 2.
 	$(BIN)/pip install --quiet --no-deps openpi-client==0.1.2
 	# And PushT with an OpenCV that asks for no display.
 	$(BIN)/pip install --quiet --constraint constraints.txt pymunk pygame shapely opencv-python-headless
 	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt gym-pusht
+	# Tests open the console in a real browser, where there is one.
+	@if ! command -v chromium >/dev/null; then \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -q && apt-get install -qy --no-install-recommends chromium; \
+	  else echo "tests of the console's page are skipped without Chromium; run: sudo apt-get install chromium" >&2; fi; \
+	fi
 	touch $(MADE)
 
 lint: setup

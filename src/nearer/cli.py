@@ -69,6 +69,12 @@ COMMANDS = (
         help_config="nearer.configs.improve:help_config",
     ),
     Command(
+        name="watch",
+        summary="watch and stop the robots of a run, in the browser",
+        config="nearer.configs.watch:WatchConfig",
+        main="nearer.commands.watch:main",
+    ),
+    Command(
         name="adapt",
         summary="adapt a model to another look of the scene, from unlabelled episodes",
         config="nearer.configs.adapt:AdaptConfig",

@@ -33,6 +33,7 @@ VLA_UNITS = {
     "--vla.action-levels": "magnitudes",
 }
 UNITS = {
+    "watch": {"--port": "TCP port"},
     "collect": {
         "--episodes": "demonstrations",
         "--max-steps": "control steps",

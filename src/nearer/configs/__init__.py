@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nearer.configs.reproduce import ReproduceConfig
     from nearer.configs.serve import ServeConfig
     from nearer.configs.sft import Calibration, SFTConfig
+    from nearer.configs.watch import WatchConfig
     from nearer.core.action_chunks import Chunking
     from nearer.evaluation.audit_settings import AuditPlan
     from nearer.models.settings import MLPConfig, SmallVLAConfig, VLMConfig
@@ -57,6 +58,7 @@ __all__ = [
     "ServeConfig",
     "SmallVLAConfig",
     "VLMConfig",
+    "WatchConfig",
 ]
 
 _FILES = {
@@ -75,6 +77,7 @@ _FILES = {
     "ReproduceConfig": "reproduce",
     "SFTConfig": "sft",
     "ServeConfig": "serve",
+    "WatchConfig": "watch",
 }
 """Config -> file that defines it."""
 

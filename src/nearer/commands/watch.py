@@ -1,0 +1,82 @@
+"""nearer watch: the console of a run, in the browser."""
+
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+
+from rich.console import Console
+
+from nearer.configs.watch import WatchConfig
+from nearer.core.errors import ConfigError
+
+
+def main(config: WatchConfig, console: Console) -> None:
+    """Show the page until Ctrl-C, and print where it is."""
+    run_watch(config, lambda line: console.print(line, soft_wrap=True, markup=False))
+
+
+def run_watch(config: WatchConfig, tell: Callable[[str], None]) -> None:
+    """Show the page until Ctrl-C.
+
+    Args:
+        config: settings.
+        tell: says to people where the page is.
+
+    Raises:
+        ConfigError: there is no such run, the port is taken, or the extra is missing.
+    """
+    if not (config.run / "run.json").exists():
+        raise ConfigError(
+            f"{config.run} must be the folder of a run, got none; pass the --out of nearer improve"
+        )
+    with _needs_console():
+        import uvicorn
+
+        from nearer.console.server import ConsoleServer
+    with _listening(config.host, config.port) as listener:
+        port: int = listener.getsockname()[1]
+        names = (config.host, "localhost", *config.names)
+        server = ConsoleServer(config.run, tuple(f"{_in_url(name)}:{port}" for name in names))
+        name = _in_url(config.names[0] if config.names else config.host)
+        tell(f"the console of {config.run}; whoever has a link may use it, Ctrl-C stops it:")
+        tell(f"operate  http://{name}:{port}/#token={server.tokens.operate}")
+        tell(f"watch    http://{name}:{port}/#token={server.tokens.watch}")
+        # No access log: nothing of what people send is written down but the ledger.
+        settings = uvicorn.Config(
+            server.app, log_level="warning", access_log=False, timeout_graceful_shutdown=1
+        )
+        with suppress(KeyboardInterrupt):  # uvicorn has closed everything, and says Ctrl-C again
+            uvicorn.Server(settings).run(sockets=[listener])
+    tell("the console is closed; robots go on")
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Generator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen()  # whoever follows the link now waits until the page is served
+        except OSError as error:
+            raise ConfigError(
+                f"--port must be free on {host}, got {port}: {error.strerror}; choose another one"
+            ) from error
+        yield listener
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@contextmanager
+def _needs_console() -> Generator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("uvicorn", "starlette"):
+            raise
+        raise ConfigError(
+            "nearer watch must have the extra console, got an installation without it; run pip "
+            "install 'nearer[console]'"
+        ) from error

@@ -1,0 +1,137 @@
+"""What a click means: the orders that robots read, and the entry of the ledger."""
+
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from nearer.console.ledger import Entry, Ledger
+from nearer.core.errors import ConfigError
+from nearer.runs.json_files import read_document
+from nearer.runs.live import EndOrder, Orders, Verdict, give_orders, orders_path, read_live
+
+Action = Literal["stop all", "resume all", "stop", "resume", "end", "note"]
+_NOTE = 2_000  # characters
+_KEY = 64
+_ENDS = 64  # orders to end episodes that are kept: older ones have long been read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Click:
+    """One click, or key, on the page.
+
+    Attributes:
+        key: made by the page; a click that is sent twice is one.
+        action: what is wanted.
+        robot: of which robot; None: of all.
+        episode: that is to end.
+        verdict: why it is to end.
+        note: free text.
+    """
+
+    key: str
+    action: Action
+    robot: int | None = None
+    episode: int | None = None
+    verdict: Verdict | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what no page sends."""
+        whole = self.action in ("stop all", "resume all", "note")
+        if self.robot is None and not whole:
+            raise ConfigError(f"{self.action} must name a robot, got none")
+        if self.action == "end" and (self.episode is None or self.verdict is None):
+            raise ConfigError("end must name an episode and a verdict, got none")
+        if not 0 < len(self.key) <= _KEY or len(self.note) > _NOTE:
+            raise ConfigError(
+                f"a click must have a key of 1 to {_KEY} characters and a note of at most {_NOTE}"
+            )
+        if self.action == "note" and not self.note.strip():
+            raise ConfigError("a note must have text, got none")
+
+
+class OrderDesk:
+    """Turns clicks into orders and entries, one after the other.
+
+    Args:
+        run: folder of the run.
+        ledger: of the run.
+
+    Raises:
+        ConfigError: the orders of an earlier console are damaged.
+    """
+
+    def __init__(self, run: Path, ledger: Ledger) -> None:
+        self._run = run
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        path = orders_path(run)
+        self.orders = read_document(Orders, path, "remove it") if path.exists() else Orders()
+
+    def take(self, click: Click, who: str) -> bool:
+        """Carry out a click, and return whether it is new.
+
+        A stop is ordered before it is written down; everything else after.
+
+        Raises:
+            NearerError: the disk does not take it.
+        """
+        with self._lock:
+            orders = self._ordered(click)
+            stops = click.action in ("stop", "stop all")
+            if stops:
+                self._give(orders)
+            is_new = self._ledger.add(self._entry(click, who))
+            if is_new and not stops and orders != self.orders:
+                self._give(orders)
+            return is_new
+
+    def _give(self, orders: Orders) -> None:
+        self.orders = replace(orders, number=self.orders.number + 1)
+        give_orders(self._run, self.orders)
+
+    def _ordered(self, click: Click) -> Orders:
+        orders, robot = self.orders, click.robot
+        match click.action:
+            case "stop all":
+                return replace(orders, stop_all=True)
+            case "resume all":
+                return replace(orders, stop_all=False, stopped=())
+            case "note":
+                return orders
+            case _:
+                assert robot is not None, "the click has been checked"
+        others = tuple(number for number in orders.stopped if number != robot)
+        match click.action:
+            case "stop":
+                return replace(orders, stopped=(*others, robot))
+            case "resume":
+                return replace(orders, stopped=others)
+            case "end":
+                assert click.episode is not None, "the click has been checked"
+                assert click.verdict is not None, "the click has been checked"
+                end = EndOrder(robot=robot, episode=click.episode, verdict=click.verdict)
+                return replace(orders, ends=(*orders.ends, end)[-_ENDS:])
+
+    def _entry(self, click: Click, who: str) -> Entry:
+        seen = [robot for robot in read_live(self._run) if robot.robot == click.robot]
+        text = ""
+        if seen:
+            d = f", d {seen[0].steps_to_go[-1]:.1f}" if seen[0].steps_to_go else ""
+            text = f"{seen[0].state}, step {seen[0].step}{d}: {seen[0].instruction}"
+        action = f"end: {click.verdict}" if click.action == "end" else click.action
+        return Entry(
+            key=click.key,
+            at_s=time.time(),
+            who=who,
+            action=action,
+            robot=click.robot,
+            episode=click.episode,
+            seen=text,
+            note=click.note,
+        )
+
+
+ACTIONS: tuple[str, ...] = get_args(Action)
