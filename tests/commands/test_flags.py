@@ -100,7 +100,7 @@ def test_flag_impossible_value_is_refused(
         ("improve --treshold 3", "--threshold"),
         ("sft --batchsize 3", "--batch-size"),
         ("eval --checkpoint C --env E --episode 3", "--episodes"),
-        ("imrpove", "collect, sft, improve, adapt, eval, report, demo"),
+        ("imrpove", "collect, sft, improve, watch, adapt, eval, report, demo"),
         ("demo point-mas", "point-mass"),
         ("sft --batch-size many", "--batch-size INT"),
         ("eval", "--checkpoint"),

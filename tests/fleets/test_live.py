@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from nearer.algorithm.rollout import rollout
@@ -92,7 +93,9 @@ def test_live_robots_show_their_newest_image(tmp_path: Path) -> None:
         assert np.asarray(image)[8, 12, 0] > 240
 
 
-def test_a_stopped_robot_takes_no_step_until_it_is_released(tmp_path: Path) -> None:
+def test_a_stopped_robot_takes_no_step_until_it_is_released(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     now = [0.0]
     clock = ControlClock(1.0, now=lambda: now[0])
     fleet, _ = live_robots(tmp_path, clock)
@@ -108,6 +111,7 @@ def test_a_stopped_robot_takes_no_step_until_it_is_released(tmp_path: Path) -> N
     until(lambda: [robot.state for robot in read_live(tmp_path)] == ["practising", "stopped"])
     assert inside.actions == []
     assert signs
+    assert f"stopped by a person: 5; nearer watch {tmp_path} lets" in caplog.text
     now[0] = 60.0
     give_orders(tmp_path, Orders(number=2))
     stepping.join(5)
@@ -125,10 +129,13 @@ def test_a_stopped_robot_takes_no_step_until_it_is_released(tmp_path: Path) -> N
 
 def test_an_episode_that_a_person_ends_is_the_operators(tmp_path: Path) -> None:
     fleet, live = live_robots(tmp_path)
-    end = EndOrder(robot=5, episode=1, verdict="failure")
-    give_orders(
-        tmp_path, Orders(number=1, ends=(end, EndOrder(robot=4, episode=9, verdict="success")))
+    now = time.time()
+    ends = (
+        EndOrder(robot=5, episode=1, verdict="failure", at_s=now),
+        EndOrder(robot=4, episode=9, verdict="success", at_s=now),
+        EndOrder(robot=4, episode=1, verdict="success", at_s=now - 60),  # of an earlier process
     )
+    give_orders(tmp_path, Orders(number=1, ends=ends))
     episodes = list(
         rollout(
             fleet,
@@ -149,7 +156,8 @@ def test_an_episode_that_is_detected_and_ended_by_a_person_at_once_is_detected(
     tmp_path: Path,
 ) -> None:
     fleet, live = live_robots(tmp_path)
-    give_orders(tmp_path, Orders(ends=(EndOrder(robot=4, episode=1, verdict="success"),)))
+    end = EndOrder(robot=4, episode=1, verdict="success", at_s=time.time())
+    give_orders(tmp_path, Orders(ends=(end,)))
     rule = LiveTermination(CountTermination(0), live, threshold=0.5)
     (episode,) = rollout(fleet, EchoPolicy(), rule, seeds=iter([1]), max_steps=4)
     fleet.close()

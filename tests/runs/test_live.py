@@ -10,6 +10,7 @@ from nearer.runs.live import (
     LiveRobot,
     OrderReader,
     Orders,
+    forget_live,
     give_orders,
     image_path,
     is_watched,
@@ -23,7 +24,7 @@ from nearer.runs.live import (
 def test_order_reader_returns_the_newest_orders(tmp_path: Path) -> None:
     reader = OrderReader(tmp_path)
     assert reader.latest() == Orders()
-    end = EndOrder(robot=2, episode=7, verdict="bad station")
+    end = EndOrder(robot=2, episode=7, verdict="bad station", at_s=3.0)
     for orders in (Orders(number=1, stop_all=True), Orders(number=2, stopped=(3,), ends=(end,))):
         give_orders(tmp_path, orders)
         assert reader.latest() == orders
@@ -52,6 +53,19 @@ def test_read_live_returns_robots_in_order_without_damaged_ones(tmp_path: Path) 
     assert read_live(tmp_path) == robots[::-1]
     write_live(tmp_path, robots[0], None)
     assert image_path(tmp_path, 11).read_bytes() == b"jpeg"
+
+
+def test_forget_live_removes_robots_and_keeps_orders(tmp_path: Path) -> None:
+    give_orders(tmp_path, Orders(number=1, stop_all=True))
+    for number in (1, 2, 30):
+        robot = LiveRobot(robot=number, state="waiting", since_s=1.0, written_s=2.0)
+        write_live(tmp_path, robot, b"jpeg")
+    forget_live(tmp_path, [1])
+    assert [robot.robot for robot in read_live(tmp_path)] == [2, 30]
+    forget_live(tmp_path)
+    assert read_live(tmp_path) == []
+    assert not image_path(tmp_path, 30).exists()
+    assert OrderReader(tmp_path).latest().stop_all
 
 
 def test_a_run_is_watched_for_some_seconds_after_a_sign(tmp_path: Path) -> None:

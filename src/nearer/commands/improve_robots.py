@@ -41,6 +41,7 @@ from nearer.fleets.live import LiveFleet, LiveRobots, LiveTermination
 from nearer.fleets.paced import PacedFleet
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model
+from nearer.runs.live import forget_live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ def open_robots(
     Raises:
         NearerError: they cannot be made.
     """
+    forget_live(config.out)
     if config.fleet == "lockstep":
         group = robots_of_actor(config, threshold, config.num_envs, models=models)
         source = LockstepSource(

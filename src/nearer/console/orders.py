@@ -112,7 +112,9 @@ class OrderDesk:
             case "end":
                 assert click.episode is not None, "the click has been checked"
                 assert click.verdict is not None, "the click has been checked"
-                end = EndOrder(robot=robot, episode=click.episode, verdict=click.verdict)
+                end = EndOrder(
+                    robot=robot, episode=click.episode, verdict=click.verdict, at_s=time.time()
+                )
                 return replace(orders, ends=(*orders.ends, end)[-_ENDS:])
 
     def _entry(self, click: Click, who: str) -> Entry:

@@ -83,6 +83,7 @@ class LiveRobots:
         self._first = first_robot
         self._slots = [_Slot() for _ in range(num_robots)]
         self._orders = OrderReader(run)
+        self._started_s = time.time()
         self._threshold: float | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -158,6 +159,12 @@ class LiveRobots:
             stopped = [number for number in numbers if orders.stop(number)]
             if not stopped:
                 break
+            if not held:
+                _LOG.warning(
+                    "robots are stopped by a person: %s; nearer watch %s lets them go on",
+                    ", ".join(map(str, stopped)),
+                    self._run,
+                )
             held = True
             with self._lock:
                 for number in stopped:
@@ -168,13 +175,14 @@ class LiveRobots:
 
     def ended_by_person(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
         """Return whose episode a person wants to end."""
-        ends = {(end.robot, end.episode) for end in self._orders.latest().ends}
+        orders = self._orders.latest().ends
+        ends = {(end.robot, end.episode) for end in orders if end.at_s >= self._started_s}
         rows: list[int] = robots.tolist()
         wanted = [(row + self._first, self._slots[row].episode) in ends for row in rows]
         return np.array(wanted, dtype=bool)
 
     def close(self) -> None:
-        """Write a last time, and end the thread."""
+        """End the thread; it writes a last time if somebody watches."""
         self._closed.set()
         self._writer.join()
 
@@ -191,7 +199,7 @@ class LiveRobots:
         written: dict[int, LiveRobot] = {}
         while True:
             last = self._closed.wait(self._writes_s)
-            if last or is_watched(self._run):
+            if is_watched(self._run):
                 try:
                     self._write(written)
                 except NearerError as error:  # practice goes on without being seen

@@ -72,11 +72,13 @@ class EndOrder:
         robot: which acts in it.
         episode: its number; another episode is not meant.
         verdict: why.
+        at_s: when it was wished; of processes that started later other episodes have the number.
     """
 
     robot: int
     episode: int
     verdict: Verdict
+    at_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,11 +179,16 @@ def image_path(run: Path, robot: int) -> Path:
     return run / LIVE / f"robot-{robot:03d}.jpg"
 
 
-def forget_live(run: Path, robots: Iterable[int]) -> None:
-    """Remove what an earlier process left of these robots."""
-    for robot in robots:
-        _state_path(run, robot).unlink(missing_ok=True)
-        image_path(run, robot).unlink(missing_ok=True)
+def forget_live(run: Path, robots: Iterable[int] | None = None) -> None:
+    """Remove what an earlier process left of these robots; of all of them by default."""
+    paths = (run / LIVE).glob("robot-*") if robots is None else _files_of(run, robots)
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _files_of(run: Path, robots: Iterable[int]) -> list[Path]:
+    numbers = list(robots)
+    return [path(run, number) for number in numbers for path in (_state_path, image_path)]
 
 
 def _state_path(run: Path, robot: int) -> Path:
