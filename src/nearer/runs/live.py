@@ -183,7 +183,8 @@ def forget_live(run: Path, robots: Iterable[int] | None = None) -> None:
     """Remove what an earlier process left of these robots; of all of them by default."""
     paths = (run / LIVE).glob("robot-*") if robots is None else _files_of(run, robots)
     for path in paths:
-        path.unlink(missing_ok=True)
+        if path.exists():
+            path.unlink(missing_ok=True)
 
 
 def _files_of(run: Path, robots: Iterable[int]) -> list[Path]:
