@@ -162,3 +162,14 @@ def test_an_episode_that_is_detected_and_ended_by_a_person_at_once_is_detected(
     (episode,) = rollout(fleet, EchoPolicy(), rule, seeds=iter([1]), max_steps=4)
     fleet.close()
     assert episode.ended is Ended.SUCCESS_DETECTED
+
+
+def test_episodes_of_a_watched_rule_end_as_the_rule_says(tmp_path: Path) -> None:
+    class Truth(CountTermination):
+        ended_as = Ended.SUCCESS_TRUE
+
+    fleet, live = live_robots(tmp_path)
+    rule = LiveTermination(Truth(2), live, threshold=0.5)
+    (episode,) = rollout(fleet, EchoPolicy(), rule, seeds=iter([1]), max_steps=4)
+    fleet.close()
+    assert episode.ended is Ended.SUCCESS_TRUE

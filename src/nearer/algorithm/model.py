@@ -201,7 +201,7 @@ class Detector:
 
     model: FoundationModel
     threshold_steps: float
-    ended_as: ClassVar[Ended] = Ended.SUCCESS_DETECTED
+    ended_as = Ended.SUCCESS_DETECTED
 
     def check(
         self,

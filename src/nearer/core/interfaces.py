@@ -14,7 +14,7 @@ What an env may bring besides:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
@@ -83,9 +83,12 @@ class Termination:
 
 @runtime_checkable
 class TerminationRule(Protocol):
-    """Says which robots are done; a rollout ends their episodes as `ended_as`."""
+    """Says which robots are done."""
 
-    ended_as: ClassVar[Ended]
+    @property
+    def ended_as(self) -> Ended:
+        """Return how a rollout ends their episodes."""
+        ...
 
     def check(
         self,

@@ -5,7 +5,6 @@ With audit.py and success.py the only readers of it; nothing here is seen by tra
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -85,7 +84,7 @@ class GroundTruthTermination:
     """Ends an episode when the simulator's ground truth says that the instruction is done."""
 
     fleet: Fleet
-    ended_as: ClassVar[Ended] = Ended.SUCCESS_TRUE
+    ended_as = Ended.SUCCESS_TRUE
 
     def check(
         self,
@@ -100,7 +99,7 @@ class GroundTruthTermination:
 class NoTermination:
     """Lets every episode run to its time limit."""
 
-    ended_as: ClassVar[Ended] = Ended.SUCCESS_TRUE
+    ended_as = Ended.SUCCESS_TRUE
 
     def check(
         self,

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
@@ -289,12 +288,15 @@ class LiveTermination:
         threshold: s of the detector, in decisions.
     """
 
-    ended_as: ClassVar[Ended] = Ended.SUCCESS_DETECTED
-
     def __init__(self, rule: TerminationRule, live: LiveRobots, threshold: float) -> None:
         self._rule = rule
         self._live = live
         self._threshold = threshold
+
+    @property
+    def ended_as(self) -> Ended:
+        """Return how the rule's episodes end."""
+        return self._rule.ended_as
 
     def check(
         self,

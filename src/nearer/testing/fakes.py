@@ -1,7 +1,6 @@
 """A fleet, a policy and a termination rule that count, to test loops with."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -77,7 +76,7 @@ class EchoPolicy:
 class CountTermination:
     """Ends an episode when its robot has counted to `goal_steps`, unless its seed is 3 n."""
 
-    ended_as: ClassVar[Ended] = Ended.SUCCESS_DETECTED
+    ended_as = Ended.SUCCESS_DETECTED
 
     def __init__(self, goal_steps: int) -> None:
         self._goal_steps = goal_steps

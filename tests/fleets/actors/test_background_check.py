@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ BOTH = np.arange(2)
 class SlowRule:
     """Finds robot 1 done at any observation with a positive position, once it may go on."""
 
-    ended_as: ClassVar[Ended] = Ended.SUCCESS_DETECTED
+    ended_as = Ended.SUCCESS_DETECTED
 
     def __init__(self) -> None:
         self.may_go_on = threading.Event()

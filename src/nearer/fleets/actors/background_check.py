@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -34,7 +33,7 @@ class BackgroundCheck:
         num_robots: slots.
     """
 
-    ended_as: ClassVar[Ended] = Ended.SUCCESS_DETECTED
+    ended_as = Ended.SUCCESS_DETECTED
 
     def __init__(self, rule: TerminationRule, num_robots: int) -> None:
         self._rule = rule

@@ -1,7 +1,6 @@
 """What an actor has in place of models that are served: it asks."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -57,7 +56,7 @@ class RemoteModels(FleetWrapper):
         first_robot: number of this actor's first robot in the whole fleet.
     """
 
-    ended_as: ClassVar[Ended] = Ended.SUCCESS_DETECTED
+    ended_as = Ended.SUCCESS_DETECTED
 
     def __init__(self, fleet: Fleet, ask: Ask, first_robot: int) -> None:
         super().__init__(fleet)
