@@ -13,6 +13,7 @@ from PIL import Image
 from nearer.algorithm.rollout import rollout
 from nearer.core.control_clock import ControlClock
 from nearer.core.episode import Ended, Observation, StepsToGoPrediction
+from nearer.core.errors import EnvError
 from nearer.core.interfaces import Sensed
 from nearer.fleets.live import LiveFleet, LiveRobots, LiveTermination
 from nearer.runs.live import (
@@ -173,3 +174,18 @@ def test_episodes_of_a_watched_rule_end_as_the_rule_says(tmp_path: Path) -> None
     (episode,) = rollout(fleet, EchoPolicy(), rule, seeds=iter([1]), max_steps=4)
     fleet.close()
     assert episode.ended is Ended.SUCCESS_TRUE
+
+
+def test_a_robot_that_fails_is_shown_as_faulty(tmp_path: Path) -> None:
+    class Broken(CountingFleet):
+        def step(self, robots: np.ndarray, actions: np.ndarray) -> Sensed:
+            raise EnvError("a cable is loose")
+
+    live = LiveRobots(tmp_path, first_robot=0, num_robots=2, unit="chunks")
+    fleet = LiveFleet(Broken(2, goal_steps=3), live)
+    say_watched(tmp_path)
+    fleet.reset(ROBOTS, [1, 2])
+    with pytest.raises(EnvError, match="a cable is loose"):
+        fleet.step(ROBOTS[:1], np.zeros((1, 1), np.float32))
+    assert [robot.state for robot in read_live(tmp_path)] == ["faulty", "practising"]
+    assert read_live(tmp_path)[0].unit == "chunks"

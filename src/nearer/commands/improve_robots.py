@@ -292,7 +292,8 @@ def _recorded_robots(
     fleet = PacedFleet(fleet, clock) if clock else fleet
     live: LiveFleet | None = None
     if config.out.is_dir():
-        fleet = live = LiveFleet(fleet, LiveRobots(config.out, first_robot, num_robots), clock)
+        shown = LiveRobots(config.out, first_robot, num_robots, chunking.unit)
+        fleet = live = LiveFleet(fleet, shown, clock)
     fleet = EncodedFleet(fleet, encoders) if encoders else fleet
     recording, ahead = config.audits.audit_every > 0, settings.decide_ahead
     fleet = (

@@ -13,7 +13,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from PIL import Image
 from nearer.core.arrays import Array
 from nearer.core.control_clock import ControlClock
 from nearer.core.episode import EncodedObservation, Ended, Observation, StepsToGoPrediction
-from nearer.core.errors import NearerError
+from nearer.core.errors import EnvError, NearerError
 from nearer.core.interfaces import Fleet, Sensed, Starts, Termination, TerminationRule
 from nearer.fleets.wrapper import FleetWrapper
 from nearer.runs.live import (
@@ -39,7 +40,7 @@ from nearer.runs.live import (
 
 _LOG = logging.getLogger(__name__)
 _WRITES_S = 0.2
-_HELD_S = 0.002  # between two looks at the orders while a robot is held
+_HELD_S = 0.002  # between two reads of the orders while a robot is held
 _IDLE_S = 5.0  # after so long without a step a robot waits, for what the policy learns
 _JPEG_QUALITY = 80
 
@@ -72,19 +73,29 @@ class LiveRobots:
         run: folder of the run.
         first_robot: number of the first of them in the whole fleet.
         num_robots: in this process.
+        unit: of steps-to-go, such as chunks.
         writes_s: seconds between two writes.
     """
 
     def __init__(
-        self, run: Path, first_robot: int, num_robots: int, writes_s: float = _WRITES_S
+        self,
+        run: Path,
+        first_robot: int,
+        num_robots: int,
+        unit: str = "steps",
+        writes_s: float = _WRITES_S,
     ) -> None:
         self._run = run
         self._first = first_robot
+        self._unit = unit
         self._slots = [_Slot() for _ in range(num_robots)]
         self._orders = OrderReader(run)
         self._started_s = time.time()
         self._threshold: float | None = None
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._written: dict[int, LiveRobot] = {}
+        self._failed = False
         self._closed = threading.Event()
         self._writes_s = writes_s
         self._writer = threading.Thread(target=self._write_now_and_then, daemon=True)
@@ -172,9 +183,18 @@ class LiveRobots:
             time.sleep(_HELD_S)
         return held
 
+    def faulty(self, robots: Int64[Array, "robots"]) -> None:
+        """Note that these robots have failed, and write it: their process may end now."""
+        with self._lock:
+            for robot in robots.tolist():
+                self._slots[robot].become("faulty")
+        self._write_if_watched()
+
     def ended_by_person(self, robots: Int64[Array, "robots"]) -> Bool[Array, "robots"]:
         """Return whose episode a person wants to end."""
         orders = self._orders.latest().ends
+        if not orders:
+            return np.zeros(len(robots), dtype=bool)
         ends = {(end.robot, end.episode) for end in orders if end.at_s >= self._started_s}
         rows: list[int] = robots.tolist()
         wanted = [(row + self._first, self._slots[row].episode) in ends for row in rows]
@@ -195,27 +215,31 @@ class LiveRobots:
             self._slots[robot].image = None if images is None else images[row]
 
     def _write_now_and_then(self) -> None:
-        written: dict[int, LiveRobot] = {}
-        while True:
+        last = False
+        while not last:
             last = self._closed.wait(self._writes_s)
-            if is_watched(self._run):
-                try:
-                    self._write(written)
-                except NearerError as error:  # practice goes on without being seen
-                    _LOG.warning("robots cannot be watched: %s", error)
-                    return
-            if last:
-                return
+            self._write_if_watched()
 
-    def _write(self, written: dict[int, LiveRobot]) -> None:
-        for row, slot in enumerate(self._slots):
-            with self._lock:
-                robot, image = self._state(row, slot), slot.image
-            before = written.get(row)
-            if before and replace(before, written_s=robot.written_s) == robot:
-                continue
-            write_live(self._run, robot, None if image is None else _jpeg(image))
-            written[row] = robot
+    def _write_if_watched(self) -> None:
+        if not is_watched(self._run):
+            return
+        with self._writing:
+            try:
+                for row, slot in enumerate(self._slots):
+                    self._write(row, slot)
+            except NearerError as error:  # practice goes on without being seen
+                if not self._failed:
+                    _LOG.warning("robots cannot be watched: %s", error)
+                self._failed = True
+
+    def _write(self, row: int, slot: _Slot) -> None:
+        with self._lock:
+            robot, image = self._state(row, slot), slot.image
+        before = self._written.get(row)
+        if before and replace(before, written_s=robot.written_s) == robot:
+            return
+        write_live(self._run, robot, None if image is None else _jpeg(image))
+        self._written[row] = robot
 
     def _state(self, row: int, slot: _Slot) -> LiveRobot:
         if slot.state == "practising" and time.time() - slot.acted_s > _IDLE_S:
@@ -230,6 +254,7 @@ class LiveRobots:
             step=slot.step,
             steps_to_go=tuple(slot.means),
             spread=tuple(slot.spreads),
+            unit=self._unit,
             threshold_steps=self._threshold,
             detected=slot.detected,
             steps=slot.steps,
@@ -256,7 +281,8 @@ class LiveFleet(FleetWrapper):
         """Reset the fleet's robots."""
         self._hold(robots)
         self.live.resetting(robots)
-        starts = super().reset(robots, seeds)
+        with self._faults_shown(robots):
+            starts = super().reset(robots, seeds)
         self.live.began(robots, starts)
         return starts
 
@@ -265,7 +291,8 @@ class LiveFleet(FleetWrapper):
     ) -> Sensed:
         """Step the fleet's robots, as soon as none of them is stopped."""
         self._hold(robots)
-        sensed = super().step(robots, actions)
+        with self._faults_shown(robots):
+            sensed = super().step(robots, actions)
         self.live.stepped(robots, sensed)
         return sensed
 
@@ -273,6 +300,14 @@ class LiveFleet(FleetWrapper):
         """Close the fleet."""
         self.live.close()
         super().close()
+
+    @contextmanager
+    def _faults_shown(self, robots: Int64[Array, "robots"]) -> Generator[None]:
+        try:
+            yield
+        except EnvError:
+            self.live.faulty(robots)
+            raise
 
     def _hold(self, robots: Int64[Array, "robots"]) -> None:
         if self.live.hold(robots, self.while_held) and self._clock:

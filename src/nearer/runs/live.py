@@ -42,12 +42,13 @@ class LiveRobot:
         written_s: when this was written.
         instruction: of its episode.
         episode: its number since the process started, from 1; 0 before the first.
-        step: decisions taken in this episode.
+        step: control steps taken in this episode.
         steps_to_go: d of the episode's latest observations, oldest first.
+        unit: of d: steps, or chunks of some.
         spread: standard deviation of each prediction.
         threshold_steps: s of the detector.
         detected: episodes that ended by the detector.
-        steps: decisions since the process started.
+        steps: control steps since the process started.
     """
 
     robot: int
@@ -59,6 +60,7 @@ class LiveRobot:
     step: int = 0
     steps_to_go: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
+    unit: str = "steps"
     threshold_steps: float | None = None
     detected: int = 0
     steps: int = 0
@@ -103,7 +105,7 @@ class Orders:
 
 
 class OrderReader:
-    """Reads the orders whenever they have changed: a look at the file takes microseconds."""
+    """Reads the orders whenever they have changed: asking the file takes microseconds."""
 
     def __init__(self, run: Path) -> None:
         self._path = orders_path(run)
@@ -181,15 +183,10 @@ def image_path(run: Path, robot: int) -> Path:
 
 def forget_live(run: Path, robots: Iterable[int] | None = None) -> None:
     """Remove what an earlier process left of these robots; of all of them by default."""
-    paths = (run / LIVE).glob("robot-*") if robots is None else _files_of(run, robots)
-    for path in paths:
-        if path.exists():
+    names = None if robots is None else {_state_path(run, robot).stem for robot in robots}
+    for path in (run / LIVE).glob("robot-*"):
+        if names is None or path.stem in names:
             path.unlink(missing_ok=True)
-
-
-def _files_of(run: Path, robots: Iterable[int]) -> list[Path]:
-    numbers = list(robots)
-    return [path(run, number) for number in numbers for path in (_state_path, image_path)]
 
 
 def _state_path(run: Path, robot: int) -> Path:

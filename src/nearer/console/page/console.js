@@ -105,7 +105,7 @@ function detailsOf(robots) {
   const episodes = robots.reduce((sum, robot) => sum + robot.episode, 0);
   const detected = robots.reduce((sum, robot) => sum + robot.detected, 0);
   return `${state.run}: ${robots.length} robots, ${episodes} episodes begun, ` +
-    `${detected} successes detected, ${steps.toLocaleString("en")} decisions since it started`;
+    `${detected} successes detected, ${steps.toLocaleString("en")} control steps since it started`;
 }
 
 function newTile(robot) {
@@ -151,11 +151,11 @@ function fill(tile, robot, operates) {
   line.setAttribute("y2", scaled.threshold);
   const d = robot.steps_to_go.at(-1);
   const numbers = d === undefined
-    ? `episode ${robot.episode}, decision ${robot.step}`
-    : `${d.toFixed(1)} steps to go (success at ${robot.threshold_steps?.toFixed(1)}), ` +
-      `episode ${robot.episode}, decision ${robot.step}, ${robot.detected} successes detected`;
+    ? `episode ${robot.episode}, control step ${robot.step}`
+    : `${d.toFixed(1)} ${robot.unit} to go (success at ${robot.threshold_steps?.toFixed(1)}), ` +
+      `episode ${robot.episode}, control step ${robot.step}, ${robot.detected} successes detected`;
   setText(tile.querySelector(".numbers"), numbers);
-  curve.setAttribute("aria-label", `predicted steps to go, now ${d === undefined ? "unknown" : d.toFixed(1)}`);
+  curve.setAttribute("aria-label", `predicted ${robot.unit} to go, now ${d === undefined ? "unknown" : d.toFixed(1)}`);
   tile.querySelector(".buttons").hidden = !operates || state.finished;
   setText(tile.querySelector(".toggle"), state.orders.stopped.includes(robot.robot) ? "Go on" : "Stop");
 }
