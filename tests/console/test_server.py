@@ -150,6 +150,18 @@ def test_other_sites_and_other_names_are_refused(tmp_path: Path) -> None:
     assert OrderReader(tmp_path).latest() == Orders()
 
 
+def test_a_proxy_that_encrypts_the_connection_is_the_consoles_own(tmp_path: Path) -> None:
+    server = ConsoleServer(tmp_path, (HOST, "lab-pc"))
+    client = TestClient(server.app, base_url="http://lab-pc")
+    headers = {"Origin": "https://lab-pc"}
+    token = server.tokens.operate
+    assert client.post("/sign-in", content=token, headers=headers).status_code == 200
+    body = json.dumps({"key": "k", "action": "stop all"})
+    assert client.post("/clicks", content=body, headers=headers).status_code == 200
+    elsewhere = {"Origin": "https://lab-pc.example"}
+    assert client.post("/clicks", content=body, headers=elsewhere).status_code == 403
+
+
 def test_answers_keep_other_sites_out(tmp_path: Path) -> None:
     server = ConsoleServer(tmp_path, (HOST,))
     client = TestClient(server.app, base_url=f"http://{HOST}")

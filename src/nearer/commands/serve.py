@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nearer.algorithm.model import FoundationModel
-from nearer.configs.serve import ServeConfig
+from nearer.configs.serve import ServeConfig, in_url
 from nearer.core.errors import ConfigError
 from nearer.core.spaces import Camera
 from nearer.evaluation.reward_model import RewardModel, load_policy_and_reward
@@ -40,7 +40,7 @@ def run_serve(config: ServeConfig, tell: Callable[[str], None]) -> None:
     server = server_of(config, tell)
 
     def ready(port: int) -> None:
-        tell(f"{config.checkpoint} answers on ws://{_in_url(config.host)}:{port}, Ctrl-C stops it")
+        tell(f"{config.checkpoint} answers on ws://{in_url(config.host)}:{port}, Ctrl-C stops it")
 
     server.run(config.host, config.port, ready)
     tell("stopped; robots that were connected were told so")
@@ -127,10 +127,6 @@ def client_format(
         filters=filters_of(policy, cameras) if config.resize else {},
         instruction=config.instruction,
     )
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def server_token(path: Path | None, tell: Callable[[str], None]) -> str | None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
+from nearer.configs.serve import in_url
 from nearer.configs.watch import WatchConfig
 from nearer.core.errors import ConfigError
 
@@ -35,9 +36,9 @@ def run_watch(config: WatchConfig, tell: Callable[[str], None]) -> None:
         from nearer.console.server import ConsoleServer
     with _listening(config.host, config.port) as listener:
         port: int = listener.getsockname()[1]
-        names = (config.host, "localhost", *config.names)
-        server = ConsoleServer(config.run, tuple(f"{_in_url(name)}:{port}" for name in names))
-        name = _in_url(config.names[0] if config.names else config.host)
+        here = tuple(f"{in_url(name)}:{port}" for name in (config.host, "localhost", *config.names))
+        server = ConsoleServer(config.run, (*here, *config.names))  # a proxy has another port
+        name = in_url(config.names[0] if config.names else config.host)
         tell(f"the console of {config.run}; whoever has a link may use it, Ctrl-C stops it:")
         tell(f"operate  http://{name}:{port}/#token={server.tokens.operate}")
         tell(f"watch    http://{name}:{port}/#token={server.tokens.watch}")
@@ -63,10 +64,6 @@ def _listening(host: str, port: int) -> Generator[socket.socket]:
                 f"--port must be free on {host}, got {port}: {error.strerror}; choose another one"
             ) from error
         yield listener
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from nearer.console.ledger import Entry, Ledger
 from nearer.core.errors import ConfigError
@@ -134,6 +134,3 @@ class OrderDesk:
             seen=text,
             note=click.note,
         )
-
-
-ACTIONS: tuple[str, ...] = get_args(Action)

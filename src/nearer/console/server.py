@@ -13,6 +13,7 @@ be closed or killed while robots act. Starlette alone: FastAPI would add a schem
 
 import asyncio
 import json
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,7 +39,7 @@ from nearer.runs.run import is_finished
 
 PAGE = Path(__file__).parent / "page"
 _COOKIE = "nearer-console"
-_LOOKS_S = 0.2  # between two looks at the robots' files
+_READS_S = 0.2  # between two reads of the robots' files
 _SAYS_S = 1.0  # between two signs that somebody watches
 _BODY = 16_384  # bytes of a click
 _ENTRIES = 30  # of the ledger that the page shows
@@ -58,8 +59,8 @@ class ConsoleServer:
 
     Args:
         run: its folder.
-        hosts: what a browser may call this server, such as 127.0.0.1:8080: other names may be
-            another site's that point here.
+        hosts: what a browser may call this server: 127.0.0.1:8080, or lab-pc behind a proxy;
+            other names may be another site's that point here.
 
     Raises:
         NearerError: the run's folder does not take the ledger or the tokens.
@@ -71,6 +72,8 @@ class ConsoleServer:
         self._desk = OrderDesk(run, self._ledger)
         self.tokens: Tokens = tokens_of(run)
         self._recent: deque[float] = deque(maxlen=_RATE)
+        self._reading = threading.Lock()
+        self._read_at, self._newest = 0.0, ""
         routes = [
             Route("/", self._page),
             Route("/sign-in", self._sign_in, methods=["POST"]),
@@ -116,23 +119,28 @@ class ConsoleServer:
             if now > said_at + _SAYS_S:
                 await run_in_threadpool(say_watched, self._run)
                 said_at = now
-            newest = await run_in_threadpool(self._state, role)
+            newest = await run_in_threadpool(self._state)
             if newest != shown:
                 shown = newest
-                yield f"data: {newest}\n\n"
-            await asyncio.sleep(_LOOKS_S)
+                yield f'data: {{"role": "{role}", "state": {newest}}}\n\n'
+            await asyncio.sleep(_READS_S)
 
-    def _state(self, role: Role) -> str:
-        return json.dumps(
-            {
-                "role": role,
-                "run": self._run.name,
-                "finished": is_finished(self._run),
-                "robots": [to_json(robot) for robot in read_live(self._run)],
-                "orders": to_json(self._desk.orders),
-                "ledger": [to_json(entry) for entry in self._ledger.latest(_ENTRIES)],
-            }
-        )
+    def _state(self) -> str:
+        """Return what all pages show; files are read once for all that ask at the same time."""
+        with self._reading:
+            now = time.monotonic()
+            if now > self._read_at + _READS_S / 2:
+                self._read_at, self._newest = now, json.dumps(self._read())
+            return self._newest
+
+    def _read(self) -> dict[str, object]:
+        return {
+            "run": self._run.name,
+            "finished": is_finished(self._run),
+            "robots": [to_json(robot) for robot in read_live(self._run)],
+            "orders": to_json(self._desk.orders),
+            "ledger": [to_json(entry) for entry in self._ledger.latest(_ENTRIES)],
+        }
 
     async def _image(self, request: Request) -> Response:
         if self._role(request) is None:
@@ -197,7 +205,10 @@ class _Guard:
             return
         request = Request(scope)
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
-        from_here = origin in {f"http://{name}" for name in self._hosts}
+        # https: a proxy encrypts the connection.
+        from_here = origin in {
+            f"{kind}://{name}" for kind in ("http", "https") for name in self._hosts
+        }
         refused: Response | None = None
         if host not in self._hosts:
             refused = _refused(421, f"this server is {' or '.join(self._hosts)}, got another name")

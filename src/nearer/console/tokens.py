@@ -49,7 +49,9 @@ def tokens_of(run: Path) -> Tokens:
     tokens = Tokens(watch=secrets.token_urlsafe(_LENGTH), operate=secrets.token_urlsafe(_LENGTH))
     with disk_errors_as_sentences(path):
         temporary = temporary_path(path)
-        temporary.touch(mode=0o600)
-        temporary.write_text(json.dumps(to_json(tokens)))
+        temporary.unlink(missing_ok=True)  # of a killed process, whoever may read it
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as handle:
+            json.dump(to_json(tokens), handle)
         os.replace(temporary, path)
     return tokens

@@ -48,7 +48,8 @@ function connect() {
   events?.close();
   events = new EventSource("/robots");
   events.onmessage = (message) => {
-    state = JSON.parse(message.data);
+    const said = JSON.parse(message.data);
+    state = { ...said.state, role: said.role };
     const newest = Math.max(0, ...state.robots.map((robot) => robot.written_s));
     if (newest) behindS = Math.min(behindS, Date.now() / 1000 - newest);
     show();
