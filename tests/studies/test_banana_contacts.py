@@ -2,22 +2,27 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nearer.configs.eval import EvalConfig
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation
 from nearer.core.errors import EnvError
 from nearer.envs.tabletop.env import Tabletop
 from nearer.envs.tabletop.layout import BANANA, BlockLayout
 from nearer.envs.tabletop.meshes import banana_tips
 from nearer.reporting.html.contact_histogram import contact_histogram
+from nearer.runs.json_files import write_documents
 from nearer.studies.banana_contacts import (
+    PUSHES,
     BananaEpisode,
     all_along,
     along_banana,
     contacts_table,
     pushes,
+    pushes_of,
 )
 
 ROBOT = np.zeros(1, dtype=np.int64)
@@ -118,3 +123,10 @@ def test_contact_histogram_has_both_policies_and_shares_that_sum_to_all() -> Non
     texts = set(re.findall(r">([^<>]+)</text>", drawn))
     assert {"before", "after", "share of the steps with contact, %"} <= texts
     assert "100" in texts, "one place far off is the last bin's"
+
+
+def test_pushes_that_are_on_disk_are_not_run_again(tmp_path: Path) -> None:
+    pushed = [BananaEpisode(along=(0.25, -0.5), turned_rad=1.5, success=True)]
+    write_documents(tmp_path / PUSHES, pushed)  # beside no model: nothing could be run
+    config = EvalConfig(checkpoint=tmp_path, env="nearer/BananaTable-v0")
+    assert pushes_of(config) == pushed

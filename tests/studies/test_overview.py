@@ -4,6 +4,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
+from nearer.core.errors import ConfigError
 from nearer.core.intervals import Rate
 from nearer.studies.headline_results import Measurement
 from nearer.studies.overview import OVERVIEW, write_overview
@@ -39,3 +42,10 @@ def test_overview_shows_the_headline_beside_other_studies(tmp_path: Path) -> Non
 def test_overview_without_results_writes_nothing(tmp_path: Path) -> None:
     write_overview(tmp_path)
     assert not (tmp_path / OVERVIEW).exists()
+
+
+@pytest.mark.parametrize("text", ["{", "7", '[{"stage": 2}]', '[{"stage": "x", "seed": 1}]'])
+def test_overview_of_damaged_results_is_a_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "banana.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"banana.json must hold a list .* it is written anew"):
+        write_overview(tmp_path)

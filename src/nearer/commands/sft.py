@@ -180,7 +180,7 @@ def _ready(
     split = _split(config, dataset)
     data, encoding_s = _encoded(config, dataset, model, split, on_progress)
     model.normalise_by(data.statistics(), data.actions[data.acted_frames()])
-    if isinstance(model, SmallVLA):
+    if isinstance(model, SmallVLA) and model.goal_region:
         model.learn_goals(data.episodes(split.train_positions), training.seed)
     return model, data, split, encoding_s
 

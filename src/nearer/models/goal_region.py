@@ -51,7 +51,7 @@ class GoalRegion(nn.Module):
         Args:
             rows: of the words of each instruction.
         """
-        return self._discs(*_flat(rows))
+        return self._discs(*flat_bags(_once(rows)))
 
     @torch.enable_grad()
     def fit(
@@ -74,13 +74,14 @@ class GoalRegion(nn.Module):
         self.origin.copy_(first.median(dim=0).values)
         self.scale.copy_(scale)
         self.requires_grad_(True)
+        bags = _once(rows)
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY
         )
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _UPDATES)
         for update in range(_UPDATES):
             drawn = rng.integers(0, len(rows), _BATCH_SIZE)
-            discs = self._discs(*_flat([rows[int(row)] for row in drawn]))
+            discs = self._discs(*flat_bags([bags[int(row)] for row in drawn]))
             chosen = torch.from_numpy(drawn)
             offsets = offset_to_centre(discs, first[chosen], second[chosen])
             distances = (offsets.square().sum(dim=1) + 1e-12).sqrt()
@@ -115,10 +116,14 @@ def offset_to_centre(
     return discs[:, :1] * second + discs[:, 1:3] - first
 
 
-def _flat(
-    rows: Sequence[Sequence[int]],
+def flat_bags(
+    bags: Sequence[Sequence[int]],
 ) -> tuple[Int64[Tensor, "words"], Int64[Tensor, "samples"]]:
-    """Return all bags of words one after the other, and where each starts; a word counts once."""
-    bags = [sorted(set(bag)) for bag in rows]
+    """Return all bags of words one after the other, and where each starts, for `EmbeddingBag`."""
     starts = np.cumsum([0, *map(len, bags[:-1])])
     return torch.tensor([row for bag in bags for row in bag]), torch.from_numpy(starts)
+
+
+def _once(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the words of each instruction without repetitions."""
+    return [sorted(set(bag)) for bag in rows]

@@ -20,7 +20,6 @@ change places in the mirror: "to the left of the star" is "to the right of the s
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
@@ -37,7 +36,7 @@ from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Spaces
 from nearer.core.vision import Decisions, VisionEncoder
 from nearer.models.camera_vision_encoder import PEAK_WIDTH, CameraVisionEncoder
-from nearer.models.goal_region import GoalRegion
+from nearer.models.goal_region import GoalRegion, flat_bags
 from nearer.models.planar_features import PlanarFeatures, to_plane
 from nearer.models.pointing.tower import NUM_SLOTS, PointingTower
 from nearer.models.pointing.tracking import NUM_HYPOTHESES
@@ -355,11 +354,7 @@ class SmallVLA(FoundationModel):
         self, instructions: Sequence[str], words: nn.EmbeddingBag, in_mirror: bool
     ) -> Float[Tensor, "samples width"]:
         """Return the mean embedding of the words of each instruction."""
-        rows = self._all_word_rows(instructions, in_mirror)
-        # EmbeddingBag takes all bags flat, and where each starts.
-        starts = np.cumsum([0, *map(len, rows[:-1])])
-        flat = torch.tensor([row for rows_of_bag in rows for row in rows_of_bag])
-        return words(flat, torch.from_numpy(starts))
+        return words(*flat_bags(self._all_word_rows(instructions, in_mirror)))
 
     def _word_rows(self, instruction: str, in_mirror: bool) -> list[int]:
         rows = self._rows.get((instruction, in_mirror))

@@ -25,9 +25,12 @@ from nearer.fleets.encoded import encoded
 from nearer.fleets.for_model import unencoded_fleet
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model
+from nearer.runs.json_files import read_documents, write_documents
 
 MOVED_M = 0.0005
 """A banana that moves further in a control step is being pushed."""
+PUSHES = "banana-pushes.jsonl"
+"""Of a run or an adapted model: an episode a line."""
 END = 2 / 3
 """A push further than this share of the half length from the middle is at an end."""
 
@@ -56,13 +59,18 @@ class BananaEpisode:
 def pushes_of(
     config: EvalConfig, on_progress: ProgressCallback = ignore_progress
 ) -> list[BananaEpisode]:
-    """Run a policy on the starts of an evaluation, and return what happened to the banana."""
+    """Return what happens to the banana on the starts of an evaluation, from disk or run now."""
+    path = config.checkpoint / PUSHES
+    if path.exists():
+        return read_documents(BananaEpisode, path, "remove it, and it is written anew")
     episodes = _episodes(config, on_progress)
     env = Tabletop(families=("banana",), images=False)
     try:
-        return [pushes(env, episode) for episode in episodes]
+        pushed = [pushes(env, episode) for episode in episodes]
     finally:
         env.close()
+    write_documents(path, pushed)
+    return pushed
 
 
 def _episodes(config: EvalConfig, on_progress: ProgressCallback) -> Sequence[Episode]:

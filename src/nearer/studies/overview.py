@@ -3,7 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from nearer.core.errors import ConfigError
 from nearer.reporting.html.stage_pairs import StagePair, pairs_figure
 from nearer.runs.json_files import from_json
 from nearer.studies.headline_results import PAPER as HEADLINE_PAPER
@@ -11,6 +13,7 @@ from nearer.studies.headline_results import Measurement
 from nearer.studies.running import write_files
 from nearer.studies.stage_success import PAPER, StageSuccess, stage_pairs
 
+Row = TypeVar("Row", Measurement, StageSuccess)
 OVERVIEW = "overview.svg"
 _SHOWN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "aloha": ("ALOHA insertion, by data", ("a third", "two thirds", "all")),
@@ -24,20 +27,29 @@ _TITLE = "Success before and after practice, in every study"
 def write_overview(folder: Path) -> None:
     """Write the figure of the studies whose results are in the folder; nothing without any."""
     groups: dict[str, Sequence[StagePair]] = {}
-    headline = [from_json(Measurement, row) for row in _rows(folder / "headline.json")]
+    headline = _rows(Measurement, folder / "headline.json")
     if rows := [_as_stage(m) for m in headline if m.algorithm == "recipe"]:
         paper = {f"{percent} %": stages for percent, stages in HEADLINE_PAPER.items()}
         groups["tabletop, by data"] = stage_pairs(rows, paper)
     for study, (name, shown) in _SHOWN.items():
-        rows = [from_json(StageSuccess, row) for row in _rows(folder / f"{study}.json")]
+        rows = _rows(StageSuccess, folder / f"{study}.json")
         if kept := [row for row in rows if row.condition in shown]:
             groups[name] = stage_pairs(kept, PAPER.get(study, {}))
     if groups:
         write_files(folder, {OVERVIEW: pairs_figure(_TITLE, groups)})
 
 
-def _rows(path: Path) -> list[object]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+def _rows(kind: type[Row], results: Path) -> list[Row]:
+    """Return the rows of a study; none where there are no results yet."""
+    if not results.exists():
+        return []
+    try:
+        return [from_json(kind, row) for row in json.loads(results.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"{results} must hold a list of results as nearer reproduce writes it, got: {error}; "
+            "remove it, and it is written anew"
+        ) from error
 
 
 def _as_stage(measured: Measurement) -> StageSuccess:
