@@ -59,8 +59,11 @@ def test_a_node_that_is_killed_costs_its_episodes_in_flight_and_another_takes_it
         faults = [json.loads(line) for line in (tmp_path / FAULTS).read_text().splitlines()]
         assert {fault["kind"] for fault in faults} == {"died"}
         assert len({fault["actor"] for fault in faults}) == 1
-        # Until Ray knows that the node is gone, it may place the next actor there.
-        assert [fault["dropped_episodes"] for fault in faults] == [1] + [0] * (len(faults) - 1)
+        # None if it dies between two episodes. Until Ray knows that the node is gone, it may place
+        # the next actor there, and that one has begun none.
+        first, *later_ones = [fault["dropped_episodes"] for fault in faults]
+        assert first in (0, 1)
+        assert not any(later_ones)
         cluster.add_node(num_cpus=1, resources={RESOURCE: 1})
         for version in range(1, 100):
             acted += (later := episodes(version))

@@ -157,7 +157,7 @@ function fill(tile, robot, operates) {
       `episode ${robot.episode}, control step ${robot.step}, ${robot.detected} successes detected`;
   setText(tile.querySelector(".numbers"), numbers);
   curve.setAttribute("aria-label", `predicted ${robot.unit} to go, now ${d === undefined ? "unknown" : d.toFixed(1)}`);
-  tile.querySelector(".buttons").hidden = !operates || state.finished;
+  for (const buttons of tile.querySelectorAll(".buttons")) buttons.hidden = !operates || state.finished;
   setText(tile.querySelector(".toggle"), state.orders.stopped.includes(robot.robot) ? "Go on" : "Stop");
 }
 
