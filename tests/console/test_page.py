@@ -12,10 +12,11 @@ import pytest
 import uvicorn
 
 from browser import CHROMIUM, Page, browser
-from nearer.console.ledger import LEDGER, Ledger
 from nearer.console.server import ConsoleServer
 from nearer.core.episode import StepsToGoPrediction
-from nearer.fleets.live import LiveFleet, LiveRobots
+from nearer.fleets.live import LiveFleet
+from nearer.fleets.live_robots import LiveRobots
+from nearer.runs.ledger import LEDGER, Ledger
 from nearer.runs.live import LiveRobot, RobotState, write_live
 from nearer.testing import CountingFleet
 
@@ -65,12 +66,12 @@ class Robots:
         self._thread.join(20)
 
     def _act(self) -> None:
-        robots, never = np.arange(16), np.zeros(16, dtype=bool)
+        robots = np.arange(16)
         self._fleet.reset(robots, list(range(16)))
         while not self._closed:
             d = np.full(16, 20 - (self.steps // 16) % 20, np.float32)
             said = StepsToGoPrediction(mean=d, std=d / 5, quantiles=np.zeros((16, 3), np.float32))
-            self._live.predicted(robots, said, never, 0.5)
+            self._live.predicted(robots, said, 0.5)
             self._fleet.step(robots, np.zeros((16, 1), np.float32))
             time.sleep(PERIOD_S)
 

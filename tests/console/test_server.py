@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from nearer.console.ledger import LEDGER, Ledger
 from nearer.console.orders import Click, OrderDesk
 from nearer.console.server import PAGE, ConsoleServer
 from nearer.console.tokens import TOKENS, Tokens, tokens_of
 from nearer.core.errors import ConfigError
+from nearer.runs.ledger import LEDGER, Ledger
 from nearer.runs.live import LiveRobot, OrderReader, Orders, write_live
 
 HOST = "127.0.0.1:8137"

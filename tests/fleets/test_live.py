@@ -3,7 +3,7 @@
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,24 @@ import pytest
 from PIL import Image
 
 from nearer.algorithm.rollout import rollout
+from nearer.core.asking import ask_person
 from nearer.core.control_clock import ControlClock
-from nearer.core.episode import Ended, Observation, StepsToGoPrediction
+from nearer.core.episode import (
+    EncodedObservation,
+    Ended,
+    Episode,
+    Observation,
+    StepsToGoPrediction,
+)
 from nearer.core.errors import EnvError
-from nearer.core.interfaces import Sensed
-from nearer.fleets.live import LiveFleet, LiveRobots, LiveTermination
+from nearer.core.interfaces import Sensed, Starts
+from nearer.fleets.gym import make_fleet
+from nearer.fleets.instructions import ChosenInstructions
+from nearer.fleets.live import LiveFleet, LiveTermination
+from nearer.fleets.live_robots import LiveRobots
+from nearer.runs.clips import clip_path
 from nearer.runs.live import (
+    Done,
     EndOrder,
     LiveRobot,
     Orders,
@@ -59,7 +71,7 @@ def test_live_fleet_writes_what_robots_do_while_somebody_watches(tmp_path: Path)
     say_watched(tmp_path)
     until(lambda: len(read_live(tmp_path)) == 2)
     for mean in (9.0, 7.5):
-        live.predicted(ROBOTS, prediction(mean), np.zeros(2, dtype=bool), 0.5)
+        live.predicted(ROBOTS, prediction(mean), 0.5)
         fleet.step(ROBOTS, np.zeros((2, 1), np.float32))
     until(lambda: read_live(tmp_path)[1].step == 2)
     robot = read_live(tmp_path)[1]
@@ -69,15 +81,57 @@ def test_live_fleet_writes_what_robots_do_while_somebody_watches(tmp_path: Path)
         (2.25, 1.875),
         0.5,
     )
-    live.predicted(ROBOTS, prediction(0.2), np.array([False, True]), 0.5)
+    live.begin(iteration=3, version=2)
+    live.ended(episode(robot=1, seed=1))
     until(lambda: read_live(tmp_path)[1].state == "waiting")
     fleet.reset(ROBOTS[1:], [3])
     fleet.close()
     robot = read_live(tmp_path)[1]
-    assert (robot.state, robot.episode, robot.detected, robot.steps_to_go) == (
-        *("practising", 2, 1),
-        (),
+    assert (robot.state, robot.episode, robot.detected) == ("practising", 2, 1)
+    assert (robot.steps_to_go, robot.policy_version) == ((), 2)
+
+
+def episode(robot: int, seed: int, ended: Ended = Ended.SUCCESS_DETECTED) -> Episode:
+    none = np.zeros((1, 0), np.float32)
+    return Episode(
+        robot=robot,
+        seed=seed,
+        instruction="count",
+        policy_version=0,
+        observations=EncodedObservation.without_features(
+            Observation(agent_pos=none, environment_state=none)
+        ),
+        actions=np.zeros((0, 1), np.float32),
+        log_prob=np.zeros(0, np.float32),
+        ended=ended,
     )
+
+
+def colour(red: int) -> Sensed:
+    """Return what two robots see: 24 pixels by 16 of a red."""
+    none = np.zeros((2, 0), np.float32)
+    image = np.zeros((2, 16, 24, 3), np.uint8)
+    image[..., 0] = red
+    seen = Observation(agent_pos=none, environment_state=none, images={"front": image})
+    return Sensed(observation=seen, env_ended=np.zeros(2, dtype=bool))
+
+
+def test_episodes_of_audited_iterations_are_filmed(tmp_path: Path) -> None:
+    live = LiveRobots(tmp_path, first_robot=0, num_robots=2, film_every=2, writes_s=0.01)
+    starts = Starts(observation=colour(0).observation, instructions=["count"] * 2)
+    for iteration in range(3):
+        live.begin(iteration, iteration)
+        live.began(ROBOTS, starts)
+        live.stepped(ROBOTS, colour(255))
+        for robot in range(2):
+            live.ended(episode(robot, seed=10 * iteration + robot))
+    live.close()  # nobody watches: clips are written all the same
+    clips = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.jpg"))
+    assert clips == [Path(f"clips/00000{i}/{10 * i + r}.jpg") for i in (0, 2) for r in (0, 1)]
+    with Image.open(clip_path(tmp_path, 2, 21)) as strip:
+        assert strip.size == (8 * 24, 8 * 16)
+        assert np.asarray(strip)[8, 12, 0] < 15
+        assert np.asarray(strip)[8 * 16 - 8, 8 * 24 - 12, 0] > 240
 
 
 def test_live_robots_show_their_newest_image(tmp_path: Path) -> None:
@@ -151,6 +205,84 @@ def test_an_episode_that_a_person_ends_is_the_operators(tmp_path: Path) -> None:
         (1, Ended.OPERATOR),
         (0, Ended.TIME_LIMIT),
     ]
+
+
+def test_a_bad_stations_episode_ends_as_a_fault(tmp_path: Path) -> None:
+    fleet, live = live_robots(tmp_path)
+    end = EndOrder(robot=4, episode=1, verdict="bad station", at_s=time.time())
+    give_orders(tmp_path, Orders(ends=(end,)))
+    rule = LiveTermination(CountTermination(100), live, threshold=0.5)
+    (ended,) = rollout(fleet, EchoPolicy(), rule, seeds=iter([1]), max_steps=4)
+    fleet.close()
+    assert ended.ended is Ended.FAULT
+
+
+def test_a_reset_that_a_person_asks_for_waits_until_they_say_that_it_is_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet, _ = live_robots(tmp_path)
+    say_watched(tmp_path)
+    fleet.reset(ROBOTS, [1, 2])
+    end = EndOrder(robot=5, episode=1, verdict="reset", at_s=time.time())
+    give_orders(tmp_path, Orders(ends=(end,)))
+    resetting = threading.Thread(target=fleet.reset, args=(ROBOTS, [3, 4]))
+    resetting.start()
+    until(lambda: len(read_live(tmp_path)) == 2 and read_live(tmp_path)[1].asks)
+    robots = read_live(tmp_path)
+    assert [robot.state for robot in robots] == ["practising", "waiting"]
+    assert [robot.episode for robot in robots] == [1, 1]
+    assert robots[1].asks == "Put the scene in order, and step back."
+    assert "robot 5 waits for a person: Put the scene" in caplog.text
+    earlier = Done(robot=5, asked_s=robots[1].asked_s - 1)
+    give_orders(tmp_path, Orders(number=1, ends=(end,), done=(earlier,)))
+    time.sleep(0.05)
+    assert resetting.is_alive()
+    now = Done(robot=5, asked_s=robots[1].asked_s)
+    give_orders(tmp_path, Orders(number=2, ends=(end,), done=(earlier, now)))
+    resetting.join(5)
+    assert not resetting.is_alive()
+    until(lambda: [robot.episode for robot in read_live(tmp_path)] == [2, 2])
+    assert read_live(tmp_path)[1].asks == ""
+    fleet.close()
+
+
+def test_an_env_that_asks_a_person_reaches_them_at_the_console(tmp_path: Path) -> None:
+    class ByHand(CountingFleet):
+        def reset(self, robots: np.ndarray, seeds: Sequence[int]) -> Starts:
+            ask_person("Fold the towel.")
+            return super().reset(robots, seeds)
+
+    live = LiveRobots(tmp_path, first_robot=0, num_robots=2, writes_s=0.01)
+    fleet = LiveFleet(ByHand(2, goal_steps=3), live)
+    say_watched(tmp_path)
+    resetting = threading.Thread(target=fleet.reset, args=(ROBOTS, [3, 4]))
+    resetting.start()
+    until(lambda: {robot.asks for robot in read_live(tmp_path)} == {"Fold the towel."})
+    asked_s = read_live(tmp_path)[0].asked_s
+    give_orders(tmp_path, Orders(done=(Done(robot=0, asked_s=asked_s),)))
+    resetting.join(5)
+    assert not resetting.is_alive()
+    fleet.close()
+
+
+def test_people_choose_what_is_practised(tmp_path: Path) -> None:
+    orders = ("push the green star to the blue cube", "push the red star to the purple elephant")
+    chosen = ChosenInstructions()
+    tabletop = make_fleet("nearer/Tabletop-v0", 2, chosen=chosen)
+    live = LiveRobots(tmp_path, first_robot=0, num_robots=2, writes_s=0.01)
+    fleet = LiveFleet(tabletop, live, chosen=chosen)
+    give_orders(tmp_path, Orders(instructions=orders[:1]))
+    assert fleet.reset(ROBOTS, [1, 2]).instructions == [orders[0]] * 2
+    assert fleet.reset(ROBOTS[1:], [3]).instructions == [orders[0]]
+    say_watched(tmp_path)
+    give_orders(tmp_path, Orders(number=1, instructions=orders[1:]))
+    drawn = fleet.reset(ROBOTS, [1, 2]).instructions
+    assert not set(drawn) & set(orders)
+    until(lambda: any("elephant" in robot.refused for robot in read_live(tmp_path)))
+    give_orders(tmp_path, Orders(number=2))
+    assert fleet.reset(ROBOTS, [1, 2]).instructions == drawn
+    until(lambda: not any(robot.refused for robot in read_live(tmp_path)))
+    fleet.close()
 
 
 def test_an_episode_that_is_detected_and_ended_by_a_person_at_once_is_detected(

@@ -34,7 +34,7 @@ from nearer.algorithm.run_writer import RunWriter, TrainingState, count_in
 from nearer.algorithm.score import score
 from nearer.algorithm.value_baseline import subtract_expected_returns
 from nearer.core.callbacks import Progress, ProgressCallback, graceful_interrupt, ignore_progress
-from nearer.core.episode import Episode, ScoredEpisode
+from nearer.core.episode import Ended, Episode, ScoredEpisode
 from nearer.core.errors import NearerError
 from nearer.core.seeds import Purpose, generator
 
@@ -158,7 +158,8 @@ def practise(
 ) -> list[ScoredEpisode]:
     """Return the episodes of one iteration with d, r and R: line 2 of algorithm 1.
 
-    Episodes that look done at their very first observation hold no action and are left out.
+    Episodes that look done at their very first observation hold no action and are left out, and
+    those of which a person says that the robot's station is faulty.
     """
     acted: list[Episode] = []
     done_at_once = 0
@@ -174,7 +175,7 @@ def practise(
             )
         staleness = iteration - episode.policy_version
         assert 0 <= staleness <= setup.max_staleness, f"{staleness} updates old"
-        if episode.num_steps:
+        if episode.num_steps and episode.ended is not Ended.FAULT:
             acted.append(episode)
     return score(
         setup.reward_model,

@@ -148,12 +148,12 @@ def rollout(
             return
         check = termination.check(recorder.latest(robots), recorder.instructions(robots), robots)
         recorder.note_prediction(robots, check.prediction)
-        done = check.done
-        if check.by_person is not None and check.by_person.any():
-            ended, others = robots[check.by_person], ~check.by_person
-            yield from recorder.finish(ended, np.ones(len(ended), dtype=bool), Ended.OPERATOR)
-            robots, done = robots[others], done[others]
-        yield from recorder.finish(robots, done, termination.ended_as)
+        by_person = check.by_person or (None,) * len(robots)
+        ends = [
+            termination.ended_as if done else person
+            for done, person in zip(check.done, by_person, strict=True)
+        ]
+        yield from recorder.finish(robots, ends)
         robots = np.flatnonzero(recorder.acting)
         if len(robots):
             decision = policy.act(
@@ -265,17 +265,17 @@ class _Recorder:
         return [self._rngs[robot] for robot in robots]
 
     def finish(
-        self, robots: Int64[Array, "robots"], done: Bool[Array, "robots"], done_as: Ended
+        self, robots: Int64[Array, "robots"], ends: Sequence[Ended | None]
     ) -> Iterator[Episode]:
-        """Yield the episodes of the robots that are done, stopped by their env, or out of time."""
-        over = done | self._env_ended[robots] | (self._steps[robots] >= self._max_steps)
-        for robot, is_done in zip(map(int, robots[over]), done[over], strict=True):
-            self.acting[robot] = False
-            if is_done:
-                yield self._cut(robot, done_as)
-            else:
-                stopped = self._env_ended[robot]
-                yield self._cut(robot, Ended.ENVIRONMENT if stopped else Ended.TIME_LIMIT)
+        """Yield the episodes that end in some way, are stopped by their env, or out of time."""
+        for robot, end in zip(map(int, robots), ends, strict=True):
+            if end is None and self._env_ended[robot]:
+                end = Ended.ENVIRONMENT
+            if end is None and self._steps[robot] >= self._max_steps:
+                end = Ended.TIME_LIMIT
+            if end is not None:
+                self.acting[robot] = False
+                yield self._cut(robot, end)
 
     def _cut(self, robot: int, ended: Ended) -> Episode:
         steps = int(self._steps[robot])

@@ -9,6 +9,7 @@ from rich.console import Console
 from nearer.algorithm.distributed import Processes, started
 from nearer.algorithm.early_stopping import AlarmStop
 from nearer.algorithm.improve import Setup, improve
+from nearer.algorithm.improve_metrics import Audits
 from nearer.algorithm.learner import Learner, new_optimizer
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.threads import threads_for
@@ -22,6 +23,7 @@ from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import Alarmed, ConfigError
 from nearer.datasets.practice_store import PracticeStore
 from nearer.evaluation.audit import AUDITS, Auditor
+from nearer.evaluation.person_audit import PersonAuditor
 from nearer.evaluation.reward_model import CALIBRATE, calibrated_threshold, calibration_of
 from nearer.fleets.encoded import feature_widths
 from nearer.fleets.env_spaces import stated_rate
@@ -132,13 +134,16 @@ def _practise(
         widths = feature_widths(policy.vision_encoder, reward.vision_encoder)
         robot_type = env_class(config.env)
         store = PracticeStore.open(run.root / "practice", policy.spaces, fps, robot_type, *widths)
-        log = run.root / AUDITS
+        plan, seed = config.audits, config.practice.seed
+        audits: Audits = Auditor(plan, robots.recorded, seed, run.root / AUDITS)
+        if plan.audits == "person":
+            audits = PersonAuditor(plan, run.root, seed)
         setup = Setup(
             source=robots.source,
             reward_model=reward,
             threshold_steps=threshold,
             store=store,
-            audits=Auditor(config.audits, robots.recorded, config.practice.seed, log),
+            audits=audits,
             on_alarm=config.audits.on_alarm,
             max_staleness=config.fleet_settings.max_staleness,
         )
@@ -155,15 +160,18 @@ def _practise(
         assert weights_hash(reward) == frozen, "the frozen model changed in Stage 2"
         if stop is not None:
             run.note_alarm(stop)
-            raise _alarmed(stop, config.out)
+            raise _alarmed(stop, config)
         run.finish()
 
 
-def _alarmed(stop: AlarmStop, out: Path) -> Alarmed:
+def _alarmed(stop: AlarmStop, config: ImproveConfig) -> Alarmed:
+    out = config.out
+    by_person = config.audits.audits == "person"
+    judges = "which a person answered" if by_person else "which read ground truth"
     whose = "" if stop.policy_step else ", Stage 1's"
     kept = ", and the run keeps it" if stop.kept else ""
     return Alarmed(
-        f"an alarm of the audits, which read ground truth, ended practice in iteration "
+        f"an alarm of the audits, {judges}, ended practice in iteration "
         f"{stop.iteration}: {stop.alarm}. The last policy before it is "
         f"{out}/checkpoints/{stop.policy_step:06d}{whose}{kept}; see nearer report {out}, or go on "
         f"with nearer improve --resume --out {out} --on-alarm continue"

@@ -37,7 +37,9 @@ from nearer.fleets.decide_ahead import AheadFleet, whole_chunks
 from nearer.fleets.encoded import EncodedFleet, Encodes, encoders_of
 from nearer.fleets.find_env import portable_spec, register_here
 from nearer.fleets.for_model import ModelNeeds, Needs, unencoded_fleet
-from nearer.fleets.live import LiveFleet, LiveRobots, LiveTermination
+from nearer.fleets.instructions import ChosenInstructions
+from nearer.fleets.live import LiveFleet, LiveSource, LiveTermination
+from nearer.fleets.live_robots import LiveRobots
 from nearer.fleets.paced import PacedFleet
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model
@@ -81,7 +83,8 @@ def open_robots(
             max_steps=group.max_steps,
             seed=config.practice.seed,
         )
-        return Robots(source=source, recorded=group.recorded, close=group.fleet.close)
+        watched = LiveSource(source, group.live.live) if group.live else source
+        return Robots(source=watched, recorded=group.recorded, close=group.fleet.close)
     settings = config.fleet_settings
     is_served = settings.policy == "served"
     make_models = partial(served_models, config, threshold) if is_served else None
@@ -285,17 +288,25 @@ def _recorded_robots(
     """
     settings, env_settings = config.fleet_settings, config.env_settings
     max_steps, chunking = config.practice.max_steps, policy.spaces.chunking
-    fleet = unencoded_fleet(config.env, num_robots, policy, reward, env_settings, max_steps)
+    chosen = ChosenInstructions()
+    fleet = unencoded_fleet(config.env, num_robots, policy, reward, env_settings, max_steps, chosen)
     if config.fleet != "lockstep" and settings.faults.frozen_steps and fleet.spaces.cameras:
         fleet = WatchedCameras(fleet, settings.faults.frozen_steps)
     clock = ControlClock(1 / settings.hz) if settings.hz else None
     fleet = PacedFleet(fleet, clock) if clock else fleet
     live: LiveFleet | None = None
     if config.out.is_dir():
-        shown = LiveRobots(config.out, first_robot, num_robots, chunking.unit)
-        fleet = live = LiveFleet(fleet, shown, clock)
+        shown = LiveRobots(
+            config.out,
+            first_robot,
+            num_robots,
+            chunking.unit,
+            film_every=config.audits.audit_every if fleet.spaces.cameras else 0,
+            clock=clock,
+        )
+        fleet = live = LiveFleet(fleet, shown, clock, chosen)
     fleet = EncodedFleet(fleet, encoders) if encoders else fleet
-    recording, ahead = config.audits.audit_every > 0, settings.decide_ahead
+    recording, ahead = config.audits.by_ground_truth, settings.decide_ahead
     fleet = (
         AheadFleet(fleet, chunking, ahead, recording=recording)
         if ahead

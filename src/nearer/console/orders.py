@@ -6,15 +6,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from nearer.console.ledger import Entry, Ledger
 from nearer.core.errors import ConfigError
 from nearer.runs.json_files import read_document
-from nearer.runs.live import EndOrder, Orders, Verdict, give_orders, orders_path, read_live
+from nearer.runs.ledger import ANSWER, Answer, Entry, Ledger
+from nearer.runs.live import (
+    Done,
+    EndOrder,
+    Orders,
+    Verdict,
+    give_orders,
+    orders_path,
+    read_live,
+)
 
-Action = Literal["stop all", "resume all", "stop", "resume", "end", "note"]
+Action = Literal[
+    *("stop all", "resume all", "stop", "resume", "end", "done", "instructions", "answer", "note")
+]
 _NOTE = 2_000  # characters
 _KEY = 64
-_ENDS = 64  # orders to end episodes that are kept: older ones have long been read
+_KEPT = 64  # orders to end episodes, and what was done, that are kept: older ones have been read
+_INSTRUCTIONS = 64
+_INSTRUCTION = 400  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +39,10 @@ class Click:
         robot: of which robot; None: of all.
         episode: that is to end.
         verdict: why it is to end.
+        asked_s: when the robot asked for what is done now.
+        instructions: that are to be practised; none: the env chooses.
+        question: of an audit, that is answered.
+        answer: to it.
         note: free text.
     """
 
@@ -35,15 +51,30 @@ class Click:
     robot: int | None = None
     episode: int | None = None
     verdict: Verdict | None = None
+    asked_s: float | None = None
+    instructions: tuple[str, ...] = ()
+    question: int | None = None
+    answer: Answer | None = None
     note: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no page sends."""
-        whole = self.action in ("stop all", "resume all", "note")
-        if self.robot is None and not whole:
+        of_one = self.action in ("stop", "resume", "end", "done")
+        if self.robot is None and of_one:
             raise ConfigError(f"{self.action} must name a robot, got none")
         if self.action == "end" and (self.episode is None or self.verdict is None):
             raise ConfigError("end must name an episode and a verdict, got none")
+        if self.action == "done" and self.asked_s is None:
+            raise ConfigError("done must say when the robot asked, got nothing")
+        if self.action == "answer" and (self.question is None or self.answer is None):
+            raise ConfigError("answer must name a question and an answer, got none")
+        if len(self.instructions) > _INSTRUCTIONS or not all(
+            0 < len(one.strip()) <= _INSTRUCTION for one in self.instructions
+        ):
+            raise ConfigError(
+                f"there must be at most {_INSTRUCTIONS} instructions of 1 to {_INSTRUCTION} "
+                f"characters, got {len(self.instructions)}"
+            )
         if not 0 < len(self.key) <= _KEY or len(self.note) > _NOTE:
             raise ConfigError(
                 f"a click must have a key of 1 to {_KEY} characters and a note of at most {_NOTE}"
@@ -99,8 +130,10 @@ class OrderDesk:
                 return replace(orders, stop_all=True)
             case "resume all":
                 return replace(orders, stop_all=False, stopped=())
-            case "note":
+            case "note" | "answer":
                 return orders
+            case "instructions":
+                return replace(orders, instructions=click.instructions)
             case _:
                 assert robot is not None, "the click has been checked"
         others = tuple(number for number in orders.stopped if number != robot)
@@ -115,15 +148,24 @@ class OrderDesk:
                 end = EndOrder(
                     robot=robot, episode=click.episode, verdict=click.verdict, at_s=time.time()
                 )
-                return replace(orders, ends=(*orders.ends, end)[-_ENDS:])
+                return replace(orders, ends=(*orders.ends, end)[-_KEPT:])
+            case "done":
+                assert click.asked_s is not None, "the click has been checked"
+                done = Done(robot=robot, asked_s=click.asked_s)
+                return replace(orders, done=(*orders.done, done)[-_KEPT:])
 
     def _entry(self, click: Click, who: str) -> Entry:
         seen = [robot for robot in read_live(self._run) if robot.robot == click.robot]
         text = ""
         if seen:
             d = f", d {seen[0].steps_to_go[-1]:.1f}" if seen[0].steps_to_go else ""
-            text = f"{seen[0].state}, step {seen[0].step}{d}: {seen[0].instruction}"
-        action = f"end: {click.verdict}" if click.action == "end" else click.action
+            asks = f", asks: {seen[0].asks}" if seen[0].asks else ""
+            text = f"{seen[0].state}, step {seen[0].step}{d}: {seen[0].instruction}{asks}"
+        action: str = click.action
+        if click.action == "end":
+            action = f"end: {click.verdict}"
+        elif click.action == "answer":
+            action = f"{ANSWER}{click.answer}"
         return Entry(
             key=click.key,
             at_s=time.time(),
@@ -131,6 +173,7 @@ class OrderDesk:
             action=action,
             robot=click.robot,
             episode=click.episode,
+            question=click.question,
             seen=text,
-            note=click.note,
+            note="; ".join(click.instructions) if click.action == "instructions" else click.note,
         )

@@ -29,11 +29,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nearer.console.ledger import LEDGER, Ledger
 from nearer.console.orders import Click, OrderDesk
 from nearer.console.tokens import Role, Tokens, tokens_of
 from nearer.core.errors import NearerError
 from nearer.runs.json_files import UnexpectedJson, from_json, to_json
+from nearer.runs.ledger import LEDGER, Ledger
 from nearer.runs.live import image_path, read_live, say_watched
 from nearer.runs.run import is_finished
 

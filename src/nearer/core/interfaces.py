@@ -73,12 +73,13 @@ class Termination:
         done: its episode ends with this observation.
         prediction: steps-to-go of this observation, where the rule asks a frozen model; the episode
             keeps it, so that scoring need not ask again.
-        by_person: a person ends the episode now, as `Ended.OPERATOR`; None: no person is there.
+        by_person: how a person ends the episode now, and None where they do not; None: no person
+            is there.
     """
 
     done: Bool[Array, "robots"]
     prediction: StepsToGoPrediction | None = None
-    by_person: Bool[Array, "robots"] | None = None
+    by_person: tuple[Ended | None, ...] | None = None
 
 
 @runtime_checkable

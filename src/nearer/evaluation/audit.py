@@ -18,6 +18,7 @@ from nearer.core.interfaces import RecordedSuccess
 from nearer.core.intervals import Rate
 from nearer.core.seeds import Purpose, generator
 from nearer.evaluation.audit_settings import AuditPlan
+from nearer.runs.clips import keep_clips
 from nearer.runs.files import append_line
 from nearer.runs.json_files import read_documents, require, write_documents
 
@@ -96,16 +97,18 @@ class Auditor:
             # Otherwise the next line would be written into one that a kill cut short.
             write_documents(log, audits)
         self._audits = {audit.iteration: audit for audit in audits}
+        self._drawn: tuple[int, set[int]] | None = None
 
     def check(self, iteration: int, scored: Sequence[ScoredEpisode]) -> AuditReport:
         """Audit this iteration if it is due, and say whether to be alarmed."""
-        every = self._plan.audit_every
-        due = every > 0 and iteration % every == 0 and len(scored) > 0
+        due = self._plan.is_due(iteration) and len(scored) > 0
         if due and iteration not in self._audits:
             audit = self._compare(iteration, scored)
             self._audits[iteration] = audit
             append_line(self._log, asdict(audit))
         self._recorded.forget()
+        if self._drawn:
+            keep_clips(self._log.parent, *self._drawn)
         if not due:
             return AuditReport()
         so_far = [audit for audit in self._audits.values() if audit.iteration <= iteration]
@@ -114,9 +117,8 @@ class Auditor:
         )
 
     def _compare(self, iteration: int, scored: Sequence[ScoredEpisode]) -> Audit:
-        rng = generator(Purpose.AUDIT, self._seed, iteration)
-        order = rng.permutation(len(scored))[: self._plan.audit_episodes]
-        sample = [scored[int(i)] for i in order]
+        sample = drawn(self._plan, self._seed, iteration, scored)
+        self._drawn = iteration, {row.episode.seed for row in sample}
         successes = [self._recorded.success(row.episode) for row in sample]
         detected = [row.episode.ended is Ended.SUCCESS_DETECTED for row in sample]
         progress = progress_of(sample)
@@ -137,8 +139,17 @@ class Auditor:
         )
 
 
+def drawn(
+    plan: AuditPlan, seed: int, iteration: int, scored: Sequence[ScoredEpisode]
+) -> list[ScoredEpisode]:
+    """Return the episodes of an iteration that are audited, drawn at random."""
+    rng = generator(Purpose.AUDIT, seed, iteration)
+    order = rng.permutation(len(scored))[: plan.audit_episodes]
+    return [scored[int(i)] for i in order]
+
+
 def read_audits(log: Path) -> list[Audit]:
-    """Return the audits of a run, oldest first; a last line cut short by a kill is left out.
+    """Return the audits by ground truth, oldest first; a last line cut short by a kill is left out.
 
     Raises:
         ConfigError: a line is not as `Auditor` writes it.

@@ -28,7 +28,8 @@ from nearer.datasets.practice_store import read_practice
 from nearer.datasets.split import read_split
 from nearer.envs.tabletop.language import parse
 from nearer.envs.tabletop.layout import BLOCKS
-from nearer.evaluation.audit import AUDITS, pooled, read_audits
+from nearer.evaluation.audit import pooled
+from nearer.evaluation.person_audit import audits_of
 from nearer.evaluation.predictions import (
     FRAMES_AT_ONCE,
     FramePredictions,
@@ -257,7 +258,7 @@ class Labelling:
         labels, successes = DETECTED, list(map(_detections, episodes))
         if env is not None:
             labels, successes = REPLAYED, self._replayed(env, episodes, acted.spaces.chunking)
-        audits = read_audits(run / AUDITS)
+        audits = audits_of(run)
         remarks = SourceRemarks(run=str(run), audits=pooled(audits) if audits else None)
         instructions = tuple(episode.instruction for episode in episodes)
         predictions = self._predictions(instructions, lambda: map(reward_inputs, episodes))

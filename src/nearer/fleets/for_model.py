@@ -12,6 +12,7 @@ from nearer.fleets.chunked import in_chunks
 from nearer.fleets.encoded import encoded
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.gym import make_fleet
+from nearer.fleets.instructions import ChosenInstructions
 
 
 @runtime_checkable
@@ -74,9 +75,10 @@ def unencoded_fleet(
     reward: Needs | None = None,
     settings: EnvSettings = AS_IT_IS,
     max_steps: int | None = None,
+    chosen: ChosenInstructions | None = None,
 ) -> Fleet:
     """Return a fleet of an env as `fitting_fleet` does, with images and single control steps."""
-    fleet = make_fleet(env, num_robots, settings, model.only_instruction, max_steps)
+    fleet = make_fleet(env, num_robots, settings, model.only_instruction, max_steps, chosen)
     try:
         _check_fits(env, fleet.spaces, model.spaces, "the checkpoint")
         if reward is not None:

@@ -24,7 +24,7 @@ from nearer.fleets.env_reset import seeded_reset
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.env_spaces import EnvSpaces, env_spaces
 from nearer.fleets.find_env import AnyEnv, check_kwargs, env_spec, make_env, tell_time_limit
-from nearer.fleets.instructions import Instructions
+from nearer.fleets.instructions import ChosenInstructions, Instructions
 from nearer.fleets.reported_success import KEYS as SUCCESS_KEYS
 from nearer.fleets.reported_success import ReportedSuccess
 
@@ -45,6 +45,7 @@ def make_fleet(
     settings: EnvSettings = AS_IT_IS,
     default_instruction: str | None = None,
     max_steps: int | None = None,
+    chosen: ChosenInstructions | None = None,
 ) -> Fleet:
     """Return `num_robots` copies of a Gymnasium env.
 
@@ -54,6 +55,7 @@ def make_fleet(
         settings: how it is made and read.
         default_instruction: of episodes for which neither the env nor the settings have one.
         max_steps: control steps that an episode is to take; an env that ends it before is told of.
+        chosen: what people want practised, which may change.
 
     Raises:
         EnvError: the id is unknown, or the env's spaces are none that nearer can serve.
@@ -62,14 +64,14 @@ def make_fleet(
     if isinstance(env, str):
         envs = _vectorised(env, num_robots, settings)
         if envs is not None:
-            return VectorFleet(envs, settings, default_instruction)
+            return VectorFleet(envs, settings, default_instruction, chosen)
         singles = _singles(env, num_robots, settings)
         if max_steps is not None:
             tell_time_limit(singles[0], env, settings, max_steps)
     else:
         with making(getattr(env, "__name__", repr(env))):
             singles = [cast(Any, env)(**settings.kwargs) for _ in range(num_robots)]
-    return SingleEnvFleet(singles, settings, default_instruction)
+    return SingleEnvFleet(singles, settings, default_instruction, chosen)
 
 
 def _singles(env_id: str, num_robots: int, settings: EnvSettings) -> list[AnyEnv]:
@@ -147,6 +149,7 @@ class VectorFleet:
         envs: VectorEnv[Any, Any, Any],
         settings: EnvSettings = AS_IT_IS,
         default_instruction: str | None = None,
+        chosen: ChosenInstructions | None = None,
     ) -> None:
         if envs.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
             raise EnvError(
@@ -156,6 +159,7 @@ class VectorFleet:
         self._envs = envs
         self._name = env_name(envs)
         self._instructions = Instructions(self._name, settings.instruction, default_instruction)
+        self._chosen = chosen or ChosenInstructions()
         self._seeds = [0] * envs.num_envs
         self.num_robots = envs.num_envs
         self._spaces = env_spaces(
@@ -178,18 +182,24 @@ class VectorFleet:
         row_seeds: list[int | None] = [None] * self.num_robots
         for robot, seed in zip(_slots(robots), seeds, strict=True):
             row_seeds[robot] = self._seeds[robot] = seed
+        chosen = [self._chosen.of(row) for row in range(self.num_robots)]
+        options: dict[str, object] = {"reset_mask": mask}
+        if any(chosen):
+            options["instruction"] = chosen
         with running(self._name, "reset", seeds):
-            raw, info = cast(Any, self._envs).reset(seed=row_seeds, options={"reset_mask": mask})
+            raw, info = cast(Any, self._envs).reset(seed=row_seeds, options=options)
             check_info(self._name, info)
         self._success.begin(robots, _rows(info, robots, self.num_robots))
         if "instruction" in info:
             instructions = [
-                self._instructions.of_episode(str(info["instruction"][robot]))
+                self._instructions.of_episode(str(info["instruction"][robot]), chosen[robot])
                 for robot in _slots(robots)
             ]
         else:
-            fixed = self._instructions.of_env(_instruction_attribute(self._envs))
-            instructions = [fixed] * len(robots)
+            attribute = _instruction_attribute(self._envs)
+            instructions = [
+                self._instructions.of_env(attribute, chosen[robot]) for robot in _slots(robots)
+            ]
         return Starts(observation=self._read(raw, robots), instructions=instructions)
 
     def step(
@@ -245,10 +255,12 @@ class SingleEnvFleet:
         envs: Sequence[AnyEnv],
         settings: EnvSettings = AS_IT_IS,
         default_instruction: str | None = None,
+        chosen: ChosenInstructions | None = None,
     ) -> None:
         self._envs = envs
         self._name = env_name(envs[0])
         self._instructions = Instructions(self._name, settings.instruction, default_instruction)
+        self._chosen = chosen or ChosenInstructions()
         self._seeds = [0] * len(envs)
         self.num_robots = len(envs)
         self._spaces = env_spaces(
@@ -269,14 +281,15 @@ class SingleEnvFleet:
         instructions: list[str] = []
         for row, (robot, seed) in enumerate(zip(_slots(robots), seeds, strict=True)):
             self._seeds[robot] = seed
+            chosen = self._chosen.of(robot)
             with running(self._name, "reset", [seed]):
-                raw, info = seeded_reset(self._envs[robot], seed)
+                raw, info = seeded_reset(self._envs[robot], seed, chosen)
                 check_info(self._name, info)
             observations.append(self._read(raw))
             instructions.append(
-                self._instructions.of_episode(str(info["instruction"]))
+                self._instructions.of_episode(str(info["instruction"]), chosen)
                 if "instruction" in info
-                else self._instructions.of_env(_instruction_attribute(self._envs[robot]))
+                else self._instructions.of_env(_instruction_attribute(self._envs[robot]), chosen)
             )
             self._success.begin(robots[row : row + 1], info)
         observation = checked(self._name, self.spaces, _stack(observations))

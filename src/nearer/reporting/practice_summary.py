@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nearer.core.metrics import Record
-from nearer.evaluation.audit import AUDITS, read_audits, summary_lines
+from nearer.evaluation.audit import summary_lines
 from nearer.evaluation.calibration import read_calibration
+from nearer.evaluation.person_audit import audits_of
 from nearer.evaluation.reward_model import CALIBRATE, calibration_of
 from nearer.evaluation.threshold import DetectorCurve
 from nearer.fleets.actors.control_log import CONTROL, read_control
@@ -67,7 +68,7 @@ def after_practice(root: Path) -> list[str]:
     """
     records = read_metrics(root)
     iterations = len(records)
-    audits = [audit for audit in read_audits(root / AUDITS) if audit.iteration < iterations]
+    audits = [audit for audit in audits_of(root) if audit.iteration < iterations]
     control = [record.line for record in read_control(root / CONTROL)[-1:]]
     faults = _faults(read_faults(root / FAULTS))
     told = [*summary_lines(audits), *faults, *control]

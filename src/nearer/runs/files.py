@@ -1,6 +1,7 @@
 """The one place that writes files whole or not at all, even when the process is killed in between.
 
     write_text, write_bytes, write_json, write_lines    one file
+    replace_bytes                                       one that need not survive a power cut
     whole_file, whole_folder                            what a library writes by itself, to a path
     holds_something                                     whether a new folder is free
     StagedFiles                                         several files that appear together
@@ -60,6 +61,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with disk_errors_as_sentences(path), whole_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole that need not survive a power cut: the disk is not waited for."""
+    with disk_errors_as_sentences(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_path(path)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

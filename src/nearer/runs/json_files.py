@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from nearer.core.errors import ConfigError
-from nearer.runs.files import write_json, write_lines
+from nearer.runs.files import append_line, write_json, write_lines
 
 Document = TypeVar("Document")
 """A frozen dataclass whose fields are JSON values, see above."""
@@ -118,6 +118,15 @@ def write_documents(path: Path, documents: Sequence[object]) -> None:
         NearerError: the disk does not take it.
     """
     write_lines(path, [cast(dict[str, Any], to_json(document)) for document in documents])
+
+
+def append_document(path: Path, document: object) -> None:
+    """Add a document to a file of lines; it survives a power cut.
+
+    Raises:
+        NearerError: the disk does not take it.
+    """
+    append_line(path, cast(dict[str, Any], to_json(document)))
 
 
 def read_json_object(path: Path, advice: str) -> Mapping[str, object]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from nearer.core.errors import ConfigError
-from nearer.runs.files import disk_errors_as_sentences, temporary_path
+from nearer.runs.files import disk_errors_as_sentences, replace_bytes
 from nearer.runs.json_files import read_document, to_json
 
 LIVE = "live"
@@ -27,9 +27,10 @@ UNWATCHED_S = 5.0
 """Robots write no more so long after the last sign of a console."""
 
 RobotState = Literal["practising", "resetting", "waiting", "stopped", "faulty"]
-"""waiting: for its next episode, while the policy learns; stopped: by a person."""
-Verdict = Literal["success", "failure", "bad station"]
-"""Why a person ends an episode."""
+"""waiting: for its next episode, while the policy learns, or for a person, who is asked for
+something; stopped: by a person."""
+Verdict = Literal["success", "failure", "bad station", "reset"]
+"""Why a person ends an episode. reset: the scene must be put in order before the next one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,12 @@ class LiveRobot:
         threshold_steps: s of the detector.
         detected: episodes that ended by the detector.
         steps: control steps since the process started.
+        policy_version: iterations of Stage 2 that the acting policy has learned from.
+        asks: what a person is asked for, a sentence; empty: nothing.
+        asked_s: when; names the request.
+        refused: why the instruction that people chose is not practised; empty: it is.
+        periods: control periods since the process started, of all its robots; 0: no rate is kept.
+        missed: of these, those whose deadline had passed before the step was over.
     """
 
     robot: int
@@ -64,6 +71,12 @@ class LiveRobot:
     threshold_steps: float | None = None
     detected: int = 0
     steps: int = 0
+    policy_version: int = 0
+    asks: str = ""
+    asked_s: float = 0.0
+    refused: str = ""
+    periods: int = 0
+    missed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +97,19 @@ class EndOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A person says that what a robot asked for is done.
+
+    Attributes:
+        robot: that asked.
+        asked_s: when; another request is not meant.
+    """
+
+    robot: int
+    asked_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
     """What a person wants now.
 
@@ -92,12 +118,16 @@ class Orders:
         stop_all: no robot acts.
         stopped: these robots do not act.
         ends: episodes that are to end.
+        done: requests of robots that have been met.
+        instructions: one of these is practised an episode; none: the env chooses.
     """
 
     number: int = 0
     stop_all: bool = False
     stopped: tuple[int, ...] = ()
     ends: tuple[EndOrder, ...] = ()
+    done: tuple[Done, ...] = ()
+    instructions: tuple[str, ...] = ()
 
     def stop(self, robot: int) -> bool:
         """Tell whether a robot is to stand still."""
@@ -135,7 +165,7 @@ def orders_path(run: Path) -> Path:
 
 def give_orders(run: Path, orders: Orders) -> None:
     """Write orders; robots read them before their next control step."""
-    _replace(orders_path(run), json.dumps(to_json(orders)).encode())
+    replace_bytes(orders_path(run), json.dumps(to_json(orders)).encode())
 
 
 def say_watched(run: Path) -> None:
@@ -161,8 +191,8 @@ def write_live(run: Path, robot: LiveRobot, jpeg: bytes | None) -> None:
         NearerError: the disk does not take it.
     """
     if jpeg is not None:
-        _replace(image_path(run, robot.robot), jpeg)
-    _replace(_state_path(run, robot.robot), json.dumps(to_json(robot)).encode())
+        replace_bytes(image_path(run, robot.robot), jpeg)
+    replace_bytes(_state_path(run, robot.robot), json.dumps(to_json(robot)).encode())
 
 
 def read_live(run: Path) -> list[LiveRobot]:
@@ -191,12 +221,3 @@ def forget_live(run: Path, robots: Iterable[int] | None = None) -> None:
 
 def _state_path(run: Path, robot: int) -> Path:
     return run / LIVE / f"robot-{robot:03d}.json"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole; it need not survive a power cut, so the disk is not waited for."""
-    with disk_errors_as_sentences(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_path(path)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)

@@ -106,7 +106,7 @@ def test_person_is_asked_once_the_robot_is_home() -> None:
     arm, person = SimulatedArm(), Person()
     env = env_of(arm, limits=LIMITS, home=HOME, ask=person, task="fold the towel")
     env.reset()
-    assert person.asked == ["Reset the scene for 'fold the towel', step back, and press Enter."]
+    assert person.asked == ["Reset the scene for 'fold the towel' and step back."]
     assert arm.commands[-1] == pytest.approx([0.5, 0.5])
     env.close()
 
@@ -151,10 +151,7 @@ def test_stop_ends_the_episode_and_a_person_releases_the_robot() -> None:
     assert len(arm.commands) == num_commands
     assert arm.num_holds == 1
     env.reset()
-    assert (
-        person.asked[1]
-        == "The robot was stopped (operator). See that it may move, and press Enter."
-    )
+    assert person.asked[1] == "The robot was stopped (operator). See that it may move."
     assert env.stopped is None
     env.step(action(0.0, 0))
     assert len(arm.commands) == num_commands + 1

@@ -6,17 +6,18 @@ import sys
 import numpy as np
 import pytest
 
+from nearer.core.asking import ask_at_terminal
 from nearer.core.errors import EnvError
 from nearer.envs.robots.motion_limits import motion_limits
-from nearer.envs.robots.resets import ask_at_terminal, home_positions, toward
+from nearer.envs.robots.resets import home_positions, toward
 
 
 def test_person_confirms_with_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
-    ask_at_terminal("Reset the scene, and press Enter.")
-    assert capsys.readouterr().out == "Reset the scene, and press Enter.\n"
+    ask_at_terminal("Reset the scene.")
+    assert capsys.readouterr().out == "Reset the scene. Then press Enter.\n"
 
 
 def test_no_terminal_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

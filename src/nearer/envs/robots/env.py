@@ -17,18 +17,13 @@ from gymnasium.spaces import Box
 from jaxtyping import Float64
 
 from nearer.core.arrays import Array
+from nearer.core.asking import Ask, ask_person
 from nearer.core.control_clock import ClockSummary, ControlClock
 from nearer.core.errors import ConfigError, EnvError, Interrupted, NearerError
 from nearer.envs.gymnasium_types import Info, Options, RawObservation
 from nearer.envs.robots.driver import RobotDriver
 from nearer.envs.robots.motion_limits import ClipCounts, MotionLimiter, MotionLimits
-from nearer.envs.robots.resets import (
-    Ask,
-    ask_at_terminal,
-    check_reset,
-    home_positions,
-    toward,
-)
+from nearer.envs.robots.resets import check_reset, home_positions, toward
 from nearer.envs.robots.safety import CLIPPED, EXECUTED_ACTION, limited_space
 from nearer.envs.robots.signals import forget_signals, stop_on_signals
 from nearer.envs.robots.watchdog import RobotStopped, Watchdog, WatchdogCounts
@@ -89,7 +84,7 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
             home: axis -> position that a reset moves to first, if any.
             home_speed: fraction of `limits.max_velocity` on the way there.
             watchdog_s: the robot is held if no action comes for so long; None: five periods.
-            ask: waits for the person; None: for a line in the terminal.
+            ask: waits for the person; None: at the console or the terminal.
             cut: a second way to stop the robot, such as a relay.
             render_mode: "rgb_array" for the first camera's image.
 
@@ -110,7 +105,7 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
         self._reset_by = reset
         self._home = None if home is None else home_positions(limits, home)
         self._longest = home_speed * np.array(limits.max_velocity) / fps
-        self._ask = ask or ask_at_terminal
+        self._ask = ask or ask_person
         self._clock = ControlClock(1 / fps)
         self._limits = limits
         self._limiter = MotionLimiter(limits, 1 / fps)
@@ -164,7 +159,7 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
             self._go_home(self._home)
         if self._reset_by == "person":
             task = f" for '{self.task}'" if self.task else ""
-            self._ask(f"Reset the scene{task}, step back, and press Enter.")
+            self._ask(f"Reset the scene{task} and step back.")
         self._look_after_stop()
         self._start_from(self._limiter)
         self._num_steps = 0
@@ -219,7 +214,7 @@ class RobotEnv(gymnasium.Env[RawObservation, Array]):
                 f"a robot must be released before it moves, got one that {reason} stopped; look at "
                 "it, then call release()"
             )
-        self._ask(f"The robot was stopped ({reason}). See that it may move, and press Enter.")
+        self._ask(f"The robot was stopped ({reason}). See that it may move.")
         self._watchdog.release()
 
     def _check_open(self) -> None:

@@ -21,6 +21,7 @@ from gymnasium.spaces import Box, Dict
 from jaxtyping import Float64, UInt8
 
 from nearer.core.arrays import Array
+from nearer.core.asking import Ask
 from nearer.core.errors import ConfigError, EnvError
 from nearer.envs.gymnasium_types import RawObservation
 from nearer.envs.robots.env import RobotEnv
@@ -32,7 +33,6 @@ from nearer.envs.robots.lerobot_robots import (
     make_robot,
 )
 from nearer.envs.robots.motion_limits import Command, motion_limits
-from nearer.envs.robots.resets import Ask
 
 _LOG = logging.getLogger(__name__)
 _VELOCITY = ".vel"
@@ -194,7 +194,7 @@ class LeRobotEnv(RobotEnv):
             home: axis -> position that a reset moves to first.
             home_speed: fraction of `max_velocity` on the way there.
             watchdog_s: the robot is held if no action comes for so long; None: five periods.
-            ask: waits for the person; None: for a line in the terminal.
+            ask: waits for the person; None: at the console or the terminal.
             render_mode: "rgb_array" for the first camera's image.
             robot: settings of lerobot's config, such as port, id and cameras.
 

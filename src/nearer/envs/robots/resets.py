@@ -1,31 +1,13 @@
 """How a robot is reset: by a script that moves it home, or by a person who says when it is done."""
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float64
 
 from nearer.core.arrays import Array
-from nearer.core.errors import ConfigError, EnvError
+from nearer.core.errors import ConfigError
 from nearer.envs.robots.motion_limits import MotionLimits
-
-Ask = Callable[[str], None]
-"""Shows a person a sentence, and returns when they have done what it asks for."""
-
-
-def ask_at_terminal(sentence: str) -> None:
-    """Show a sentence, and wait for a line in the terminal.
-
-    Raises:
-        EnvError: there is no terminal.
-    """
-    print(sentence, flush=True)
-    if not sys.stdin.readline():
-        raise EnvError(
-            "a person must confirm a reset in the terminal, got the end of its input; start the "
-            "command in a terminal, or pass reset=script and a home pose"
-        )
 
 
 def check_reset(reset: str, home: Mapping[str, float] | None, home_speed: float) -> None:

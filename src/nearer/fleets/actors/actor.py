@@ -128,6 +128,9 @@ class Actor:
 
     def _act(self, order: Order) -> Iterator[EpisodeEnded]:
         group = self._group
+        live = group.live.live if group.live else None
+        if live:
+            live.begin(order.iteration, order.version)
         keys = self._seed, order.iteration, self._number, order.part
         episodes = rollout(
             self._pulse,
@@ -139,6 +142,8 @@ class Actor:
             policy_version=order.version,
         )
         for episode in episodes:
+            if live:
+                live.ended(episode)
             yield EpisodeEnded(episode=episode, success=group.recorded.success(episode))
 
 

@@ -20,10 +20,11 @@ from jaxtyping import Float
 from nearer.core.arrays import Array
 from nearer.core.errors import ConfigError
 from nearer.core.metrics import Record
-from nearer.evaluation.audit import AUDITS, Audit, read_audits
+from nearer.evaluation.audit import Audit
 from nearer.evaluation.calibration import Calibration, read_calibration
 from nearer.evaluation.eval_info import read_eval_info
 from nearer.evaluation.perception_document import Perception, read_perception
+from nearer.evaluation.person_audit import audits_of
 from nearer.evaluation.reward_report import (
     FOLDER,
     REWARD_REPORT,
@@ -413,7 +414,7 @@ def _read_stage_two(
         updates_per_iteration=settings.practice.updates_per_iteration * settings.deviate.epochs,
         index=index,
         before=_before(settings.run, first),
-        audits=tuple(read_audits(root / AUDITS)),
+        audits=tuple(audits_of(root)),
         kept_step=linked_step(root, "policy"),
         faults=tuple(read_faults(root / FAULTS)),
         control=next(reversed(read_control(root / CONTROL)), None),

@@ -1,4 +1,4 @@
-"""What people did at the console: an append-only table in the run's folder.
+"""What people did and said at the console: an append-only table in the run's folder.
 
 SQLite in WAL mode: an entry is on the disk when `add` returns, and a reader never waits for it.
 Rows cannot be changed or removed, not even by another program: triggers refuse it.
@@ -12,10 +12,16 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Literal, cast, get_args
 
 from nearer.core.errors import NearerError
 
 LEDGER = "ledger.sqlite"
+"""Of a run: what people did, in what order."""
+Answer = Literal["yes", "no", "cannot tell"]
+"""What a person says to a question of an audit."""
+ANSWER = "answer: "
+"""How the action of an entry begins that answers one."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS entries (
     key TEXT PRIMARY KEY,
@@ -24,6 +30,7 @@ CREATE TABLE IF NOT EXISTS entries (
     action TEXT NOT NULL,
     robot INTEGER,
     episode INTEGER,
+    question INTEGER,
     seen TEXT NOT NULL,
     note TEXT NOT NULL
 );
@@ -46,6 +53,7 @@ class Entry:
         action: such as stop.
         robot: whose; None: of all.
         episode: of that robot, where one is meant.
+        question: of an audit, that is answered.
         seen: what the page showed of the robot: state, instruction, steps-to-go.
         note: free text.
     """
@@ -56,6 +64,7 @@ class Entry:
     action: str
     robot: int | None
     episode: int | None
+    question: int | None = None
     seen: str
     note: str
 
@@ -92,6 +101,16 @@ class Ledger:
         """Return the newest entries, newest first."""
         return self._read(f"ORDER BY rowid DESC LIMIT {int(most)}")
 
+    def answers(self) -> dict[int, Answer]:
+        """Return what was said to each question of the audits, last."""
+        entries = self._read("WHERE question IS NOT NULL ORDER BY rowid")
+        answers: dict[int, Answer] = {}
+        for entry in entries:
+            answer = entry.action.removeprefix(ANSWER)
+            if entry.question is not None and answer in get_args(Answer):
+                answers[entry.question] = cast(Answer, answer)
+        return answers
+
     def csv(self) -> str:
         """Return all entries, oldest first, as CSV; times also as people read them (UTC)."""
         out = io.StringIO()
@@ -121,6 +140,16 @@ class Ledger:
                 f"{self._path} must be the console's ledger, on a disk that takes it, got: "
                 f"{error}; move it away, and a new one is begun"
             ) from error
+
+
+def read_answers(run: Path) -> dict[int, Answer]:
+    """Return what people said to the audits' questions; nothing where no console was ever open.
+
+    Raises:
+        NearerError: the file is no ledger.
+    """
+    path = run / LEDGER
+    return Ledger(path).answers() if path.exists() else {}
 
 
 def _cell(value: object) -> object:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nearer.console.ledger import Entry, Ledger
 from nearer.core.errors import NearerError
+from nearer.runs.ledger import Entry, Ledger
 
 ENTRY = Entry(
     key="k1",
