@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nearer.algorithm.improve_metrics import AuditReport, IterationMetrics, iteration_metrics
+from nearer.algorithm.learner import Learned
 from nearer.core.episode import EncodedObservation, Ended, Episode, Observation, ScoredEpisode
 from nearer.core.errors import NearerError
 
@@ -26,7 +27,7 @@ def scored(steps_to_go: list[float], ended: Ended) -> ScoredEpisode:
         policy_version=0,
         observations=observations,
         actions=np.zeros((steps, 1), dtype=np.float32),
-        log_prob=np.zeros(steps, dtype=np.float32),
+        log_prob=np.full(steps, -1.5, dtype=np.float32),
         ended=ended,
     )
     return ScoredEpisode(
@@ -45,8 +46,9 @@ def metrics(before: IterationMetrics | None = None, chunk: int = 1) -> Iteration
         scored([5, 3, 0], Ended.SUCCESS_DETECTED),
         scored([4, 4, 4, 4], Ended.TIME_LIMIT),
     ]
+    learned = Learned(loss=0.25, policy_change=0.01)
     return iteration_metrics(
-        before, episodes, chunk=chunk, loss=0.25, actions_outside=2, audit=AUDIT
+        before, episodes, chunk=chunk, learned=learned, actions_outside=2, audit=AUDIT
     )
 
 
@@ -56,6 +58,7 @@ def test_iteration_metrics_of_two_episodes_equal_numbers_by_hand() -> None:
     assert (first.detected_success, first.episode_length) == (0.5, 2.5)
     assert first.progress_steps == 2.5  # 5 - 0 and 4 - 4
     assert first.mean_return == 4.0  # 5, 3, 4, 4, 4
+    assert (first.loss, first.entropy, first.policy_change) == (0.25, 1.5, 0.01)
 
 
 def test_iteration_metrics_after_another_adds_to_its_totals() -> None:

@@ -196,7 +196,7 @@ def test_update_batch_in_parts_equals_update_of_the_whole_batch(ppo_clip: float)
         policy = new_model("mlp", MLPConfig(hidden=8), spaces, (), seed=0)
         optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
         learner = Learner(practice, Deviations(ppo_clip=ppo_clip), policy, optimizer)
-        loss = torch.tensor([learner.learn(samples, 0)])
+        loss = torch.tensor([learner.learn(samples, 0).loss])
         losses_and_weights.append(
             torch.cat([loss, *(weights.detach().flatten() for weights in policy.parameters())])
         )

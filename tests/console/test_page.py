@@ -1,18 +1,15 @@
 """The console's page in a real browser, with robots that act in threads of this process."""
 
-import socket
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 
 from browser import CHROMIUM, Page, browser
-from nearer.console.server import ConsoleServer
+from console_server import console
 from nearer.core.episode import StepsToGoPrediction
 from nearer.fleets.live import LiveFleet
 from nearer.fleets.live_robots import LiveRobots
@@ -24,25 +21,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 PERIOD_S = 0.05
 TITLES = "[...document.querySelectorAll('.tile .name')].map((name) => name.textContent)"
 STATES = "[...document.querySelectorAll('.tile .state')].map((state) => state.textContent)"
-
-
-@contextmanager
-def console(run: Path, port: int = 0) -> Generator[tuple[ConsoleServer, int]]:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    port = listener.getsockname()[1]
-    console = ConsoleServer(run, (f"127.0.0.1:{port}",))
-    settings = uvicorn.Config(console.app, log_level="error", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(settings)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield console, port
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listener.close()
 
 
 class Robots:

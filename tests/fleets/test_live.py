@@ -87,7 +87,7 @@ def test_live_fleet_writes_what_robots_do_while_somebody_watches(tmp_path: Path)
     fleet.reset(ROBOTS[1:], [3])
     fleet.close()
     robot = read_live(tmp_path)[1]
-    assert (robot.state, robot.episode, robot.detected) == ("practising", 2, 1)
+    assert (robot.state, robot.episode, robot.detected_today) == ("practising", 2, 1)
     assert (robot.steps_to_go, robot.policy_version) == ((), 2)
 
 

@@ -117,7 +117,7 @@ def improve(
             if not stored:
                 setup.store.append(iteration, scored)
             fresh = make_batch(scored)
-            loss = learner.learn(
+            learned = learner.learn(
                 _buffer(practice, deviations, policy, fresh, past, iteration), iteration
             )
             past.append(fresh)
@@ -125,7 +125,7 @@ def improve(
                 history[-1] if history else None,
                 scored,
                 chunk=chunk,
-                loss=loss,
+                learned=learned,
                 actions_outside=actions_outside(
                     setup.source.spaces, [episode.episode for episode in scored]
                 ),

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from nearer.algorithm.learner import Learned
 from nearer.algorithm.score import progress_of
 from nearer.core.episode import Ended, ScoredEpisode
 from nearer.core.errors import NearerError
@@ -49,6 +50,8 @@ class IterationMetrics:
         progress_steps: mean of d(o_0) - d(o_T) over episodes.
         mean_return: mean of R_t over decisions.
         loss: mean over updates.
+        entropy: of the policy that acted, nats a decision: mean of -log p(a | o, g) over samples.
+        policy_change: by the updates, see `Learned`.
         actions_outside: actions beyond the env's limits, which it clips or refuses.
         audit: of the detector, where one was due.
     """
@@ -62,6 +65,8 @@ class IterationMetrics:
     progress_steps: float
     mean_return: float
     loss: float
+    entropy: float
+    policy_change: float
     actions_outside: int
     audit: AuditReport = field(default_factory=AuditReport)
 
@@ -89,6 +94,8 @@ class IterationMetrics:
             "practice/progress_steps": self.progress_steps,
             "practice/return": self.mean_return,
             "practice/loss": self.loss,
+            "practice/entropy": self.entropy,
+            "practice/policy_change": self.policy_change,
             **self.audit.metrics,
         }
         if self.audit.alarm:
@@ -134,6 +141,8 @@ class IterationMetrics:
             progress_steps=number("practice/progress_steps"),
             mean_return=number("practice/return"),
             loss=number("practice/loss"),
+            entropy=number("practice/entropy"),
+            policy_change=number("practice/policy_change"),
             actions_outside=int(number("practice/actions_outside")),
             audit=AuditReport(metrics=audit, alarm=alarm if isinstance(alarm, str) else None),
         )
@@ -144,7 +153,7 @@ def iteration_metrics(
     scored: Sequence[ScoredEpisode],
     *,
     chunk: int,
-    loss: float,
+    learned: Learned,
     actions_outside: int,
     audit: AuditReport,
 ) -> IterationMetrics:
@@ -154,7 +163,7 @@ def iteration_metrics(
         before: of the iteration before; None for the first.
         scored: the iteration's episodes.
         chunk: control steps a decision.
-        loss: mean over updates.
+        learned: what the updates came to.
         actions_outside: actions beyond the env's limits.
         audit: of the detector.
     """
@@ -169,7 +178,9 @@ def iteration_metrics(
         detected=detected,
         progress_steps=float(progress_of(scored).mean()),
         mean_return=float(np.concatenate([episode.returns for episode in scored]).mean()),
-        loss=loss,
+        loss=learned.loss,
+        entropy=-float(np.concatenate([row.episode.log_prob for row in scored]).mean()),
+        policy_change=learned.policy_change,
         actions_outside=actions_outside,
         audit=audit,
     )

@@ -7,6 +7,8 @@ the samples of each iteration from it. Each computes the gradients of its part o
 and all take the same step.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -30,6 +32,20 @@ def new_optimizer(practice: Practice, policy: FoundationModel) -> torch.optim.Op
     return torch.optim.AdamW(
         policy.parameters(), practice.learning_rate, weight_decay=practice.weight_decay, fused=True
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What the updates of an iteration came to.
+
+    Attributes:
+        loss: mean over updates.
+        policy_change: mean of log p_acted(a | o, g) - log p(a | o, g) over the last epoch: an
+            estimate of the divergence KL(acted || now), nats a decision.
+    """
+
+    loss: float
+    policy_change: float
 
 
 class Learner:
@@ -62,20 +78,20 @@ class Learner:
         if processes.count > 1:
             optimizer.load_state_dict(processes.from_first(optimizer.state_dict()))
 
-    def learn(self, buffer: Batch, iteration: int) -> float:
-        """Take the updates of an iteration, in the first process, and return their mean loss.
+    def learn(self, buffer: Batch, iteration: int) -> Learned:
+        """Take the updates of an iteration, in the first process.
 
         Raises:
-            NearerError: it is not finite.
+            NearerError: the loss is not finite.
         """
         self._processes.from_first((buffer, iteration))
-        loss = self._update_all(buffer, iteration)
-        if not np.isfinite(loss):
+        learned = self._update_all(buffer, iteration)
+        if not np.isfinite(learned.loss):
             raise NearerError(
-                f"the loss must be finite, got {loss} in iteration {iteration}; the checkpoints "
-                "before it are unharmed, start again with a smaller learning rate"
+                f"the loss must be finite, got {learned.loss} in iteration {iteration}; the "
+                "checkpoints before it are unharmed, start again with a smaller learning rate"
             )
-        return loss
+        return learned
 
     def follow(self) -> None:
         """Take the same updates as the first process, in another one, until it has finished."""
@@ -87,37 +103,44 @@ class Learner:
         """Let the other processes finish."""
         self._processes.from_first(_NO_MORE)
 
-    def _update_all(self, buffer: Batch, iteration: int) -> float:
+    def _update_all(self, buffer: Batch, iteration: int) -> Learned:
         practice = self._practice
         rng = generator(Purpose.PRACTICE_BATCH, practice.seed, iteration)
-        losses = [
+        updates = [
             self._update(samples)
             for _ in range(self._deviations.epochs)
             for samples in minibatches(
                 buffer, practice.updates_per_iteration, practice.batch_size, rng
             )
         ]
-        mean = torch.stack(losses).mean()
-        return self._processes.total({"loss": mean})["loss"]
+        last = updates[-practice.updates_per_iteration :]
+        means = {
+            "loss": torch.stack([loss for loss, _ in updates]).mean(),
+            "policy_change": torch.stack([change for _, change in last]).mean(),
+        }
+        return Learned(**self._processes.total(means))
 
-    def _update(self, samples: Batch) -> Float[Tensor, ""]:
-        """Take one update on a minibatch; return what this process adds to its loss."""
+    def _update(self, samples: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Take one update on a minibatch; return what this process adds to loss and change."""
         processes, practice = self._processes, self._practice
         self._optimizer.zero_grad()
         losses: list[Tensor] = []
+        changes: list[Tensor] = []
         parts = processes.own_parts(samples.parts(processes.count * practice.accumulate))
         for number, part in parts:
             with processes.exchanging(self._log_prob, now=number == parts[-1][0]):
-                loss = self._loss(part).mean() * (len(part) / len(samples))
+                weight = len(part) / len(samples)
+                log_prob = self._log_prob(part.inputs, part.actions)
+                loss = self._loss(part, log_prob).mean() * weight
                 # Gradients become the mean over the processes, and are to be the sum.
                 (loss * processes.count).backward()
             losses.append(loss.detach())
+            changes.append((part.log_prob - log_prob.detach()).mean() * weight)
         nn.utils.clip_grad_norm_(self._policy.parameters(), practice.max_gradient_norm)
         self._optimizer.step()
-        return torch.stack(losses).sum()
+        return torch.stack(losses).sum(), torch.stack(changes).sum()
 
-    def _loss(self, samples: Batch) -> Float[Tensor, "samples"]:
-        log_prob = self._log_prob(samples.inputs, samples.actions)
+    def _loss(self, samples: Batch, log_prob: Float[Tensor, "samples"]) -> Float[Tensor, "samples"]:
         deviations, before = self._deviations, samples.log_prob
         returns, scale = samples.returns, self._practice.return_scale
         if deviations.ppo_clip:

@@ -3,12 +3,14 @@
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from rich.console import Console
 
 from nearer.configs.serve import in_url
 from nearer.configs.watch import WatchConfig
 from nearer.core.errors import ConfigError
+from nearer.runs.documents import read_header
 
 
 def main(config: WatchConfig, console: Console) -> None:
@@ -30,6 +32,13 @@ def run_watch(config: WatchConfig, tell: Callable[[str], None]) -> None:
         raise ConfigError(
             f"{config.run} must be the folder of a run, got none; pass the --out of nearer improve"
         )
+    header = read_header(config.run)
+    if header.command != "improve":
+        raise ConfigError(
+            f"{config.run} must be a run of nearer improve, got one of nearer {header.command}; "
+            "pass the --out of nearer improve"
+        )
+    num_robots = header.part(_Fleet, config.run).num_envs
     with _needs_console():
         import uvicorn
 
@@ -37,7 +46,9 @@ def run_watch(config: WatchConfig, tell: Callable[[str], None]) -> None:
     with _listening(config.host, config.port) as listener:
         port: int = listener.getsockname()[1]
         here = tuple(f"{in_url(name)}:{port}" for name in (config.host, "localhost", *config.names))
-        server = ConsoleServer(config.run, (*here, *config.names))  # a proxy has another port
+        server = ConsoleServer(
+            config.run, (*here, *config.names), num_robots
+        )  # a proxy has another port
         name = in_url(config.names[0] if config.names else config.host)
         tell(f"the console of {config.run}; whoever has a link may use it, Ctrl-C stops it:")
         tell(f"operate  http://{name}:{port}/#token={server.tokens.operate}")
@@ -49,6 +60,11 @@ def run_watch(config: WatchConfig, tell: Callable[[str], None]) -> None:
         with suppress(KeyboardInterrupt):  # uvicorn has closed everything, and says Ctrl-C again
             uvicorn.Server(settings).run(sockets=[listener])
     tell("the console is closed; robots go on")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fleet:
+    num_envs: int
 
 
 @contextmanager

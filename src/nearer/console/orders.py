@@ -20,7 +20,15 @@ from nearer.runs.live import (
 )
 
 Action = Literal[
-    *("stop all", "resume all", "stop", "resume", "end", "done", "instructions", "answer", "note")
+    "stop all",
+    "resume all",
+    "stop",
+    "resume",
+    "end",
+    "done",
+    "instructions",
+    "answer",
+    "note",
 ]
 _NOTE = 2_000  # characters
 _KEY = 64

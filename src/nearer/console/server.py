@@ -4,11 +4,14 @@
     POST /sign-in           a token for a cookie
     GET  /robots            server-sent events: what all robots say, whenever it changes
     GET  /robots/3.jpg      the newest image of robot 3
+    GET  /fleet             the whole fleet over time
+    GET  /questions         episodes that a person is asked about; their clips under /clips/
+    GET  /episodes          what has been practised; one of it and its clip under /episodes/
     POST /clicks            what a person wants (operate)
     GET  /ledger.csv        what people did
 
 A process of its own: it reads and writes files in the run's folder (`nearer.runs.live`), so it may
-be closed or killed while robots act. Starlette alone: FastAPI would add a schema to seven routes.
+be closed or killed while robots act. Starlette alone: FastAPI would add a schema to a few routes.
 """
 
 import asyncio
@@ -17,8 +20,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -29,14 +33,18 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from nearer.console.fleet_view import FleetView, open_questions
 from nearer.console.orders import Click, OrderDesk
+from nearer.console.replay import Replay
 from nearer.console.tokens import Role, Tokens, tokens_of
 from nearer.core.errors import NearerError
+from nearer.runs.clips import clip_path
 from nearer.runs.json_files import UnexpectedJson, from_json, to_json
 from nearer.runs.ledger import LEDGER, Ledger
 from nearer.runs.live import image_path, read_live, say_watched
 from nearer.runs.run import is_finished
 
+_Read = TypeVar("_Read")
 PAGE = Path(__file__).parent / "page"
 _COOKIE = "nearer-console"
 _READS_S = 0.2  # between two reads of the robots' files
@@ -61,24 +69,34 @@ class ConsoleServer:
         run: its folder.
         hosts: what a browser may call this server: 127.0.0.1:8080, or lab-pc behind a proxy;
             other names may be another site's that point here.
+        num_robots: of the run's fleet.
 
     Raises:
         NearerError: the run's folder does not take the ledger or the tokens.
     """
 
-    def __init__(self, run: Path, hosts: tuple[str, ...]) -> None:
+    def __init__(self, run: Path, hosts: tuple[str, ...], num_robots: int = 1) -> None:
         self._run = run
         self._ledger = Ledger(run / LEDGER)
         self._desk = OrderDesk(run, self._ledger)
         self.tokens: Tokens = tokens_of(run)
+        self._fleet = FleetView(run, num_robots)
+        self._replay = Replay(run)
         self._recent: deque[float] = deque(maxlen=_RATE)
         self._reading = threading.Lock()
+        self._reading_run = threading.Lock()
         self._read_at, self._newest = 0.0, ""
         routes = [
             Route("/", self._page),
             Route("/sign-in", self._sign_in, methods=["POST"]),
             Route("/robots", self._robots),
             Route("/robots/{robot:int}.jpg", self._image),
+            Route("/fleet", self._of(self._fleet.latest)),
+            Route("/questions", self._of(partial(open_questions, run))),
+            Route("/clips/{iteration:int}/{seed:int}.jpg", self._question_clip),
+            Route("/episodes", self._of(self._replay.episodes)),
+            Route("/episodes/{episode:int}", self._episode),
+            Route("/episodes/{episode:int}.jpg", self._episode_clip),
             Route("/clicks", self._click, methods=["POST"]),
             Route("/ledger.csv", self._csv),
             Mount("/page", StaticFiles(directory=PAGE)),
@@ -140,17 +158,55 @@ class ConsoleServer:
             "robots": [to_json(robot) for robot in read_live(self._run)],
             "orders": to_json(self._desk.orders),
             "ledger": [to_json(entry) for entry in self._ledger.latest(_ENTRIES)],
+            "questions": self._count_questions(),
         }
+
+    def _count_questions(self) -> int:
+        try:
+            return len(open_questions(self._run))
+        except NearerError:  # the list of questions says it
+            return 0
+
+    def _of(self, read: Callable[[], object]) -> Callable[[Request], Awaitable[Response]]:
+        """Return a handler that answers with what is read now."""
+
+        async def answer(request: Request) -> Response:
+            if self._role(request) is None:
+                return _refused(401, "sign in with a token of nearer watch")
+            try:
+                return JSONResponse(await run_in_threadpool(self._alone, read))
+            except NearerError as error:
+                return _refused(500, str(error))
+
+        return answer
+
+    def _alone(self, read: Callable[[], _Read]) -> _Read:
+        """Read one after the other: what is read is kept for whoever asks next."""
+        with self._reading_run:
+            return read()
+
+    async def _episode(self, request: Request) -> Response:
+        number = cast(int, request.path_params["episode"])
+        return await self._of(lambda: self._replay.episode(number))(request)
+
+    async def _episode_clip(self, request: Request) -> Response:
+        if self._role(request) is None:
+            return _refused(401, "sign in with a token of nearer watch")
+        number = cast(int, request.path_params["episode"])
+        path = await run_in_threadpool(self._alone, lambda: self._replay.clip(number))
+        return await _jpeg(path, "this episode was not filmed")
+
+    async def _question_clip(self, request: Request) -> Response:
+        if self._role(request) is None:
+            return _refused(401, "sign in with a token of nearer watch")
+        iteration, seed = (cast(int, request.path_params[name]) for name in ("iteration", "seed"))
+        return await _jpeg(clip_path(self._run, iteration, seed), "this episode was not filmed")
 
     async def _image(self, request: Request) -> Response:
         if self._role(request) is None:
             return _refused(401, "sign in with a token of nearer watch")
         path = image_path(self._run, cast(int, request.path_params["robot"]))
-        try:
-            jpeg = await run_in_threadpool(path.read_bytes)
-        except OSError:
-            return _refused(404, "this robot has no image")
-        return Response(jpeg, media_type="image/jpeg")
+        return await _jpeg(path, "this robot has no image")
 
     async def _click(self, request: Request) -> Response:
         if self._role(request) != "operate":
@@ -234,6 +290,15 @@ async def _body(request: Request) -> bytes:
         if len(body) > _BODY:
             raise ValueError(f"a request must have at most {_BODY} bytes")
     return bytes(body)
+
+
+async def _jpeg(path: Path | None, why_not: str) -> Response:
+    """Return an image of the run."""
+    try:
+        jpeg = await run_in_threadpool(path.read_bytes) if path else None
+    except OSError:
+        jpeg = None
+    return Response(jpeg, media_type="image/jpeg") if jpeg else _refused(404, why_not)
 
 
 def _refused(status: int, sentence: str) -> Response:

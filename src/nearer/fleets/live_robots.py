@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,8 @@ class _Slot:
     episode: int = 0
     step: int = 0
     steps: int = 0
-    detected: int = 0
+    episodes_today: int = 0
+    detected_today: int = 0
     means: deque[float] = field(default_factory=lambda: deque(maxlen=CURVE))
     spreads: deque[float] = field(default_factory=lambda: deque(maxlen=CURVE))
     image: Array | None = None
@@ -102,6 +104,7 @@ class LiveRobots:
         self._slots = [_Slot() for _ in range(num_robots)]
         self._orders = OrderReader(run)
         self._started_s = time.time()
+        self._day = datetime.now().date()
         self._film_every = film_every
         self._clock = clock
         self._iteration = self._version = 0
@@ -181,7 +184,12 @@ class LiveRobots:
         with self._lock:
             slot = self._slots[episode.robot]
             slot.become("waiting")
-            slot.detected += episode.ended is Ended.SUCCESS_DETECTED
+            if (today := datetime.now().date()) != self._day:
+                self._day = today
+                for other in self._slots:
+                    other.episodes_today = other.detected_today = 0
+            slot.episodes_today += 1
+            slot.detected_today += episode.ended is Ended.SUCCESS_DETECTED
             strip, slot.strip = slot.strip, None
         if strip is not None and strip.frames:
             self._films.append((self._iteration, episode.seed, strip))
@@ -379,7 +387,8 @@ class LiveRobots:
             spread=tuple(slot.spreads),
             unit=self._unit,
             threshold_steps=self._threshold,
-            detected=slot.detected,
+            episodes_today=slot.episodes_today,
+            detected_today=slot.detected_today,
             steps=slot.steps,
             policy_version=self._version,
             asks=slot.asks,

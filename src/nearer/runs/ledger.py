@@ -101,6 +101,10 @@ class Ledger:
         """Return the newest entries, newest first."""
         return self._read(f"ORDER BY rowid DESC LIMIT {int(most)}")
 
+    def all(self) -> list[Entry]:
+        """Return all entries, oldest first."""
+        return self._read("ORDER BY rowid")
+
     def answers(self) -> dict[int, Answer]:
         """Return what was said to each question of the audits, last."""
         entries = self._read("WHERE question IS NOT NULL ORDER BY rowid")
@@ -116,7 +120,7 @@ class Ledger:
         out = io.StringIO()
         writer = csv.writer(out)
         writer.writerow(["time_utc", *COLUMNS])
-        for entry in self._read("ORDER BY rowid"):
+        for entry in self.all():
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.at_s))
             writer.writerow([at, *map(_cell, astuple(entry))])
         return out.getvalue()

@@ -48,7 +48,8 @@ class LiveRobot:
         unit: of d: steps, or chunks of some.
         spread: standard deviation of each prediction.
         threshold_steps: s of the detector.
-        detected: episodes that ended by the detector.
+        episodes_today, detected_today: episodes that ended since midnight, or since the process
+            started, and those of them that the detector ended.
         steps: control steps since the process started.
         policy_version: iterations of Stage 2 that the acting policy has learned from.
         asks: what a person is asked for, a sentence; empty: nothing.
@@ -69,7 +70,8 @@ class LiveRobot:
     spread: tuple[float, ...] = ()
     unit: str = "steps"
     threshold_steps: float | None = None
-    detected: int = 0
+    episodes_today: int = 0
+    detected_today: int = 0
     steps: int = 0
     policy_version: int = 0
     asks: str = ""

@@ -1,37 +1,18 @@
 // The console: shows what robots say, and sends what a person clicks. Text from robots is only ever
 // set as text, never as markup.
 
+import { byId, click, post, setText } from "/page/api.js";
+import { showQuestions } from "/page/audits.js";
 import { bandPath, linePath, scale } from "/page/curve.js";
+import { showEpisodes } from "/page/episodes.js";
+import { showFleet } from "/page/fleet.js";
 import { needOf, sortedByNeed, statusOf } from "/page/needs.js";
 
-const byId = (id) => document.getElementById(id);
 const tiles = new Map(); // robot -> its element
 let state = null; // the newest message
 let behindS = 0; // how far this clock is ahead of the robots'
 let needed = 0;
 let events = null;
-
-async function post(path, body) {
-  const answer = await fetch(path, { method: "POST", body });
-  if (!answer.ok) throw new Error((await answer.json()).error);
-  return answer.json();
-}
-
-async function click(action, more = {}) {
-  const body = JSON.stringify({ key: crypto.randomUUID(), action, ...more });
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      await post("/clicks", body); // the same key: sent twice, done once
-      return;
-    } catch (error) {
-      if (!(error instanceof TypeError) || attempt === 4) { // TypeError: no server answers
-        byId("details").textContent = `Not done: ${error.message}`;
-        return;
-      }
-      await new Promise((done) => setTimeout(done, 300));
-    }
-  }
-}
 
 async function signIn(token) {
   try {
@@ -98,15 +79,29 @@ function show() {
   byId("notes").hidden = false;
   byId("note-form").querySelector("button").hidden = !operates;
   byId("note").disabled = !operates;
+  showChoice(operates);
+  showQuestions(state);
   showLedger();
+}
+
+function showChoice(operates) {
+  byId("choice").hidden = !operates || state.finished || !state.robots.length;
+  const wanted = state.orders.instructions.join("\n");
+  const box = byId("instructions");
+  if (box.dataset.wanted !== wanted && document.activeElement !== box) {
+    box.value = wanted;
+    box.dataset.wanted = wanted;
+  }
+  const refused = new Set(state.robots.map((robot) => robot.refused).filter(Boolean));
+  setText(byId("refusals"), [...refused].map((why) => `Not practised: ${why}`).join(" "));
 }
 
 function detailsOf(robots) {
   const steps = robots.reduce((sum, robot) => sum + robot.steps, 0);
-  const episodes = robots.reduce((sum, robot) => sum + robot.episode, 0);
-  const detected = robots.reduce((sum, robot) => sum + robot.detected, 0);
-  return `${state.run}: ${robots.length} robots, ${episodes} episodes begun, ` +
-    `${detected} successes detected, ${steps.toLocaleString("en")} control steps since it started`;
+  const episodes = robots.reduce((sum, robot) => sum + robot.episodes_today, 0);
+  const detected = robots.reduce((sum, robot) => sum + robot.detected_today, 0);
+  return `${state.run}: ${robots.length} robots, today ${episodes} episodes, ` +
+    `${detected} successes detected; ${steps.toLocaleString("en")} control steps since it started`;
 }
 
 function newTile(robot) {
@@ -120,6 +115,8 @@ function newTile(robot) {
     button.addEventListener("click", () =>
       click("end", { robot, episode: shown(robot).episode, verdict: button.dataset.verdict }));
   }
+  tile.querySelector(".done").addEventListener("click", () =>
+    click("done", { robot, asked_s: shown(robot).asked_s }));
   const image = tile.querySelector(".image");
   image.addEventListener("error", () => image.toggleAttribute("hidden", true));
   image.addEventListener("load", () => {
@@ -151,14 +148,27 @@ function fill(tile, robot, operates) {
   line.setAttribute("y1", scaled.threshold);
   line.setAttribute("y2", scaled.threshold);
   const d = robot.steps_to_go.at(-1);
-  const numbers = d === undefined
-    ? `episode ${robot.episode}, control step ${robot.step}`
-    : `${d.toFixed(1)} ${robot.unit} to go (success at ${robot.threshold_steps?.toFixed(1)}), ` +
-      `episode ${robot.episode}, control step ${robot.step}, ${robot.detected} successes detected`;
-  setText(tile.querySelector(".numbers"), numbers);
+  setText(tile.querySelector(".numbers"), numbersOf(robot, d));
   curve.setAttribute("aria-label", `predicted ${robot.unit} to go, now ${d === undefined ? "unknown" : d.toFixed(1)}`);
+  const asks = tile.querySelector(".asks");
+  asks.hidden = !robot.asks;
+  setText(asks, robot.asks);
+  tile.querySelector(".done").hidden = !robot.asks;
   for (const buttons of tile.querySelectorAll(".buttons")) buttons.hidden = !operates || state.finished;
   setText(tile.querySelector(".toggle"), state.orders.stopped.includes(robot.robot) ? "Go on" : "Stop");
+}
+
+function numbersOf(robot, d) {
+  const lines = [];
+  if (d !== undefined) {
+    lines.push(`${d.toFixed(1)} ${robot.unit} to go (success: ${robot.threshold_steps?.toFixed(1)})`);
+  }
+  lines.push(`episode ${robot.episode}, step ${robot.step}, policy ${robot.policy_version}`);
+  lines.push(`today ${robot.episodes_today} episodes, ${robot.detected_today} detected`);
+  if (robot.periods) {
+    lines.push(`${((100 * robot.missed) / robot.periods).toFixed(1)} % of control periods missed`);
+  }
+  return lines.join("\n");
 }
 
 function showLedger() {
@@ -173,10 +183,6 @@ function showLedger() {
     item.textContent = `${at} ${entry.action}${whom}${note}`;
     return item;
   }));
-}
-
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 function beep() {
@@ -208,7 +214,17 @@ byId("note-form").addEventListener("submit", (event) => {
   if (note.trim()) click("note", { note });
   byId("note").value = "";
 });
+byId("choice-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const instructions = byId("instructions").value.split("\n").map((one) => one.trim()).filter(Boolean);
+  byId("instructions").dataset.wanted = "";
+  click("instructions", { instructions });
+});
 setInterval(show, 1000); // how long somebody has waited
+setInterval(() => {
+  if (state) showFleet();
+  if (state) showEpisodes();
+}, 3000);
 
 const inLink = new URLSearchParams(location.hash.slice(1)).get("token");
 if (inLink) {

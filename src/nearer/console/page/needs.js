@@ -7,6 +7,7 @@ export function needOf(robot, nowS, state) {
   if (state.finished) return "";
   const silentS = nowS - robot.written_s;
   const inStateS = nowS - robot.since_s;
+  if (robot.asks) return `asks you, for ${duration(nowS - robot.asked_s)}`;
   if (robot.state === "faulty") return `faulty for ${duration(inStateS)}`;
   if (robot.state === "resetting" && inStateS > LONG_RESET_S) return `resetting for ${duration(inStateS)}`;
   // A robot that is held or waits for the policy has nothing new to say.
