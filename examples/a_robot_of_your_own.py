@@ -4,7 +4,7 @@
     python examples/a_robot_of_your_own.py person     # you reset the scene, and press Enter
 
 `Arm` is simulated. With your robot in its place and this folder on PYTHONPATH, it practises by
-nearer improve --env a_robot_of_your_own:lab/Arm-v0 --num-envs 1 --audit-every 0 --run runs/sft
+nearer improve --env a_robot_of_your_own:lab/Arm-v0 --num-envs 1 --audits person --run runs/sft
 """
 
 import sys

@@ -116,7 +116,7 @@ def test_improve_report_and_card_say_that_ground_truth_had_a_say(
     capsys.readouterr()
     main(["card", str(out), "--name", "user/name"])
     card = capsys.readouterr().out
-    assert "An alarm of the audits, which read ground truth, ended practice in iteration 1" in card
+    assert "a person's answers, ended practice in iteration 1" in card
     assert "chose this policy" in card
 
 

@@ -10,7 +10,9 @@ from commands.faults import file_contents
 from commands.tiny_runs import TINY_IMPROVE, TINY_SFT
 from nearer.cli import main
 from nearer.datasets.lerobot.reader import open_dataset
+from nearer.evaluation.person_audit import audits_of, read_questions
 from nearer.runs.documents import read_header
+from nearer.runs.ledger import ANSWER, LEDGER, Entry, Ledger
 from refusals import refused
 
 Capture = pytest.CaptureFixture[str]
@@ -91,10 +93,45 @@ def test_env_that_never_reports_success_is_refused_where_success_is_measured(
 def test_practice_needs_no_success_but_its_audits_do(workspace: Path, capsys: Capture) -> None:
     start = ["improve", "--run", workspace / "sft", *TINY_IMPROVE, "--env", SILENT]
     message = refused(capsys, *start, "--out", workspace / "audited")
-    assert "or do without ground truth (nearer improve --audit-every 0)" in message
+    assert "or do without ground truth (nearer improve --audits person, or --audit-every 0)" in (
+        message
+    )
     practised = workspace / "practised"
     main([str(part) for part in (*start, "--out", practised, "--audit-every", "0")])
     assert (practised / "FINISHED").exists()
+
+
+def test_a_person_audits_practice_where_no_env_knows_of_success(
+    workspace: Path, capsys: Capture
+) -> None:
+    run = workspace / "practised"
+    start = ["improve", "--run", workspace / "sft", *TINY_IMPROVE, "--env", SILENT]
+    main([str(part) for part in (*start, "--out", run, "--audits", "person")])
+    assert "audits     none: whether the detections were right is not known" in (
+        capsys.readouterr().out
+    )
+    assert not (run / "audits.jsonl").exists()
+    questions = [one for asked in read_questions(run) for one in asked.questions]
+    assert questions
+    ledger = Ledger(run / LEDGER)
+    for one in questions:
+        entry = Entry(
+            key=str(one.number),
+            at_s=0.0,
+            who="operate@here",
+            action=f"{ANSWER}yes",
+            robot=one.robot,
+            episode=None,
+            question=one.number,
+            seen="",
+            note="",
+        )
+        ledger.add(entry)
+    main(["report", str(run)])
+    report = (workspace / "report.html").read_text()
+    assert f"n = {len(questions)}" in report
+    detected = sum(one.detected for one in questions)
+    assert sum(audit.num_correct_detections for audit in audits_of(run)) == detected
 
 
 def test_env_without_an_instruction_and_a_rate_asks_for_them(

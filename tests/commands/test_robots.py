@@ -100,7 +100,7 @@ def test_audits_of_a_robot_are_refused_with_the_flag_that_helps(
     settings = ["--env-kwargs", json.dumps(SETTINGS | {"id": "audited"})]
     message = refused(capsys, "improve", "--run", sft, "--out", tmp_path / "no", *ROBOT, *settings)
     assert "lerobot must report is_success" in message
-    assert "nearer improve --audit-every 0" in message
+    assert "nearer improve --audits person" in message
 
 
 @pytest.mark.usefixtures("lerobot")

@@ -104,7 +104,9 @@ def practised(run: Path) -> None:
                 **({"alarm": "the detector's precision fell; stop"} if step == 2 else {}),
             },
         )
-    store = PracticeStore.open(run / "practice", Spaces(action=2, agent_pos=2, environment_state=0), 10, "toy")
+    store = PracticeStore.open(
+        run / "practice", Spaces(action=2, agent_pos=2, environment_state=0), 10, "toy"
+    )
     store.append(0, [scored(0, 1000), scored(1, 9)])
     now = time.time()
     for robot in range(2):

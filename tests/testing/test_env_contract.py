@@ -316,7 +316,7 @@ BREAK_SEVERAL = (BinaryImage, DeadCamera, FirstFrameStale)
         (NoInfo, ERROR, "info", "step must return a dict as info, got None", "forgot"),
         (Score, ERROR, "success", "is_success must be true or false, got 0.7", "a score"),
         (StartsDone, WARNING, "success", "got is_success at reset", "done already"),
-        (Mute, NOTE, "success", "practise with --audit-every 0", ""),
+        (Mute, NOTE, "success", "practise with --audits person", ""),
         (Mute, NOTE, "instruction", "gives no instruction", ""),
         (BytesInstruction, ERROR, "instruction", "must be a sentence, got b'reach'", "decode it"),
         (ResetsItself, ERROR, "autoreset", "must not start another one", "resets itself in step"),

@@ -46,7 +46,7 @@ class Deviations:
 
     Attributes:
         ppo_clip: PPO, clipped at 1 +- this; 0: REINFORCE.
-        importance_cap: largest weight of an older policy's samples; 0: no weights.
+        importance_cap: largest weight of older policies' samples; 0: none.
         success_bonus: steps added to the last reward of a success; 0: none.
         end_on_ground_truth: episodes end on success, which practice then sees.
         past_iterations: iterations used again, off-policy; 0 is off.
@@ -97,7 +97,7 @@ class Practice:
         return_scale: c; c * R_t should lie about in [-1, 1].
         max_steps: control steps an episode may take.
         seed: of starts, actions and minibatches.
-        processes: of torchrun, that learn together; ddp: each a part of every batch.
+        processes: of torchrun; ddp: each learns a part of every batch.
     """
 
     max_env_steps: int = 131_072

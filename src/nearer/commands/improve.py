@@ -1,7 +1,9 @@
 """nearer improve: a Stage-1 run and an env -> a better policy and its practised episodes."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +18,7 @@ from nearer.algorithm.threads import threads_for
 from nearer.commands.improve_robots import Robots, load_models, open_robots
 from nearer.commands.progress_bars import live
 from nearer.commands.runs import as_saved, open_run
+from nearer.commands.watch import console_beside
 from nearer.configs.fleet import resolved_fleet
 from nearer.configs.improve import ImproveConfig
 from nearer.core.action_chunks import Chunking
@@ -43,8 +46,9 @@ def main(config: ImproveConfig, console: Console) -> None:
     """Practise with progress bars, and print what came of it and what to do next."""
     if config.run != Path():
         _print(before_practice(local_run(config.reward or config.run), config.threshold), console)
+    watched = console_beside(config.out, partial(console.print, soft_wrap=True, markup=False))
     try:
-        with live(console) as on_progress:
+        with watched if config.watch else nullcontext(), live(console) as on_progress:
             out = run_improve(config, on_progress)
     except Alarmed:
         _print(after_practice(config.out), console)

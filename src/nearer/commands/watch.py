@@ -1,16 +1,25 @@
 """nearer watch: the console of a run, in the browser."""
 
+import os
 import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 from rich.console import Console
 
 from nearer.configs.serve import in_url
-from nearer.configs.watch import WatchConfig
+from nearer.configs.watch import PORT, WatchConfig
 from nearer.core.errors import ConfigError
 from nearer.runs.documents import read_header
+
+_LOOKS_S = 0.2
+_LINES = 3  # that run_watch says before it serves
 
 
 def main(config: WatchConfig, console: Console) -> None:
@@ -60,6 +69,52 @@ def run_watch(config: WatchConfig, tell: Callable[[str], None]) -> None:
         with suppress(KeyboardInterrupt):  # uvicorn has closed everything, and says Ctrl-C again
             uvicorn.Server(settings).run(sockets=[listener])
     tell("the console is closed; robots go on")
+
+
+@contextmanager
+def console_beside(run: Path, tell: Callable[[str], None]) -> Generator[None]:
+    """Serve the console of a run in a process of its own, as soon as the run is there.
+
+    Args:
+        run: its folder, which the block makes.
+        tell: says to people where the page is, or why there is none.
+    """
+    over = threading.Event()
+    thread = threading.Thread(target=_serve_beside, args=(run, tell, over), daemon=True)
+    if os.environ.get("RANK", "0") == "0":  # of several processes that learn together
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if thread.is_alive():
+            thread.join()
+
+
+def _serve_beside(run: Path, tell: Callable[[str], None], over: threading.Event) -> None:
+    while not (run / "run.json").exists():
+        if over.wait(_LOOKS_S):
+            return
+    command = [sys.executable, "-m", "nearer", "watch", str(run), "--port", str(_free_port())]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as console:
+        assert console.stdout is not None, "it is a pipe"
+        for line in islice(console.stdout, _LINES):
+            tell(line.rstrip())
+        over.wait()
+        console.terminate()
+
+
+def _free_port() -> int:
+    """Return the usual port, or any where that is taken."""
+    with socket.socket() as usual:
+        usual.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            usual.bind(("127.0.0.1", PORT))
+        except OSError:
+            return 0
+    return PORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

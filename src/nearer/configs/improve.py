@@ -31,10 +31,11 @@ class ImproveConfig:
         env: Gymnasium id.
         out: a folder; outputs: outputs/improve/DATE/TIME_RUN.
         num_envs: robots, or simulators of them.
-        fleet: auto, lockstep (one process), processes or ray; settings: --fleet NAME --help.
+        fleet: lockstep: one process; settings of each: --fleet NAME --help.
         threshold: s, control steps (or chunks); none: as calibrated.
         track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
+        watch: serve the console meanwhile, as nearer watch does.
     """
 
     out: Path = OUTPUTS
@@ -46,6 +47,7 @@ class ImproveConfig:
     threshold: float | None = None
     track: Track = ("tensorboard",)
     resume: bool = False
+    watch: bool = False
     env_settings: Annotated[EnvSettings, Flat] = field(default_factory=EnvSettings)
     fleet_settings: Annotated[FleetSettings, tyro.conf.arg(name="fleet", help="")] = field(
         default_factory=FleetSettings

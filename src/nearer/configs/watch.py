@@ -9,6 +9,8 @@ from nearer.configs.serve import is_loopback
 from nearer.core.errors import ConfigError
 from nearer.core.settings import check_settings
 
+PORT = 8137
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchConfig:
@@ -24,7 +26,7 @@ class WatchConfig:
     run: tyro.conf.Positional[Path]
     host: str = "127.0.0.1"
     names: tuple[str, ...] = ()
-    port: int = 8137
+    port: int = PORT
 
     def __post_init__(self) -> None:
         check_settings(self, port="[0, 65535]")

@@ -15,7 +15,7 @@ class AuditPlan:
     """How often and how closely Stage 2 is audited, and when to be alarmed.
 
     Attributes:
-        audits: by the simulator's ground truth, or by a person at the console (nearer watch).
+        audits: by ground truth, or a person (nearer watch).
         audit_every: iterations between audits; 0 for none.
         audit_episodes: episodes compared an audit, drawn at random.
         min_precision: fraction of detections to be right; less is an alarm.

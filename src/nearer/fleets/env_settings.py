@@ -23,7 +23,7 @@ class EnvSettings:
     Attributes:
         env_kwargs: settings of the env: KEY=VALUE ..., or one JSON object.
         instruction: for an env that has none; none: the data's only one.
-        rename: SOURCE=TARGET ...: keys as agent_pos, environment_state, pixels/CAMERA.
+        rename: SOURCE=TARGET ...: keys as agent_pos, pixels/CAMERA.
         fps: control rate of an env that does not state one, Hz.
     """
 

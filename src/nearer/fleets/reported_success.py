@@ -55,7 +55,7 @@ class ReportedSuccess:
             raise EnvError(
                 f"{self._env_id} must report is_success (or success) in the info of every step, "
                 "got neither: its success cannot be measured; report it in a gymnasium.Wrapper, or "
-                "do without ground truth (nearer improve --audit-every 0)"
+                "do without ground truth (nearer improve --audits person, or --audit-every 0)"
             )
         return self._done[robots]
 

@@ -209,8 +209,8 @@ def _alarm(stop: AlarmStop | None) -> str:
         return ""
     chosen = "and chose this policy, the last before it" if stop.kept else "and chose nothing else"
     return (
-        f"\nAn alarm of the audits, which read ground truth, ended practice in iteration "
-        f"{stop.iteration}, {chosen}: {plain(stop.alarm)}\n"
+        f"\nAn alarm of the audits, which compare the detector with ground truth or a person's "
+        f"answers, ended practice in iteration {stop.iteration}, {chosen}: {plain(stop.alarm)}\n"
     )
 
 

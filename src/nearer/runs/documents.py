@@ -79,7 +79,7 @@ class RunHeader:
         git_revision: of the code; + for uncommitted changes.
         versions: package -> version, nearer's own among them.
         created: date and time, ISO 8601.
-        alarm: how an alarm of the audits, which read ground truth, ended Stage 2; None: none did.
+        alarm: how an alarm of the audits ended Stage 2; None: none did.
     """
 
     format: int

@@ -200,7 +200,7 @@ def check_success(frames: Sequence[Frame]) -> Iterator[Finding]:
     if not reports_success(frames):
         yield note(
             "success",
-            "no is_success in the info of steps: practise with --audit-every 0, and let people "
+            "no is_success in the info of steps: practise with --audits person, and let people "
             "judge how well the policy does",
         )
 

@@ -259,7 +259,7 @@ def test_fleet_of_one_robot_reads_rate_limits_and_instruction() -> None:
     assert fleet.spaces.action_limits == ((-1, -1), (1, 1))
     sensed = fleet.step(np.arange(1), np.zeros((1, 2), np.float32))
     assert not sensed.env_ended.any()
-    with pytest.raises(EnvError, match="nearer improve --audit-every 0"):
+    with pytest.raises(EnvError, match="nearer improve --audits person"):
         fleet.ground_truth(np.arange(1))
     fleet.close()
 

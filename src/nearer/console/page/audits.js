@@ -29,17 +29,18 @@ export async function showQuestions(state) {
 
 function showFirst() {
   const [question] = questions;
-  if (!question || byId("audit").dataset.question === String(question.question)) return;
+  if (!question) return;
+  setText(byId("audit-instruction"), question.instruction);
+  setText(byId("audit-left"),
+    `Robot ${question.robot}, question ${question.question + 1}; ${questions.length} to answer. ` +
+    "Yes, if the instruction is done at some moment of the clip.");
+  if (byId("audit").dataset.question === String(question.question)) return;
   byId("audit").dataset.question = question.question;
   strip ??= new Strip(byId("audit-clip"));
   byId("audit-no-clip").hidden = true;
   const url = `/clips/${question.iteration}/${question.seed}.jpg`;
   strip.load(url);
   fetch(url, { method: "HEAD" }).then((answer) => { byId("audit-no-clip").hidden = answer.ok; });
-  setText(byId("audit-instruction"), question.instruction);
-  setText(byId("audit-left"),
-    `Robot ${question.robot}, question ${question.question + 1}; ${questions.length} to answer. ` +
-    "Yes, if the instruction is done at some moment of the clip.");
 }
 
 async function answer(text) {

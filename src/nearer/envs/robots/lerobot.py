@@ -1,6 +1,6 @@
 """Any robot of lerobot as a Gymnasium env: the id `lerobot`.
 
-    nearer improve --env lerobot --num-envs 1 --audit-every 0 --env-kwargs '{
+    nearer improve --env lerobot --num-envs 1 --audits person --watch --env-kwargs '{
       "type": "so101_follower", "port": "/dev/ttyACM0", "id": "left",
       "cameras": {"front": {"type": "opencv", "index_or_path": 0, "width": 640, "height": 480,
                             "fps": 30}},

@@ -116,7 +116,10 @@ def _what_it_did(run: RunData) -> str:
     if stop is None:
         return " Practice went on." if run.header.command == "improve" else ""
     chosen = ", and the last policy before it is the run's" if stop.kept else ""
-    return f" It ended practice{chosen}: the audits read ground truth, practice itself does not."
+    return (
+        f" It ended practice{chosen}: the audits read ground truth or a person's answers, practice "
+        "itself does not."
+    )
 
 
 def _before_and_after(run: StageTwo) -> Html:

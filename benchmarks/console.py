@@ -1,0 +1,202 @@
+"""One person, many robots: how fast does a stop act, and does the console stay small for an hour?
+
+    PYTHONPATH=tests python benchmarks/console.py [--robots 16] [--hz 10] [--minutes 60]
+
+Robots with a camera act in a process of their own, the console is another, and a headless Chromium
+shows its page. In every second minute the page is closed. In the others Escape is pressed a few
+times, at any moment of the control period. One JSON line:
+
+    presses, latency_ms       from the key to the last control step that began after it (0: none),
+                              median and most; period_ms to compare with
+    missed_watched, _unwatched   control periods whose deadline had passed, of how many
+    robots_mb, console_mb     resident memory of each process after a tenth of the time, at the end
+    console_cores             processor time of the console over time, with the page open
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import tempfile
+import time
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+
+from browser import Page, browser
+from nearer.console.server import ConsoleServer
+from nearer.console.tokens import tokens_of
+from nearer.core.control_clock import ControlClock
+from nearer.core.episode import Observation, StepsToGoPrediction
+from nearer.core.interfaces import Sensed, Starts
+from nearer.fleets.live import LiveFleet
+from nearer.fleets.live_robots import LiveRobots
+from nearer.fleets.paced import PacedFleet
+from nearer.fleets.wrapper import FleetWrapper
+from nearer.testing import CountingFleet
+
+HEIGHT, WIDTH = 240, 320
+EPISODE = 120  # control steps
+PRESSES = 3  # a minute
+
+
+class Cameras(FleetWrapper):
+    """Robots that see a square move, and say when they act."""
+
+    def __init__(self, num_robots: int, acted: "Synchronized[float]") -> None:
+        super().__init__(CountingFleet(num_robots, goal_steps=EPISODE))
+        self._acted = acted
+        rows = np.linspace(0, 255, HEIGHT)[:, None, None]
+        self._background = np.broadcast_to(rows, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+        self._steps = 0
+
+    def reset(self, robots: Any, seeds: Any) -> Starts:
+        """Reset the fleet's robots."""
+        starts = super().reset(robots, seeds)
+        return Starts(observation=self._seen(robots), instructions=starts.instructions)
+
+    def step(self, robots: Any, actions: Any) -> Sensed:
+        """Step the fleet's robots, and say when."""
+        self._acted.value = time.monotonic()
+        sensed = super().step(robots, actions)
+        self._steps += 1
+        return Sensed(observation=self._seen(robots), env_ended=sensed.env_ended)
+
+    def _seen(self, robots: Any) -> Observation:
+        images = np.repeat(self._background[None], len(robots), axis=0)
+        left = 3 * self._steps % (WIDTH - 40)
+        images[:, 100:140, left : left + 40] = (200, 40, 40)
+        none = np.zeros((len(robots), 0), np.float32)
+        return Observation(agent_pos=none, environment_state=none, images={"front": images})
+
+
+def act(run: Path, num_robots: int, hz: float, acted: "Synchronized[float]", counts: Any) -> None:
+    """Let robots act for ever, and count control periods."""
+    clock = ControlClock(1 / hz)
+    live = LiveRobots(run, 0, num_robots, film_every=1, clock=clock)
+    fleet = LiveFleet(PacedFleet(Cameras(num_robots, acted), clock), live, clock)
+    robots, actions = np.arange(num_robots), np.zeros((num_robots, 1), np.float32)
+    step = 0
+    while True:
+        if step % EPISODE == 0:
+            fleet.reset(robots, [step + robot for robot in range(num_robots)])
+        d = np.full(num_robots, EPISODE - step % EPISODE, np.float32)
+        quantiles = np.zeros((num_robots, 3), np.float32)
+        live.predicted(robots, StepsToGoPrediction(mean=d, std=d / 5, quantiles=quantiles), 0.5)
+        fleet.step(robots, actions)
+        step += 1
+        summary = clock.summary()
+        counts[0], counts[1] = summary.periods, summary.missed
+
+
+def serve(run: Path, port: int) -> None:
+    """Serve the console for ever."""
+    server = ConsoleServer(run, (f"127.0.0.1:{port}",), num_robots=1)
+    uvicorn.run(server.app, port=port, log_level="error", access_log=False)
+
+
+def latency_ms(page: Page, acted: "Synchronized[float]", period_s: float) -> float:
+    """Press Escape, and return how long after it robots still began a control step."""
+    time.sleep(random.uniform(0, period_s))
+    pressed = time.monotonic()
+    page.press("Escape", 27)
+    time.sleep(10 * period_s)
+    last = acted.value
+    assert time.monotonic() - last > 5 * period_s, "the robots must have stopped"
+    page.evaluate("document.querySelector('#resume-all').click()")
+    time.sleep(5 * period_s)
+    return 1000 * max(0.0, last - pressed)
+
+
+def resident_mb(pid: int | None) -> float:
+    """Return the memory of a process that is in RAM."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def cpu_s(pid: int | None) -> float:
+    """Return the processor time that a process has taken."""
+    parts = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--robots", type=int, default=16)
+    parser.add_argument("--hz", type=float, default=10)
+    parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--port", type=int, default=8151)
+    arguments = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    acted, counts = context.Value("d", 0.0), context.Array("d", 2)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        run.mkdir()
+        robots = context.Process(
+            target=act, args=(run, arguments.robots, arguments.hz, acted, counts), daemon=True
+        )
+        console = context.Process(target=serve, args=(run, arguments.port), daemon=True)
+        robots.start()
+        console.start()
+        time.sleep(15)
+        url = f"http://127.0.0.1:{arguments.port}/#token={tokens_of(run).operate}"
+        with browser(Path(folder) / "profile") as page:
+            result = soak(page, url, arguments, (robots.pid, console.pid), acted, counts)
+        robots.kill()
+        console.kill()
+        robots.join()
+    print(json.dumps(result))
+
+
+def soak(
+    page: Page,
+    url: str,
+    arguments: argparse.Namespace,
+    pids: tuple[int | None, int | None],
+    acted: "Synchronized[float]",
+    counts: Any,
+) -> dict[str, object]:
+    """Watch in every second minute, and return what was measured."""
+    period_s = 1 / arguments.hz
+    missed = {True: np.zeros(2), False: np.zeros(2)}
+    latencies: list[float] = []
+    memory: list[list[float]] = []
+    cores: list[float] = []
+    for minute in range(arguments.minutes):
+        watched = minute % 2 == 0
+        if watched:
+            page.open(url)
+            page.until(f"document.querySelectorAll('.tile').length === {arguments.robots}")
+        else:
+            page.call("Page.navigate", url="about:blank")
+            time.sleep(6)  # until robots write no more
+        before, begun, used = np.array(counts[:]), time.monotonic(), cpu_s(pids[1])
+        for _ in range(PRESSES if watched else 0):
+            latencies.append(latency_ms(page, acted, period_s))
+        time.sleep(max(0.0, 54 - (time.monotonic() - begun)))
+        missed[watched] += np.array(counts[:]) - before
+        if watched:
+            cores.append((cpu_s(pids[1]) - used) / (time.monotonic() - begun))
+        memory.append([resident_mb(pid) for pid in pids])
+    early = memory[len(memory) // 10]
+    return {
+        "robots": arguments.robots,
+        "minutes": arguments.minutes,
+        "presses": len(latencies),
+        "latency_ms": [round(statistics.median(latencies), 1), round(max(latencies), 1)],
+        "period_ms": 1000 * period_s,
+        "missed_watched": [int(missed[True][1]), int(missed[True][0])],
+        "missed_unwatched": [int(missed[False][1]), int(missed[False][0])],
+        "robots_mb": [round(early[0], 1), round(memory[-1][0], 1)],
+        "console_mb": [round(early[1], 1), round(memory[-1][1], 1)],
+        "console_cores": round(statistics.median(cores), 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
