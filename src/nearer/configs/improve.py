@@ -31,7 +31,7 @@ class ImproveConfig:
         env: Gymnasium id.
         out: a folder; outputs: outputs/improve/DATE/TIME_RUN.
         num_envs: robots, or simulators of them.
-        fleet: lockstep: one process; settings of each: --fleet NAME --help.
+        fleet: lockstep: one process; settings: --fleet NAME --help.
         threshold: s, control steps (or chunks); none: as calibrated.
         track: shows metrics in tensorboard, wandb, trackio.
         resume: continue the run in --out, with the settings it has.
