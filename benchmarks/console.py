@@ -32,24 +32,25 @@ from browser import Page, browser
 from nearer.console.server import ConsoleServer
 from nearer.console.tokens import tokens_of
 from nearer.core.control_clock import ControlClock
+from nearer.core.cpu import give_way
 from nearer.core.episode import Observation, StepsToGoPrediction
 from nearer.core.interfaces import Sensed, Starts
+from nearer.core.spaces import Spaces
 from nearer.fleets.live import LiveFleet
 from nearer.fleets.live_robots import LiveRobots
 from nearer.fleets.paced import PacedFleet
-from nearer.fleets.wrapper import FleetWrapper
-from nearer.testing import CountingFleet
 
 HEIGHT, WIDTH = 240, 320
 EPISODE = 120  # control steps
 PRESSES = 3  # a minute
 
 
-class Cameras(FleetWrapper):
+class Cameras:
     """Robots that see a square move, and say when they act."""
 
     def __init__(self, num_robots: int, acted: "Synchronized[float]") -> None:
-        super().__init__(CountingFleet(num_robots, goal_steps=EPISODE))
+        self.num_robots = num_robots
+        self.spaces = Spaces(action=1, agent_pos=0, environment_state=0)
         self._acted = acted
         rows = np.linspace(0, 255, HEIGHT)[:, None, None]
         self._background = np.broadcast_to(rows, (HEIGHT, WIDTH, 3)).astype(np.uint8)
@@ -57,15 +58,20 @@ class Cameras(FleetWrapper):
 
     def reset(self, robots: Any, seeds: Any) -> Starts:
         """Reset the fleet's robots."""
-        starts = super().reset(robots, seeds)
-        return Starts(observation=self._seen(robots), instructions=starts.instructions)
+        return Starts(observation=self._seen(robots), instructions=["push"] * len(robots))
 
     def step(self, robots: Any, actions: Any) -> Sensed:
         """Step the fleet's robots, and say when."""
         self._acted.value = time.monotonic()
-        sensed = super().step(robots, actions)
         self._steps += 1
-        return Sensed(observation=self._seen(robots), env_ended=sensed.env_ended)
+        return Sensed(observation=self._seen(robots), env_ended=np.zeros(len(robots), dtype=bool))
+
+    def ground_truth(self, robots: Any) -> Any:
+        """Return that nobody is done."""
+        return np.zeros(len(robots), dtype=bool)
+
+    def close(self) -> None:
+        """Close nothing."""
 
     def _seen(self, robots: Any) -> Observation:
         images = np.repeat(self._background[None], len(robots), axis=0)
@@ -95,7 +101,8 @@ def act(run: Path, num_robots: int, hz: float, acted: "Synchronized[float]", cou
 
 
 def serve(run: Path, port: int) -> None:
-    """Serve the console for ever."""
+    """Serve the console for ever, as nearer watch does."""
+    give_way()
     server = ConsoleServer(run, (f"127.0.0.1:{port}",), num_robots=1)
     uvicorn.run(server.app, port=port, log_level="error", access_log=False)
 

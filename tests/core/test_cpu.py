@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from nearer.core.cpu import num_cores, own_scheduling
+from nearer.core.cpu import give_way, num_cores, own_scheduling
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system binds no process")
@@ -49,3 +50,21 @@ def test_own_scheduling_where_the_system_has_none_does_nothing(
     monkeypatch.delattr(os, "sched_getscheduler", raising=False)
     with own_scheduling():
         pass
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere threads have no niceness of their own"
+)
+def test_a_thread_that_gives_way_leaves_the_others_as_they_were() -> None:
+    nice: list[int] = []
+
+    def write() -> None:
+        give_way()
+        nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    writer = threading.Thread(target=write)
+    writer.start()
+    writer.join()
+    assert nice[0] >= max(10, before)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from nearer.configs.serve import in_url
 from nearer.configs.watch import PORT, WatchConfig
+from nearer.core.cpu import give_way
 from nearer.core.errors import ConfigError
 from nearer.runs.documents import read_header
 
@@ -62,6 +63,7 @@ def run_watch(config: WatchConfig, tell: Callable[[str], None]) -> None:
         tell(f"the console of {config.run}; whoever has a link may use it, Ctrl-C stops it:")
         tell(f"operate  http://{name}:{port}/#token={server.tokens.operate}")
         tell(f"watch    http://{name}:{port}/#token={server.tokens.watch}")
+        give_way()  # robots may act on this machine
         # No access log: nothing of what people send is written down but the ledger.
         settings = uvicorn.Config(
             server.app, log_level="warning", access_log=False, timeout_graceful_shutdown=1

@@ -21,6 +21,7 @@ from PIL import Image
 
 from nearer.core.arrays import Array
 from nearer.core.control_clock import ControlClock
+from nearer.core.cpu import give_way
 from nearer.core.episode import (
     EncodedObservation,
     Ended,
@@ -332,6 +333,7 @@ class LiveRobots:
                 slot.strip.add(slot.image)
 
     def _write_now_and_then(self) -> None:
+        give_way()
         last = False
         while not last:
             last = self._closed.wait(self._writes_s)

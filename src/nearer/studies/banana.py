@@ -34,6 +34,10 @@ from nearer.studies.running import (
 from nearer.studies.stage_success import StageSuccess, before_practice, write_stages
 
 BANANA_TABLE = "nearer/BananaTable-v0"
+# Practice gains slowly here: audits saw no gain in 2,000 episodes, and a third more successes after
+# 5,000 (docs/log.md, 2026-11-30). Detections are too few and too noisy to tell a plateau meanwhile.
+_TIMES_THE_PRACTICE = 15
+_NO_PLATEAU = 1000  # blocks
 _UNLABELLED = 200
 """Episodes of the practised policy with the banana that the model is adapted to."""
 _CONTACTS = "Where along the banana it is pushed, before and after practice"
@@ -56,7 +60,7 @@ def reproduce_banana(
             write_stages(config.out, _TITLE, rows)
         recipe = families_recipe(config, seed)
         adapted = _adapted_run(recipe)
-        runs = (adapted, banana_recipe(recipe, adapted).improve.out)
+        runs = (adapted, banana_recipe(recipe, adapted, quick=config.quick).improve.out)
         for episodes, run in zip(pushed.values(), runs, strict=True):
             evaluation = replace(recipe.eval_sft, checkpoint=run, env=BANANA_TABLE)
             episodes += pushes_of(evaluation, on_progress)
@@ -69,15 +73,17 @@ def reproduce_banana(
     return rows
 
 
-def banana_recipe(recipe: Recipe, run: Path) -> Recipe:
+def banana_recipe(recipe: Recipe, run: Path, *, quick: bool) -> Recipe:
     """Return practice with the banana of the policy of a run, by Stage 1's reward.
 
     Args:
         recipe: of the families.
         run: their practised policy, or that policy with its reward, adapted.
+        quick: no longer than that of the families.
     """
     practised = recipe.improve.out
     as_it_is = run == practised
+    steps = recipe.improve.practice.max_env_steps * (1 if quick else _TIMES_THE_PRACTICE)
     out = run.with_name("practice-banana-not-adapted" if as_it_is else "practice-banana")
     improve = replace(
         recipe.improve,
@@ -85,6 +91,8 @@ def banana_recipe(recipe: Recipe, run: Path) -> Recipe:
         reward=recipe.sft.out if as_it_is else None,
         env=BANANA_TABLE,
         out=out,
+        practice=replace(recipe.improve.practice, max_env_steps=steps),
+        plateau=replace(recipe.improve.plateau, patience_blocks=_NO_PLATEAU),
     )
     return replace(recipe, improve=improve)
 
@@ -125,7 +133,7 @@ def _measure(
     practised = recipe.improve.out
     runs = {"banana": _adapted(recipe, seed, on_progress), "banana, not adapted": practised}
     for name, run in runs.items():
-        with_banana = banana_recipe(recipe, run)
+        with_banana = banana_recipe(recipe, run, quick=config.quick)
         success = evaluated_in(recipe, run, BANANA_TABLE, on_progress).success
         before = before_practice("banana", name, seed, demonstrations, success)
         yield before

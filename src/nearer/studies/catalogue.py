@@ -100,7 +100,7 @@ STUDIES: Sequence[Study] = (
     Study(
         name="banana",
         shows="a new object, after the practice of transfer",
-        minutes=15,
+        minutes=115,
         run=lambda config, say: stages_table(reproduce_banana(config, say)),
     ),
     Study(
