@@ -217,6 +217,25 @@ def test_a_bad_stations_episode_ends_as_a_fault(tmp_path: Path) -> None:
     assert ended.ended is Ended.FAULT
 
 
+def test_a_bad_stations_steps_are_taken_again(tmp_path: Path) -> None:
+    class Bad(CountingFleet):
+        def step(self, robots: np.ndarray, actions: np.ndarray) -> Sensed:
+            if len(self.actions) == 2:
+                end = EndOrder(robot=0, episode=1, verdict="bad station", at_s=time.time())
+                give_orders(tmp_path, Orders(ends=(end,)))
+            return super().step(robots, actions)
+
+    live = LiveRobots(tmp_path, first_robot=0, num_robots=1)
+    fleet = LiveFleet(Bad(1, goal_steps=3), live)
+    rule = LiveTermination(CountTermination(100), live, threshold=0.5)
+    episodes = rollout(
+        *(fleet, EchoPolicy(), rule), seeds=iter([1, 2, 4, 5]), max_steps=4, enough_steps=4
+    )
+    ended = [(one.ended, one.num_steps) for one in episodes]
+    fleet.close()
+    assert ended == [(Ended.FAULT, 3), (Ended.TIME_LIMIT, 4)]
+
+
 def test_a_reset_that_a_person_asks_for_waits_until_they_say_that_it_is_done(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

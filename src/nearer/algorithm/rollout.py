@@ -153,7 +153,10 @@ def rollout(
             termination.ended_as if done else person
             for done, person in zip(check.done, by_person, strict=True)
         ]
-        yield from recorder.finish(robots, ends)
+        for episode in recorder.finish(robots, ends):
+            if episode.ended is Ended.FAULT:  # nobody learns from it: another one is needed
+                decisions -= episode.num_steps
+            yield episode
         robots = np.flatnonzero(recorder.acting)
         if len(robots):
             decision = policy.act(
