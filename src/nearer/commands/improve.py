@@ -171,11 +171,11 @@ def _practise(
 def _alarmed(stop: AlarmStop, config: ImproveConfig) -> Alarmed:
     out = config.out
     by_person = config.audits.audits == "person"
-    judges = "which a person answered" if by_person else "which read ground truth"
+    source = "which a person answered" if by_person else "which read ground truth"
     whose = "" if stop.policy_step else ", Stage 1's"
     kept = ", and the run keeps it" if stop.kept else ""
     return Alarmed(
-        f"an alarm of the audits, {judges}, ended practice in iteration "
+        f"an alarm of the audits, {source}, ended practice in iteration "
         f"{stop.iteration}: {stop.alarm}. The last policy before it is "
         f"{out}/checkpoints/{stop.policy_step:06d}{whose}{kept}; see nearer report {out}, or go on "
         f"with nearer improve --resume --out {out} --on-alarm continue"

@@ -34,8 +34,8 @@ from nearer.studies.running import (
 from nearer.studies.stage_success import StageSuccess, before_practice, write_stages
 
 BANANA_TABLE = "nearer/BananaTable-v0"
-# Practice gains slowly here: audits saw no gain in 2,000 episodes, and a third more successes after
-# 5,000 (docs/log.md, 2026-11-30). Detections are too few and too noisy to tell a plateau meanwhile.
+# Practice gains slowly here: 0.60, 0.70 after 2,091 episodes, 0.80 after 6,162 (docs/log.md,
+# 2026-11-30). Detections are too few and too noisy to tell a plateau meanwhile.
 _TIMES_THE_PRACTICE = 15
 _NO_PLATEAU = 1000  # blocks
 _UNLABELLED = 200
