@@ -110,6 +110,15 @@ def test_an_alarm_rests_on_what_people_said(tmp_path: Path) -> None:
     assert auditor.check(2, episodes(40)).alarm is None
 
 
+def test_a_damaged_ledger_does_not_end_practice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    auditor = PersonAuditor(PLAN, tmp_path, seed=0)
+    (tmp_path / LEDGER).write_text("no table of anything, but long enough to be read")
+    assert auditor.check(0, episodes(0)).metrics == {}
+    assert "must be the console's ledger" in caplog.text
+
+
 def test_a_continued_run_asks_nothing_twice(tmp_path: Path) -> None:
     PersonAuditor(PLAN, tmp_path, seed=0).check(0, episodes(0))
     before = read_questions(tmp_path)

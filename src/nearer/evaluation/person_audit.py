@@ -8,6 +8,7 @@ an answer may come any time later, or be corrected: the last one counts. People 
 they are not shown whether the detector ended the episode.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from pathlib import Path
 from nearer.algorithm.improve_metrics import AuditReport
 from nearer.algorithm.score import progress_of
 from nearer.core.episode import Ended, ScoredEpisode
+from nearer.core.errors import NearerError
 from nearer.evaluation.audit import AUDITS, Audit, alarm, audit_metrics, drawn, pooled, read_audits
 from nearer.evaluation.audit_settings import AuditPlan
 from nearer.runs.clips import keep_clips
 from nearer.runs.json_files import append_document, read_documents, require, write_documents
 from nearer.runs.ledger import Answer, read_answers
 
+_LOG = logging.getLogger(__name__)
 QUESTIONS = "audit-questions.jsonl"
 """Of a run: the episodes that a person is asked about."""
 
@@ -59,8 +62,8 @@ class Questions:
 
     def audit(self, answers: Mapping[int, Answer]) -> Audit | None:
         """Return what the answers come to; None while there is none but "cannot tell"."""
-        told = {one: answers.get(one.number) for one in self.questions}
-        known = {one: answer == "yes" for one, answer in told.items() if answer in ("yes", "no")}
+        given = {one: answers.get(one.number) for one in self.questions}
+        known = {one: answer == "yes" for one, answer in given.items() if answer in ("yes", "no")}
         if not known:
             return None
         parts = [
@@ -80,7 +83,7 @@ class Questions:
 
 
 class PersonAuditor:
-    """Draws episodes for a person to judge every few iterations, and counts what was answered.
+    """Draws episodes for a person to label every few iterations, and counts what was answered.
 
     Args:
         plan: how often and how many.
@@ -103,7 +106,11 @@ class PersonAuditor:
         if self._plan.is_due(iteration) and scored and iteration not in self._asked:
             self._ask(iteration, scored)
         self._drop_other_clips()
-        answers = read_answers(self._run)
+        try:
+            answers = read_answers(self._run)
+        except NearerError as error:  # practice does not end by a file of the console
+            _LOG.warning("answers of the audits cannot be read now: %s", error)
+            return AuditReport()
         if answers == self._answered:
             return AuditReport()
         self._answered = answers
