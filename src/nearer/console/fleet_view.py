@@ -78,6 +78,27 @@ class FleetView:
         }
 
 
+class OpenQuestions:
+    """What people are asked now, read again when the questions or the ledger have changed."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._seen: list[tuple[int, int] | None] | None = None
+        self._open: list[Mapping[str, object]] = []
+
+    def latest(self) -> list[Mapping[str, object]]:
+        """Return the questions, see `open_questions`.
+
+        Raises:
+            NearerError: a file of the run is damaged.
+        """
+        seen = [_version(self._run / name) for name in (QUESTIONS, LEDGER, f"{LEDGER}-wal")]
+        if seen != self._seen:
+            self._open = open_questions(self._run)
+            self._seen = seen
+        return self._open
+
+
 def open_questions(run: Path) -> list[Mapping[str, object]]:
     """Return what a person is asked and has not answered, oldest first.
 

@@ -20,7 +20,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -33,7 +32,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nearer.console.fleet_view import FleetView, open_questions
+from nearer.console.fleet_view import FleetView, OpenQuestions
 from nearer.console.orders import Click, OrderDesk
 from nearer.console.replay import Replay
 from nearer.console.tokens import Role, Tokens, tokens_of
@@ -81,6 +80,7 @@ class ConsoleServer:
         self._desk = OrderDesk(run, self._ledger)
         self.tokens: Tokens = tokens_of(run)
         self._fleet = FleetView(run, num_robots)
+        self._questions = OpenQuestions(run)
         self._replay = Replay(run)
         self._recent: deque[float] = deque(maxlen=_RATE)
         self._reading = threading.Lock()
@@ -92,7 +92,7 @@ class ConsoleServer:
             Route("/robots", self._robots),
             Route("/robots/{robot:int}.jpg", self._image),
             Route("/fleet", self._of(self._fleet.latest)),
-            Route("/questions", self._of(partial(open_questions, run))),
+            Route("/questions", self._of(self._questions.latest)),
             Route("/clips/{iteration:int}/{seed:int}.jpg", self._question_clip),
             Route("/episodes", self._of(self._replay.episodes)),
             Route("/episodes/{episode:int}", self._episode),
@@ -163,7 +163,7 @@ class ConsoleServer:
 
     def _count_questions(self) -> int:
         try:
-            return len(open_questions(self._run))
+            return len(self._questions.latest())
         except NearerError:  # the list of questions says it
             return 0
 
