@@ -9,7 +9,8 @@ times, at any moment of the control period. One JSON line:
     presses, latency_ms       from the key to the last control step that began after it (0: none),
                               median and most; period_ms to compare with
     missed_watched, _unwatched   control periods whose deadline had passed, of how many
-    robots_mb, console_mb     resident memory of each process after a tenth of the time, at the end
+    robots_mb, console_mb     most resident memory of each process in a minute: after a tenth of the
+                              time, and in the last. Robots' rises and falls with their film strips
     console_cores             processor time of the console over time, with the page open
 """
 
@@ -185,11 +186,13 @@ def soak(
         before, begun, used = np.array(counts[:]), time.monotonic(), cpu_s(pids[1])
         for _ in range(PRESSES if watched else 0):
             latencies.append(latency_ms(page, acted, period_s))
-        time.sleep(max(0.0, 54 - (time.monotonic() - begun)))
+        memory.append([0.0, 0.0])
+        while time.monotonic() < begun + 54:
+            memory[-1] = list(map(max, memory[-1], map(resident_mb, pids)))
+            time.sleep(1)
         missed[watched] += np.array(counts[:]) - before
         if watched:
             cores.append((cpu_s(pids[1]) - used) / (time.monotonic() - begun))
-        memory.append([resident_mb(pid) for pid in pids])
     early = memory[len(memory) // 10]
     return {
         "robots": arguments.robots,

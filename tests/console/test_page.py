@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,18 @@ def test_without_a_token_the_page_asks_for_one(page: Page, robots: Robots, tmp_p
         page.evaluate("document.querySelector('#sign-in button').click()")
         page.until(f"{TITLES}.length === 16")
         assert page.evaluate("document.querySelector('#stop-all').hidden")  # who only watches
+
+
+def test_robots_that_cannot_be_stopped_are_counted(page: Page, tmp_path: Path) -> None:
+    robot = LiveRobot(robot=0, state="practising", since_s=time.time(), written_s=time.time())
+    write_live(tmp_path, robot, None)
+    silence = "document.querySelector('#silence').textContent"
+    with console(tmp_path, num_robots=4) as (server, port):
+        page.open(f"http://127.0.0.1:{port}/#token={server.tokens.operate}")
+        assert page.until(silence).startswith("3 of 4 robots have said nothing yet")
+        for number in (1, 2, 3):
+            write_live(tmp_path, replace(robot, robot=number), None)
+        page.until(f"{silence} === ''")
 
 
 def test_text_of_a_robot_stays_text_and_who_needs_a_person_comes_first(

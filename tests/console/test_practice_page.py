@@ -216,8 +216,8 @@ def test_a_person_looks_back_at_the_fleet_and_at_an_episode(page: Page, tmp_path
         page.until("document.querySelectorAll('#episode-list button').length === 2")
         page.evaluate("document.querySelectorAll('#episode-list button')[1].click()")
         page.until("!document.querySelector('#episode-clip').hidden")
-        told = page.evaluate("document.querySelector('#episode-told').textContent")
-        assert told == (
+        message = page.evaluate("document.querySelector('#episode-message').textContent")
+        assert message == (
             "Robot 0, iteration 1, ended by success detected after 2 decisions; d from 5.0 to 0.2 "
             "steps"
         )

@@ -40,6 +40,9 @@ def test_evaluate_counts_ground_truth_and_pairs_by_seed() -> None:
     info = eval_info(evaluation, env="counting", checkpoint="echo", policy_sha256="0")
     assert info.overall.n_episodes == 30
     assert info.overall.pc_success == pytest.approx(100 * evaluation.success.value)
+    assert evaluation.success_within(10) == evaluation.success
+    assert evaluation.success_within(7) == evaluation.success  # none takes longer
+    assert evaluation.success_within(6).successes == 0
     low, high = info.overall.pc_success_ci95
     assert low < info.overall.pc_success < high
     assert info.evaluation == evaluation

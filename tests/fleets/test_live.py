@@ -340,3 +340,20 @@ def test_a_robot_that_fails_is_shown_as_faulty(tmp_path: Path) -> None:
         fleet.step(ROBOTS[:1], np.zeros((1, 1), np.float32))
     assert [robot.state for robot in read_live(tmp_path)] == ["faulty", "practising"]
     assert read_live(tmp_path)[0].unit == "chunks"
+
+
+def test_todays_counts_outlive_the_process_though_nobody_watches(tmp_path: Path) -> None:
+    fleet, live = live_robots(tmp_path)
+    fleet.reset(ROBOTS, [1, 2])
+    live.ended(episode(robot=0, seed=1))
+    live.ended(episode(robot=1, seed=2, ended=Ended.TIME_LIMIT))
+    until(lambda: [robot.episodes_today for robot in read_live(tmp_path)] == [1, 1])
+    # The process is killed: nothing is closed.
+    again, live = live_robots(tmp_path)
+    assert [robot.state for robot in read_live(tmp_path)] == ["waiting", "waiting"]
+    again.reset(ROBOTS, [3, 4])
+    live.ended(episode(robot=0, seed=3))
+    until(lambda: [robot.episodes_today for robot in read_live(tmp_path)] == [2, 1])
+    assert [robot.detected_today for robot in read_live(tmp_path)] == [2, 0]
+    again.close()
+    fleet.close()

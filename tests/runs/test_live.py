@@ -10,13 +10,13 @@ from nearer.runs.live import (
     LiveRobot,
     OrderReader,
     Orders,
-    forget_live,
     give_orders,
     image_path,
     is_watched,
     orders_path,
     read_live,
     say_watched,
+    start_live,
     write_live,
 )
 
@@ -55,16 +55,27 @@ def test_read_live_returns_robots_in_order_without_damaged_ones(tmp_path: Path) 
     assert image_path(tmp_path, 11).read_bytes() == b"jpeg"
 
 
-def test_forget_live_removes_robots_and_keeps_orders(tmp_path: Path) -> None:
+def test_start_live_keeps_counts_of_today_and_orders(tmp_path: Path) -> None:
     give_orders(tmp_path, Orders(number=1, stop_all=True))
-    for number in (1, 2, 30):
-        robot = LiveRobot(robot=number, state="waiting", since_s=1.0, written_s=2.0)
+    yesterday_s = time.time() - 86_400
+    for number, written_s in ((1, time.time()), (2, yesterday_s), (30, time.time())):
+        robot = LiveRobot(
+            robot=number,
+            state="faulty",
+            since_s=written_s,
+            written_s=written_s,
+            step=9,
+            episodes_today=7,
+            detected_today=4,
+        )
         write_live(tmp_path, robot, b"jpeg")
-    forget_live(tmp_path, [1])
-    assert [robot.robot for robot in read_live(tmp_path)] == [2, 30]
-    forget_live(tmp_path)
-    assert read_live(tmp_path) == []
-    assert not image_path(tmp_path, 30).exists()
+    (kept,) = start_live(tmp_path, range(1, 5))
+    assert (kept.robot, kept.state, kept.step) == (1, "waiting", 0)
+    assert (kept.episodes_today, kept.detected_today) == (7, 4)
+    assert [robot.robot for robot in read_live(tmp_path)] == [1, 30]
+    assert read_live(tmp_path)[0] == kept
+    assert not image_path(tmp_path, 1).exists()
+    assert image_path(tmp_path, 30).exists()
     assert OrderReader(tmp_path).latest().stop_all
 
 

@@ -88,13 +88,11 @@ def config_in(folder: Path) -> ReproduceConfig:
     return ReproduceConfig(out=folder, seeds=(3,), demonstrations=900)
 
 
-def test_banana_is_practised_by_the_practised_policy_adapted_and_as_it_is(
-    steps: Steps, tmp_path: Path
-) -> None:
+def test_banana_is_practised_by_the_practised_policy_adapted(steps: Steps, tmp_path: Path) -> None:
     rows = banana.reproduce_banana(config_in(tmp_path))
     env, root = "nearer/BananaTable-v0", "families/seed3"
     adapted = f"{root}/adapted-banana"
-    of_adapted, as_it_is = f"{root}/practice-banana", f"{root}/practice-banana-not-adapted"
+    of_adapted = f"{root}/practice-banana"
     assert steps == [
         ("collect", "nearer/Tabletop-v0", "families/demonstrations", "2700"),
         ("sft", "families/demonstrations", "nearer/Tabletop-v0"),
@@ -102,22 +100,23 @@ def test_banana_is_practised_by_the_practised_policy_adapted_and_as_it_is(
             *("practise", "nearer/TabletopBlock2Block-v0", f"{root}/sft", "its own"),
             f"{root}/practice",
         ),
+        ("eval", env, f"{root}/practice"),
         ("collect", env, f"{root}/unlabelled-banana", "200"),
         ("adapt", f"{root}/practice", f"{root}/unlabelled-banana"),
         ("eval", env, adapted),
         ("practise", env, adapted, "its own", of_adapted),
         ("eval", env, of_adapted),
-        ("eval", env, f"{root}/practice"),
-        ("practise", env, f"{root}/practice", f"{root}/sft", as_it_is),
-        ("eval", env, as_it_is),
         ("pushes", env, adapted),
         ("pushes", env, of_adapted),
     ]
-    names = ["banana", "banana, not adapted"]
     assert [(row.condition, row.stage) for row in rows] == [
-        (name, stage) for name in names for stage in (1, 2)
+        ("banana, not adapted", 1),
+        ("banana", 1),
+        ("banana, within 60 steps", 1),
+        ("banana", 2),
+        ("banana, within 60 steps", 2),
     ]
-    assert (rows[0].demonstrations, rows[1].practice_episodes) == (2700, 250)
+    assert (rows[0].demonstrations, rows[3].practice_episodes) == (2700, 250)
     assert (tmp_path / "banana.svg").exists()
     assert "| 0.50 +- 0.00 (n = 2) |" in (tmp_path / "banana-contacts.md").read_text()
     assert (tmp_path / "banana-contacts.svg").exists()

@@ -43,7 +43,7 @@ from nearer.fleets.live_robots import LiveRobots
 from nearer.fleets.paced import PacedFleet
 from nearer.models.factory import build_model
 from nearer.runs.checkpoint import load_model
-from nearer.runs.live import forget_live
+from nearer.runs.live import start_live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def open_robots(
     Raises:
         NearerError: they cannot be made.
     """
-    forget_live(config.out)
+    start_live(config.out, range(config.num_envs))
     if config.fleet == "lockstep":
         group = robots_of_actor(config, threshold, config.num_envs, models=models)
         source = LockstepSource(

@@ -79,6 +79,7 @@ class ConsoleServer:
         self._ledger = Ledger(run / LEDGER)
         self._desk = OrderDesk(run, self._ledger)
         self.tokens: Tokens = tokens_of(run)
+        self._num_robots = num_robots
         self._fleet = FleetView(run, num_robots)
         self._questions = OpenQuestions(run)
         self._replay = Replay(run)
@@ -155,6 +156,7 @@ class ConsoleServer:
         return {
             "run": self._run.name,
             "finished": is_finished(self._run),
+            "num_robots": self._num_robots,
             "robots": [to_json(robot) for robot in read_live(self._run)],
             "orders": to_json(self._desk.orders),
             "ledger": [to_json(entry) for entry in self._ledger.latest(_ENTRIES)],

@@ -92,6 +92,16 @@ class ControlClock:
         self._deadline_s = (self._deadline_s if in_time else now_s) + self.period_s
         return in_time
 
+    @property
+    def periods(self) -> int:
+        """Count the periods that have ended."""
+        return self._periods
+
+    @property
+    def missed(self) -> int:
+        """Count those whose deadline had passed before the loop came to wait."""
+        return self._missed
+
     def summary(self) -> ClockSummary:
         """Return counts since the clock was made, and the jitter of the latest periods."""
         jitter_ms = 1000 * np.array(self._jitter_s or [0.0])

@@ -63,7 +63,11 @@ class Evaluation:
     @property
     def success(self) -> Rate:
         """Return the success rate."""
-        wins = sum(result.success for result in self.results)
+        return self.success_within(self.max_steps)
+
+    def success_within(self, steps: int) -> Rate:
+        """Return the rate of episodes that succeed in so many control steps."""
+        wins = sum(result.success and result.num_steps <= steps for result in self.results)
         return Rate(successes=wins, total=len(self.results))
 
     @property

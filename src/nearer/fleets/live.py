@@ -77,6 +77,7 @@ class LiveFleet(FleetWrapper):
         }
         self._chosen.choose(wishes)
         if not wishes:
+            self.live.note_refused(robots, "")
             return super().reset(robots, seeds)
         try:
             starts = super().reset(robots, seeds)

@@ -1,6 +1,7 @@
 """What is known of the robots of one process, as a person sees and orders them.
 
-Writing is the business of a thread, a few times a second and only while somebody watches.
+Writing is the business of a thread, a few times a second and only while somebody watches; how many
+episodes ended today is written as they end.
 """
 
 import io
@@ -37,8 +38,8 @@ from nearer.runs.live import (
     LiveRobot,
     OrderReader,
     RobotState,
-    forget_live,
     is_watched,
+    start_live,
     write_live,
 )
 
@@ -62,6 +63,7 @@ class _Slot:
     steps: int = 0
     episodes_today: int = 0
     detected_today: int = 0
+    is_counted: bool = True  # on disk, as far as today's counts go
     means: deque[float] = field(default_factory=lambda: deque(maxlen=CURVE))
     spreads: deque[float] = field(default_factory=lambda: deque(maxlen=CURVE))
     image: Array | None = None
@@ -118,7 +120,9 @@ class LiveRobots:
         self._closed = threading.Event()
         self._writes_s = writes_s
         self._writer = threading.Thread(target=self._write_now_and_then, daemon=True)
-        forget_live(run, range(first_robot, first_robot + num_robots))
+        for robot in start_live(run, range(first_robot, first_robot + num_robots)):
+            slot = self._slots[robot.robot - first_robot]
+            slot.episodes_today, slot.detected_today = robot.episodes_today, robot.detected_today
         self._writer.start()
 
     def begin(self, iteration: int, version: int) -> None:
@@ -191,6 +195,7 @@ class LiveRobots:
                     other.episodes_today = other.detected_today = 0
             slot.episodes_today += 1
             slot.detected_today += episode.ended is Ended.SUCCESS_DETECTED
+            slot.is_counted = False
             strip, slot.strip = slot.strip, None
         if strip is not None and strip.frames:
             self._films.append((self._iteration, episode.seed, strip))
@@ -228,7 +233,7 @@ class LiveRobots:
         with self._lock:
             for robot in robots.tolist():
                 self._slots[robot].become("faulty")
-        self._write_if_watched()
+        self._write_news()
 
     def ended_by_person(self, robots: Int64[Array, "robots"]) -> list[Ended | None]:
         """Return how a person ends these robots' episodes; None: they go on."""
@@ -295,10 +300,7 @@ class LiveRobots:
     def chosen(self, robot: int, seed: int) -> str | None:
         """Return what people want a robot's next episode to be about; None: the env chooses."""
         instructions = self._orders.latest().instructions
-        if not instructions:
-            self._slots[robot].refused = ""
-            return None
-        return instructions[seed % len(instructions)]
+        return instructions[seed % len(instructions)] if instructions else None
 
     def note_refused(self, robots: Int64[Array, "robots"], why: str) -> None:
         """Note why robots do not practise what people chose; empty: they do."""
@@ -338,7 +340,7 @@ class LiveRobots:
         while not last:
             last = self._closed.wait(self._writes_s)
             self._write_films()
-            self._write_if_watched()
+            self._write_news()
 
     def _write_films(self) -> None:
         while self._films:
@@ -348,13 +350,15 @@ class LiveRobots:
             except NearerError as error:
                 self._say_unwritten(error)
 
-    def _write_if_watched(self) -> None:
-        if not is_watched(self._run):
-            return
+    def _write_news(self) -> None:
+        watched = is_watched(self._run)
         with self._writing:
             try:
                 for row, slot in enumerate(self._slots):
-                    self._write(row, slot)
+                    if watched or not slot.is_counted:
+                        self._write(row, slot, seen=watched)
+                if not watched:  # whoever comes is shown everything
+                    self._written.clear()
             except NearerError as error:
                 self._say_unwritten(error)
 
@@ -364,9 +368,10 @@ class LiveRobots:
             _LOG.warning("robots cannot be watched: %s", error)
         self._failed = True
 
-    def _write(self, row: int, slot: _Slot) -> None:
+    def _write(self, row: int, slot: _Slot, *, seen: bool) -> None:
         with self._lock:
-            robot, image = self._state(row, slot), slot.image
+            robot, image = self._state(row, slot), slot.image if seen else None
+            slot.is_counted = True
         before = self._written.get(row)
         if before and replace(before, written_s=robot.written_s) == robot:
             return
@@ -376,7 +381,6 @@ class LiveRobots:
     def _state(self, row: int, slot: _Slot) -> LiveRobot:
         if slot.state == "practising" and time.time() - slot.acted_s > _IDLE_S:
             slot.become("waiting")
-        clock = self._clock.summary() if self._clock else None
         return LiveRobot(
             robot=row + self._first,
             state=slot.state,
@@ -396,8 +400,8 @@ class LiveRobots:
             asks=slot.asks,
             asked_s=slot.asked_s,
             refused=slot.refused,
-            periods=clock.periods if clock else 0,
-            missed=clock.missed if clock else 0,
+            periods=self._clock.periods if self._clock else 0,
+            missed=self._clock.missed if self._clock else 0,
         )
 
 

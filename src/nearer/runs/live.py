@@ -2,7 +2,8 @@
 
     live/robot-003.json, .jpg   newest state and image: written by whoever moves the robot
     live/orders.json            what a person wants: written by the console, read by the robots
-    live/watched                touched by a console that is open; robots write only meanwhile
+    live/watched                touched by a console that is open; meanwhile robots write often,
+                                else only when an episode ends
 
 Nobody waits for anybody: files are replaced whole, the newest is all there is, and either side may
 be missing. Times are seconds since 1970.
@@ -11,12 +12,14 @@ be missing. Times are seconds since 1970.
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
 
-from nearer.core.errors import ConfigError
+from nearer.core.errors import ConfigError, NearerError
 from nearer.runs.files import disk_errors_as_sentences, replace_bytes
 from nearer.runs.json_files import read_document, to_json
 
@@ -24,7 +27,7 @@ LIVE = "live"
 CURVE = 120
 """Predictions of steps-to-go that a robot's state holds, the newest last."""
 UNWATCHED_S = 5.0
-"""Robots write no more so long after the last sign of a console."""
+"""Robots write what they see no more so long after the last sign of a console."""
 
 RobotState = Literal["practising", "resetting", "waiting", "stopped", "faulty"]
 """waiting: for its next episode, while the policy learns, or for a person, who is asked for
@@ -48,8 +51,8 @@ class LiveRobot:
         unit: of d: steps, or chunks of some.
         spread: standard deviation of each prediction.
         threshold_steps: s of the detector.
-        episodes_today, detected_today: episodes that ended since midnight, or since the process
-            started, and those of them that the detector ended.
+        episodes_today, detected_today: episodes that ended since midnight, and those of them that
+            the detector ended.
         steps: control steps since the process started.
         policy_version: iterations of Stage 2 that the acting policy has learned from.
         asks: what a person is asked for, a sentence; empty: nothing.
@@ -213,12 +216,38 @@ def image_path(run: Path, robot: int) -> Path:
     return run / LIVE / f"robot-{robot:03d}.jpg"
 
 
-def forget_live(run: Path, robots: Iterable[int] | None = None) -> None:
-    """Remove what an earlier process left of these robots; of all of them by default."""
-    names = None if robots is None else {_state_path(run, robot).stem for robot in robots}
-    for path in (run / LIVE).glob("robot-*"):
-        if names is None or path.stem in names:
+def start_live(run: Path, robots: Collection[int]) -> list[LiveRobot]:
+    """Forget what an earlier process left of these robots, but for their counts of today.
+
+    Returns:
+        Those that have such counts; they wait.
+    """
+    now_s = time.time()
+    kept = [
+        LiveRobot(
+            robot=before.robot,
+            state="waiting",
+            since_s=now_s,
+            written_s=now_s,
+            episodes_today=before.episodes_today,
+            detected_today=before.detected_today,
+        )
+        for before in read_live(run)
+        if before.robot in robots
+        and before.episodes_today
+        and _day(before.written_s) == _day(now_s)
+    ]
+    for robot in robots:
+        for path in (_state_path(run, robot), image_path(run, robot)):
             path.unlink(missing_ok=True)
+    for robot in kept:
+        with suppress(NearerError):  # no robot may fail by a file of the console
+            write_live(run, robot, None)
+    return kept
+
+
+def _day(at_s: float) -> date:
+    return datetime.fromtimestamp(at_s).date()
 
 
 def _state_path(run: Path, robot: int) -> Path:

@@ -6,7 +6,7 @@ import { showQuestions } from "/page/audits.js";
 import { bandPath, linePath, scale } from "/page/curve.js";
 import { showEpisodes } from "/page/episodes.js";
 import { showFleet } from "/page/fleet.js";
-import { needOf, sortedByNeed, statusOf } from "/page/needs.js";
+import { needOf, silenceOf, sortedByNeed, statusOf } from "/page/needs.js";
 
 const tiles = new Map(); // robot -> its element
 let state = null; // the newest message
@@ -67,6 +67,7 @@ function show() {
   document.querySelector("header").classList.toggle("need", calling > 0);
   setText(byId("status"), statusOf(robots, state));
   setText(byId("details"), detailsOf(robots));
+  setText(byId("silence"), silenceOf(robots, state));
   const operates = state.role === "operate";
   byId("stop-all").hidden = !operates || state.finished;
   byId("resume-all").hidden = !operates || !(state.orders.stop_all || state.orders.stopped.length);

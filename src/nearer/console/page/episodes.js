@@ -14,13 +14,13 @@ export async function showEpisodes() {
   try {
     episodes = await get("/episodes");
   } catch (error) {
-    setText(byId("episode-told"), error.message);
+    setText(byId("episode-message"), error.message);
     return;
   }
   const newest = `${episodes.length} ${episodes[0]?.episode}`;
   if (newest === listed) return;
   listed = newest;
-  setText(byId("episode-told"), episodes.length ? "" : "No episode has been practised yet");
+  setText(byId("episode-message"), episodes.length ? "" : "No episode has been practised yet");
   byId("episode-list").replaceChildren(...episodes.map((episode) => {
     const item = document.createElement("li");
     const button = document.createElement("button");
@@ -38,7 +38,7 @@ async function showEpisode(number) {
   try {
     chosen = await get(`/episodes/${number}`);
   } catch (error) {
-    setText(byId("episode-told"), error.message);
+    setText(byId("episode-message"), error.message);
     return;
   }
   byId("episode").hidden = false;
@@ -46,13 +46,13 @@ async function showEpisode(number) {
   byId("episode-clip").hidden = true;
   byId("episode-no-clip").hidden = chosen.filmed;
   setText(byId("episode-title"), `Episode ${chosen.episode}: ${chosen.instruction}`);
-  setText(byId("episode-told"), `Robot ${chosen.robot}, iteration ${chosen.iteration + 1}, ended by ` +
+  setText(byId("episode-message"), `Robot ${chosen.robot}, iteration ${chosen.iteration + 1}, ended by ` +
     `${chosen.ended} after ${chosen.length} decisions; d from ${chosen.first_d.toFixed(1)} to ` +
     `${chosen.last_d.toFixed(1)} steps`);
   const scaled = scale(chosen.steps_to_go, chosen.steps_to_go_std, null);
   byId("episode-d").querySelector(".line").setAttribute("d", linePath(scaled));
   byId("episode-d").querySelector(".band").setAttribute("d", bandPath(scaled));
-  byId("episode-d").setAttribute("aria-label", byId("episode-told").textContent);
+  byId("episode-d").setAttribute("aria-label", byId("episode-message").textContent);
   byId("episode-reward").querySelector(".line").setAttribute("d", rewardPath(chosen.reward));
   const slider = byId("episode-slider");
   slider.max = chosen.steps_to_go.length - 1;

@@ -20,13 +20,13 @@ export async function showFleet() {
   try {
     view = await get("/fleet");
   } catch (error) {
-    setText(byId("fleet-told"), error.message);
+    setText(byId("fleet-message"), error.message);
     return;
   }
   const text = JSON.stringify(view);
   if (text === shown) return;
   shown = text;
-  setText(byId("fleet-told"), view.error ?? "");
+  setText(byId("fleet-message"), view.error ?? "");
   if (view.error) return;
   byId("fleet").hidden = !view.episodes;
   showNumbers(view);
@@ -44,10 +44,10 @@ const percent = (value) => `${(100 * value).toFixed(0)} %`;
 const rate = (one) => `${percent(one.value)} [${percent(one.low)}, ${percent(one.high)}], n = ${one.n}`;
 
 function showNumbers(view) {
-  const judge = view.by === "person" ? "by people" : "by the simulator";
+  const auditor = view.by === "person" ? "by people" : "by the simulator";
   const last = view.curve.at(-1);
   const rows = [
-    [`Success, ${judge}`, view.rates.success && rate(view.rates.success)],
+    [`Success, ${auditor}`, view.rates.success && rate(view.rates.success)],
     ["Detector's precision", view.rates.precision && rate(view.rates.precision)],
     ["Detector's recall", view.rates.recall && rate(view.rates.recall)],
     ["Detected, newest", last && rate(last)],

@@ -15,6 +15,14 @@ export function needOf(robot, nowS, state) {
   return "";
 }
 
+// What the page must not hide: a robot without a word is not reached by Stop all.
+export function silenceOf(robots, state) {
+  const silent = state.num_robots - robots.length;
+  if (state.finished || silent <= 0) return "";
+  return `${silent} of ${state.num_robots} robots have said nothing yet. Either they are starting, or ` +
+    "their machine does not see the run's folder: then Stop all does not reach them.";
+}
+
 export function sortedByNeed(robots) {
   const rank = (robot) => (robot.need ? 0 : robot.state === "stopped" ? 1 : 2);
   return robots.toSorted((one, other) => rank(one) - rank(other) || one.robot - other.robot);
