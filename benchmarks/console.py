@@ -8,6 +8,7 @@ times, at any moment of the control period. One JSON line:
 
     presses, latency_ms       from the key to the last control step that began after it (0: none),
                               median and most; period_ms to compare with
+    ordered_ms                from the key to the order on the disk, median and most
     missed_watched, _unwatched   control periods whose deadline had passed, of how many
     robots_mb, console_mb     most resident memory of each process in a minute: after a tenth of the
                               time, and in the last. Robots' rises and falls with their film strips
@@ -20,6 +21,7 @@ import multiprocessing
 import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 from multiprocessing.sharedctypes import Synchronized
@@ -40,6 +42,7 @@ from nearer.core.spaces import Spaces
 from nearer.fleets.live import LiveFleet
 from nearer.fleets.live_robots import LiveRobots
 from nearer.fleets.paced import PacedFleet
+from nearer.runs.live import orders_path
 
 HEIGHT, WIDTH = 240, 320
 EPISODE = 120  # control steps
@@ -108,17 +111,23 @@ def serve(run: Path, port: int) -> None:
     uvicorn.run(server.app, port=port, log_level="error", access_log=False)
 
 
-def latency_ms(page: Page, acted: "Synchronized[float]", period_s: float) -> float:
-    """Press Escape, and return how long after it robots still began a control step."""
+def latency_ms(
+    page: Page, acted: "Synchronized[float]", period_s: float, orders: Path
+) -> tuple[float, float]:
+    """Press Escape, and return when robots began their last control step, and the order was there.
+
+    Both from the key on, in milliseconds.
+    """
     time.sleep(random.uniform(0, period_s))
-    pressed = time.monotonic()
+    pressed, pressed_s = time.monotonic(), time.time()
     page.press("Escape", 27)
     time.sleep(10 * period_s)
     last = acted.value
     assert time.monotonic() - last > 5 * period_s, "the robots must have stopped"
+    ordered = orders.stat().st_mtime - pressed_s
     page.evaluate("document.querySelector('#resume-all').click()")
     time.sleep(5 * period_s)
-    return 1000 * max(0.0, last - pressed)
+    return 1000 * max(0.0, last - pressed), 1000 * ordered
 
 
 def resident_mb(pid: int | None) -> float:
@@ -154,7 +163,8 @@ def main() -> None:
         time.sleep(15)
         url = f"http://127.0.0.1:{arguments.port}/#token={tokens_of(run).operate}"
         with browser(Path(folder) / "profile") as page:
-            result = soak(page, url, arguments, (robots.pid, console.pid), acted, counts)
+            pids = (robots.pid, console.pid)
+            result = soak(page, url, arguments, pids, acted, counts, orders_path(run))
         robots.kill()
         console.kill()
         robots.join()
@@ -168,11 +178,12 @@ def soak(
     pids: tuple[int | None, int | None],
     acted: "Synchronized[float]",
     counts: Any,
+    orders: Path,
 ) -> dict[str, object]:
     """Watch in every second minute, and return what was measured."""
     period_s = 1 / arguments.hz
     missed = {True: np.zeros(2), False: np.zeros(2)}
-    latencies: list[float] = []
+    latencies: list[tuple[float, float]] = []
     memory: list[list[float]] = []
     cores: list[float] = []
     for minute in range(arguments.minutes):
@@ -185,12 +196,15 @@ def soak(
             time.sleep(6)  # until robots write no more
         before, begun, used = np.array(counts[:]), time.monotonic(), cpu_s(pids[1])
         for _ in range(PRESSES if watched else 0):
-            latencies.append(latency_ms(page, acted, period_s))
+            latencies.append(latency_ms(page, acted, period_s, orders))
         memory.append([0.0, 0.0])
         while time.monotonic() < begun + 54:
             memory[-1] = list(map(max, memory[-1], map(resident_mb, pids)))
             time.sleep(1)
-        missed[watched] += np.array(counts[:]) - before
+        passed = np.array(counts[:]) - before
+        missed[watched] += passed
+        seen = f"watched, stopped in {latencies[-PRESSES:]}" if watched else "not watched"
+        print(f"{minute}: {passed[1]:.0f} of {passed[0]:.0f} missed, {seen}", file=sys.stderr)
         if watched:
             cores.append((cpu_s(pids[1]) - used) / (time.monotonic() - begun))
     early = memory[len(memory) // 10]
@@ -198,7 +212,8 @@ def soak(
         "robots": arguments.robots,
         "minutes": arguments.minutes,
         "presses": len(latencies),
-        "latency_ms": [round(statistics.median(latencies), 1), round(max(latencies), 1)],
+        "latency_ms": _median_and_most([stopped for stopped, _ in latencies]),
+        "ordered_ms": _median_and_most([ordered for _, ordered in latencies]),
         "period_ms": 1000 * period_s,
         "missed_watched": [int(missed[True][1]), int(missed[True][0])],
         "missed_unwatched": [int(missed[False][1]), int(missed[False][0])],
@@ -206,6 +221,10 @@ def soak(
         "console_mb": [round(early[1], 1), round(memory[-1][1], 1)],
         "console_cores": round(statistics.median(cores), 3),
     }
+
+
+def _median_and_most(values: list[float]) -> list[float]:
+    return [round(statistics.median(values), 1), round(max(values), 1)]
 
 
 if __name__ == "__main__":

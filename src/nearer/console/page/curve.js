@@ -1,4 +1,4 @@
-// Paths of the curve of predicted steps-to-go, in a box of 240 by 60.
+// Paths of curves: of any points, and of predicted steps-to-go in a box of 240 by 60.
 
 const WIDTH = 240;
 const HEIGHT = 60;
@@ -21,6 +21,6 @@ export function bandPath({ upper, lower }) {
   return upper.length ? `${path([...upper, ...lower.toReversed()])}Z` : "";
 }
 
-function path(points) {
+export function path(points) {
   return points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 }

@@ -1,7 +1,7 @@
 // What was practised, to look at again: d with its spread, rewards, how it ended, and its clip.
 
 import { byId, get, setText } from "/page/api.js";
-import { bandPath, linePath, scale } from "/page/curve.js";
+import { bandPath, linePath, path, scale } from "/page/curve.js";
 import { FRAMES, Strip } from "/page/strip.js";
 
 let strip = null;
@@ -63,9 +63,8 @@ async function showEpisode(number) {
 // Rewards around a line at zero, in a box of 240 by 60.
 function rewardPath(rewards) {
   const most = Math.max(1e-6, ...rewards.map(Math.abs));
-  const points = rewards.map((reward, i) =>
-    `${((240 * i) / Math.max(1, rewards.length - 1)).toFixed(1)} ${(30 - (28 * reward) / most).toFixed(1)}`);
-  return `M${points.join("L")}`;
+  return path(rewards.map((reward, i) =>
+    [(240 * i) / Math.max(1, rewards.length - 1), 30 - (28 * reward) / most]));
 }
 
 function moveTo(frame) {

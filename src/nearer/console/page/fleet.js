@@ -1,6 +1,7 @@
 // The whole fleet over the practice so far: rates with their intervals, curves, alarms.
 
 import { byId, get, setText } from "/page/api.js";
+import { path } from "/page/curve.js";
 
 const WIDTH = 640;
 const HEIGHT = 240;
@@ -97,13 +98,11 @@ function successChart(view) {
     element("line", { class: "grid", x1: LEFT, x2: WIDTH - 12, y1: y(value), y2: y(value) }),
     element("text", { class: "tick", x: LEFT - 6, y: y(value) + 5, "text-anchor": "end" }, percent(value)),
   ]);
-  const points = view.curve.map((point) => [x(point.episodes), point]);
-  const upper = points.map(([at, point]) => `${at.toFixed(1)} ${y(point.high).toFixed(1)}`);
-  const lower = points.map(([at, point]) => `${at.toFixed(1)} ${y(point.low).toFixed(1)}`).reverse();
-  const line = points.map(([at, point]) => `${at.toFixed(1)} ${y(point.value).toFixed(1)}`);
-  if (points.length) {
-    parts.push(element("path", { class: "band", d: `M${[...upper, ...lower].join("L")}Z` }));
-    parts.push(element("path", { class: "line", d: `M${line.join("L")}` }));
+  const line = (name) => view.curve.map((point) => [x(point.episodes), y(point[name])]);
+  if (view.curve.length) {
+    const band = [...line("high"), ...line("low").toReversed()];
+    parts.push(element("path", { class: "band", d: `${path(band)}Z` }));
+    parts.push(element("path", { class: "line", d: path(line("value")) }));
   }
   for (const audit of view.audits) {
     const at = x(audit.episodes);
@@ -125,14 +124,13 @@ function smallChart(points, name, title, unit) {
   const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
   const y = (value) => 58 - (56 * (value - low)) / (high - low || 1);
   const most = points.at(-1).episodes;
-  const line = points.map((point) =>
-    `${((240 * point.episodes) / most).toFixed(1)} ${y(point[name]).toFixed(1)}`);
+  const line = points.map((point) => [(240 * point.episodes) / most, y(point[name])]);
   const chart = element("svg", {
     class: "curve", viewBox: "0 0 240 60", preserveAspectRatio: "none", role: "img",
     "aria-label": caption.textContent,
   });
   chart.append(element("line", { class: "grid", x1: 0, x2: 240, y1: y(0), y2: y(0) }));
-  chart.append(element("path", { class: "line", d: `M${line.join("L")}` }));
+  chart.append(element("path", { class: "line", d: path(line) }));
   figure.append(caption, chart);
   return figure;
 }
