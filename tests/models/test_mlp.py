@@ -1,6 +1,7 @@
 """The MLP for states: normalisation, Gaussian log-probabilities, and what it refuses to exceed."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 import torch
 
 from nearer.algorithm.model import Inputs
-from nearer.core.errors import CheckpointError
-from nearer.core.spaces import Spaces
+from nearer.core.errors import CheckpointError, ConfigError
+from nearer.core.spaces import Camera, Spaces
 from nearer.models.factory import build_model, new_model
 from nearer.models.mlp import MLP
+from nearer.models.pointing.weights import pretrained_trunk
 from nearer.models.settings import MLPConfig
+from nearer.models.trunk_vision_encoder import TrunkVisionEncoder
 from nearer.runs.checkpoint import load_model, save_checkpoint
 from nearer.testing import check_model
 
@@ -78,3 +81,73 @@ def test_mlp_checkpoint_loads_with_the_same_outputs(model: MLP, tmp_path: Path) 
 def test_build_model_of_an_unknown_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"must describe a model of nearer's.*'resnet'"):
         build_model({"model": "resnet"}, tmp_path)
+
+
+CAMERAS = (Camera("front", 48, 64), Camera("wrist", 32, 32))
+
+
+@pytest.fixture
+def seeing() -> MLP:
+    sizes = MLPConfig(hidden=16, images=True)
+    mlp = new_model("mlp", sizes, replace(SPACES, cameras=CAMERAS), (), seed=0)
+    assert isinstance(mlp, MLP)
+    mlp.normalise_by(seen(mlp, 12), torch.randn(12, 2))
+    return mlp.eval()
+
+
+def seen(mlp: MLP, rows: int) -> Inputs:
+    """Return states, and what the model's encoder makes of noise."""
+    rng = np.random.default_rng(0)
+    images = {
+        camera.name: rng.integers(0, 256, (rows, camera.height, camera.width, 3), np.uint8)
+        for camera in CAMERAS
+    }
+    encoder = mlp.vision_encoder
+    assert encoder is not None
+    encodings = encoder.encode(images, ["go"] * rows)
+    assert encodings.shape == (rows, encoder.encoding_width) == (rows, 2 * 40 * 6 * 8)
+    features = torch.from_numpy(encoder.track(None, encodings))
+    return replace(inputs(rows), features=features)
+
+
+def test_mlp_with_images_keeps_the_contract_of_a_model(seeing: MLP) -> None:
+    check_model(seeing, seen(seeing, 12))
+
+
+def test_mlp_with_images_acts_on_what_it_sees(seeing: MLP) -> None:
+    same, other = seen(seeing, 12), seen(seeing, 12)
+    other = replace(other, features=other.features.flip(0))
+    actions = torch.zeros(12, 2)
+    assert not torch.allclose(seeing.log_prob(same, actions), seeing.log_prob(other, actions))
+    assert not torch.allclose(seeing.steps_to_go_logits(same), seeing.steps_to_go_logits(other))
+
+
+def test_mlp_with_images_checkpoint_has_the_trunk(seeing: MLP, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "000001", seeing, None)
+    loaded = load_model(tmp_path / "000001", build_model)
+    assert isinstance(loaded, MLP)
+    assert loaded.vision_encoder is not None
+    assert seeing.vision_encoder is not None
+    assert loaded.vision_encoder.identity == seeing.vision_encoder.identity
+    assert torch.equal(seen(loaded, 12).features, seen(seeing, 12).features)
+
+
+def test_mlp_with_images_learns_nothing_in_the_trunk(seeing: MLP) -> None:
+    assert seeing.trunk is not None
+    assert not any(weight.requires_grad for weight in seeing.trunk.parameters())
+
+
+def test_mlp_with_images_of_a_robot_without_a_camera_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--mlp\.images must have images.*leave it out"):
+        new_model("mlp", MLPConfig(images=True), SPACES, (), seed=0)
+
+
+def test_trunk_encoder_says_in_which_cell_something_is() -> None:
+    images = np.zeros((2, 96, 128, 3), np.uint8)
+    images[1, 32:48, 64:80] = (255, 0, 0)  # row 2 and 3 of 6, column 4 of 8
+    trunk = pretrained_trunk()
+    encoder = TrunkVisionEncoder(trunk, (Camera("front", 96, 128),))
+    empty, red = encoder.encode({"front": images}, ["go"] * 2).reshape(2, 40, 6, 8)
+    change = np.abs(red - empty).sum(axis=0)
+    assert np.unravel_index(change.argmax(), change.shape) == (2, 4)
+    assert change[2, 4] > 10 * change[0, 0]

@@ -13,10 +13,11 @@ from nearer.core.memory import check_fits
 from nearer.core.seeds import Purpose, episode_seed
 from nearer.core.spaces import Spaces
 from nearer.models.mlp import MLP
+from nearer.models.pointing.efficientnet_lite0 import Lite0
 from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.pointing.variants import tower_of
-from nearer.models.pointing.weights import channels_last
+from nearer.models.pointing.weights import channels_last, pretrained_trunk
 from nearer.models.saved_config import JsonObject, small_vla_config_from_json, spaces_from_json
 from nearer.models.settings import VARIANTS, MLPConfig, SmallVLAConfig, VLMConfig
 from nearer.models.small_vla import SmallVLA, words_of
@@ -52,7 +53,7 @@ def new_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(episode_seed(Purpose.WEIGHTS, seed))
         if isinstance(sizes, MLPConfig):
-            return MLP(sizes, spaces)
+            return MLP(sizes, spaces, pretrained_trunk() if sizes.images else None)
         if isinstance(sizes, SmallVLAConfig):
             variant = VARIANTS[name]
             tower = tower_of(variant, sizes.network, seed)
@@ -86,7 +87,8 @@ def build_model(config: JsonObject, folder: Path) -> FoundationModel:
         )
     spaces = spaces_from_json(config["spaces"])
     if kind == "mlp":
-        return MLP(MLPConfig(**config["sizes"]), spaces)
+        mlp = MLPConfig(**config["sizes"])
+        return MLP(mlp, spaces, channels_last(Lite0()) if mlp.images else None)
     if kind == "vlm":
         with _needs_transformers():
             from nearer.models.vlm.loading import vlm_from_json

@@ -1,4 +1,7 @@
-"""The model of the authors' notebook: an MLP for actions and another for steps-to-go."""
+"""The model of the authors' notebook: an MLP for actions and another for steps-to-go.
+
+It reads states and, with `images`, every camera through a frozen trunk (`TrunkVisionEncoder`).
+"""
 
 from dataclasses import asdict
 
@@ -9,9 +12,13 @@ from torch import Tensor, nn
 
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.steps_to_go import StepsToGoBins
+from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Rngs
 from nearer.core.spaces import Spaces
+from nearer.core.vision import VisionEncoder
+from nearer.models.pointing.efficientnet_lite0 import Lite0
 from nearer.models.settings import MLPConfig
+from nearer.models.trunk_vision_encoder import TrunkVisionEncoder
 
 _LOG_SQRT_2_PI = 0.9189385332046727  # log sqrt(2 pi), of the Gaussian density
 
@@ -19,18 +26,38 @@ _LOG_SQRT_2_PI = 0.9189385332046727  # log sqrt(2 pi), of the Gaussian density
 class MLP(FoundationModel):
     """A diagonal Gaussian over actions and a categorical distribution over steps-to-go.
 
+    The frozen trunk's weights are part of the model, so a checkpoint is complete.
+
     `sample` and `log_prob` take and return actions in the env's units. The log-probability is that
     of the normalised action, which differs by a constant.
     """
 
     normalisation = ("state_mean", "state_std", "action_mean", "action_std")
 
-    def __init__(self, config: MLPConfig, spaces: Spaces) -> None:
+    def __init__(self, config: MLPConfig, spaces: Spaces, trunk: Lite0 | None = None) -> None:
+        """Make a model.
+
+        Args:
+            config: sizes.
+            spaces: of the robot.
+            trunk: reads images, pretrained; None without `config.images`.
+
+        Raises:
+            ConfigError: it is to read images, and there is no camera.
+        """
         super().__init__()
+        if config.images and not spaces.cameras:
+            raise ConfigError(
+                "--mlp.images must have images to look at, got a robot without a camera; leave it "
+                "out, or add a camera"
+            )
         self.sizes = config
         self.spaces = spaces
         self.bins = StepsToGoBins(count=config.num_bins, width_steps=config.steps_per_bin)
+        self.trunk = trunk
         state = spaces.agent_pos + spaces.environment_state
+        if trunk:
+            state += TrunkVisionEncoder(trunk, spaces.cameras).width
         self.action_net = _three_layers(state, config.hidden, 2 * spaces.action)
         self.steps_to_go_net = _three_layers(state, config.hidden, config.num_bins)
         self.state_mean = nn.Buffer(torch.zeros(state))
@@ -38,10 +65,16 @@ class MLP(FoundationModel):
         self.action_mean = nn.Buffer(torch.zeros(spaces.action))
         self.action_std = nn.Buffer(torch.ones(spaces.action))
 
+    @property
+    def vision_encoder(self) -> VisionEncoder | None:
+        """Return the frozen trunk behind every camera, if images are read."""
+        return TrunkVisionEncoder(self.trunk, self.spaces.cameras) if self.trunk else None
+
     def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "samples action"]) -> None:
-        """Store mean and standard deviation of states and actions; constants keep their unit."""
-        self.state_mean.copy_(inputs.state.mean(dim=0))
-        self.state_std.copy_(_nonzero_std(inputs.state))
+        """Store mean and deviation of states, features and actions; constants keep their unit."""
+        state = _read(inputs)
+        self.state_mean.copy_(state.mean(dim=0))
+        self.state_std.copy_(_nonzero_std(state))
         self.action_mean.copy_(actions.mean(dim=0))
         self.action_std.copy_(_nonzero_std(actions))
 
@@ -53,7 +86,7 @@ class MLP(FoundationModel):
         self, inputs: Inputs, rngs: Rngs
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, in the env's units, with its exact log-probability."""
-        mean, scale = self._gaussian(inputs.state)
+        mean, scale = self._gaussian(_read(inputs))
         width = self.spaces.action
         noise = np.stack([rng.standard_normal(width, np.float32) for rng in rngs])
         normalised = mean + scale * torch.from_numpy(noise)
@@ -64,15 +97,15 @@ class MLP(FoundationModel):
         self, inputs: Inputs, actions: Float[Tensor, "samples action"]
     ) -> Float[Tensor, "samples"]:
         """Return the Gaussian log-density of the normalised actions."""
-        return self._log_density(*self._gaussian(inputs.state), actions)
+        return self._log_density(*self._gaussian(_read(inputs)), actions)
 
     def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
-        """Return the normalised state."""
-        return self._normalised(inputs.state)
+        """Return the normalised state, and the features beside it."""
+        return self._normalised(_read(inputs))
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
-        return self.steps_to_go_net(self._normalised(inputs.state))
+        return self.steps_to_go_net(self.normalised_inputs(inputs))
 
     def _gaussian(self, state: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw_scale = self.action_net(self._normalised(state)).chunk(2, dim=-1)
@@ -88,6 +121,11 @@ class MLP(FoundationModel):
     def _normalised(self, state: Tensor) -> Tensor:
         limit = self.sizes.max_deviation
         return ((state - self.state_mean) / self.state_std).clamp(-limit, limit)
+
+
+def _read(inputs: Inputs) -> Float[Tensor, "samples inputs"]:
+    """Return state and features side by side; there are no features without images."""
+    return torch.cat([inputs.state, inputs.features], dim=1)
 
 
 def _three_layers(width_in: int, hidden: int, width_out: int) -> nn.Sequential:

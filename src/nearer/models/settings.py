@@ -10,9 +10,10 @@ from nearer.core.settings import check_settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MLPConfig:
-    """Sizes of the model for states (no images, no language).
+    """Sizes of the model for states, or for states and images; it reads no language.
 
     Attributes:
+        images: it also reads every camera, through a frozen network that was trained on ImageNet.
         hidden: width of each of the three hidden layers.
         num_bins: classes of the steps-to-go head.
         steps_per_bin: control steps a class.
@@ -26,6 +27,7 @@ class MLPConfig:
     # which grows with 1 / scale^2, made Stage 2 collapse on two seeds of five (docs/log.md).
     # max_deviation: a state far outside the demonstrations must not blow up outputs or gradients.
 
+    images: bool = False
     hidden: int = 256
     num_bins: int = 141
     steps_per_bin: int = 1

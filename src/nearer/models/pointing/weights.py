@@ -3,18 +3,23 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from nearer.core.errors import CheckpointError
+from nearer.models.pointing.efficientnet_lite0 import Lite0
+from nearer.models.pointing.lite0_network import Lite0Network
 from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.saved_config import JsonObject
 from nearer.runs.checkpoint import check_finite
 from nearer.runs.files import whole_file, write_json
 
+Module = TypeVar("Module", bound=nn.Module)
 _SHIPPED = Path(__file__).parent / "weights"
 LITE0 = _SHIPPED / "lite0"
 """The larger network's weights that come with the package, made by `nearer pretrain`."""
@@ -52,6 +57,17 @@ def load_pointing(folder: Path) -> PointingTower:
     return channels_last(tower).eval()
 
 
+def pretrained_trunk() -> Lite0:
+    """Return the frozen ImageNet network of the larger tower, for images of anything.
+
+    Raises:
+        CheckpointError: the files that come with the package are damaged.
+    """
+    network = load_pointing(LITE0).network
+    assert isinstance(network, Lite0Network), "that is the larger network"
+    return network.trunk
+
+
 def settings_json(folder: Path) -> JsonObject:
     """Return the settings that weights were pretrained with, as their JSON has them."""
     return json.loads((folder / _DESCRIPTION).read_text())["settings"]
@@ -62,8 +78,8 @@ def measures_json(folder: Path) -> JsonObject:
     return json.loads((folder / _DESCRIPTION).read_text())["measures"]
 
 
-def channels_last(tower: PointingTower) -> PointingTower:
-    """Return the tower in the memory layout that convolutions are fastest in, in float32.
+def channels_last(tower: Module) -> Module:
+    """Return a network in the memory layout that convolutions are fastest in, in float32.
 
     bfloat16 is a little faster on processors that have it, and 200 times slower on others.
     """
