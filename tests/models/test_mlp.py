@@ -49,6 +49,13 @@ def test_mlp_normalised_inputs_have_unit_deviation_and_are_clipped(model: MLP) -
     assert model.normalised_inputs(far).tolist() == [[5.0] * 3]
 
 
+def test_mlp_without_images_ignores_the_features_of_another_model(model: MLP) -> None:
+    shown = replace(inputs(), features=torch.randn(64, 7))
+    assert torch.equal(model.steps_to_go_logits(shown), model.steps_to_go_logits(inputs()))
+    actions = torch.zeros(64, 2)
+    assert torch.equal(model.log_prob(shown, actions), model.log_prob(inputs(), actions))
+
+
 def test_mlp_normalise_by_of_a_constant_action_keeps_its_unit(model: MLP) -> None:
     model.normalise_by(inputs(), torch.full((64, 2), 0.3))
     assert model.action_std.tolist() == [1.0, 1.0]
@@ -138,7 +145,7 @@ def test_mlp_with_images_learns_nothing_in_the_trunk(seeing: MLP) -> None:
 
 
 def test_mlp_with_images_of_a_robot_without_a_camera_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--mlp\.images must have images.*leave it out"):
+    with pytest.raises(ConfigError, match=r"--mlp\.images must have a camera.*leave it out"):
         new_model("mlp", MLPConfig(images=True), SPACES, (), seed=0)
 
 

@@ -48,7 +48,7 @@ class MLP(FoundationModel):
         super().__init__()
         if config.images and not spaces.cameras:
             raise ConfigError(
-                "--mlp.images must have images to look at, got a robot without a camera; leave it "
+                "--mlp.images must have a camera's images, got a robot without a camera; leave it "
                 "out, or add a camera"
             )
         self.sizes = config
@@ -72,7 +72,7 @@ class MLP(FoundationModel):
 
     def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "samples action"]) -> None:
         """Store mean and deviation of states, features and actions; constants keep their unit."""
-        state = _read(inputs)
+        state = self._read(inputs)
         self.state_mean.copy_(state.mean(dim=0))
         self.state_std.copy_(_nonzero_std(state))
         self.action_mean.copy_(actions.mean(dim=0))
@@ -86,7 +86,7 @@ class MLP(FoundationModel):
         self, inputs: Inputs, rngs: Rngs
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, in the env's units, with its exact log-probability."""
-        mean, scale = self._gaussian(_read(inputs))
+        mean, scale = self._gaussian(self._read(inputs))
         width = self.spaces.action
         noise = np.stack([rng.standard_normal(width, np.float32) for rng in rngs])
         normalised = mean + scale * torch.from_numpy(noise)
@@ -97,15 +97,22 @@ class MLP(FoundationModel):
         self, inputs: Inputs, actions: Float[Tensor, "samples action"]
     ) -> Float[Tensor, "samples"]:
         """Return the Gaussian log-density of the normalised actions."""
-        return self._log_density(*self._gaussian(_read(inputs)), actions)
+        return self._log_density(*self._gaussian(self._read(inputs)), actions)
 
     def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
         """Return the normalised state, and the features beside it."""
-        return self._normalised(_read(inputs))
+        return self._normalised(self._read(inputs))
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
         return self.steps_to_go_net(self.normalised_inputs(inputs))
+
+    def _read(self, inputs: Inputs) -> Float[Tensor, "samples inputs"]:
+        """Return the state, and beside it the features where images are read.
+
+        A reward model that reads none may be shown those of a policy that does.
+        """
+        return torch.cat([inputs.state, inputs.features], dim=1) if self.trunk else inputs.state
 
     def _gaussian(self, state: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw_scale = self.action_net(self._normalised(state)).chunk(2, dim=-1)
@@ -121,11 +128,6 @@ class MLP(FoundationModel):
     def _normalised(self, state: Tensor) -> Tensor:
         limit = self.sizes.max_deviation
         return ((state - self.state_mean) / self.state_std).clamp(-limit, limit)
-
-
-def _read(inputs: Inputs) -> Float[Tensor, "samples inputs"]:
-    """Return state and features side by side; there are no features without images."""
-    return torch.cat([inputs.state, inputs.features], dim=1)
 
 
 def _three_layers(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
