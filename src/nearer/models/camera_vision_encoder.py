@@ -13,7 +13,7 @@ from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.spaces import Camera
 from nearer.core.vision import Clips, Decisions
-from nearer.models.parallel import parallel_map
+from nearer.models.parallel import frames_in_parts, parallel_map
 from nearer.models.pointing.frame_training import trainable_parameters
 from nearer.models.pointing.objective_training import DecidedFrames, train_through_objectives
 from nearer.models.pointing.self_training import (
@@ -30,8 +30,6 @@ from nearer.runs.checkpoint import weights_hash
 
 PEAK_WIDTH = 3
 """u, v and probability of a position."""
-_FRAMES_PER_PART = 4  # larger batches leave the processor's cache: 16 took 1.3 times as long
-_FRAMES_PER_PART_ON_DEVICE = 256  # an accelerator needs many frames at once to be busy
 _FRAMES_READ_AT_ONCE = 1024
 
 
@@ -86,10 +84,7 @@ class CameraVisionEncoder:
                 logits = self.tower.attend(frames[rows], queries[rows])
                 return two_peaks(logits.flatten(0, 1).cpu())
 
-        size = _FRAMES_PER_PART if device.type == "cpu" else _FRAMES_PER_PART_ON_DEVICE
-        starts = range(0, len(frames), size)
-        parts = [slice(start, start + size) for start in starts]
-        encodings = torch.cat(parallel_map(encode, parts))
+        encodings = torch.cat(parallel_map(encode, frames_in_parts(len(frames), device)))
         return encodings.reshape(*queries.shape[:2], self.encoding_width).numpy()
 
     def track(

@@ -14,13 +14,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from nearer.core.arrays import Array
 from nearer.core.spaces import Camera
-from nearer.models.parallel import parallel_map
+from nearer.models.parallel import frames_in_parts, parallel_map
 from nearer.models.pointing.efficientnet_lite0 import CHANNELS, Lite0
 from nearer.runs.checkpoint import weights_hash
 
 CELLS = (6, 8)
 """Rows and columns. They still hold where ALOHA's peg and socket are, to 2 mm (docs/log.md)."""
-_FRAMES_PER_PART = 4  # larger batches leave the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +65,10 @@ class TrunkVisionEncoder:
 
     def _encode(self, images: UInt8[Array, "frames h w c"]) -> Float32[Array, "frames features"]:
         device = self.trunk.stem.weight.device
+        frames = torch.from_numpy(images).to(device)
 
-        def encode(start: int) -> Tensor:
-            part = torch.from_numpy(images[start : start + _FRAMES_PER_PART]).to(device)
+        def encode(rows: slice) -> Tensor:
             with torch.inference_mode():
-                return adaptive_avg_pool2d(self.trunk(part), CELLS).flatten(1).cpu()
+                return adaptive_avg_pool2d(self.trunk(frames[rows]), CELLS).flatten(1).cpu()
 
-        starts = range(0, len(images), _FRAMES_PER_PART)
-        return torch.cat(parallel_map(encode, starts)).numpy()
+        return torch.cat(parallel_map(encode, frames_in_parts(len(frames), device))).numpy()
