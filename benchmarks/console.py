@@ -1,17 +1,17 @@
 """One person, many robots: how fast does a stop act, and does the console stay small for an hour?
 
-    PYTHONPATH=tests python benchmarks/console.py [--robots 16] [--hz 10] [--minutes 60]
+    PYTHONPATH=tests python benchmarks/console.py [--robots 16] [--minutes 60] [--presses 3]
 
 Robots with a camera act in a process of their own, the console is another, and a headless Chromium
-shows its page. In every second minute the page is closed. In the others Escape is pressed a few
-times, at any moment of the control period. One JSON line:
+shows its page. In every second minute the page is closed. In the others Escape is pressed
+`--presses` times, at any moment of the control period. One JSON line:
 
     presses, latency_ms       from the key to the last control step that began after it (0: none),
                               median and most; period_ms to compare with
     ordered_ms                from the key to the order on the disk, median and most
     missed_watched, _unwatched   control periods whose deadline had passed, of how many
     robots_mb, console_mb     most resident memory of each process in a minute: after a tenth of the
-                              time, and in the last. Robots' rises and falls with their film strips
+                              time, and in the last. Robots' rises and falls with their clips
     console_cores             processor time of the console over time, with the page open
 """
 
@@ -46,7 +46,6 @@ from nearer.runs.live import orders_path
 
 HEIGHT, WIDTH = 240, 320
 EPISODE = 120  # control steps
-PRESSES = 3  # a minute
 
 
 class Cameras:
@@ -104,10 +103,10 @@ def act(run: Path, num_robots: int, hz: float, acted: "Synchronized[float]", cou
         counts[0], counts[1] = summary.periods, summary.missed
 
 
-def serve(run: Path, port: int) -> None:
+def serve(run: Path, port: int, num_robots: int) -> None:
     """Serve the console for ever, as nearer watch does."""
     give_way()
-    server = ConsoleServer(run, (f"127.0.0.1:{port}",), num_robots=1)
+    server = ConsoleServer(run, (f"127.0.0.1:{port}",), num_robots=num_robots)
     uvicorn.run(server.app, port=port, log_level="error", access_log=False)
 
 
@@ -147,6 +146,7 @@ def main() -> None:
     parser.add_argument("--robots", type=int, default=16)
     parser.add_argument("--hz", type=float, default=10)
     parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--presses", type=int, default=3)
     parser.add_argument("--port", type=int, default=8151)
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
@@ -157,7 +157,9 @@ def main() -> None:
         robots = context.Process(
             target=act, args=(run, arguments.robots, arguments.hz, acted, counts), daemon=True
         )
-        console = context.Process(target=serve, args=(run, arguments.port), daemon=True)
+        console = context.Process(
+            target=serve, args=(run, arguments.port, arguments.robots), daemon=True
+        )
         robots.start()
         console.start()
         time.sleep(15)
@@ -195,7 +197,7 @@ def soak(
             page.call("Page.navigate", url="about:blank")
             time.sleep(6)  # until robots write no more
         before, begun, used = np.array(counts[:]), time.monotonic(), cpu_s(pids[1])
-        for _ in range(PRESSES if watched else 0):
+        for _ in range(arguments.presses if watched else 0):
             latencies.append(latency_ms(page, acted, period_s, orders))
         memory.append([0.0, 0.0])
         while time.monotonic() < begun + 54:
@@ -203,8 +205,8 @@ def soak(
             time.sleep(1)
         passed = np.array(counts[:]) - before
         missed[watched] += passed
-        seen = f"watched, stopped in {latencies[-PRESSES:]}" if watched else "not watched"
-        print(f"{minute}: {passed[1]:.0f} of {passed[0]:.0f} missed, {seen}", file=sys.stderr)
+        stops = f"watched, stops {latencies[-arguments.presses :]}" if watched else "not watched"
+        print(f"{minute}: {passed[1]:.0f} of {passed[0]:.0f} missed, {stops}", file=sys.stderr)
         if watched:
             cores.append((cpu_s(pids[1]) - used) / (time.monotonic() - begun))
     early = memory[len(memory) // 10]

@@ -1,7 +1,9 @@
 """The console's server: who may do what, what a click orders, what robots' text may not do."""
 
+import asyncio
 import json
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -172,6 +174,23 @@ def test_answers_keep_other_sites_out(tmp_path: Path) -> None:
     headers = client.get("/").headers
     assert headers["content-security-policy"].startswith("default-src 'self'")
     assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_run_that_is_deleted_is_told_and_stays_deleted(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    server = ConsoleServer(run, (HOST,))
+
+    async def two_messages() -> list[str]:
+        changes = server._changes("watch")
+        first = await anext(changes)
+        shutil.rmtree(run)
+        return [first, await anext(changes)]
+
+    first, second = asyncio.run(two_messages())
+    assert '"state"' in first
+    assert f'"error": "{run}' in second
+    assert not run.exists()
 
 
 def test_tokens_stay_and_only_their_owner_reads_them(tmp_path: Path) -> None:

@@ -342,18 +342,24 @@ def test_a_robot_that_fails_is_shown_as_faulty(tmp_path: Path) -> None:
     assert read_live(tmp_path)[0].unit == "chunks"
 
 
-def test_todays_counts_outlive_the_process_though_nobody_watches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("watched", [True, False])
+def test_todays_counts_outlive_the_process(tmp_path: Path, watched: bool) -> None:
     fleet, live = live_robots(tmp_path)
     fleet.reset(ROBOTS, [1, 2])
     live.ended(episode(robot=0, seed=1))
     live.ended(episode(robot=1, seed=2, ended=Ended.TIME_LIMIT))
-    until(lambda: [robot.episodes_today for robot in read_live(tmp_path)] == [1, 1])
-    # The process is killed: nothing is closed.
+    if watched:  # and then the process is killed: nothing is closed
+        say_watched(tmp_path)
+        until(lambda: [robot.episodes_today for robot in read_live(tmp_path)] == [1, 1])
+    else:
+        time.sleep(0.05)
+        assert read_live(tmp_path) == []
+        fleet.close()
     again, live = live_robots(tmp_path)
     assert [robot.state for robot in read_live(tmp_path)] == ["waiting", "waiting"]
     again.reset(ROBOTS, [3, 4])
     live.ended(episode(robot=0, seed=3))
-    until(lambda: [robot.episodes_today for robot in read_live(tmp_path)] == [2, 1])
-    assert [robot.detected_today for robot in read_live(tmp_path)] == [2, 0]
     again.close()
+    assert [robot.episodes_today for robot in read_live(tmp_path)] == [2, 1]
+    assert [robot.detected_today for robot in read_live(tmp_path)] == [2, 0]
     fleet.close()

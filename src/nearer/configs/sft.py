@@ -65,8 +65,8 @@ class SFTConfig:
         rename: features to read under other names, as image=observation.images.front.
         completion_cutoff: control steps that are kept after movement ends; none: all.
         fraction: of the data set's episodes that are used, drawn by --seed.
-        model: small-vla, mlp (states), or a vision-language model's hub id or folder; its own
-            settings: --model NAME --help.
+        model: small-vla, mlp (states, or states and images), or a vision-language model's hub id
+            or folder; its own settings: --model NAME --help.
         vision_encoder_updates: gradient updates of small-vla's vision encoder, first, on the
             frames.
         vision_encoder_objective_updates: gradient updates through both objectives, before these.

@@ -135,13 +135,16 @@ class ConsoleServer:
         shown, said_at = "", 0.0
         while True:
             now = time.monotonic()
-            if now > said_at + _SAYS_S:
-                await run_in_threadpool(say_watched, self._run)
-                said_at = now
-            newest = await run_in_threadpool(self._state)
+            try:
+                if now > said_at + _SAYS_S:
+                    await run_in_threadpool(say_watched, self._run)
+                    said_at = now
+                newest = f'"state": {await run_in_threadpool(self._state)}'
+            except NearerError as error:  # of a folder that is gone, or a full disk
+                newest = f'"error": {json.dumps(str(error))}'
             if newest != shown:
                 shown = newest
-                yield f'data: {{"role": "{role}", "state": {newest}}}\n\n'
+                yield f'data: {{"role": "{role}", {newest}}}\n\n'
             await asyncio.sleep(_READS_S)
 
     def _state(self) -> str:
@@ -149,7 +152,8 @@ class ConsoleServer:
         with self._reading:
             now = time.monotonic()
             if now > self._read_at + _READS_S / 2:
-                self._read_at, self._newest = now, json.dumps(self._read())
+                self._newest = json.dumps(self._read())
+                self._read_at = now
             return self._newest
 
     def _read(self) -> dict[str, object]:

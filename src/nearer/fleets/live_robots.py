@@ -1,7 +1,7 @@
 """What is known of the robots of one process, as a person sees and orders them.
 
-Writing is the business of a thread, a few times a second and only while somebody watches; how many
-episodes ended today is written as they end.
+Writing is the business of a thread, a few times a second and only while somebody watches; at the
+end, how many episodes ended today is written for the next process.
 """
 
 import io
@@ -63,7 +63,6 @@ class _Slot:
     steps: int = 0
     episodes_today: int = 0
     detected_today: int = 0
-    is_counted: bool = True  # on disk, as far as today's counts go
     means: deque[float] = field(default_factory=lambda: deque(maxlen=CURVE))
     spreads: deque[float] = field(default_factory=lambda: deque(maxlen=CURVE))
     image: Array | None = None
@@ -195,7 +194,6 @@ class LiveRobots:
                     other.episodes_today = other.detected_today = 0
             slot.episodes_today += 1
             slot.detected_today += episode.ended is Ended.SUCCESS_DETECTED
-            slot.is_counted = False
             strip, slot.strip = slot.strip, None
         if strip is not None and strip.frames:
             self._films.append((self._iteration, episode.seed, strip))
@@ -317,7 +315,7 @@ class LiveRobots:
         return self._film_every > 0 and self._iteration % self._film_every == 0
 
     def close(self) -> None:
-        """End the thread; it writes a last time if somebody watches."""
+        """End the thread; it writes a last time, images only if somebody watches."""
         self._closed.set()
         self._writer.join()
 
@@ -339,8 +337,9 @@ class LiveRobots:
         last = False
         while not last:
             last = self._closed.wait(self._writes_s)
-            self._write_films()
-            self._write_news()
+            if self._run.is_dir():  # one that was deleted stays so
+                self._write_films()
+                self._write_news(last=last)
 
     def _write_films(self) -> None:
         while self._films:
@@ -350,12 +349,12 @@ class LiveRobots:
             except NearerError as error:
                 self._say_unwritten(error)
 
-    def _write_news(self) -> None:
+    def _write_news(self, *, last: bool = False) -> None:
         watched = is_watched(self._run)
         with self._writing:
             try:
                 for row, slot in enumerate(self._slots):
-                    if watched or not slot.is_counted:
+                    if watched or (last and slot.episodes_today):
                         self._write(row, slot, seen=watched)
                 if not watched:  # whoever comes is shown everything
                     self._written.clear()
@@ -371,7 +370,6 @@ class LiveRobots:
     def _write(self, row: int, slot: _Slot, *, seen: bool) -> None:
         with self._lock:
             robot, image = self._state(row, slot), slot.image if seen else None
-            slot.is_counted = True
         before = self._written.get(row)
         if before and replace(before, written_s=robot.written_s) == robot:
             return

@@ -3,7 +3,7 @@
     live/robot-003.json, .jpg   newest state and image: written by whoever moves the robot
     live/orders.json            what a person wants: written by the console, read by the robots
     live/watched                touched by a console that is open; meanwhile robots write often,
-                                else only when an episode ends
+                                else only at the end
 
 Nobody waits for anybody: files are replaced whole, the newest is all there is, and either side may
 be missing. Times are seconds since 1970.
@@ -174,10 +174,14 @@ def give_orders(run: Path, orders: Orders) -> None:
 
 
 def say_watched(run: Path) -> None:
-    """Let robots know that a console is open."""
+    """Let robots know that a console is open.
+
+    Raises:
+        NearerError: the disk does not take it, or the run's folder is gone.
+    """
     path = run / LIVE / "watched"
     with disk_errors_as_sentences(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         path.touch()
 
 
@@ -237,8 +241,9 @@ def start_live(run: Path, robots: Collection[int]) -> list[LiveRobot]:
         and before.episodes_today
         and _day(before.written_s) == _day(now_s)
     ]
-    for robot in robots:
-        for path in (_state_path(run, robot), image_path(run, robot)):
+    for path in (run / LIVE).glob("robot-*"):  # robots may be any number, files are few
+        number = path.stem.removeprefix("robot-")
+        if number.isdecimal() and int(number) in robots:
             path.unlink(missing_ok=True)
     for robot in kept:
         with suppress(NearerError):  # no robot may fail by a file of the console

@@ -45,6 +45,7 @@ _NO_PLATEAU = 1000  # blocks
 _TIMES_THE_STEPS = 2
 _UNLABELLED = 200
 """Episodes of the practised policy with the banana that the model is adapted to."""
+_VIDEOS = 6
 _CONTACTS = "Where along the banana it is pushed, before and after practice"
 _TITLE = "Success with the banana, before and after practice with it"
 
@@ -97,8 +98,14 @@ def banana_recipe(recipe: Recipe, *, quick: bool) -> Recipe:
 
 def _evaluation(recipe: Recipe, run: Path) -> EvalConfig:
     steps = _TIMES_THE_STEPS * recipe.eval_sft.max_steps
-    out = run / "eval-banana"
-    return replace(recipe.eval_sft, checkpoint=run, env=BANANA_TABLE, max_steps=steps, out=out)
+    return replace(
+        recipe.eval_sft,
+        checkpoint=run,
+        env=BANANA_TABLE,
+        max_steps=steps,
+        videos=_VIDEOS,
+        out=run / "eval-banana",
+    )
 
 
 def _adapted_run(recipe: Recipe) -> Path:

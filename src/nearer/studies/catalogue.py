@@ -125,15 +125,23 @@ def chosen(config: ReproduceConfig) -> list[Study]:
 
 
 def slowness() -> float:
-    """Return how much longer this machine takes than the one of `Study.minutes`, measured now."""
+    """Return how much longer this machine takes than the one of `Study.minutes`, measured now.
+
+    On one thread: several that wait for a busy core would be counted as work.
+    """
     tower = load_pointing(UNET)
     images = torch.zeros(_FRAMES, 96, 128, 3, dtype=torch.uint8)
     seconds: list[float] = []
-    with torch.inference_mode():
-        for _ in range(_ROUNDS):
-            started = time.process_time()
-            tower.keys(images)
-            seconds.append(time.process_time() - started)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(_ROUNDS):
+                started = time.process_time()
+                tower.keys(images)
+                seconds.append(time.process_time() - started)
+    finally:
+        torch.set_num_threads(threads)
     return 1e3 * min(seconds) / _FRAMES / _REFERENCE_FRAME_MS
 
 
@@ -141,11 +149,11 @@ def listing(config: ReproduceConfig, slower: float) -> str:
     """Return a line a study: what it shows, hours of one core here, seeds that are done.
 
     Args:
-        config: its seeds and its folder.
+        config: its seeds and its folder; every study is listed, whichever it names.
         slower: see `slowness`.
     """
     lines = ["| study | shows | hours of a core here | seeds done |", "|---|---|---|---|"]
-    for study in chosen(config):
+    for study in STUDIES:
         done = study.seeds_done(config)
         left = [seed for seed in config.seeds if seed not in done]
         hours = study.minutes * len(left) * slower / 60

@@ -30,6 +30,11 @@ function connect() {
   events = new EventSource("/robots");
   events.onmessage = (message) => {
     const said = JSON.parse(message.data);
+    if (said.error) {
+      state = null;
+      byId("status").textContent = `The run cannot be read: ${said.error}`;
+      return;
+    }
     state = { ...said.state, role: said.role };
     const newest = Math.max(0, ...state.robots.map((robot) => robot.written_s));
     if (newest) behindS = Math.min(behindS, Date.now() / 1000 - newest);
