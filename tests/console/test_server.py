@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from nearer.console.orders import Click, OrderDesk
 from nearer.console.server import PAGE, ConsoleServer
 from nearer.console.tokens import TOKENS, Tokens, tokens_of
-from nearer.core.errors import ConfigError
+from nearer.core.errors import ConfigError, NearerError
 from nearer.runs.ledger import LEDGER, Ledger
 from nearer.runs.live import LiveRobot, OrderReader, Orders, write_live
 
@@ -69,6 +69,31 @@ def test_clicks_of_an_operator_become_orders_and_entries(tmp_path: Path) -> None
     assert entries[0].who.startswith("operate@")
     assert client.get("/robots/3.jpg").content == b"\xff\xd8jpeg"
     assert "a block fell off" in client.get("/ledger.csv").text
+
+
+def test_robots_hold_still_while_a_stop_is_written_and_if_it_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, reader = client_of(tmp_path, "operate"), OrderReader(tmp_path)
+    coming: list[bool] = []
+    is_full = False
+
+    def write(run: Path, orders: Orders) -> None:
+        coming.append(reader.is_stop_coming())
+        if is_full:
+            raise NearerError("no space left")
+
+    monkeypatch.setattr("nearer.console.orders.give_orders", write)
+    assert click(client, action="stop all") == 200
+    assert click(client, action="resume all") == 200
+    assert coming == [True, False]
+    is_full = True
+    assert click(client, action="stop", robot=3) == 507
+    assert reader.is_stop_coming()
+    assert click(client, action="stop", robot=3, note="again") == 507
+    is_full = False
+    assert click(client, action="resume", robot=3) == 200
+    assert not reader.is_stop_coming()
 
 
 def test_a_click_sent_twice_is_done_once(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from nearer.runs.live import (
     EndOrder,
     LiveRobot,
     Orders,
+    StopSignal,
     give_orders,
     image_path,
     read_live,
@@ -180,6 +181,23 @@ def test_a_stopped_robot_takes_no_step_until_it_is_released(
     fleet.close()
     held.join(5)
     assert not held.is_alive()
+
+
+def test_a_robot_holds_still_while_a_stop_is_being_written(tmp_path: Path) -> None:
+    fleet, _ = live_robots(tmp_path)
+    fleet.reset(ROBOTS, [1, 2])
+    signal = StopSignal(tmp_path)
+    signal.give()
+    stepping = threading.Thread(
+        target=fleet.step, args=(ROBOTS, np.zeros((2, 1), np.float32)), daemon=True
+    )
+    stepping.start()
+    stepping.join(0.2)
+    assert stepping.is_alive()
+    signal.take_back()
+    stepping.join(5)
+    assert not stepping.is_alive()
+    fleet.close()
 
 
 def test_an_episode_that_a_person_ends_is_the_operators(tmp_path: Path) -> None:

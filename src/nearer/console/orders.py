@@ -13,6 +13,7 @@ from nearer.runs.live import (
     Done,
     EndOrder,
     Orders,
+    StopSignal,
     Verdict,
     give_orders,
     orders_path,
@@ -94,18 +95,23 @@ class Click:
 class OrderDesk:
     """Turns clicks into orders and entries, one after the other.
 
+    Robots hold still as soon as a stop arrives, which waits neither for other clicks nor for the
+    disk; if the disk does not take it, until it takes another order or the console ends.
+
     Args:
         run: folder of the run.
         ledger: of the run.
 
     Raises:
         ConfigError: the orders of an earlier console are damaged.
+        NearerError: the disk takes nothing.
     """
 
     def __init__(self, run: Path, ledger: Ledger) -> None:
         self._run = run
         self._ledger = ledger
         self._lock = threading.Lock()
+        self._stopping = StopSignal(run)
         path = orders_path(run)
         self.orders = read_document(Orders, path, "remove it") if path.exists() else Orders()
 
@@ -117,19 +123,25 @@ class OrderDesk:
         Raises:
             NearerError: the disk does not take it.
         """
+        stops = click.action in ("stop", "stop all")
+        if stops:
+            self._stopping.give()
         with self._lock:
             orders = self._ordered(click)
-            stops = click.action in ("stop", "stop all")
             if stops:
+                self._stopping.give()  # the click before this one may have taken it back
                 self._give(orders)
             is_new = self._ledger.add(self._entry(click, who))
-            if is_new and not stops and orders != self.orders:
+            resumes = click.action in ("resume", "resume all")  # also from a stop that failed
+            if is_new and not stops and (resumes or orders != self.orders):
                 self._give(orders)
             return is_new
 
     def _give(self, orders: Orders) -> None:
-        self.orders = replace(orders, number=self.orders.number + 1)
-        give_orders(self._run, self.orders)
+        orders = replace(orders, number=self.orders.number + 1)
+        give_orders(self._run, orders)
+        self.orders = orders
+        self._stopping.take_back()
 
     def _ordered(self, click: Click) -> Orders:
         orders, robot = self.orders, click.robot

@@ -206,22 +206,24 @@ class LiveRobots:
             waiting: is called now and then meanwhile.
         """
         numbers: list[int] = (robots + self._first).tolist()
-        held = False
+        held = told = False
         while not self._closed.is_set():
-            orders = self._orders.latest()
-            stopped = [number for number in numbers if orders.stop(number)]
-            if not stopped:
-                break
-            if not held:
-                _LOG.warning(
-                    "robots are stopped by a person: %s; nearer watch %s lets them go on",
-                    ", ".join(map(str, stopped)),
-                    self._run,
-                )
+            if not self._orders.is_stop_coming():
+                orders = self._orders.latest()
+                stopped = [number for number in numbers if orders.stop(number)]
+                if not stopped:
+                    break
+                if not told:
+                    told = True
+                    _LOG.warning(
+                        "robots are stopped by a person: %s; nearer watch %s lets them go on",
+                        ", ".join(map(str, stopped)),
+                        self._run,
+                    )
+                with self._lock:
+                    for number in stopped:
+                        self._slots[number - self._first].become("stopped")
             held = True
-            with self._lock:
-                for number in stopped:
-                    self._slots[number - self._first].become("stopped")
             waiting()
             time.sleep(_HELD_S)
         return held

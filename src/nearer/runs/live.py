@@ -2,6 +2,8 @@
 
     live/robot-003.json, .jpg   newest state and image: written by whoever moves the robot
     live/orders.json            what a person wants: written by the console, read by the robots
+    live/stopping               locked by the console until it has written a stop there, for which
+                                a busy disk may take half a second; robots hold still meanwhile
     live/watched                touched by a console that is open; meanwhile robots write often,
                                 else only at the end
 
@@ -9,9 +11,11 @@ Nobody waits for anybody: files are replaced whole, the newest is all there is, 
 be missing. Times are seconds since 1970.
 """
 
+import fcntl
 import json
 import os
 import time
+import weakref
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -139,13 +143,61 @@ class Orders:
         return self.stop_all or robot in self.stopped
 
 
+class StopSignal:
+    """Tells robots that a stop is being written, without waiting for the disk.
+
+    It is an OS lock (flock): taking it changes no file. The system frees it when the console ends.
+
+    Args:
+        run: folder of the run.
+
+    Raises:
+        NearerError: the disk does not take the file.
+    """
+
+    def __init__(self, run: Path) -> None:
+        path = _stopping_path(run)
+        with disk_errors_as_sentences(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(path, flags, 0o644)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def give(self) -> None:
+        """Let robots hold still."""
+        with suppress(OSError):  # a disk without locks: the order itself stops them
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def take_back(self) -> None:
+        """Let them do what is ordered."""
+        with suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
 class OrderReader:
-    """Reads the orders whenever they have changed: asking the file takes microseconds."""
+    """Reads the orders whenever they have changed: asking the files takes microseconds."""
 
     def __init__(self, run: Path) -> None:
         self._path = orders_path(run)
+        self._stopping = _stopping_path(run)
         self._seen: tuple[int, int] | None = None
         self._orders = Orders()
+
+    def is_stop_coming(self) -> bool:
+        """Tell whether a stop is being written: see `StopSignal`."""
+        try:
+            descriptor = os.open(self._stopping, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # no console was ever open
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # a disk without locks
+            return False
+        finally:
+            os.close(descriptor)
+        return False
 
     def latest(self) -> Orders:
         """Return the newest orders; those before, where the file cannot be read."""
@@ -161,6 +213,10 @@ class OrderReader:
                 return self._orders
             self._seen = version
         return self._orders
+
+
+def _stopping_path(run: Path) -> Path:
+    return run / LIVE / "stopping"
 
 
 def orders_path(run: Path) -> Path:
