@@ -40,6 +40,7 @@ from nearer.core.episode import Observation, StepsToGoPrediction
 from nearer.core.interfaces import Sensed, Starts
 from nearer.core.spaces import Spaces
 from nearer.fleets.live import LiveFleet
+from nearer.fleets.live_link import LiveFolder
 from nearer.fleets.live_robots import LiveRobots
 from nearer.fleets.paced import PacedFleet
 from nearer.runs.live import orders_path
@@ -87,7 +88,7 @@ class Cameras:
 def act(run: Path, num_robots: int, hz: float, acted: "Synchronized[float]", counts: Any) -> None:
     """Let robots act for ever, and count control periods."""
     clock = ControlClock(1 / hz)
-    live = LiveRobots(run, 0, num_robots, film_every=1, clock=clock)
+    live = LiveRobots(LiveFolder(run), 0, num_robots, film_every=1, clock=clock)
     fleet = LiveFleet(PacedFleet(Cameras(num_robots, acted), clock), live, clock)
     robots, actions = np.arange(num_robots), np.zeros((num_robots, 1), np.float32)
     step = 0

@@ -13,6 +13,7 @@ from browser import CHROMIUM, Page, browser
 from console_server import console
 from nearer.core.episode import StepsToGoPrediction
 from nearer.fleets.live import LiveFleet
+from nearer.fleets.live_link import LiveFolder
 from nearer.fleets.live_robots import LiveRobots
 from nearer.runs.ledger import LEDGER, Ledger
 from nearer.runs.live import LiveRobot, RobotState, write_live
@@ -29,7 +30,7 @@ class Robots:
 
     def __init__(self, run: Path) -> None:
         self.inside = CountingFleet(16, goal_steps=9)
-        self._live = LiveRobots(run, first_robot=0, num_robots=16)
+        self._live = LiveRobots(LiveFolder(run), first_robot=0, num_robots=16)
         self._fleet = LiveFleet(self.inside, self._live)
         self._closed = False
         self._thread = threading.Thread(target=self._act)

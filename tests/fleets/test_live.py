@@ -25,6 +25,7 @@ from nearer.core.interfaces import Sensed, Starts
 from nearer.fleets.gym import make_fleet
 from nearer.fleets.instructions import ChosenInstructions
 from nearer.fleets.live import LiveFleet, LiveTermination
+from nearer.fleets.live_link import LiveFolder
 from nearer.fleets.live_robots import LiveRobots
 from nearer.runs.clips import clip_path
 from nearer.runs.live import (
@@ -53,7 +54,7 @@ def until(holds: Callable[[], object]) -> None:
 
 
 def live_robots(run: Path, clock: ControlClock | None = None) -> tuple[LiveFleet, LiveRobots]:
-    live = LiveRobots(run, first_robot=4, num_robots=2, writes_s=0.01)
+    live = LiveRobots(LiveFolder(run), first_robot=4, num_robots=2, writes_s=0.01)
     return LiveFleet(CountingFleet(2, goal_steps=3), live, clock), live
 
 
@@ -118,7 +119,9 @@ def colour(red: int) -> Sensed:
 
 
 def test_episodes_of_audited_iterations_are_filmed(tmp_path: Path) -> None:
-    live = LiveRobots(tmp_path, first_robot=0, num_robots=2, film_every=2, writes_s=0.01)
+    live = LiveRobots(
+        LiveFolder(tmp_path), first_robot=0, num_robots=2, film_every=2, writes_s=0.01
+    )
     starts = Starts(observation=colour(0).observation, instructions=["count"] * 2)
     for iteration in range(3):
         live.begin(iteration, iteration)
@@ -136,7 +139,7 @@ def test_episodes_of_audited_iterations_are_filmed(tmp_path: Path) -> None:
 
 
 def test_live_robots_show_their_newest_image(tmp_path: Path) -> None:
-    live = LiveRobots(tmp_path, first_robot=0, num_robots=2, writes_s=0.01)
+    live = LiveRobots(LiveFolder(tmp_path), first_robot=0, num_robots=2, writes_s=0.01)
     say_watched(tmp_path)
     red = np.zeros((2, 16, 24, 3), np.uint8)
     red[..., 0] = 255
@@ -243,7 +246,7 @@ def test_a_bad_stations_steps_are_taken_again(tmp_path: Path) -> None:
                 give_orders(tmp_path, Orders(ends=(end,)))
             return super().step(robots, actions)
 
-    live = LiveRobots(tmp_path, first_robot=0, num_robots=1)
+    live = LiveRobots(LiveFolder(tmp_path), first_robot=0, num_robots=1)
     fleet = LiveFleet(Bad(1, goal_steps=3), live)
     rule = LiveTermination(CountTermination(100), live, threshold=0.5)
     episodes = rollout(
@@ -289,7 +292,7 @@ def test_an_env_that_asks_a_person_reaches_them_at_the_console(tmp_path: Path) -
             ask_person("Fold the towel.")
             return super().reset(robots, seeds)
 
-    live = LiveRobots(tmp_path, first_robot=0, num_robots=2, writes_s=0.01)
+    live = LiveRobots(LiveFolder(tmp_path), first_robot=0, num_robots=2, writes_s=0.01)
     fleet = LiveFleet(ByHand(2, goal_steps=3), live)
     say_watched(tmp_path)
     resetting = threading.Thread(target=fleet.reset, args=(ROBOTS, [3, 4]))
@@ -306,7 +309,7 @@ def test_people_choose_what_is_practised(tmp_path: Path) -> None:
     orders = ("push the green star to the blue cube", "push the red star to the purple elephant")
     chosen = ChosenInstructions()
     tabletop = make_fleet("nearer/Tabletop-v0", 2, chosen=chosen)
-    live = LiveRobots(tmp_path, first_robot=0, num_robots=2, writes_s=0.01)
+    live = LiveRobots(LiveFolder(tmp_path), first_robot=0, num_robots=2, writes_s=0.01)
     fleet = LiveFleet(tabletop, live, chosen=chosen)
     give_orders(tmp_path, Orders(instructions=orders[:1]))
     assert fleet.reset(ROBOTS, [1, 2]).instructions == [orders[0]] * 2
@@ -350,7 +353,7 @@ def test_a_robot_that_fails_is_shown_as_faulty(tmp_path: Path) -> None:
         def step(self, robots: np.ndarray, actions: np.ndarray) -> Sensed:
             raise EnvError("a cable is loose")
 
-    live = LiveRobots(tmp_path, first_robot=0, num_robots=2, unit="chunks")
+    live = LiveRobots(LiveFolder(tmp_path), first_robot=0, num_robots=2, unit="chunks")
     fleet = LiveFleet(Broken(2, goal_steps=3), live)
     say_watched(tmp_path)
     fleet.reset(ROBOTS, [1, 2])

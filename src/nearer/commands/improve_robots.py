@@ -39,6 +39,7 @@ from nearer.fleets.find_env import portable_spec, register_here
 from nearer.fleets.for_model import ModelNeeds, Needs, unencoded_fleet
 from nearer.fleets.instructions import ChosenInstructions
 from nearer.fleets.live import LiveFleet, LiveSource, LiveTermination
+from nearer.fleets.live_link import LiveFolder, LiveLink
 from nearer.fleets.live_robots import LiveRobots
 from nearer.fleets.paced import PacedFleet
 from nearer.models.factory import build_model
@@ -92,7 +93,7 @@ def open_robots(
     seed = config.practice.seed
     pool: ActorPool
     if config.fleet == "ray":
-        pool = RayPool(groups, seed, settings.address, make_models)
+        pool = RayPool(groups, seed, settings.address, make_models, config.out)
     else:
         pool = ProcessPool(groups, seed, ModelProcess(make_models) if make_models else None)
     actors = ActorSource(
@@ -165,6 +166,7 @@ def robots_of_actor(
     spec: EnvSpec | None = None,
     ask: Ask | None = None,
     models: tuple[FoundationModel, FoundationModel] | None = None,
+    link: LiveLink | None = None,
 ) -> RobotGroup:
     """Return robots of a run that act in one process, with its own copies of the models.
 
@@ -176,13 +178,14 @@ def robots_of_actor(
         spec: of the env, where this process may not know it.
         ask: None: there is no server.
         models: policy and frozen reward model; None: they are loaded.
+        link: to the console, where this process does not see the run's folder.
     """
     assert ask is None, "these robots ask no server"
     if spec is not None:
         register_here(spec)
     policy, reward = models or load_models(config)
     encoders = encoders_of(policy.vision_encoder, reward.vision_encoder, num_robots)
-    recorded = _recorded_robots(config, first_robot, num_robots, policy, reward, encoders)
+    recorded = _recorded_robots(config, first_robot, num_robots, policy, reward, encoders, link)
     robots: Fleet = recorded.recorder
     termination: TerminationRule = Detector(model=reward, threshold_steps=threshold)
     if config.deviate.end_on_ground_truth:
@@ -210,6 +213,7 @@ def served_robots_of_actor(
     first_robot: int,
     spec: EnvSpec,
     ask: Ask | None,
+    link: LiveLink | None = None,
 ) -> RobotGroup:
     """Return robots of a run that act in one process, by the models of a server.
 
@@ -221,12 +225,13 @@ def served_robots_of_actor(
         first_robot: number of the first of them in the whole fleet.
         spec: of the env.
         ask: the server.
+        link: to the console, where this process does not see the run's folder.
     """
     assert ask is not None, "these robots ask a server"
     register_here(spec)
     encoders = RemoteEncoders(ask, first_robot) if facts.has_encoder else None
     recorded = _recorded_robots(
-        config, first_robot, num_robots, facts.policy, facts.reward, encoders
+        config, first_robot, num_robots, facts.policy, facts.reward, encoders, link
     )
     remote = RemoteModels(recorded.recorder, ask, first_robot)
     return RobotGroup(
@@ -282,6 +287,7 @@ def _recorded_robots(
     policy: Needs,
     reward: Needs,
     encoders: Encodes | None,
+    link: LiveLink | None,
 ) -> _RecordedRobots:
     """Return robots, innermost first: checked cameras, control rate, what a person sees and stops,
     features, action chunks.
@@ -296,8 +302,10 @@ def _recorded_robots(
     fleet = PacedFleet(fleet, clock) if clock else fleet
     live: LiveFleet | None = None
     if config.out.is_dir():
+        link = LiveFolder(config.out)
+    if link is not None:
         shown = LiveRobots(
-            config.out,
+            link,
             first_robot,
             num_robots,
             chunking.unit,

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -32,16 +31,9 @@ from nearer.core.episode import (
 )
 from nearer.core.errors import NearerError
 from nearer.core.interfaces import Sensed, Starts
-from nearer.runs.clips import FilmStrip, write_clip
-from nearer.runs.live import (
-    CURVE,
-    LiveRobot,
-    OrderReader,
-    RobotState,
-    is_watched,
-    start_live,
-    write_live,
-)
+from nearer.fleets.live_link import LiveLink
+from nearer.runs.clips import FilmStrip
+from nearer.runs.live import CURVE, LiveRobot, RobotState
 
 _LOG = logging.getLogger(__name__)
 _WRITES_S = 0.2
@@ -81,7 +73,7 @@ class LiveRobots:
     """The robots of one process, as a person sees and orders them.
 
     Args:
-        run: folder of the run.
+        link: to the console of the run.
         first_robot: number of the first of them in the whole fleet.
         num_robots: in this process.
         unit: of steps-to-go, such as chunks.
@@ -92,7 +84,7 @@ class LiveRobots:
 
     def __init__(
         self,
-        run: Path,
+        link: LiveLink,
         first_robot: int,
         num_robots: int,
         unit: str = "steps",
@@ -100,11 +92,10 @@ class LiveRobots:
         clock: ControlClock | None = None,
         writes_s: float = _WRITES_S,
     ) -> None:
-        self._run = run
+        self._link = link
         self._first = first_robot
         self._unit = unit
         self._slots = [_Slot() for _ in range(num_robots)]
-        self._orders = OrderReader(run)
         self._started_s = time.time()
         self._day = datetime.now().date()
         self._film_every = film_every
@@ -119,7 +110,7 @@ class LiveRobots:
         self._closed = threading.Event()
         self._writes_s = writes_s
         self._writer = threading.Thread(target=self._write_now_and_then, daemon=True)
-        for robot in start_live(run, range(first_robot, first_robot + num_robots)):
+        for robot in link.start(range(first_robot, first_robot + num_robots)):
             slot = self._slots[robot.robot - first_robot]
             slot.episodes_today, slot.detected_today = robot.episodes_today, robot.detected_today
         self._writer.start()
@@ -208,8 +199,8 @@ class LiveRobots:
         numbers: list[int] = (robots + self._first).tolist()
         held = told = False
         while not self._closed.is_set():
-            if not self._orders.is_stop_coming():
-                orders = self._orders.latest()
+            if not self._link.is_stop_coming():
+                orders = self._link.orders()
                 stopped = [number for number in numbers if orders.stop(number)]
                 if not stopped:
                     break
@@ -218,7 +209,7 @@ class LiveRobots:
                     _LOG.warning(
                         "robots are stopped by a person: %s; nearer watch %s lets them go on",
                         ", ".join(map(str, stopped)),
-                        self._run,
+                        self._link.run,
                     )
                 with self._lock:
                     for number in stopped:
@@ -237,7 +228,7 @@ class LiveRobots:
 
     def ended_by_person(self, robots: Int64[Array, "robots"]) -> list[Ended | None]:
         """Return how a person ends these robots' episodes; None: they go on."""
-        orders = self._orders.latest().ends
+        orders = self._link.orders().ends
         if not orders:
             return [None] * len(robots)
         verdicts = {
@@ -255,7 +246,7 @@ class LiveRobots:
         """Return which of these robots' last episode a person ended to put the scene in order."""
         wanted = {
             (end.robot, end.episode)
-            for end in self._orders.latest().ends
+            for end in self._link.orders().ends
             if end.verdict == "reset" and end.at_s >= self._started_s
         }
         rows: list[int] = robots.tolist()
@@ -287,7 +278,7 @@ class LiveRobots:
                 slot.become("waiting")
         _LOG.warning(
             "robot %s waits for a person: %s Say that it is done at nearer watch %s%s",
-            *(", ".join(map(str, sorted(numbers))), sentence, self._run),
+            *(", ".join(map(str, sorted(numbers))), sentence, self._link.run),
             ", or press Enter here" if _at_terminal() else "",
         )
         while not (self._closed.is_set() or self._is_done(numbers, asked_s) or _line_typed()):
@@ -299,7 +290,7 @@ class LiveRobots:
 
     def chosen(self, robot: int, seed: int) -> str | None:
         """Return what people want a robot's next episode to be about; None: the env chooses."""
-        instructions = self._orders.latest().instructions
+        instructions = self._link.orders().instructions
         return instructions[seed % len(instructions)] if instructions else None
 
     def note_refused(self, robots: Int64[Array, "robots"], why: str) -> None:
@@ -309,7 +300,7 @@ class LiveRobots:
 
     def _is_done(self, robots: set[int], asked_s: float) -> bool:
         return any(
-            done.robot in robots and done.asked_s == asked_s for done in self._orders.latest().done
+            done.robot in robots and done.asked_s == asked_s for done in self._link.orders().done
         )
 
     @property
@@ -320,6 +311,7 @@ class LiveRobots:
         """End the thread; it writes a last time, images only if somebody watches."""
         self._closed.set()
         self._writer.join()
+        self._link.close()
 
     def _note_images(
         self, robots: Int64[Array, "robots"], observation: Observation | EncodedObservation
@@ -339,7 +331,7 @@ class LiveRobots:
         last = False
         while not last:
             last = self._closed.wait(self._writes_s)
-            if self._run.is_dir():  # one that was deleted stays so
+            if self._link.is_there():  # one that was deleted stays so
                 self._write_films()
                 self._write_news(last=last)
 
@@ -347,12 +339,12 @@ class LiveRobots:
         while self._films:
             iteration, seed, strip = self._films.popleft()
             try:
-                write_clip(self._run, iteration, seed, strip.jpeg())
+                self._link.write_clip(iteration, seed, strip.jpeg())
             except NearerError as error:
                 self._say_unwritten(error)
 
     def _write_news(self, *, last: bool = False) -> None:
-        watched = is_watched(self._run)
+        watched = self._link.is_watched()
         with self._writing:
             try:
                 for row, slot in enumerate(self._slots):
@@ -375,7 +367,7 @@ class LiveRobots:
         before = self._written.get(row)
         if before and replace(before, written_s=robot.written_s) == robot:
             return
-        write_live(self._run, robot, None if image is None else _jpeg(image))
+        self._link.write(robot, None if image is None else _jpeg(image))
         self._written[row] = robot
 
     def _state(self, row: int, slot: _Slot) -> LiveRobot:

@@ -20,7 +20,7 @@ export function silenceOf(robots, state) {
   const silent = state.num_robots - robots.length;
   if (state.finished || silent <= 0) return "";
   return `${silent} of ${state.num_robots} robots have said nothing yet. Either they are starting, or ` +
-    "their machine does not see the run's folder: then Stop all does not reach them.";
+    "what they say does not arrive: then Stop all does not reach them either.";
 }
 
 export function sortedByNeed(robots) {

@@ -12,12 +12,15 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, cast
 
 from nearer.core.errors import ConfigError, EnvError, NearerError
 from nearer.fleets.actors.actor import Actor, MakeGroup, failure
+from nearer.fleets.actors.live_relay import LiveRelay
 from nearer.fleets.actors.messages import (
     Answer,
     Ask,
@@ -52,6 +55,8 @@ class RayPool:
             with the pool.
         make_models: makes what is served to all actors by one of Ray's; None: each has its own
             copies.
+        run: folder of the run, which robots elsewhere are shown and stopped through; None: the
+            groups take no `link`.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -64,6 +69,7 @@ class RayPool:
         seed: int,
         address: str | None = None,
         make_models: MakeModels | None = None,
+        run: Path | None = None,
     ) -> None:
         self._make_groups = make_groups
         self._seed = seed
@@ -75,6 +81,7 @@ class RayPool:
             self._connect(address)
         self._check_robots()
         self._models = _RayModels(self._ray, make_models) if make_models else None
+        self._relay = LiveRelay(self._ray, run) if run else None
 
     @property
     def num_actors(self) -> int:
@@ -91,7 +98,10 @@ class RayPool:
             num_cpus=0, resources={RESOURCE: 1}, max_restarts=0
         )
         models = self._models.alive() if self._models else None
-        self._actors[actor] = place.remote(self._make_groups[actor], models, self._seed, actor)
+        make_group = self._make_groups[actor]
+        if self._relay is not None:
+            make_group = cast(MakeGroup, partial(cast(Any, make_group), link=self._relay.link))
+        self._actors[actor] = place.remote(make_group, models, self._seed, actor)
         self._streams[actor] = [_stream(self._actors[actor].make)]
 
     def share(self, weights: Weights) -> object:
@@ -135,6 +145,8 @@ class RayPool:
             self.stop(actor)
         if self._models is not None:
             self._models.close()
+        if self._relay is not None:
+            self._relay.close()
         self._disconnect()
 
     def _connect(self, address: str | None) -> None:

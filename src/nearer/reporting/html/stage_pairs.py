@@ -58,9 +58,8 @@ def pairs_figure(title: str, groups: Mapping[str, Sequence[StagePair]]) -> str:
         if grouped:  # beside the label of the axis
             legend.set_loc("lower right")
             legend.set_bbox_to_anchor((1, 0.98))
-        label_axes(
-            axes, x="", y="success; 95 % Wilson intervals; thin lines: seeds; crosses: paper"
-        )
+        crosses = "; crosses: paper" if any(pair.paper for pair in pairs) else ""
+        label_axes(axes, x="", y=f"success; 95 % Wilson intervals; thin lines: seeds{crosses}")
 
     size = (max(_LEAST_WIDTH, _WIDTH * len(pairs) + 80), _HEIGHT)
     bottom = 0.2 if grouped else 0.14
