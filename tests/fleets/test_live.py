@@ -3,7 +3,7 @@
 import io
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,16 +41,9 @@ from nearer.runs.live import (
     write_live,
 )
 from nearer.testing import CountingFleet, CountTermination, EchoPolicy
+from waiting import until
 
 ROBOTS = np.arange(2)
-
-
-def until(holds: Callable[[], object]) -> None:
-    for _ in range(500):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not happen within 5 s")
 
 
 def live_robots(run: Path, clock: ControlClock | None = None) -> tuple[LiveFleet, LiveRobots]:

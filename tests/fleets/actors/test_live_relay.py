@@ -3,7 +3,7 @@
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nearer.runs.live import (
     say_watched,
 )
 from nearer.testing import CountingFleet
+from waiting import until
 
 ray: Any = pytest.importorskip("ray")
 ROBOTS = np.arange(2)
@@ -45,14 +46,6 @@ def link(connected: None, tmp_path: Path) -> Iterator[RelayedFolder]:
     yield sent
     sent.close()
     relay.close()
-
-
-def until(holds: Callable[[], object]) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not happen within 10 s")
 
 
 def robot(number: int, **values: Any) -> LiveRobot:
