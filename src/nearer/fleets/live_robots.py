@@ -197,15 +197,15 @@ class LiveRobots:
             waiting: is called now and then meanwhile.
         """
         numbers: list[int] = (robots + self._first).tolist()
-        held = told = False
+        held = warned = False
         while not self._closed.is_set():
             if not self._link.is_stop_coming():
                 orders = self._link.orders()
                 stopped = [number for number in numbers if orders.stop(number)]
                 if not stopped:
                     break
-                if not told:
-                    told = True
+                if not warned:
+                    warned = True
                     _LOG.warning(
                         "robots are stopped by a person: %s; nearer watch %s lets them go on",
                         ", ".join(map(str, stopped)),

@@ -144,7 +144,7 @@ class Orders:
 
 
 class StopSignal:
-    """Tells robots that a stop is being written, without waiting for the disk.
+    """Lets robots know that a stop is being written, without waiting for the disk.
 
     It is an OS lock (flock): taking it changes no file. The system frees it when the console ends.
 

@@ -16,7 +16,7 @@ from nearer.core.errors import NearerError
 from nearer.fleets.live_link import LiveFolder
 from nearer.runs.live import LiveRobot, Orders
 
-_LOOKS_S = 0.01  # between two looks at the folder, while robots wait for news
+_POLL_S = 0.01  # between two reads of the folder, while robots wait for news
 _ANSWERS_S = 1.0  # no news is said, too
 _LIMIT_S = 10.0
 _AGAIN_S = 1.0
@@ -54,6 +54,7 @@ class LiveRelay:
         place = ray.remote(_Relay).options(
             num_cpus=0,
             max_concurrency=10_000,
+            max_restarts=-1,
             scheduling_strategy=strategies.NodeAffinitySchedulingStrategy(here, soft=False),
         )
         self._relay = place.remote(run.absolute())
@@ -157,7 +158,7 @@ class _Relay:
             )
             if news != known or time.monotonic() > until:
                 return news
-            await asyncio.sleep(_LOOKS_S)
+            await asyncio.sleep(_POLL_S)
 
     async def write(self, robot: LiveRobot, jpeg: bytes | None) -> None:
         """Replace what there is of a robot."""
