@@ -136,11 +136,16 @@ class ConsoleServer:
         while True:
             now = time.monotonic()
             try:
+                if not self._run.is_dir():
+                    raise NearerError(
+                        f"{self._run} must be the folder of a run, got none: it was moved or "
+                        "deleted; run nearer watch where it is now"
+                    )
                 if now > said_at + _SAYS_S:
                     await run_in_threadpool(say_watched, self._run)
                     said_at = now
                 newest = f'"state": {await run_in_threadpool(self._state)}'
-            except NearerError as error:  # of a folder that is gone, or a full disk
+            except NearerError as error:  # the folder is gone, or its disk is full
                 newest = f'"error": {json.dumps(str(error))}'
             if newest != shown:
                 shown = newest

@@ -31,8 +31,7 @@ function connect() {
   events.onmessage = (message) => {
     const said = JSON.parse(message.data);
     if (said.error) {
-      state = null;
-      byId("status").textContent = `The run cannot be read: ${said.error}`;
+      showUnreadable(said.error);
       return;
     }
     state = { ...said.state, role: said.role };
@@ -61,8 +60,20 @@ async function askToSignIn() {
   byId("token").focus();
 }
 
+// Tiles would show what was; Stop all stays: the robots may act nevertheless.
+function showUnreadable(error) {
+  state = null;
+  document.title = "(!) nearer";
+  document.querySelector("header").classList.add("need");
+  setText(byId("status"), "The run cannot be read");
+  setText(byId("details"), error);
+  setText(byId("silence"), "");
+  byId("robots").hidden = true;
+}
+
 function show() {
   if (!state) return;
+  byId("robots").hidden = false;
   const nowS = Date.now() / 1000 - behindS;
   const robots = state.robots.map((robot) => ({ ...robot, need: needOf(robot, nowS, state) }));
   const calling = robots.filter((robot) => robot.need).length;
