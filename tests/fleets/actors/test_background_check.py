@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from nearer.core.episode import EncodedObservation, Ended, Observation
 from nearer.core.interfaces import Termination
 from nearer.fleets.actors.background_check import BackgroundCheck, ReportedResets
 from nearer.testing import CountingFleet
+from waiting import until
 
 BOTH = np.arange(2)
 
@@ -48,13 +49,6 @@ def ask(check: BackgroundCheck, position: float) -> list[bool]:
     return check.check(at(position), ["go", "go"], BOTH).done.tolist()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until, "it must come true"
-        time.sleep(0.005)
-
-
 def test_nobody_waits_for_the_rule_and_it_sees_the_newest_observation() -> None:
     rule = SlowRule()
     check = BackgroundCheck(rule, 2)
@@ -63,9 +57,9 @@ def test_nobody_waits_for_the_rule_and_it_sees_the_newest_observation() -> None:
         assert ask(check, float(step)) == [False, False]
     assert time.monotonic() - started < 5
     rule.may_go_on.set()
-    wait_until(lambda: rule.seen[-1:] == [49.0])
+    until(lambda: rule.seen[-1:] == [49.0])
     assert len(rule.seen) <= 2, "observations in between are left out"
-    wait_until(lambda: ask(check, 50.0) == [False, True])
+    until(lambda: ask(check, 50.0) == [False, True])
 
 
 def test_what_is_found_of_an_episode_does_not_end_the_next() -> None:
@@ -75,7 +69,7 @@ def test_what_is_found_of_an_episode_does_not_end_the_next() -> None:
     assert ask(check, 1.0) == [False, False]
     fleet.reset(BOTH, [1, 2])  # before the rule has answered
     rule.may_go_on.set()
-    wait_until(lambda: rule.seen == [1.0])
+    until(lambda: rule.seen == [1.0])
     for _ in range(20):
         assert ask(check, 0.0) == [False, False]
         time.sleep(0.005)
@@ -86,7 +80,7 @@ def test_an_error_of_the_rule_is_raised_in_the_control_loop() -> None:
     rule.may_go_on.set()
     check = BackgroundCheck(rule, 2)
     ask(check, -1.0)
-    wait_until(lambda: rule.seen == [-1.0])
+    until(lambda: rule.seen == [-1.0])
     time.sleep(0.05)
     with pytest.raises(ValueError, match="no such position"):
         ask(check, 1.0)
