@@ -71,6 +71,7 @@ if __name__ == "__main__":
     parser.add_argument("--goals", type=int, default=50, help="places of objects and goal")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--resume", action="store_true", help="go on where it was interrupted")
     options = parser.parse_args()
     kwargs = {"env_name": options.task, "seed": options.seed, "num_goals": options.goals}
     words = options.task.removesuffix("-v3").replace("-", " ")
@@ -82,6 +83,7 @@ if __name__ == "__main__":
         num_envs=4,
         seed=options.seed,
         out=options.out,
+        resume=options.resume,
     )
     successful = nearer.collect(config, demonstrator=Expert(options.task, options.waver))
     print(f"{successful} of {options.episodes} episodes of '{words}' are in {options.out}")

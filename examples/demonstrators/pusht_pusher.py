@@ -207,6 +207,7 @@ if __name__ == "__main__":
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--resume", action="store_true", help="go on where it was interrupted")
     options = parser.parse_args()
     config = CollectConfig(
         env=ENV,
@@ -219,6 +220,7 @@ if __name__ == "__main__":
         num_envs=4,
         seed=options.seed,
         out=options.out,
+        resume=options.resume,
     )
     successful = nearer.collect(config, demonstrator=Pusher())
     print(f"{successful} of {options.episodes} episodes are in {options.out}")

@@ -64,7 +64,7 @@ def test_reproduce_list_runs_nothing(
     main(["reproduce", "--list", "--out", str(tmp_path / "new")])
     printed = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in printed[2:]] == [
-        *("headline", "pretraining", "transfer", "banana", "real2sim", "aloha")
+        *("headline", "pretraining", "transfer", "banana", "real2sim", "aloha", "metaworld")
     ]
     assert all(line.endswith("| none |") for line in printed[2:])
     assert not (tmp_path / "new").exists()

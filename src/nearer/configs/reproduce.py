@@ -10,7 +10,9 @@ from nearer.core.errors import ConfigError
 from nearer.core.intervals import MOST_SEEDS
 from nearer.core.settings import check_settings
 
-StudyName = Literal["headline", "pretraining", "transfer", "banana", "real2sim", "aloha"]
+StudyName = Literal[
+    "headline", "pretraining", "transfer", "banana", "real2sim", "aloha", "metaworld"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +22,7 @@ class ReproduceConfig:
     Attributes:
         which: headline: little data and practice; pretraining: reward and policy by pretraining;
             transfer: to other instructions; banana: a new object; real2sim: to another look;
-            aloha: two arms.
+            aloha: two arms; metaworld: three tasks of another simulator.
         list: say what there is, how long it takes here and what is done, and run nothing.
         out: folder for data, runs and results, the same for all of these.
         demonstrations: of the whole data set, tried.
@@ -32,6 +34,8 @@ class ReproduceConfig:
         few: demonstrations of one fraction more, for Stage 1 of pretraining alone; 0: none.
         objective_updates: gradient updates of the vision encoder through both objectives, in every
             variant of pretraining.
+        demonstrators: folder of the scripts that record metaworld's demonstrations, in nearer's
+            repository.
         quick: minutes, to see that the parts fit; learns little.
     """
 
@@ -45,6 +49,7 @@ class ReproduceConfig:
     episodes: int = 300
     few: int = 50
     objective_updates: int = 300
+    demonstrators: Path = Path("examples/demonstrators")
     quick: bool = False
     list: bool = False
 

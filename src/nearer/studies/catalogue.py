@@ -15,6 +15,7 @@ from nearer.studies.aloha import reproduce_aloha
 from nearer.studies.banana import reproduce_banana
 from nearer.studies.headline import reproduce
 from nearer.studies.headline_results import headline_table
+from nearer.studies.metaworld import reproduce_metaworld
 from nearer.studies.pretraining_ablation import reproduce_pretraining
 from nearer.studies.pretraining_results import pretraining_table
 from nearer.studies.real2sim import reproduce_real2sim
@@ -114,6 +115,12 @@ STUDIES: Sequence[Study] = (
         shows="two arms: practice against three times the demonstrations",
         minutes=120,
         run=lambda config, say: stages_table(reproduce_aloha(config, say)),
+    ),
+    Study(
+        name="metaworld",
+        shows="three tasks of another simulator",
+        minutes=30,
+        run=lambda config, say: stages_table(reproduce_metaworld(config, say)),
     ),
 )
 """In the order in which they are run: later ones go on with what earlier ones left."""

@@ -10,6 +10,7 @@ from nearer.reporting.html.stage_pairs import StagePair, pairs_figure
 from nearer.runs.json_files import from_json
 from nearer.studies.headline_results import PAPER as HEADLINE_PAPER
 from nearer.studies.headline_results import Measurement
+from nearer.studies.metaworld import TASKS
 from nearer.studies.running import write_files
 from nearer.studies.stage_success import PAPER, StageSuccess, stage_pairs
 
@@ -19,6 +20,7 @@ _SHOWN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "aloha": ("ALOHA insertion, by data", ("a third", "two thirds", "all")),
     "real2sim": ("another look", ("real to sim, adapted", "sim to real, adapted")),
     "banana": ("a new object", ("banana",)),
+    "metaworld": ("Meta-World", TASKS),
 }
 """Of each study beside the headline: what stands under it in the figure, conditions shown."""
 _TITLE = "Success before and after practice, in every study"

@@ -24,7 +24,7 @@ class StageSuccess:
     """Success of one policy, by the simulator's ground truth.
 
     Attributes:
-        study: banana, real2sim, transfer, aloha.
+        study: banana, real2sim, transfer, aloha, metaworld.
         condition: what is compared within the study.
         stage: 1 before the practice that the study is about, 2 after it.
         demonstrations: that Stage 1 was trained on, validation episodes included.
