@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearer.algorithm.demonstrations import Demonstrations, chunked
+from nearer.algorithm.demonstrations import Demonstrations, chunked, decision_rows
 from nearer.core.action_chunks import PLAIN, Chunking
 from nearer.core.spaces import Spaces
 
@@ -47,6 +47,26 @@ def test_chunked_by_three_relative_steps_equals_numbers_by_hand() -> None:
     assert in_chunks.actions[:3].tolist() == [[9, 10, 11], [9, 10, 10], [9, 9, 9]]
     assert in_chunks.actions[4:6].tolist() == [[15, 16, 16], [15, 15, 15]]
     assert in_chunks.steps_to_go.tolist() == [1, 1, 1, 0, 1, 1, 0]
+
+
+def test_decisions_are_every_so_many_frames_and_the_last() -> None:
+    decided = chunked(TWO_EPISODES, Chunking(chunk=2)).decisions(2)
+    assert decided.state.squeeze(1).tolist() == [1, 3, 4, 5, 7]
+    assert decided.actions.tolist() == [[10, 11], [12, 12], [12, 12], [20, 21], [21, 21]]
+    assert decided.steps_to_go.tolist() == [2, 1, 0, 1, 0]
+    assert decided.episode_lengths.tolist() == [3, 2]
+    assert decided.episodes(np.array([1])).state.squeeze(1).tolist() == [5, 7]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(2, 12), min_size=1, max_size=4), st.integers(1, 6))
+def test_decision_rows_keep_the_ends_of_every_episode(lengths: list[int], every: int) -> None:
+    rows, counts = decision_rows(np.array(lengths), every)
+    parts = np.split(rows, np.cumsum(counts)[:-1])
+    starts = np.cumsum(lengths) - lengths
+    for part, start, length in zip(parts, starts, lengths, strict=True):
+        expected = sorted({*range(0, length, every), length - 1})
+        assert (part - start).tolist() == expected
 
 
 @settings(deadline=None, max_examples=50)

@@ -112,6 +112,7 @@ def test_sft_impossible_chunk_is_refused_before_training(
         (["--chunk", "0"], "nearer: --chunk must be 1 or more, got 0; the default is 1"),
         (["--chunk", "200", "--calibration.env", POINT_MASS], "nearer: a time limit must leave"),
         (["--chunk", "5", "--relative"], "nearer: --relative must have a joint"),
+        (["--decision-frames"], "nearer: --decision-frames must come with --chunk of 2 or more"),
     ):
         with pytest.raises(SystemExit):
             main(["sft", *data, *flags])

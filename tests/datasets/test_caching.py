@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from nearer.algorithm.demonstrations import split_by_episode
+from nearer.core.action_chunks import Chunking
 from nearer.core.errors import DatasetError
 from nearer.core.vision import Decisions
 from nearer.datasets.caching import encodings, frames
@@ -423,6 +424,29 @@ def test_load_demonstrations_of_some_episodes_keeps_their_order(dataset, cache):
     assert some.steps_to_go.tolist() == every.steps_to_go[rows].tolist()
     assert some.instructions == (every.instructions[3], every.instructions[0])
     assert some.episode_lengths.tolist() == [7, 5]
+
+
+def test_load_demonstrations_of_decisions_encodes_their_frames_alone(dataset, cache):
+    chunking, vision_encoder = Chunking(chunk=3), MeanColourEncoder()
+    every = load_demonstrations(dataset, MeanColourEncoder(), None, cache, chunking=chunking)
+    decided = load_demonstrations(
+        dataset, vision_encoder, None, cache, chunking=chunking, decision_frames=True
+    )
+    rows = [0, 3, 4, 5, 8, 11, 13, 14, 16, 17, 20, 23]  # of 5, 9, 3 and 7 frames
+    assert vision_encoder.num_encoded == len(rows)
+    assert decided.episode_lengths.tolist() == [3, 4, 2, 3]
+    for name in ("features", "state", "actions", "steps_to_go"):
+        assert getattr(decided, name).tolist() == getattr(every, name)[rows].tolist()
+
+
+def test_load_demonstrations_of_decisions_stacks_the_frames_of_decisions(dataset, cache):
+    vision_encoder = StackedColourEncoder()
+    data = load_demonstrations(
+        dataset, vision_encoder, None, cache, chunking=Chunking(chunk=3), decision_frames=True
+    )
+    own = data.features.float()
+    first_of_second = data.inputs(torch.tensor([3, 5])).features.reshape(2, 3, 4)
+    assert first_of_second.tolist() == own[torch.tensor([[3, 3, 3], [3, 4, 5]])].tolist()
 
 
 def test_load_demonstrations_features_do_not_share_memory_with_the_cache(tmp_path, cache):

@@ -92,6 +92,24 @@ class Demonstrations:
             candidates=self.candidates and self.candidates.episodes(rows),
         )
 
+    def decisions(self, every: int) -> "Demonstrations":
+        """Return the frames on which a policy decides: see `decision_rows`.
+
+        Args:
+            every: control steps a decision.
+        """
+        rows, lengths = decision_rows(self.episode_lengths, every)
+        frames = torch.from_numpy(rows)
+        return replace(
+            self,
+            state=self.state[frames],
+            features=self.features[frames] if self.stacked_rows is None else self.features,
+            stacked_rows=None if self.stacked_rows is None else self.stacked_rows[frames],
+            actions=self.actions[frames],
+            steps_to_go=self.steps_to_go[frames],
+            episode_lengths=lengths,
+        )
+
     def inputs(self, rows: Int64[Tensor, "rows"] | slice) -> Inputs:
         """Return the model inputs of these frames; stacked features are gathered now."""
         if self.stacked_rows is None:
@@ -188,6 +206,24 @@ def frame_rows(
     """Return the rows of all frames of episodes that start at `starts`, in their order."""
     before = np.cumsum(lengths) - lengths
     return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+
+
+def decision_rows(
+    lengths: Int64[Array, "episodes"], every: int
+) -> tuple[Int64[Array, "decisions"], Int64[Array, "episodes"]]:
+    """Return the frames of episodes on which a policy decides, and how many each episode has.
+
+    They are an episode's first frame, every so-many-th after it, and its last, in which nothing is
+    left to do.
+
+    Args:
+        lengths: frames an episode, at least two; the episodes follow one another.
+        every: control steps a decision.
+    """
+    counts = -(-(lengths - 1) // every) + 1
+    number = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    within = np.minimum(number * every, np.repeat(lengths - 1, counts))
+    return np.repeat(np.cumsum(lengths) - lengths, counts) + within, counts
 
 
 def draw_candidates(

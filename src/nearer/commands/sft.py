@@ -211,9 +211,14 @@ def _encoded(
     started = perf_counter()
     _train_vision_encoder(config, dataset, model, split, on_progress)
     data = load_demonstrations(
-        dataset, model.vision_encoder, split.episodes, config.cache, on_progress
+        dataset,
+        model.vision_encoder,
+        split.episodes,
+        config.cache,
+        on_progress,
+        config.chunking,
+        config.decision_frames,
     )
-    data = chunked(data, config.chunking)
     if candidates:
         encoded = _encoded_candidates(
             config, dataset, model, split.episodes, candidates, on_progress
@@ -303,10 +308,15 @@ def _encoded_by_reward(
 ) -> Demonstrations:
     """Return the held-out demonstrations, encoded by the reward model's own vision encoder."""
     dataset = _open(config)
-    data = load_demonstrations(
-        dataset, reward.vision_encoder, split.validation, config.cache, on_progress
+    return load_demonstrations(
+        dataset,
+        reward.vision_encoder,
+        split.validation,
+        config.cache,
+        on_progress,
+        config.chunking,
+        config.decision_frames,
     )
-    return chunked(data, config.chunking)
 
 
 def _calibrate(

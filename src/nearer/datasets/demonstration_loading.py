@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from nearer.algorithm.demonstrations import Demonstrations
+from nearer.algorithm.demonstrations import Demonstrations, chunked
+from nearer.core.action_chunks import PLAIN, Chunking
 from nearer.core.arrays import Array
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import DatasetError
@@ -61,6 +62,8 @@ def load_demonstrations(
     episodes: Int64[Array, "episodes"] | None = None,
     cache: Path | None = None,
     on_progress: ProgressCallback = ignore_progress,
+    chunking: Chunking = PLAIN,
+    decision_frames: bool = False,
 ) -> Demonstrations:
     """Return a data set's episodes, their images encoded by a model's vision encoder.
 
@@ -70,6 +73,9 @@ def load_demonstrations(
         episodes: rows of the episodes to load, in this order; None: all of them.
         cache: folder of decoded frames and encodings; None: the user's cache folder.
         on_progress: sees the progress of decoding and encoding.
+        chunking: what a decision of the model covers.
+        decision_frames: load the frames alone on which such a model decides; images of the others
+            are not encoded.
 
     Raises:
         DatasetError: the data set cannot be trained on; says why.
@@ -81,16 +87,19 @@ def load_demonstrations(
             f"{dataset.root} must have {AGENT_POS} or {ENVIRONMENT_STATE} for --model mlp, got "
             f"{sorted(dataset.info.features)}; choose a model that reads images"
         )
-    data = load_without_images(dataset, episodes)
+    data = chunked(load_without_images(dataset, episodes), chunking)
+    every = chunking.chunk if decision_frames else 1
+    if every > 1:
+        data = data.decisions(every)
     if vision_encoder is None:
         return data
     stacked = None
     if isinstance(vision_encoder, StackingVisionEncoder):
-        features = open_encodings(dataset, vision_encoder, episodes, cache, on_progress)
+        features = open_encodings(dataset, vision_encoder, episodes, cache, on_progress, every)
         rows = stacked_rows(data.episode_lengths, vision_encoder.num_stacked_frames)
         stacked = torch.from_numpy(rows)
     else:
-        features = open_features(dataset, vision_encoder, episodes, cache, on_progress)
+        features = open_features(dataset, vision_encoder, episodes, cache, on_progress, every)
     return replace(data, features=torch.from_numpy(features), stacked_rows=stacked)
 
 

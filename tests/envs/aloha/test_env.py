@@ -105,6 +105,27 @@ def test_same_seed_and_actions_give_equal_bits_in_a_fresh_and_a_reused_env() -> 
 
 
 @installed
+def test_a_slower_camera_shows_its_last_image_again() -> None:
+    arguments: dict[str, Any] = {"task": "insertion", "height": 24, "width": 32}
+    slow, fast = AlohaEnv(camera_hz=10, **arguments), AlohaEnv(**arguments)
+    for _ in range(2):  # a reset begins with an image
+        shown = [slow.reset(seed=4)[0]]
+        every = [fast.reset(seed=4)[0]]
+        for step in range(7):
+            action = START + np.float32(0.05 * (step + 1))
+            shown.append(slow.step(action)[0])
+            every.append(fast.step(action)[0])
+        for step, observation in enumerate(shown):
+            assert equal(observation["pixels"], every[step - step % 5]["pixels"])
+            assert equal(observation["agent_pos"], every[step]["agent_pos"])
+        assert not equal(every[5]["pixels"], every[4]["pixels"])
+        shown[5]["pixels"]["right_wrist"][:] = 0  # whose it is may change it
+        assert shown[6]["pixels"]["right_wrist"].any()
+    slow.close()
+    fast.close()
+
+
+@installed
 def test_resets_without_a_seed_go_on_with_the_last_one() -> None:
     env = AlohaEnv(task="insertion", images=False, object_poses=True)
     runs: list[list[Any]] = []

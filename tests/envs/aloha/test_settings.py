@@ -36,6 +36,9 @@ def test_observation_space_holds_what_is_asked_for() -> None:
         ({"cameras": "front"}, "cameras must be different ones of"),
         ({"cameras": ()}, "cameras must be different ones of"),
         ({"cameras": ("top", "top")}, "cameras must be different ones of"),
+        ({"camera_hz": 0}, "camera_hz must divide the 50 control steps a second, got 0"),
+        ({"camera_hz": 15}, "camera_hz must divide the 50 control steps a second, got 15"),
+        ({"camera_hz": 100}, "camera_hz must divide the 50 control steps a second, got 100"),
         ({"height": 0}, "height and width must be at least one pixel, got 0 and 128"),
     ],
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64, Num, UInt8
 
-from nearer.algorithm.demonstrations import frame_rows
+from nearer.algorithm.demonstrations import decision_rows, frame_rows
 from nearer.core.arrays import Array
 from nearer.core.callbacks import Progress, ProgressCallback, ignore_progress
 from nearer.core.errors import DatasetError
@@ -57,6 +57,7 @@ def open_encodings(
     episodes: Int64[Array, "episodes"],
     cache: Path | None = None,
     on_progress: ProgressCallback = ignore_progress,
+    every: int = 1,
 ) -> Num[Array, "frames encoding"]:
     """Return the encoding of every frame, given its episode's instruction.
 
@@ -69,12 +70,13 @@ def open_encodings(
         episodes: Rows of the episodes that are encoded; their frames come in this order.
         cache: Folder of what was computed; None for ~/.cache/nearer.
         on_progress: Sees the progress of encoding.
+        every: Control steps from one frame to the next that is encoded: see `decision_rows`.
 
     Raises:
         DatasetError: No camera, a damaged file, no room on the disk, or encodings that are not
             finite.
     """
-    rows = episode_rows(dataset, episodes)
+    rows = episode_rows(dataset, episodes, every)
     instruction = {int(row): dataset.task_of_episode(int(row)) for row in episodes}
     episode_of_frame: list[int] = dataset.columns["episode_index"][rows].tolist()
     instructions = [instruction[episode] for episode in episode_of_frame]
@@ -89,7 +91,8 @@ def open_encodings(
         dtype=vision_encoder.encoding_dtype if stacking else "float32",
         encode=encode,
     )
-    name = "features-" + rows_hash(vision_encoder.identity + dataset.view, episodes)
+    thinned = f" every {every}" if every > 1 else ""
+    name = "features-" + rows_hash(vision_encoder.identity + dataset.view + thinned, episodes)
     return cached_encodings(dataset, name, task, cache, on_progress)
 
 
@@ -125,9 +128,19 @@ def open_encodings_for_each(
     return cached_encodings(dataset, name, task, cache, on_progress).reshape(shape)
 
 
-def episode_rows(dataset: Dataset, episodes: Int64[Array, "episodes"]) -> Int64[Array, "frames"]:
-    """Return the rows of all frames of these episodes, in their order."""
-    return frame_rows(dataset.episode_starts[episodes], dataset.episode_lengths[episodes])
+def episode_rows(
+    dataset: Dataset, episodes: Int64[Array, "episodes"], every: int = 1
+) -> Int64[Array, "frames"]:
+    """Return the rows of these episodes' frames, in their order.
+
+    Args:
+        dataset: Whose frames.
+        episodes: Rows of the episodes.
+        every: Control steps from one frame to the next: see `decision_rows`; 1 for all frames.
+    """
+    lengths = dataset.episode_lengths[episodes]
+    rows = frame_rows(dataset.episode_starts[episodes], lengths)
+    return rows if every == 1 else rows[decision_rows(lengths, every)[0]]
 
 
 def rows_hash(identity: str, rows: Int64[Array, "rows"]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from nearer.algorithm.demonstrations import decision_rows
 from nearer.core.arrays import Array
 from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.vision import ComparingVisionEncoder, VisionEncoder, track_episodes
@@ -22,10 +23,12 @@ def open_features(
     episodes: Int64[Array, "episodes"],
     cache: Path | None = None,
     on_progress: ProgressCallback = ignore_progress,
+    every: int = 1,
 ) -> Float32[Array, "frames features"]:
     """Return the features of every frame, tracked through its episode; see `open_encodings`."""
-    encodings = open_encodings(dataset, vision_encoder, episodes, cache, on_progress)
-    return track_episodes(vision_encoder.track, encodings, dataset.episode_lengths[episodes])
+    encodings = open_encodings(dataset, vision_encoder, episodes, cache, on_progress, every)
+    _, lengths = decision_rows(dataset.episode_lengths[episodes], every)
+    return track_episodes(vision_encoder.track, encodings, lengths)
 
 
 def stacked_rows(

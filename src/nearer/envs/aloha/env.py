@@ -41,6 +41,8 @@ class _Row:
         self._rng: np.random.Generator | None = None
         self.simulation = AlohaSimulation(model)
         self.instruction = ""
+        self.steps = 0  # since the reset
+        self.pixels: dict[str, Array] = {}
 
     def reset(self, seed: int | None) -> None:
         """Draw a start and an instruction; None goes on with the generator of the last seed."""
@@ -48,6 +50,7 @@ class _Row:
             self._rng, _ = np_random(seed)
         self.simulation.start(draw_object_poses(self._task, self._rng))
         self.instruction = draw_instruction(self._task, self._rng)
+        self.steps = 0
 
     def step(self, action: Array) -> None:
         """Simulate one control step.
@@ -58,6 +61,7 @@ class _Row:
         if not self.instruction:
             raise EnvError("an env must be reset before it is stepped, got step; call reset first")
         self.simulation.step(np.asarray(action, np.float64))
+        self.steps += 1
 
 
 class _Rows:
@@ -86,16 +90,19 @@ class _Rows:
 
     def observe(self, row: int) -> RawObservation:
         """Return what one row observes."""
-        simulation = self.rows[row].simulation
+        arms = self.rows[row]
+        simulation = arms.simulation
         observation: RawObservation = {"agent_pos": simulation.agent_pos().astype(np.float32)}
         if self.settings.object_poses:
             poses = simulation.object_poses().ravel()
             observation["environment_state"] = poses.astype(np.float32)
         if self.settings.images:
-            observation["pixels"] = {
-                camera: self._renderer.render(simulation.mujoco_data, camera)
-                for camera in self.settings.cameras
-            }
+            if arms.steps % (CONTROL_HZ // self.settings.camera_hz) == 0:
+                arms.pixels = {
+                    camera: self._renderer.render(simulation.mujoco_data, camera)
+                    for camera in self.settings.cameras
+                }
+            observation["pixels"] = {name: image.copy() for name, image in arms.pixels.items()}
         return observation
 
     def render(self, row: int) -> Array:

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from nearer.core.arrays import Array
 from nearer.core.errors import EnvError
 from nearer.envs.aloha.renderer import FRONT
+from nearer.envs.aloha.simulation import CONTROL_HZ
 from nearer.envs.aloha.tasks import OBJECTS, AlohaTask
 
 CAMERAS = (
@@ -33,6 +34,7 @@ class AlohaSettings:
         object_poses: whether the objects' true poses are observed.
         cameras: that are observed.
         height, width: of the observed images, in pixels.
+        camera_hz: images a second; between two of them the last one is observed again.
     """
 
     task: AlohaTask
@@ -41,6 +43,7 @@ class AlohaSettings:
     cameras: tuple[str, ...]
     height: int
     width: int
+    camera_hz: int
 
     def observation_space(self) -> Space[Any]:
         """Return the space of observations under lerobot's keys.
@@ -74,6 +77,7 @@ def read_settings(
     cameras: Sequence[str] = _DEFAULT_CAMERAS,
     height: int = 96,
     width: int = 128,
+    camera_hz: int = CONTROL_HZ,
 ) -> AlohaSettings:
     """Return the settings that the keyword arguments of an env stand for.
 
@@ -84,6 +88,9 @@ def read_settings(
         cameras: of `CAMERAS`.
         height: of the observed images, in pixels.
         width: of the observed images, in pixels.
+        camera_hz: images a second, from the start on. A policy that decides ten times a second, on
+            chunks of five control steps, sees none of the others, and rendering is what an env with
+            images costs.
 
     Raises:
         EnvError: an argument has no meaning.
@@ -104,6 +111,11 @@ def read_settings(
             f"height and width must be at least one pixel, got {height} and {width}; "
             "leave images out with images=False"
         )
+    if not 1 <= camera_hz <= CONTROL_HZ or CONTROL_HZ % camera_hz:
+        raise EnvError(
+            f"camera_hz must divide the {CONTROL_HZ} control steps a second, got {camera_hz}; "
+            "choose 10 for decisions on chunks of five"
+        )
     return AlohaSettings(
         task=AlohaTask(task),
         images=images,
@@ -111,4 +123,5 @@ def read_settings(
         cameras=tuple(cameras),
         height=height,
         width=width,
+        camera_hz=camera_hz,
     )
