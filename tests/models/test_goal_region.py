@@ -129,7 +129,7 @@ def fitted(mirror: Literal["none", "y"]) -> tuple[SmallVLA, Demonstrations]:
     assert isinstance(model, SmallVLA)
     demonstrations = frames(*ends(np.random.default_rng(1), 240))
     model.normalise_by(demonstrations.statistics(), torch.rand(50, 2) * 0.1 - 0.05)
-    model.learn_goals(demonstrations, seed=0)
+    model.learn_in_hindsight(demonstrations, seed=0)
     return model.eval(), demonstrations
 
 

@@ -3,11 +3,14 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
+import nearer.models.keyframes as keyframes
+from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.model import Inputs
 from nearer.core.errors import CheckpointError, ConfigError
 from nearer.core.spaces import Camera, Spaces
@@ -95,11 +98,28 @@ CAMERAS = (Camera("front", 48, 64), Camera("wrist", 32, 32))
 
 @pytest.fixture
 def seeing() -> MLP:
-    sizes = MLPConfig(hidden=16, images=True)
+    sizes = MLPConfig(hidden=16, images=True, grippers=(0,))
     mlp = new_model("mlp", sizes, replace(SPACES, cameras=CAMERAS), (), seed=0)
     assert isinstance(mlp, MLP)
-    mlp.normalise_by(seen(mlp, 12), torch.randn(12, 2))
+    data = demonstrations(mlp)
+    mlp.normalise_by(data.statistics(), data.actions)
+    with patch.object(keyframes, "_UPDATES", 20):
+        mlp.learn_in_hindsight(data, seed=0)
     return mlp.eval()
+
+
+def demonstrations(mlp: MLP) -> Demonstrations:
+    """Return two episodes of noise."""
+    frames = seen(mlp, 12)
+    return Demonstrations(
+        state=frames.state,
+        features=frames.features,
+        actions=torch.randn(12, 2),
+        steps_to_go=torch.arange(6).flip(0).repeat(2),
+        episode_lengths=np.array([6, 6]),
+        instructions=("go", "go"),
+        spaces=mlp.spaces,
+    )
 
 
 def seen(mlp: MLP, rows: int) -> Inputs:
@@ -133,15 +153,38 @@ def test_mlp_with_images_checkpoint_has_the_trunk(seeing: MLP, tmp_path: Path) -
     save_checkpoint(tmp_path / "000001", seeing, None)
     loaded = load_model(tmp_path / "000001", build_model)
     assert isinstance(loaded, MLP)
+    assert loaded.sizes == seeing.sizes
     assert loaded.vision_encoder is not None
     assert seeing.vision_encoder is not None
     assert loaded.vision_encoder.identity == seeing.vision_encoder.identity
     assert torch.equal(seen(loaded, 12).features, seen(seeing, 12).features)
+    frames = seen(seeing, 12)
+    assert torch.equal(loaded.steps_to_go_logits(frames), seeing.steps_to_go_logits(frames))
 
 
-def test_mlp_with_images_learns_nothing_in_the_trunk(seeing: MLP) -> None:
+def test_mlp_with_images_learns_nothing_in_trunk_and_forecast(seeing: MLP) -> None:
     assert seeing.trunk is not None
-    assert not any(weight.requires_grad for weight in seeing.trunk.parameters())
+    assert seeing.keyframes is not None
+    for frozen in (seeing.trunk, seeing.keyframes):
+        assert not any(weight.requires_grad for weight in frozen.parameters())
+
+
+def test_mlp_with_images_reads_its_grippers_keyframes(seeing: MLP) -> None:
+    numbers = seeing.normalised_inputs(seen(seeing, 12))
+    assert numbers.shape == (12, SPACES.agent_pos + SPACES.environment_state + SPACES.agent_pos)
+    assert numbers.abs().max() <= seeing.sizes.max_deviation
+
+
+@pytest.mark.parametrize("grippers", [(7,), (-1,), (0, 0)])
+def test_mlp_with_grippers_that_the_robot_lacks_is_refused(grippers: tuple[int, ...]) -> None:
+    sizes = MLPConfig(images=True, grippers=grippers)
+    with pytest.raises(ConfigError, match=r"--mlp\.grippers must be different numbers from 0 to "):
+        new_model("mlp", sizes, replace(SPACES, cameras=CAMERAS), (), seed=0)
+
+
+def test_mlp_with_grippers_and_without_images_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--mlp\.grippers must come with --mlp\.images"):
+        MLPConfig(grippers=(0,))
 
 
 def test_mlp_with_images_of_a_robot_without_a_camera_is_refused() -> None:

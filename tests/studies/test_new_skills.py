@@ -222,10 +222,10 @@ def test_real2sim_practises_in_the_other_look_with_and_without_adapting(
         *("sim to real", "sim to real, adapted"),
     ]
     assert [(row.condition, row.demonstrations) for row in rows[-4:]] == [
-        ("sim, its own demonstrations", 90),
-        ("real, its own demonstrations", 90),
-        ("sim, 20 % of the headline's demonstrations", 176),
-        ("sim, 80 % of the headline's demonstrations", 704),
+        ("sim, as much data", 90),
+        ("real, as much data", 90),
+        ("sim, 20 % of the data", 176),
+        ("sim, 80 % of the data", 704),
     ]
 
 

@@ -8,7 +8,7 @@ and serving show it observations through the same `inputs_of`.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -21,6 +21,9 @@ from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Decision, Rngs, Termination
 from nearer.core.spaces import Spaces
 from nearer.core.vision import VisionEncoder
+
+if TYPE_CHECKING:
+    from nearer.algorithm.demonstrations import Demonstrations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,16 @@ class FoundationModel(nn.Module, ABC):
         Args:
             inputs: every frame; without features where these are stacked (`StackingVisionEncoder`).
             actions: the demonstrated ones, in the env's units.
+        """
+
+    def learn_in_hindsight(self, demonstrations: "Demonstrations", seed: int) -> None:
+        """Learn what later frames of demonstrations tell of earlier ones; nothing in most models.
+
+        What is learned here is kept as it is by both stages.
+
+        Args:
+            demonstrations: to train on, after `normalise_by`.
+            seed: of the minibatches.
         """
 
     @abstractmethod

@@ -116,6 +116,7 @@ def _run_together(config: SFTConfig, processes: Processes, on_progress: Progress
         model, data, split, encoding_s = _ready(config, dataset, processes.sharded, on_progress)
     training = config.training
     train, val = data.episodes(split.train_positions), data.episodes(split.validation_positions)
+    model.learn_in_hindsight(train, training.seed)
     if not processes.first:
         silent = SilentRun(config.out, started_as("sft", processes.kind))
         sft(training, train, val, model, silent, on_progress, processes)
@@ -180,8 +181,6 @@ def _ready(
     split = _split(config, dataset)
     data, encoding_s = _encoded(config, dataset, model, split, on_progress)
     model.normalise_by(data.statistics(), data.actions[data.acted_frames()])
-    if isinstance(model, SmallVLA) and model.goal_region:
-        model.learn_goals(data.episodes(split.train_positions), training.seed)
     return model, data, split, encoding_s
 
 

@@ -35,6 +35,7 @@ class Purpose(IntEnum):
     SFT_OBJECTIVES = 19
     PRACTICE_ACTORS = 20
     GOAL_REGION = 21
+    KEYFRAMES = 22
 
 
 def generator(purpose: Purpose, *keys: int) -> np.random.Generator:

@@ -18,7 +18,12 @@ from nearer.models.pointing.sentence_encoder import Vocabulary
 from nearer.models.pointing.tower import PointingTower, TowerConfig
 from nearer.models.pointing.variants import tower_of
 from nearer.models.pointing.weights import channels_last, pretrained_trunk
-from nearer.models.saved_config import JsonObject, small_vla_config_from_json, spaces_from_json
+from nearer.models.saved_config import (
+    JsonObject,
+    mlp_config_from_json,
+    small_vla_config_from_json,
+    spaces_from_json,
+)
 from nearer.models.settings import VARIANTS, MLPConfig, SmallVLAConfig, VLMConfig
 from nearer.models.small_vla import SmallVLA, words_of
 
@@ -87,7 +92,7 @@ def build_model(config: JsonObject, folder: Path) -> FoundationModel:
         )
     spaces = spaces_from_json(config["spaces"])
     if kind == "mlp":
-        mlp = MLPConfig(**config["sizes"])
+        mlp = mlp_config_from_json(config["sizes"])
         return MLP(mlp, spaces, channels_last(Lite0()) if mlp.images else None)
     if kind == "vlm":
         with _needs_transformers():

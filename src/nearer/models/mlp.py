@@ -1,8 +1,10 @@
 """The model of the authors' notebook: an MLP for actions and another for steps-to-go.
 
-It reads states and, with `images`, every camera through a frozen trunk (`TrunkVisionEncoder`).
+It reads states and, with `images`, where the robot will be at its next keyframes, as every camera
+foretells it through a frozen trunk (`TrunkVisionEncoder`, `KeyframeForecast`).
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -10,12 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nearer.algorithm.demonstrations import Demonstrations
 from nearer.algorithm.model import FoundationModel, Inputs
 from nearer.algorithm.steps_to_go import StepsToGoBins
 from nearer.core.errors import ConfigError
 from nearer.core.interfaces import Rngs
+from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Spaces
 from nearer.core.vision import VisionEncoder
+from nearer.models.keyframes import KeyframeForecast, proprioception_at_keyframes
 from nearer.models.pointing.efficientnet_lite0 import Lite0
 from nearer.models.settings import MLPConfig
 from nearer.models.trunk_vision_encoder import TrunkVisionEncoder
@@ -51,15 +56,20 @@ class MLP(FoundationModel):
                 "--mlp.images must have a camera's images, got a robot without a camera; leave it "
                 "out, or add a camera"
             )
+        _check_grippers(config.grippers, spaces.agent_pos)
         self.sizes = config
         self.spaces = spaces
         self.bins = StepsToGoBins(count=config.num_bins, width_steps=config.steps_per_bin)
         self.trunk = trunk
         state = spaces.agent_pos + spaces.environment_state
+        self.keyframes: KeyframeForecast | None = None
+        foretold = 0
         if trunk:
-            state += TrunkVisionEncoder(trunk, spaces.cameras).width
-        self.action_net = _three_layers(state, config.hidden, 2 * spaces.action)
-        self.steps_to_go_net = _three_layers(state, config.hidden, config.num_bins)
+            features = TrunkVisionEncoder(trunk, spaces.cameras).width
+            foretold = max(1, len(config.grippers)) * spaces.agent_pos
+            self.keyframes = KeyframeForecast(features, state, foretold)
+        self.action_net = _three_layers(state + foretold, config.hidden, 2 * spaces.action)
+        self.steps_to_go_net = _three_layers(state + foretold, config.hidden, config.num_bins)
         self.state_mean = nn.Buffer(torch.zeros(state))
         self.state_std = nn.Buffer(torch.ones(state))
         self.action_mean = nn.Buffer(torch.zeros(spaces.action))
@@ -71,12 +81,24 @@ class MLP(FoundationModel):
         return TrunkVisionEncoder(self.trunk, self.spaces.cameras) if self.trunk else None
 
     def normalise_by(self, inputs: Inputs, actions: Float[Tensor, "samples action"]) -> None:
-        """Store mean and deviation of states, features and actions; constants keep their unit."""
-        state = self._read(inputs)
-        self.state_mean.copy_(state.mean(dim=0))
-        self.state_std.copy_(_nonzero_std(state))
+        """Store mean and deviation of states and actions; constants keep their unit."""
+        self.state_mean.copy_(inputs.state.mean(dim=0))
+        self.state_std.copy_(_nonzero_std(inputs.state))
         self.action_mean.copy_(actions.mean(dim=0))
         self.action_std.copy_(_nonzero_std(actions))
+
+    def learn_in_hindsight(self, demonstrations: Demonstrations, seed: int) -> None:
+        """Learn what images foretell of the next keyframes, if images are read."""
+        if self.keyframes is None:
+            return
+        inputs = demonstrations.statistics()
+        targets = proprioception_at_keyframes(
+            inputs.state[:, : self.spaces.agent_pos],
+            demonstrations.episode_lengths,
+            self.sizes.grippers,
+        )
+        rng = generator(Purpose.KEYFRAMES, seed)
+        self.keyframes.fit(inputs.features, self._normalised(inputs.state), targets, rng)
 
     def config(self) -> dict[str, object]:
         """Return what rebuilds the module without its weights."""
@@ -86,7 +108,7 @@ class MLP(FoundationModel):
         self, inputs: Inputs, rngs: Rngs
     ) -> tuple[Float[Tensor, "samples action"], Float[Tensor, "samples"]]:
         """Draw an action a row, in the env's units, with its exact log-probability."""
-        mean, scale = self._gaussian(self._read(inputs))
+        mean, scale = self._gaussian(inputs)
         width = self.spaces.action
         noise = np.stack([rng.standard_normal(width, np.float32) for rng in rngs])
         normalised = mean + scale * torch.from_numpy(noise)
@@ -97,25 +119,26 @@ class MLP(FoundationModel):
         self, inputs: Inputs, actions: Float[Tensor, "samples action"]
     ) -> Float[Tensor, "samples"]:
         """Return the Gaussian log-density of the normalised actions."""
-        return self._log_density(*self._gaussian(self._read(inputs)), actions)
+        return self._log_density(*self._gaussian(inputs), actions)
 
-    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples state"]:
-        """Return the normalised state, and the features beside it."""
-        return self._normalised(self._read(inputs))
+    def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples inputs"]:
+        """Return the normalised state and, where images are read, what they foretell.
+
+        A reward model that reads no images may be shown the features of a policy that does.
+        """
+        state = self._normalised(inputs.state)
+        if self.keyframes is None:
+            return state
+        limit = self.sizes.max_deviation
+        foretold = self.keyframes(inputs.features, state).clamp(-limit, limit)
+        return torch.cat([state, foretold], dim=1)
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
         return self.steps_to_go_net(self.normalised_inputs(inputs))
 
-    def _read(self, inputs: Inputs) -> Float[Tensor, "samples inputs"]:
-        """Return the state, and beside it the features where images are read.
-
-        A reward model that reads none may be shown those of a policy that does.
-        """
-        return torch.cat([inputs.state, inputs.features], dim=1) if self.trunk else inputs.state
-
-    def _gaussian(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        mean, raw_scale = self.action_net(self._normalised(state)).chunk(2, dim=-1)
+    def _gaussian(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        mean, raw_scale = self.action_net(self.normalised_inputs(inputs)).chunk(2, dim=-1)
         scale = nn.functional.softplus(raw_scale) + self.sizes.min_scale
         largest = self.sizes.max_scale
         return mean, scale if largest is None else scale.clamp(max=largest)
@@ -128,6 +151,15 @@ class MLP(FoundationModel):
     def _normalised(self, state: Tensor) -> Tensor:
         limit = self.sizes.max_deviation
         return ((state - self.state_mean) / self.state_std).clamp(-limit, limit)
+
+
+def _check_grippers(grippers: Sequence[int], agent_pos: int) -> None:
+    wrong = [gripper for gripper in grippers if not 0 <= gripper < agent_pos]
+    if wrong or len(set(grippers)) < len(grippers):
+        raise ConfigError(
+            f"--mlp.grippers must be different numbers from 0 to {agent_pos - 1}, as "
+            f"observation.state has {agent_pos} numbers, got {list(grippers)}; correct them"
+        )
 
 
 def _three_layers(width_in: int, hidden: int, width_out: int) -> nn.Sequential:

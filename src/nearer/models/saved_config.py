@@ -5,7 +5,7 @@ from typing import Any
 
 from nearer.core.action_chunks import Chunking
 from nearer.core.spaces import Camera, Spaces
-from nearer.models.settings import SelfTrainingConfig, SmallVLAConfig
+from nearer.models.settings import MLPConfig, SelfTrainingConfig, SmallVLAConfig
 
 JsonObject = Mapping[str, Any]
 """A JSON object: config.json of a checkpoint, or what a hub's model has beside its weights."""
@@ -21,6 +21,13 @@ def spaces_from_json(document: JsonObject) -> Spaces:
         control_hz=document.get("control_hz"),
         chunking=Chunking(**document.get("chunking", {})),
     )
+
+
+def mlp_config_from_json(document: JsonObject) -> MLPConfig:
+    """Return the settings of an MLP."""
+    sizes = dict(document)
+    sizes["grippers"] = tuple(sizes.get("grippers", ()))
+    return MLPConfig(**sizes)
 
 
 def small_vla_config_from_json(document: JsonObject) -> SmallVLAConfig:

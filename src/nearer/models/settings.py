@@ -13,7 +13,10 @@ class MLPConfig:
     """Sizes of the model for states, or for states and images; it reads no language.
 
     Attributes:
-        images: it also reads every camera, through a frozen network that was trained on ImageNet.
+        images: it also reads every camera, through a frozen network that was trained on ImageNet,
+            and of what that returns where the robot will be at its next keyframes: when a gripper
+            opens or closes, and at the end.
+        grippers: which numbers of observation.state are grippers' openings; 0 is the first.
         hidden: width of each of the three hidden layers.
         num_bins: classes of the steps-to-go head.
         steps_per_bin: control steps a class.
@@ -28,6 +31,7 @@ class MLPConfig:
     # max_deviation: a state far outside the demonstrations must not blow up outputs or gradients.
 
     images: bool = False
+    grippers: tuple[int, ...] = ()
     hidden: int = 256
     num_bins: int = 141
     steps_per_bin: int = 1
@@ -45,6 +49,11 @@ class MLPConfig:
             min_scale="(0, inf)",
             max_deviation="(0, inf)",
         )
+        if self.grippers and not self.images:
+            raise ConfigError(
+                "--mlp.grippers must come with --mlp.images, since images foretell where they open "
+                f"and close, got {list(self.grippers)} without; leave them out"
+            )
         if self.max_scale is not None and not self.min_scale <= self.max_scale < math.inf:
             raise ConfigError(
                 "--mlp.max-scale must be finite and at least --mlp.min-scale, got "

@@ -171,13 +171,8 @@ class SmallVLA(FoundationModel):
         self.tokens.units.copy_(action_units(actions, self.tokens.levels))
         self.planar_features.fit(_points(inputs), inputs.state)
 
-    def learn_goals(self, demonstrations: Demonstrations, seed: int) -> None:
-        """Learn from the last frames where instructions want objects; after `normalise_by`.
-
-        Args:
-            demonstrations: to learn from.
-            seed: of the minibatches.
-        """
+    def learn_in_hindsight(self, demonstrations: Demonstrations, seed: int) -> None:
+        """Learn from the last frames where instructions want objects, with `goal_region`."""
         if self.goal_region is None:
             return
         features, every_frame = self.planar_features, demonstrations.statistics()

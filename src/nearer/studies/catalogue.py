@@ -107,13 +107,13 @@ STUDIES: Sequence[Study] = (
     Study(
         name="real2sim",
         shows="Stage 1 in one look, practice in another",
-        minutes=100,
+        minutes=85,
         run=lambda config, say: stages_table(reproduce_real2sim(config, say)),
     ),
     Study(
         name="aloha",
         shows="two arms: practice against three times the demonstrations",
-        minutes=120,
+        minutes=80,
         run=lambda config, say: stages_table(reproduce_aloha(config, say)),
     ),
     Study(

@@ -112,7 +112,7 @@ def _measure_seed(
         recipe = _recipe(config, seed, look, look)
         in_domain = replace(recipe.eval_sft, out=recipe.sft.out / "eval-own-look")
         success = load_or_run_eval(in_domain, on_progress).success
-        name = f"{look}, its own demonstrations"
+        name = f"{look}, as much data"
         yield before_practice("real2sim", name, seed, collected[look], success)
     yield from _more_demonstrations(config, seed, on_progress)
 
@@ -126,7 +126,7 @@ def _more_demonstrations(
         recipe = recipe_for(config, seed, percent)
         ensure_sft(recipe, on_progress)
         success = load_or_run_eval(recipe.eval_sft, on_progress).success
-        name = f"sim, {percent} % of the headline's demonstrations"
+        name = f"sim, {percent} % of the data"
         yield before_practice("real2sim", name, seed, round(total * percent / 100), success)
 
 
