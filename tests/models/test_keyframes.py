@@ -1,4 +1,4 @@
-"""Keyframes: which they are, and what images foretell of them."""
+"""Keyframes: which they are, and what images predict of them."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nearer.models.keyframes as keyframes
-from nearer.models.keyframes import KeyframeForecast, proprioception_at_keyframes
+from nearer.models.keyframes import KeyframePredictor, proprioception_at_keyframes
 
 
 def column(values: list[float]) -> torch.Tensor:
@@ -52,30 +52,32 @@ def few_updates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few_updates")
-def test_forecast_learns_what_features_tell_and_is_frozen_then() -> None:
+def test_predictor_learns_what_features_tell_and_is_frozen_then() -> None:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(3000, 3, generator=generator)
     features = hidden @ torch.randn(3, 40, generator=generator) + 7
     targets = torch.cat([hidden[:, :2] * 5 + 100, torch.full((3000, 1), 3.0)], dim=1)
-    forecast = KeyframeForecast(40, 2, 3)
+    predictor = KeyframePredictor(40, 2, 3)
     state = torch.zeros(3000, 2)
-    forecast.fit(features[:2500], state[:2500], targets[:2500], np.random.default_rng(0))
-    foretold = forecast(features[2500:], state[2500:]) * forecast.target_std + forecast.target_mean
-    error = (foretold - targets[2500:]).square().mean(dim=0)
+    predictor.fit(features[:2500], state[:2500], targets[:2500], np.random.default_rng(0))
+    predicted = (
+        predictor(features[2500:], state[2500:]) * predictor.target_std + predictor.target_mean
+    )
+    error = (predicted - targets[2500:]).square().mean(dim=0)
     assert (error[:2] < 0.1 * 25).all()
-    assert abs(float(foretold[:, 2].mean()) - 3) < 0.1
-    assert not any(parameter.requires_grad for parameter in forecast.parameters())
-    assert not forecast.network.training
+    assert abs(float(predicted[:, 2].mean()) - 3) < 0.1
+    assert not any(parameter.requires_grad for parameter in predictor.parameters())
+    assert not predictor.network.training
 
 
 @pytest.mark.usefixtures("few_updates")
 def test_fit_is_a_function_of_its_generator_alone() -> None:
     features, state, targets = torch.randn(64, 30), torch.randn(64, 2), torch.randn(64, 3)
-    foretold: list[torch.Tensor] = []
+    predicted: list[torch.Tensor] = []
     for start in (1, 2):
         torch.manual_seed(7)  # the first weights, as the model's own seed draws them
-        forecast = KeyframeForecast(30, 2, 3)
+        predictor = KeyframePredictor(30, 2, 3)
         torch.manual_seed(start)
-        forecast.fit(features, state, targets, np.random.default_rng(5))
-        foretold.append(forecast(features, state))
-    assert torch.equal(*foretold)
+        predictor.fit(features, state, targets, np.random.default_rng(5))
+        predicted.append(predictor(features, state))
+    assert torch.equal(*predicted)

@@ -162,7 +162,7 @@ def test_mlp_with_images_checkpoint_has_the_trunk(seeing: MLP, tmp_path: Path) -
     assert torch.equal(loaded.steps_to_go_logits(frames), seeing.steps_to_go_logits(frames))
 
 
-def test_mlp_with_images_learns_nothing_in_trunk_and_forecast(seeing: MLP) -> None:
+def test_mlp_with_images_learns_nothing_in_trunk_and_predictor(seeing: MLP) -> None:
     assert seeing.trunk is not None
     assert seeing.keyframes is not None
     for frozen in (seeing.trunk, seeing.keyframes):

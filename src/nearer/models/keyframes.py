@@ -1,7 +1,7 @@
-"""Where a robot will be when a gripper next opens or closes, foretold from images.
+"""Where a robot will be when a gripper next opens or closes, as images predict it.
 
 Every demonstration tells it in hindsight: its keyframes are the frames in which a gripper has just
-opened or closed, and its last one. What is foretold for a frame is the proprioception at each
+opened or closed, and its last one. What is predicted for a frame is the proprioception at each
 gripper's next keyframe: where the hand must go to grasp what the images show. Policy and
 steps-to-go read that in place of the images; of some hundred demonstrations they would learn the
 images themselves by heart (docs/log.md).
@@ -32,13 +32,13 @@ _MOST_FRAMES = 20_000
 """That the components are computed from."""
 
 
-class KeyframeForecast(nn.Module):
-    """Foretells normalised proprioception at keyframes; frozen but for `fit`.
+class KeyframePredictor(nn.Module):
+    """Predicts normalised proprioception at keyframes; frozen but for `fit`.
 
     Args:
         features: numbers of an image's features.
         state: numbers of the state.
-        targets: numbers that are foretold.
+        targets: numbers that are predicted.
     """
 
     def __init__(self, features: int, state: int, targets: int) -> None:
@@ -64,7 +64,7 @@ class KeyframeForecast(nn.Module):
     def forward(
         self, features: Float[Tensor, "samples features"], state: Float[Tensor, "samples state"]
     ) -> Float[Tensor, "samples targets"]:
-        """Return what is foretold, each number in standard deviations from its mean.
+        """Return what is predicted, each number in standard deviations from its mean.
 
         Args:
             features: of the images.
@@ -81,7 +81,7 @@ class KeyframeForecast(nn.Module):
         targets: Float[Tensor, "frames targets"],
         rng: np.random.Generator,
     ) -> None:
-        """Learn from demonstrations what images foretell, and stay as it is from then on.
+        """Learn from demonstrations what images predict, and stay as it is from then on.
 
         Args:
             features: of every frame's images.

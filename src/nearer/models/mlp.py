@@ -1,7 +1,7 @@
 """The model of the authors' notebook: an MLP for actions and another for steps-to-go.
 
 It reads states and, with `images`, where the robot will be at its next keyframes, as every camera
-foretells it through a frozen trunk (`TrunkVisionEncoder`, `KeyframeForecast`).
+predicts it through a frozen trunk (`TrunkVisionEncoder`, `KeyframePredictor`).
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from nearer.core.interfaces import Rngs
 from nearer.core.seeds import Purpose, generator
 from nearer.core.spaces import Spaces
 from nearer.core.vision import VisionEncoder
-from nearer.models.keyframes import KeyframeForecast, proprioception_at_keyframes
+from nearer.models.keyframes import KeyframePredictor, proprioception_at_keyframes
 from nearer.models.pointing.efficientnet_lite0 import Lite0
 from nearer.models.settings import MLPConfig
 from nearer.models.trunk_vision_encoder import TrunkVisionEncoder
@@ -62,14 +62,14 @@ class MLP(FoundationModel):
         self.bins = StepsToGoBins(count=config.num_bins, width_steps=config.steps_per_bin)
         self.trunk = trunk
         state = spaces.agent_pos + spaces.environment_state
-        self.keyframes: KeyframeForecast | None = None
-        foretold = 0
+        self.keyframes: KeyframePredictor | None = None
+        predicted = 0
         if trunk:
             features = TrunkVisionEncoder(trunk, spaces.cameras).width
-            foretold = max(1, len(config.grippers)) * spaces.agent_pos
-            self.keyframes = KeyframeForecast(features, state, foretold)
-        self.action_net = _three_layers(state + foretold, config.hidden, 2 * spaces.action)
-        self.steps_to_go_net = _three_layers(state + foretold, config.hidden, config.num_bins)
+            predicted = max(1, len(config.grippers)) * spaces.agent_pos
+            self.keyframes = KeyframePredictor(features, state, predicted)
+        self.action_net = _three_layers(state + predicted, config.hidden, 2 * spaces.action)
+        self.steps_to_go_net = _three_layers(state + predicted, config.hidden, config.num_bins)
         self.state_mean = nn.Buffer(torch.zeros(state))
         self.state_std = nn.Buffer(torch.ones(state))
         self.action_mean = nn.Buffer(torch.zeros(spaces.action))
@@ -88,7 +88,7 @@ class MLP(FoundationModel):
         self.action_std.copy_(_nonzero_std(actions))
 
     def learn_in_hindsight(self, demonstrations: Demonstrations, seed: int) -> None:
-        """Learn what images foretell of the next keyframes, if images are read."""
+        """Learn what images predict of the next keyframes, if images are read."""
         if self.keyframes is None:
             return
         inputs = demonstrations.statistics()
@@ -122,7 +122,7 @@ class MLP(FoundationModel):
         return self._log_density(*self._gaussian(inputs), actions)
 
     def normalised_inputs(self, inputs: Inputs) -> Float[Tensor, "samples inputs"]:
-        """Return the normalised state and, where images are read, what they foretell.
+        """Return the normalised state and, where images are read, what they predict.
 
         A reward model that reads no images may be shown the features of a policy that does.
         """
@@ -130,8 +130,8 @@ class MLP(FoundationModel):
         if self.keyframes is None:
             return state
         limit = self.sizes.max_deviation
-        foretold = self.keyframes(inputs.features, state).clamp(-limit, limit)
-        return torch.cat([state, foretold], dim=1)
+        predicted = self.keyframes(inputs.features, state).clamp(-limit, limit)
+        return torch.cat([state, predicted], dim=1)
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""

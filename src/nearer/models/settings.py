@@ -51,7 +51,7 @@ class MLPConfig:
         )
         if self.grippers and not self.images:
             raise ConfigError(
-                "--mlp.grippers must come with --mlp.images, since images foretell where they open "
+                "--mlp.grippers must come with --mlp.images, since images predict where they open "
                 f"and close, got {list(self.grippers)} without; leave them out"
             )
         if self.max_scale is not None and not self.min_scale <= self.max_scale < math.inf:
