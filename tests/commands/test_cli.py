@@ -259,7 +259,9 @@ def test_help_flag_says_meaning_unit_and_default(page: str, capsys: Capture) -> 
     numbers = {flag.split()[0] for flag in flags if re.search("INT|FLOAT", flag)}
     unitless = {
         flag for flag in numbers
-        if re.search("seed|rate|decay|norm|discount|scale|hidden|num-bins|ppo-clip|rank", flag)
+        if re.search(
+            "seed|rate|decay|norm|discount|scale|hidden|num-bins|ppo-clip|rank|grippers", flag
+        )
     }  # fmt: skip
     units = UNITS[page]
     assert numbers - unitless <= units.keys(), "a number without a unit: add it to UNITS"

@@ -260,6 +260,8 @@ def test_server_computes_nothing_for_a_robot_that_is_gone() -> None:
         for number in range(20):  # more than may be connected at a time
             with bare_connection(port) as leaving:
                 leaving.send(pack({**state_message(), "step": number}))
+        for _ in range(5):  # turns of the server, in which it sees that the last one is gone
+            assert slow.ping().wait(20)
         policy.may_answer.set()
         assert unpack(slow.recv(timeout=20))["request_id"] == "slow"
         slow.send(pack(state_message()))
