@@ -104,6 +104,21 @@ def test_commands_in_chunks_count_decisions_and_control_steps(
     assert "got 1; train it with nearer sft --chunk 5" in capsys.readouterr().err
 
 
+def test_sft_on_decision_frames_learns_from_every_fifth_frame_and_the_last(
+    stage_one: Path, tmp_path: Path
+) -> None:
+    data = ["--data", str(stage_one / "data"), "--model", "mlp", "--mlp.hidden", "16"]
+    few = ["--updates", "4", "--validate-every", "4", "--chunk", "5"]
+    shown: list[list[int]] = []
+    for flags in ([], ["--decision-frames"]):
+        run = tmp_path / f"run{len(flags)}"
+        main(["sft", *data, *few, *flags, "--out", str(run)])
+        episodes = read_json(run / "demonstrations.json")["episodes"]
+        shown.append([len(episode["agent_pos"]) for episode in episodes])
+    every, decided = shown
+    assert decided == [-(-(length - 1) // 5) + 1 for length in every]
+
+
 def test_sft_impossible_chunk_is_refused_before_training(
     stage_one: Path, tmp_path: Path, capsys: Capture
 ) -> None:
