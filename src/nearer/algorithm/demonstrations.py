@@ -79,16 +79,9 @@ class Demonstrations:
         """Return these episodes, in that order."""
         lengths = self.episode_lengths[rows]
         starts = (np.cumsum(self.episode_lengths) - self.episode_lengths)[rows]
-        frames = torch.from_numpy(frame_rows(starts, lengths))
-        return Demonstrations(
-            state=self.state[frames],
-            features=self.features[frames] if self.stacked_rows is None else self.features,
-            stacked_rows=None if self.stacked_rows is None else self.stacked_rows[frames],
-            actions=self.actions[frames],
-            steps_to_go=self.steps_to_go[frames],
-            episode_lengths=lengths,
+        return replace(
+            self._of_frames(frame_rows(starts, lengths), lengths),
             instructions=tuple(self.instructions[int(row)] for row in rows),
-            spaces=self.spaces,
             candidates=self.candidates and self.candidates.episodes(rows),
         )
 
@@ -98,7 +91,12 @@ class Demonstrations:
         Args:
             every: control steps a decision.
         """
-        rows, lengths = decision_rows(self.episode_lengths, every)
+        return self._of_frames(*decision_rows(self.episode_lengths, every))
+
+    def _of_frames(
+        self, rows: Int64[Array, "rows"], lengths: Int64[Array, "episodes"]
+    ) -> "Demonstrations":
+        """Return these frames, of which each episode has so many."""
         frames = torch.from_numpy(rows)
         return replace(
             self,
