@@ -1,7 +1,7 @@
 """Where a robot will be when a gripper next opens or closes, as images predict it.
 
-Every demonstration tells it in hindsight: its keyframes are the frames in which a gripper has just
-opened or closed, and its last one. What is predicted for a frame is the proprioception at each
+Labels are hindsight: keyframes of a demonstration are the frames in which a gripper has just opened
+or closed, and its last one. What is predicted for a frame is the proprioception at each
 gripper's next keyframe: where the hand must go to grasp what the images show. Policy and
 steps-to-go read that in place of the images; of some hundred demonstrations they would learn the
 images themselves by heart (docs/log.md).
