@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float32
 from rich.console import Console
 from torch import Tensor
 
-from nearer.algorithm.demonstrations import chunked
 from nearer.algorithm.model import FoundationModel
 from nearer.algorithm.threads import threads_for
 from nearer.commands.progress_bars import live
@@ -226,8 +225,8 @@ def _comparison(
         training_data.train,
         config.cache,
         on_progress,
+        reward.spaces.chunking,
     )
-    data = chunked(data, reward.spaces.chunking)
     encoder = InputEncoder(data.instructions)
     normalised = normalised_inputs_of(reward, map(data.inputs, data.parts(FRAMES_AT_ONCE)))
     training_set = baseline_training_set(data, normalised, encoder, reward.bins)
