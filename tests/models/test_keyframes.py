@@ -55,13 +55,13 @@ def few_updates(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_predictor_learns_what_features_tell_and_is_frozen_then() -> None:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(3000, 3, generator=generator)
-    features = hidden @ torch.randn(3, 40, generator=generator) + 7
+    components = hidden @ torch.randn(3, 40, generator=generator)
     targets = torch.cat([hidden[:, :2] * 5 + 100, torch.full((3000, 1), 3.0)], dim=1)
     predictor = KeyframePredictor(40, 2, 3)
     state = torch.zeros(3000, 2)
-    predictor.fit(features[:2500], state[:2500], targets[:2500], np.random.default_rng(0))
+    predictor.fit(components[:2500], state[:2500], targets[:2500], np.random.default_rng(0))
     predicted = (
-        predictor(features[2500:], state[2500:]) * predictor.target_std + predictor.target_mean
+        predictor(components[2500:], state[2500:]) * predictor.target_std + predictor.target_mean
     )
     error = (predicted - targets[2500:]).square().mean(dim=0)
     assert (error[:2] < 0.1 * 25).all()
@@ -72,12 +72,12 @@ def test_predictor_learns_what_features_tell_and_is_frozen_then() -> None:
 
 @pytest.mark.usefixtures("few_updates")
 def test_fit_is_a_function_of_its_generator_alone() -> None:
-    features, state, targets = torch.randn(64, 30), torch.randn(64, 2), torch.randn(64, 3)
+    components, state, targets = torch.randn(64, 30), torch.randn(64, 2), torch.randn(64, 3)
     predicted: list[torch.Tensor] = []
     for start in (1, 2):
         torch.manual_seed(7)  # the first weights, as the model's own seed draws them
         predictor = KeyframePredictor(30, 2, 3)
         torch.manual_seed(start)
-        predictor.fit(features, state, targets, np.random.default_rng(5))
-        predicted.append(predictor(features, state))
+        predictor.fit(components, state, targets, np.random.default_rng(5))
+        predicted.append(predictor(components, state))
     assert torch.equal(*predicted)

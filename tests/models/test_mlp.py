@@ -165,14 +165,26 @@ def test_mlp_with_images_checkpoint_has_the_trunk(seeing: MLP, tmp_path: Path) -
 def test_mlp_with_images_learns_nothing_in_trunk_and_predictor(seeing: MLP) -> None:
     assert seeing.trunk is not None
     assert seeing.keyframes is not None
-    for frozen in (seeing.trunk, seeing.keyframes):
+    assert seeing.components is not None
+    for frozen in (seeing.trunk, seeing.components, seeing.keyframes):
         assert not any(weight.requires_grad for weight in frozen.parameters())
 
 
 def test_mlp_with_images_reads_its_grippers_keyframes(seeing: MLP) -> None:
     numbers = seeing.normalised_inputs(seen(seeing, 12))
-    assert numbers.shape == (12, SPACES.agent_pos + SPACES.environment_state + SPACES.agent_pos)
+    state = SPACES.agent_pos + SPACES.environment_state
+    assert numbers.shape == (12, state + SPACES.agent_pos + 64)
     assert numbers.abs().max() <= seeing.sizes.max_deviation
+
+
+def test_mlp_with_images_leaves_something_out_in_training_alone(seeing: MLP) -> None:
+    frames, actions = seen(seeing, 12), torch.zeros(12, 2)
+    logits, log_prob = seeing.steps_to_go_logits(frames), seeing.log_prob(frames, actions)
+    assert torch.equal(seeing.steps_to_go_logits(frames), logits)
+    assert torch.equal(seeing.log_prob(frames, actions), log_prob)
+    seeing.train()
+    assert not torch.allclose(seeing.steps_to_go_logits(frames), logits)
+    assert not torch.equal(seeing.log_prob(frames, actions), log_prob)
 
 
 @pytest.mark.parametrize("grippers", [(7,), (-1,), (0, 0)])

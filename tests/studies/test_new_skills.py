@@ -10,6 +10,7 @@ import nearer.studies.aloha as aloha
 import nearer.studies.banana as banana
 import nearer.studies.real2sim as real2sim
 import nearer.studies.running as running
+import nearer.studies.stage_success as stage_success
 import nearer.studies.transfer as transfer
 from document_values import evaluation
 from nearer.configs.adapt import AdaptConfig
@@ -67,6 +68,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
     for module in (aloha, banana, transfer, real2sim):
         monkeypatch.setattr(module, "ensure_demonstrations", collect)
         monkeypatch.setattr(module, "ensure_sft", sft)
+    for module in (banana, transfer, stage_success):
         monkeypatch.setattr(module, "ensure_practice", practise)
 
     def pushed(config: EvalConfig, on_progress: ProgressCallback) -> list[BananaEpisode]:

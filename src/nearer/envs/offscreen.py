@@ -28,10 +28,19 @@ class OffscreenRenderer:
         model: mujoco.MjModel; the size of its offscreen buffer is set to that of the images.
         height, width: of the images, in pixels.
         without: effects that are left out, of mujoco.mjtRndFlag.
+        convex_hulls: whether a mesh that collides is drawn as its convex hull.
     """
 
-    def __init__(self, model: Model, height: int, width: int, without: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        height: int,
+        width: int,
+        without: Sequence[Any],
+        convex_hulls: bool = False,
+    ) -> None:
         self._model, self._size, self._without = model, (height, width), without
+        self._convex_hulls = convex_hulls
         self._thread_local = threading.local()
 
     def render(self, data: Any, camera: Any) -> UInt8[Array, "h w 3"]:
@@ -49,6 +58,7 @@ class OffscreenRenderer:
         with render_lock:
             if opened is None:
                 opened = _ThreadRenderer(self._model, *self._size, self._without)
+                opened.option.flags[int(mujoco.mjtVisFlag.mjVIS_CONVEXHULL)] = self._convex_hulls
                 self._thread_local.renderer = opened
                 _open_renderers.add(self)
             return opened.render(data, camera)
@@ -97,12 +107,12 @@ class _ThreadRenderer:
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + 10)
         for effect in without:
             self._scene.flags[int(effect)] = False
-        self._option, self._viewport = mujoco.MjvOption(), mujoco.MjrRect(0, 0, width, height)
+        self.option, self._viewport = mujoco.MjvOption(), mujoco.MjrRect(0, 0, width, height)
 
     def render(self, data: Any, camera: Any) -> UInt8[Array, "h w 3"]:
         every_geom = int(mujoco.mjtCatBit.mjCAT_ALL)
         mujoco.mjv_updateScene(
-            self._model, data, self._option, None, camera, every_geom, self._scene
+            self._model, data, self.option, None, camera, every_geom, self._scene
         )
         self._gl.make_current()  # other contexts may have been made current in this thread since
         mujoco.mjr_render(self._viewport, self._scene, self._context)

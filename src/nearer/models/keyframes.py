@@ -2,9 +2,9 @@
 
 Labels are hindsight: keyframes of a demonstration are the frames in which a gripper has just opened
 or closed, and its last one. What is predicted for a frame is the proprioception at each
-gripper's next keyframe: where the hand must go to grasp what the images show. Policy and
-steps-to-go read that in place of the images; of some hundred demonstrations they would learn the
-images themselves by heart (docs/log.md).
+gripper's next keyframe: where the hand must go to grasp what the images show. A policy reads that
+in place of the images; of some hundred demonstrations it would learn the images themselves by heart
+(docs/log.md).
 """
 
 from collections.abc import Sequence
@@ -16,40 +16,33 @@ from torch import Tensor, nn
 
 from nearer.core.arrays import Array
 
-_COMPONENTS = 256
-"""Principal components of the images' features."""
-_LEAST_WEIGHT = 0.3
-"""Of the last of them, when that of the first is 1 and all have variance 1."""
-_LEAST_SPREAD = 3e-3
-"""Of that of the first: what varies less is not made as large as the others."""
 _HIDDEN = 256
 _DROPOUT = 0.2
 _UPDATES = 4000
 _BATCH_SIZE = 256
 _LEARNING_RATE = 1e-3
 _WEIGHT_DECAY = 0.1
-_MOST_FRAMES = 20_000
-"""That the components are computed from."""
 
 
 class KeyframePredictor(nn.Module):
     """Predicts normalised proprioception at keyframes; frozen but for `fit`.
 
+    In training mode its dropout goes on: a policy then learns from predictions that are as far off
+    as those of new episodes (docs/log.md).
+
     Args:
-        features: numbers of an image's features.
+        components: numbers that say what the images show.
         state: numbers of the state.
         targets: numbers that are predicted.
     """
 
-    def __init__(self, features: int, state: int, targets: int) -> None:
+    def __init__(self, components: int, state: int, targets: int) -> None:
         super().__init__()
-        self.components = nn.Buffer(torch.zeros(features, _COMPONENTS))
-        self.feature_mean = nn.Buffer(torch.zeros(features))
         self.target_mean = nn.Buffer(torch.zeros(targets))
         self.target_std = nn.Buffer(torch.ones(targets))
         self.network = nn.Sequential(
             nn.Dropout(_DROPOUT),
-            nn.Linear(_COMPONENTS + state, _HIDDEN),
+            nn.Linear(components + state, _HIDDEN),
             nn.ReLU(),
             nn.Dropout(_DROPOUT),
             nn.Linear(_HIDDEN, _HIDDEN),
@@ -62,21 +55,22 @@ class KeyframePredictor(nn.Module):
         self.requires_grad_(False)
 
     def forward(
-        self, features: Float[Tensor, "samples features"], state: Float[Tensor, "samples state"]
+        self,
+        components: Float[Tensor, "samples components"],
+        state: Float[Tensor, "samples state"],
     ) -> Float[Tensor, "samples targets"]:
         """Return what is predicted, each number in standard deviations from its mean.
 
         Args:
-            features: of the images.
+            components: of the images' features.
             state: normalised.
         """
-        components = (features - self.feature_mean) @ self.components
         return self.network(torch.cat([components, state], dim=1))
 
     @torch.enable_grad()
     def fit(
         self,
-        features: Float[Tensor, "frames features"],
+        components: Float[Tensor, "frames components"],
         state: Float[Tensor, "frames state"],
         targets: Float[Tensor, "frames targets"],
         rng: np.random.Generator,
@@ -84,14 +78,11 @@ class KeyframePredictor(nn.Module):
         """Learn from demonstrations what images predict, and stay as it is from then on.
 
         Args:
-            features: of every frame's images.
+            components: of every frame's images.
             state: normalised.
             targets: in units of the proprioception; see `proprioception_at_keyframes`.
             rng: of the minibatches.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**31)))  # the components are approximate
-            self._fit_components(features)
         self.target_mean.copy_(targets.mean(dim=0))
         spread = targets.std(dim=0)
         self.target_std.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
@@ -105,25 +96,12 @@ class KeyframePredictor(nn.Module):
             torch.manual_seed(int(rng.integers(2**31)))  # of what dropout leaves out
             for _ in range(_UPDATES):
                 rows = torch.from_numpy(rng.integers(0, len(state), _BATCH_SIZE))
-                loss = (self(features[rows], state[rows]) - normalised[rows]).square().mean()
+                loss = (self(components[rows], state[rows]) - normalised[rows]).square().mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
         self.network.requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def _fit_components(self, features: Float[Tensor, "frames features"]) -> None:
-        """Store the principal components; the first has the largest weight."""
-        some = features[:: -(-len(features) // _MOST_FRAMES)].float()
-        self.feature_mean.copy_(some.mean(dim=0))
-        count = min(_COMPONENTS, *some.shape)
-        _, sizes, axes = torch.pca_lowrank(some, q=count)
-        spread = (sizes / len(some) ** 0.5).clamp(min=1e-6)
-        weights = torch.linspace(1, _LEAST_WEIGHT, count) / spread.clamp(
-            min=_LEAST_SPREAD * spread[0]
-        )
-        self.components[:, :count] = axes * weights
 
 
 def proprioception_at_keyframes(

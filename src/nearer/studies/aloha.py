@@ -26,13 +26,13 @@ from nearer.evaluation.audit_settings import AuditPlan
 from nearer.fleets.env_settings import EnvSettings
 from nearer.models.settings import MLPConfig
 from nearer.studies.recipe import Recipe
-from nearer.studies.running import (
-    ensure_demonstrations,
-    ensure_practice,
-    ensure_sft,
-    load_or_run_eval,
+from nearer.studies.running import ensure_demonstrations, ensure_sft, load_or_run_eval
+from nearer.studies.stage_success import (
+    StageSuccess,
+    before_practice,
+    practised_stages,
+    write_stages,
 )
-from nearer.studies.stage_success import StageSuccess, before_practice, write_stages
 
 ENV_ID = "nearer/AlohaInsertion-v0"
 STATES = EnvSettings(env_kwargs=('{"images": false, "object_poses": true}',))
@@ -68,14 +68,12 @@ def _measure(
     for name, percent in PARTS.items():
         recipe = aloha_recipe(config, seed, percent)
         ensure_sft(recipe, on_progress)
-        success = load_or_run_eval(recipe.eval_sft, on_progress).success
-        before = before_practice("aloha", name, seed, total * percent // 100, success)
-        yield before
+        part = total * percent // 100
         if name == EVERYTHING:
-            continue
-        episodes = ensure_practice(recipe, on_progress)
-        success = load_or_run_eval(recipe.eval_improve, on_progress).success
-        yield before.then(success, episodes)
+            success = load_or_run_eval(recipe.eval_sft, on_progress).success
+            yield before_practice("aloha", name, seed, part, success)
+        else:
+            yield from practised_stages(recipe, "aloha", name, seed, part, on_progress)
     percent = PARTS["a third"]
     recipe = _best_loss(aloha_recipe(config, seed, percent))
     ensure_sft(recipe, on_progress)

@@ -15,8 +15,8 @@ from nearer.core.callbacks import ProgressCallback, ignore_progress
 from nearer.core.errors import ConfigError, DatasetError
 from nearer.datasets.lerobot.reader import open_dataset
 from nearer.studies.recorded_task import recorded_task
-from nearer.studies.running import ensure_practice, ensure_sft, load_or_run_eval
-from nearer.studies.stage_success import StageSuccess, before_practice, write_stages
+from nearer.studies.running import ensure_sft
+from nearer.studies.stage_success import StageSuccess, practised_stages, write_stages
 
 TASKS = ("pick-place-v3", "push-v3", "peg-insert-side-v3")
 """What they were chosen by: docs/results.md."""
@@ -50,12 +50,7 @@ def _measure(
     demonstrations = _ensure_recorded(config.demonstrators / _SCRIPT, task, data)
     recipe = recorded_task("metaworld", data, folder / f"seed{seed}", seed, config.quick)
     ensure_sft(recipe, on_progress)
-    success = load_or_run_eval(recipe.eval_sft, on_progress).success
-    before = before_practice("metaworld", task, seed, demonstrations, success)
-    yield before
-    episodes = ensure_practice(recipe, on_progress)
-    success = load_or_run_eval(recipe.eval_improve, on_progress).success
-    yield before.then(success, episodes)
+    yield from practised_stages(recipe, "metaworld", task, seed, demonstrations, on_progress)
 
 
 def _ensure_recorded(script: Path, task: str, data: Path) -> int:

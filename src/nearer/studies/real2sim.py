@@ -21,11 +21,15 @@ from nearer.studies.recipe import Recipe
 from nearer.studies.running import (
     ensure_adapted,
     ensure_demonstrations,
-    ensure_practice,
     ensure_sft,
     load_or_run_eval,
 )
-from nearer.studies.stage_success import StageSuccess, before_practice, write_stages
+from nearer.studies.stage_success import (
+    StageSuccess,
+    before_practice,
+    practised_stages,
+    write_stages,
+)
 from nearer.studies.tabletop import STUDY, tabletop
 
 _LOOKS: Mapping[str, str] = {
@@ -186,12 +190,7 @@ def _measure(
         ensure_sft(unimodal, on_progress)
         variants[f"{direction.name}, unimodal reward"] = _rewarded_by(unimodal.sft.out, as_it_is)
     for name, recipe in variants.items():
-        success = load_or_run_eval(recipe.eval_sft, on_progress).success
-        before = before_practice("real2sim", name, seed, demonstrations, success)
-        yield before
-        episodes = ensure_practice(recipe, on_progress)
-        success = load_or_run_eval(recipe.eval_improve, on_progress).success
-        yield before.then(success, episodes)
+        yield from practised_stages(recipe, "real2sim", name, seed, demonstrations, on_progress)
 
 
 def _rewarded_by(run: Path, recipe: Recipe) -> Recipe:

@@ -1,15 +1,17 @@
 """Success by stage and condition: the rows, the table and the figure of the smaller studies."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
+from nearer.core.callbacks import ProgressCallback
 from nearer.core.intervals import Rate
 from nearer.reporting.html.stage_pairs import StagePair, pairs_figure
 from nearer.studies.headline_results import pooled, with_seed_interval
-from nearer.studies.running import write_files
+from nearer.studies.recipe import Recipe
+from nearer.studies.running import ensure_practice, load_or_run_eval, write_files
 
 PAPER: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "banana": {"banana": (0.63, 0.85)},
@@ -70,6 +72,25 @@ def before_practice(
         n_success=rate.successes,
         n_episodes=rate.total,
     )
+
+
+def practised_stages(
+    recipe: Recipe,
+    study: str,
+    condition: str,
+    seed: int,
+    demonstrations: int,
+    on_progress: ProgressCallback,
+) -> Iterator[StageSuccess]:
+    """Yield success of a recipe whose Stage 1 is done, before and after its practice.
+
+    What is not on disk is run.
+    """
+    success = load_or_run_eval(recipe.eval_sft, on_progress).success
+    before = before_practice(study, condition, seed, demonstrations, success)
+    yield before
+    episodes = ensure_practice(recipe, on_progress)
+    yield before.then(load_or_run_eval(recipe.eval_improve, on_progress).success, episodes)
 
 
 def stages_table(rows: Sequence[StageSuccess]) -> str:

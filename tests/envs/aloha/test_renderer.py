@@ -51,6 +51,23 @@ def test_images_have_no_shadows_and_no_multi_sampling(
     renderer.close()
 
 
+def test_convex_hulls_of_the_arms_leave_peg_and_socket_as_they_are(
+    insertion: AlohaModel, simulation: AlohaSimulation
+) -> None:
+    meshes = AlohaRenderer(insertion.mujoco_model, 96, 128)
+    hulls = AlohaRenderer(insertion.mujoco_model, 96, 128, convex_hulls=True)
+    first, second = (
+        renderer.render(simulation.mujoco_data, FRONT).astype(int) for renderer in (meshes, hulls)
+    )
+    differ = (first != second).any(axis=-1)
+    coloured = np.ptp(first, axis=-1) > 80
+    assert 0.001 < differ.mean() < 0.1
+    assert coloured.sum() > 200
+    assert not (differ & coloured).any()
+    meshes.close()
+    hulls.close()
+
+
 def test_closed_renderer_opens_again_and_two_sizes_live_together(
     insertion: AlohaModel, simulation: AlohaSimulation
 ) -> None:

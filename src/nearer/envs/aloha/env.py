@@ -74,7 +74,7 @@ class _Rows:
         self.observation_space = settings.observation_space()
         self.action_space = action_space(self.model.joint_limits_rad)
         size = (settings.height, settings.width)
-        self._renderer = AlohaRenderer(self.model.mujoco_model, *size)
+        self._renderer = AlohaRenderer(self.model.mujoco_model, *size, convex_hulls=True)
         self._renderer_for_people = AlohaRenderer(
             self.model.mujoco_model, _RENDER_HEIGHT, _RENDER_WIDTH
         )

@@ -1,5 +1,7 @@
 """Images of the arms, without shadows and multi-sampling, which cost many times the image itself.
 
+What a robot observes shows the arms as their convex hulls besides: a quarter of the time.
+
 A renderer serves all simulations of one model.
 """
 
@@ -20,14 +22,20 @@ _FRONT_AZIMUTH_DEG, _FRONT_ELEVATION_DEG = 90.0, -35.0
 
 
 class AlohaRenderer:
-    """Renders states of one model."""
+    """Renders states of one model.
 
-    def __init__(self, model: Any, height: int, width: int) -> None:
+    Args:
+        model: mujoco.MjModel.
+        height, width: of the images, in pixels.
+        convex_hulls: whether every part of an arm is drawn as its convex hull.
+    """
+
+    def __init__(self, model: Any, height: int, width: int, convex_hulls: bool = False) -> None:
         model.vis.quality.shadowsize = model.vis.quality.offsamples = 0
         flags = mujoco.mjtRndFlag
         without = (flags.mjRND_SHADOW, flags.mjRND_REFLECTION)
         self._model = model
-        self._offscreen = OffscreenRenderer(model, height, width, without)
+        self._offscreen = OffscreenRenderer(model, height, width, without, convex_hulls)
 
     def render(self, data: Any, camera: str) -> UInt8[Array, "h w 3"]:
         """Return an image of a state, which must have been simulated or started.
