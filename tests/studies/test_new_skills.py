@@ -250,10 +250,10 @@ def test_aloha_practises_from_the_smaller_parts_of_the_data(steps: Steps, tmp_pa
     rows = aloha.reproduce_aloha(config_in(tmp_path))
     env = "nearer/AlohaInsertion-v0"
 
-    def stages(percent: int) -> Steps:
-        root = f"aloha/seed3-percent{percent}"
+    def stages(percent: int, images: str = "") -> Steps:
+        root = f"aloha/seed3{images}-percent{percent}"
         practice = ("practise", env, f"{root}/sft", "its own", f"{root}/practice")
-        first = [("sft", "aloha/demonstrations", env), ("eval", env, f"{root}/sft")]
+        first = [("sft", f"aloha/demonstrations{images}", env), ("eval", env, f"{root}/sft")]
         return first if percent == 100 else [*first, practice, ("eval", env, f"{root}/practice")]
 
     assert steps == [
@@ -261,6 +261,10 @@ def test_aloha_practises_from_the_smaller_parts_of_the_data(steps: Steps, tmp_pa
         *stages(33),
         *stages(67),
         *stages(100),
+        ("collect", env, "aloha/demonstrations-images", "900"),
+        *stages(33, "-images"),
+        *stages(100, "-images"),
+        ("collect", env, "aloha/demonstrations", "900"),
         ("sft", "aloha/demonstrations", env),
         ("eval", env, "aloha/seed3-percent33/sft-best-loss"),
     ]
@@ -268,7 +272,15 @@ def test_aloha_practises_from_the_smaller_parts_of_the_data(steps: Steps, tmp_pa
         *(("a third", stage, 297) for stage in (1, 2)),
         *(("two thirds", stage, 603) for stage in (1, 2)),
         ("all", 1, 900),
+        *(("images, a third", stage, 297) for stage in (1, 2)),
+        ("images, all", 1, 900),
         ("a third, best held-out loss", 1, 297),
     ]
-    kept = aloha.aloha_recipe(config_in(tmp_path), 3, 33).sft.training.policy_checkpoint
-    assert kept == "last"
+    states, images = (
+        recipe_of(config_in(tmp_path), 3, 33)
+        for recipe_of in (aloha.states_recipe, aloha.images_recipe)
+    )
+    assert states.sft.training.policy_checkpoint == "last"
+    assert not states.improve.deviate.end_on_ground_truth
+    assert images.improve.deviate.end_on_ground_truth
+    assert images.sft.mlp.images
