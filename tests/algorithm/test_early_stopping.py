@@ -51,3 +51,11 @@ def test_plateau_rule_before_the_first_block_neither_stops_nor_chooses() -> None
     rule = PlateauRule(block_iterations=4)
     assert rule.best_step(history((2, 10))) == 0
     assert not rule.over(history((2, 10)))
+
+
+def test_plateau_rule_for_instructions_that_get_harder_keeps_the_last_and_goes_on() -> None:
+    rule = PlateauRule(block_iterations=2, patience_blocks=1, keep="last")
+    harder = history((30, 1000), (20, 1000), (10, 1000))
+    assert PlateauRule(block_iterations=2, patience_blocks=1).over(harder)
+    assert not rule.over(harder)
+    assert rule.best_step(harder) == 6

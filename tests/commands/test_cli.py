@@ -23,7 +23,7 @@ PAGES = (
     "improve --fleet processes",
 )
 """Help pages: one of each command, and those of models and fleets with settings of their own."""
-SCREEN_LINES, SCREEN_COLUMNS = 90, 100  # a pipe gets three blank lines in place of boxes
+SCREEN_LINES, SCREEN_COLUMNS = 91, 100  # a pipe gets three blank lines in place of boxes
 DEFAULT = "(default: [^()]*|required|needed unless --resume)"
 VLA_UNITS = {
     "--vla.word-width": "width",

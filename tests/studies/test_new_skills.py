@@ -159,6 +159,7 @@ def test_mixture_is_practised_from_the_easiest_family_on(tmp_path: Path) -> None
     assert [str(family) for family in settings.families_in(0)] == ["point"]
     assert len(settings.families_in(transfer.MIXTURE_EPISODES)) == 5
     assert settings.board_episodes > 1
+    assert recipe.improve.plateau.keep == "last"
 
 
 def episode(robot: int, start: float, end: float) -> Episode:

@@ -61,12 +61,17 @@ class PlateauRule:
         patience_blocks: blocks without a better score before practice stops.
         min_gain: relative gain that counts as better.
         keep_all: every block's checkpoint stays.
+        keep: best policy, or last and never stop early.
     """
+
+    # keep: blocks of instructions that get harder from one to the next cannot be compared;
+    # the best one would always be the first (docs/log.md).
 
     block_iterations: int = 8
     patience_blocks: int = 4
     min_gain: float = 0.02
     keep_all: bool = False
+    keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
         check_settings(
@@ -85,6 +90,8 @@ class PlateauRule:
         iterations after it. A block that collapses thus never hands its end over, and without a
         full block, or where nothing was ever detected, the policy that practice started with stays.
         """
+        if self.keep == "last":
+            return len(history)
         scores = self.scores(history)
         if not any(scores):
             return 0
@@ -106,7 +113,7 @@ class PlateauRule:
     def over(self, history: Sequence[Iteration]) -> bool:
         """Return whether the last `patience_blocks` blocks brought no gain over the best before."""
         scores = self.scores(history)
-        if len(scores) <= self.patience_blocks:
+        if self.keep == "last" or len(scores) <= self.patience_blocks:
             return False
         best_before = max(scores[: -self.patience_blocks])
         return max(scores[-self.patience_blocks :]) < best_before * (1 + self.min_gain)

@@ -30,8 +30,9 @@ from nearer.models.trunk_vision_encoder import TrunkVisionEncoder
 
 _COMPONENTS = 64
 """That steps-to-go read. With 16 or 32 the detector is right less often, with 256 as well."""
-_DROPOUT = 0.2
-"""Of the inputs of steps-to-go in Stage 1, where there are images."""
+_DROPOUT = 0.4
+"""Of inputs and hidden units of steps-to-go in Stage 1, where there are images: without it the
+detector gets worse with every update (docs/log.md)."""
 _LOG_SQRT_2_PI = 0.9189385332046727  # log sqrt(2 pi), of the Gaussian density
 
 
@@ -78,9 +79,8 @@ class MLP(FoundationModel):
             self.keyframes = KeyframePredictor(self.components.width, state, predicted)
         self.action_net = _three_layers(state + predicted, config.hidden, 2 * spaces.action)
         self.steps_to_go_net = _three_layers(
-            state + predicted + seen, config.hidden, config.num_bins
+            state + predicted + seen, config.hidden, config.num_bins, _DROPOUT if trunk else 0
         )
-        self.dropout = nn.Dropout(_DROPOUT if trunk else 0)
         self._read_by_actions = state + predicted
         self.state_mean = nn.Buffer(torch.zeros(state))
         self.state_std = nn.Buffer(torch.ones(state))
@@ -150,7 +150,7 @@ class MLP(FoundationModel):
 
     def steps_to_go_logits(self, inputs: Inputs) -> Float[Tensor, "samples bins"]:
         """Return unnormalised log-probabilities of the steps-to-go bins."""
-        return self.steps_to_go_net(self.dropout(self.normalised_inputs(inputs)))
+        return self.steps_to_go_net(self.normalised_inputs(inputs))
 
     def _gaussian(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         read = self.normalised_inputs(inputs)[:, : self._read_by_actions]
@@ -178,16 +178,12 @@ def _check_grippers(grippers: Sequence[int], agent_pos: int) -> None:
         )
 
 
-def _three_layers(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(width_in, hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, width_out),
-    )
+def _three_layers(width_in: int, hidden: int, width_out: int, dropout: float = 0) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in (width_in, hidden, hidden):
+        layers += [nn.Dropout(dropout)] if dropout else []
+        layers += [nn.Linear(width, hidden), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(hidden, width_out))
 
 
 def _nonzero_std(values: Float[Tensor, "samples axes"]) -> Float[Tensor, "axes"]:

@@ -100,7 +100,13 @@ def mixture_recipe(recipe: Recipe) -> Recipe:
     }
     out = recipe.improve.out.with_name("practice-mixture")
     env_settings = EnvSettings(env_kwargs=(json.dumps(settings),))
-    improve = replace(recipe.improve, env=ALL_FAMILIES, env_settings=env_settings, out=out)
+    improve = replace(
+        recipe.improve,
+        env=ALL_FAMILIES,
+        env_settings=env_settings,
+        out=out,
+        plateau=replace(recipe.improve.plateau, keep="last"),  # its instructions get harder
+    )
     return replace(recipe, improve=improve)
 
 
