@@ -20,6 +20,10 @@ _SHOWN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "aloha": ("ALOHA insertion, by data", ("a third", "two thirds", "all")),
     "real2sim": ("another look", ("real to sim, adapted", "sim to real, adapted")),
     "banana": ("a new object", ("banana",)),
+    "transfer": (
+        "block to block practised",
+        ("block to place", "block beside block", "point", "separate"),
+    ),
     "metaworld": ("Meta-World", TASKS),
 }
 """Of each study beside the headline: what stands under it in the figure, conditions shown."""
