@@ -95,13 +95,13 @@ STUDIES: Sequence[Study] = (
     Study(
         name="transfer",
         shows="what practice of one family of instructions does for the others",
-        minutes=65,
+        minutes=45,
         run=lambda config, say: stages_table(reproduce_transfer(config, say)),
     ),
     Study(
         name="banana",
         shows="a new object, after the practice of transfer",
-        minutes=115,
+        minutes=55,
         run=lambda config, say: stages_table(reproduce_banana(config, say)),
     ),
     Study(
@@ -113,7 +113,7 @@ STUDIES: Sequence[Study] = (
     Study(
         name="aloha",
         shows="two arms: practice against three times the demonstrations",
-        minutes=80,
+        minutes=200,
         run=lambda config, say: stages_table(reproduce_aloha(config, say)),
     ),
     Study(
