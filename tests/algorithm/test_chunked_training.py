@@ -46,7 +46,8 @@ def test_commands_in_chunks_count_decisions_and_control_steps(
     data = ["--data", str(stage_one / "data"), "--model", "mlp"]
     main(["sft", *data, "--chunk", "5", *tiny, *calibrated, "--out", str(run)])
     saved = read_json(run / "checkpoints/policy/pretrained_model/config.json")["spaces"]
-    assert (saved["action"], saved["chunking"]) == (10, {"chunk": 5, "relative": False})
+    chunking = {"chunk": 5, "relative": False, "decision_frames": False}
+    assert (saved["action"], saved["chunking"]) == (10, chunking)
     env, limits = ["--env", POINT_MASS], ["--max-steps", "33", "--num-envs", "4"]
     some = ["--max-env-steps", "800", "--updates-per-iteration", "2", "--batch-size", "8"]
     threshold_and_out = ["--threshold", "2", "--out", str(practice)]

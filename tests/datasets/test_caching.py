@@ -429,9 +429,8 @@ def test_load_demonstrations_of_some_episodes_keeps_their_order(dataset, cache):
 def test_load_demonstrations_of_decisions_encodes_their_frames_alone(dataset, cache):
     chunking, vision_encoder = Chunking(chunk=3), MeanColourEncoder()
     every = load_demonstrations(dataset, MeanColourEncoder(), None, cache, chunking=chunking)
-    decided = load_demonstrations(
-        dataset, vision_encoder, None, cache, chunking=chunking, decision_frames=True
-    )
+    chunking = Chunking(chunk=3, decision_frames=True)
+    decided = load_demonstrations(dataset, vision_encoder, None, cache, chunking=chunking)
     rows = [0, 3, 4, 5, 8, 11, 13, 14, 16, 17, 20, 23]  # of 5, 9, 3 and 7 frames
     assert vision_encoder.num_encoded == len(rows)
     assert decided.episode_lengths.tolist() == [3, 4, 2, 3]
@@ -441,9 +440,8 @@ def test_load_demonstrations_of_decisions_encodes_their_frames_alone(dataset, ca
 
 def test_load_demonstrations_of_decisions_stacks_the_frames_of_decisions(dataset, cache):
     vision_encoder = StackedColourEncoder()
-    data = load_demonstrations(
-        dataset, vision_encoder, None, cache, chunking=Chunking(chunk=3), decision_frames=True
-    )
+    chunking = Chunking(chunk=3, decision_frames=True)
+    data = load_demonstrations(dataset, vision_encoder, None, cache, chunking=chunking)
     own = data.features.float()
     first_of_second = data.inputs(torch.tensor([3, 5])).features.reshape(2, 3, 4)
     assert first_of_second.tolist() == own[torch.tensor([[3, 3, 3], [3, 4, 5]])].tolist()

@@ -14,8 +14,8 @@ from nearer.core.action_chunks import PLAIN, Chunking
 from nearer.core.arrays import Array
 from nearer.core.episode import Ended
 from nearer.evaluation.ground_truth import NoTermination
-from nearer.fleets.chunked import ChunkedFleet, in_chunks
-from nearer.fleets.encoded import encoded
+from nearer.fleets.chunked import ChunkedFleet, encoded_in_chunks, in_chunks
+from nearer.fleets.encoded import encoded, encoders_of
 from nearer.fleets.gym import SingleEnvFleet, make_fleet
 from nearer.testing import CountingFleet, check_fleet
 
@@ -130,3 +130,18 @@ def test_chunked_fleet_vision_encoder_tracks_every_control_step() -> None:
     for _ in range(2):
         sensed = fleet.step(robots, np.zeros((2, 3), np.float32))
     assert sensed.observation.features.tolist() == [[7], [7]]
+
+
+def test_encoded_in_chunks_encodes_decisions_alone_of_a_model_that_learnt_so() -> None:
+    robots = np.arange(2)
+    for decision_frames, seen in ((False, [[7], [7]]), (True, [[3], [3]])):
+        encoders = encoders_of(FrameCountingEncoder(), None, 2)
+        chunking = Chunking(chunk=3, decision_frames=decision_frames)
+        fleet = encoded_in_chunks(CountingFleet(2, 9), chunking, encoders)
+        assert fleet.reset(robots, [1, 2]).observation.features.tolist() == [[1], [1]]
+        for _ in range(2):
+            sensed = fleet.step(robots, np.zeros((2, 3), np.float32))
+        assert sensed.observation.features.tolist() == seen
+        assert sensed.observation.agent_pos[:, 1].tolist() == [6, 6]
+    unseeing = CountingFleet(2, 9)
+    assert encoded_in_chunks(unseeing, PLAIN, None) is unseeing

@@ -115,3 +115,14 @@ def test_check_same_chunks_compares_control_steps_alone() -> None:
     check_same_chunks(Chunking(chunk=5), Chunking(chunk=5, relative=True))
     with pytest.raises(ConfigError, match=r"decide on 5 .* got 1; train it with .* --chunk 5"):
         check_same_chunks(Chunking(chunk=5), Chunking())
+
+
+def test_check_same_chunks_compares_the_frames_learnt_from() -> None:
+    decided, every = Chunking(chunk=5, decision_frames=True), Chunking(chunk=5)
+    check_same_chunks(decided, decided)
+    for policy, reward, sentence in (
+        (decided, every, "must be trained with --decision-frames, .* got one without it"),
+        (every, decided, "must be trained without --decision-frames, .* got one with it"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            check_same_chunks(policy, reward)

@@ -27,8 +27,8 @@ from nearer.evaluation.eval_info import eval_info, read_eval_info, write_eval_in
 from nearer.evaluation.perception_document import remove_perception, write_perception
 from nearer.evaluation.perception_recorder import perception_recorder
 from nearer.evaluation.success import Evaluation, check_paired, compare, evaluate
-from nearer.fleets.chunked import in_chunks
-from nearer.fleets.encoded import encoded
+from nearer.fleets.chunked import encoded_in_chunks, in_chunks
+from nearer.fleets.encoded import encoders_of
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings, shown
 from nearer.fleets.for_model import unencoded_fleet
 from nearer.models.factory import build_model
@@ -83,9 +83,12 @@ def _eval(
     robots = unencoded_fleet(
         config.env, config.num_envs, policy, settings=settings, max_steps=config.max_steps
     )
-    recorder = perception_recorder(robots, policy)
     chunking = policy.spaces.chunking
-    fleet = in_chunks(recorder or encoded(robots, policy.vision_encoder), chunking)
+    recorder = None if chunking.decision_frames else perception_recorder(robots, policy)
+    encoders = encoders_of(policy.vision_encoder, None, config.num_envs)
+    fleet = (
+        in_chunks(recorder, chunking) if recorder else encoded_in_chunks(robots, chunking, encoders)
+    )
     evaluation, episodes = evaluate(
         fleet,
         ModelPolicy(policy),

@@ -32,7 +32,7 @@ from nearer.fleets.actors.remote_models import RemoteEncoders, RemoteModels
 from nearer.fleets.actors.served_models import ServedModels
 from nearer.fleets.actors.source import ActorSource
 from nearer.fleets.cameras import WatchedCameras
-from nearer.fleets.chunked import in_chunks
+from nearer.fleets.chunked import encoded_in_chunks
 from nearer.fleets.decide_ahead import AheadFleet, whole_chunks
 from nearer.fleets.encoded import EncodedFleet, Encodes, encoders_of
 from nearer.fleets.find_env import portable_spec, register_here
@@ -313,13 +313,12 @@ def _recorded_robots(
             clock=clock,
         )
         fleet = live = LiveFleet(fleet, shown, clock, chosen)
-    fleet = EncodedFleet(fleet, encoders) if encoders else fleet
     recording, ahead = config.audits.by_ground_truth, settings.decide_ahead
-    fleet = (
-        AheadFleet(fleet, chunking, ahead, recording=recording)
-        if ahead
-        else in_chunks(fleet, chunking)
-    )
+    if ahead:
+        fleet = EncodedFleet(fleet, encoders) if encoders else fleet
+        fleet = AheadFleet(fleet, chunking, ahead, recording=recording)
+    else:
+        fleet = encoded_in_chunks(fleet, chunking, encoders)
     return _RecordedRobots(
         recorder=GroundTruthRecorder(fleet, recording=recording),
         max_steps=whole_chunks(max_steps, chunking, ahead),

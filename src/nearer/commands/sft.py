@@ -216,7 +216,6 @@ def _encoded(
         config.cache,
         on_progress,
         config.chunking,
-        config.decision_frames,
     )
     if candidates:
         encoded = _encoded_candidates(
@@ -314,7 +313,6 @@ def _encoded_by_reward(
         config.cache,
         on_progress,
         config.chunking,
-        config.decision_frames,
     )
 
 

@@ -71,8 +71,6 @@ class SFTConfig:
             frames.
         vision_encoder_objective_updates: gradient updates through both objectives, before these.
         vision_encoder_episodes: demonstrations that these updates see, at most.
-        decision_frames: with --chunk, learn from those frames alone on which a policy decides;
-            images of the others are not encoded.
         cache: folder of decoded frames and features; none: ~/.cache/nearer.
         out: the run's folder; outputs: outputs/sft/DATE/TIME_MODEL.
         track: shows metrics in tensorboard, wandb, trackio.
@@ -89,7 +87,6 @@ class SFTConfig:
     vision_encoder_updates: int = 300
     vision_encoder_objective_updates: int = 0
     vision_encoder_episodes: int = 200
-    decision_frames: bool = False
     cache: Path | None = None
     track: Track = ("tensorboard",)
     resume: bool = False
@@ -116,11 +113,6 @@ class SFTConfig:
             object.__setattr__(self, "training", replace(self.training, learning_rate=rate))
         if self.calibration.env is not None:
             self.chunking.decisions_within(self.calibration.rollout_steps)
-        if self.decision_frames and self.chunking.chunk == 1:
-            raise ConfigError(
-                "--decision-frames must come with --chunk of 2 or more, got 1, where a policy "
-                "decides on every frame; leave it out"
-            )
         through = self.vision_encoder_objective_updates
         if through and settings_of(self.model) != "vla":
             raise ConfigError(

@@ -20,13 +20,21 @@ class Chunking:
     Attributes:
         chunk: control steps a decision covers; all are executed.
         relative: chunks of joint positions, less those at their start.
+        decision_frames: with --chunk, learn from those frames alone on which a policy decides;
+            images of the others are not encoded, on robots neither.
     """
 
     chunk: int = 1
     relative: bool = False
+    decision_frames: bool = False
 
     def __post_init__(self) -> None:
         check_settings(self, chunk="[1, inf)")
+        if self.decision_frames and self.chunk == 1:
+            raise ConfigError(
+                "--decision-frames must come with --chunk of 2 or more, got 1, where a policy "
+                "decides on every frame; leave it out"
+            )
 
     @property
     def is_plain(self) -> bool:

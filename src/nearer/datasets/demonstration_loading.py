@@ -63,7 +63,6 @@ def load_demonstrations(
     cache: Path | None = None,
     on_progress: ProgressCallback = ignore_progress,
     chunking: Chunking = PLAIN,
-    decision_frames: bool = False,
 ) -> Demonstrations:
     """Return a data set's episodes, their images encoded by a model's vision encoder.
 
@@ -73,9 +72,8 @@ def load_demonstrations(
         episodes: rows of the episodes to load, in this order; None: all of them.
         cache: folder of decoded frames and encodings; None: the user's cache folder.
         on_progress: sees the progress of decoding and encoding.
-        chunking: what a decision of the model covers.
-        decision_frames: load the frames alone on which such a model decides; images of the others
-            are not encoded.
+        chunking: what a decision of the model covers; with its `decision_frames`, the frames alone
+            on which it decides are loaded, and images of the others are not encoded.
 
     Raises:
         DatasetError: the data set cannot be trained on; says why.
@@ -88,7 +86,7 @@ def load_demonstrations(
             f"{sorted(dataset.info.features)}; choose a model that reads images"
         )
     data = chunked(load_without_images(dataset, episodes), chunking)
-    every = chunking.chunk if decision_frames else 1
+    every = chunking.chunk if chunking.decision_frames else 1
     if every > 1:
         data = data.decisions(every)
     if vision_encoder is None:

@@ -11,6 +11,7 @@ from nearer.core.chunk_actions import split_decisions
 from nearer.core.episode import EncodedObservation, Observation
 from nearer.core.interfaces import Fleet, Sensed, Starts
 from nearer.core.spaces import Spaces
+from nearer.fleets.encoded import EncodedFleet, Encodes
 from nearer.fleets.wrapper import FleetWrapper
 
 
@@ -21,8 +22,9 @@ class ChunkedFleet(FleetWrapper):
     returned, as everywhere: a success within a chunk that is undone when the chunk is over does not
     count, unless the env ended there. A detector cannot see it either.
 
-    Vision encoders must be inside (`ChunkedFleet(EncodedFleet(...))`): they track objects from one
-    control step to the next, in demonstrations too.
+    Vision encoders are inside (`ChunkedFleet(EncodedFleet(...))`): they track objects from one
+    control step to the next, in demonstrations too. Those of a model that learnt from the frames of
+    decisions alone are outside; see `encoded_in_chunks`.
     """
 
     def __init__(self, fleet: Fleet, chunking: Chunking) -> None:
@@ -59,6 +61,22 @@ class ChunkedFleet(FleetWrapper):
 def in_chunks(fleet: Fleet, chunking: Chunking) -> Fleet:
     """Return the fleet for a policy that decides so; as it is, where it decides step by step."""
     return fleet if chunking.is_plain else ChunkedFleet(fleet, chunking)
+
+
+def encoded_in_chunks(fleet: Fleet, chunking: Chunking, encoders: Encodes | None) -> Fleet:
+    """Return the fleet for a policy that decides so, its images encoded where it learnt from them:
+    at every control step, or at every decision alone.
+
+    Args:
+        fleet: by control steps, with images where there are encoders.
+        chunking: of the policy.
+        encoders: None: no model reads images.
+    """
+    if encoders is None:
+        return in_chunks(fleet, chunking)
+    if chunking.decision_frames:
+        return EncodedFleet(in_chunks(fleet, chunking), encoders)
+    return in_chunks(EncodedFleet(fleet, encoders), chunking)
 
 
 def _updated(before: Sensed, rows: Int64[Array, "going"], after: Sensed) -> Sensed:

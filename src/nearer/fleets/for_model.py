@@ -8,8 +8,8 @@ from nearer.core.action_chunks import Chunking
 from nearer.core.errors import ConfigError, EnvError
 from nearer.core.interfaces import Fleet
 from nearer.core.spaces import Spaces
-from nearer.fleets.chunked import in_chunks
-from nearer.fleets.encoded import encoded
+from nearer.fleets.chunked import encoded_in_chunks
+from nearer.fleets.encoded import encoders_of
 from nearer.fleets.env_settings import AS_IT_IS, EnvSettings
 from nearer.fleets.gym import make_fleet
 from nearer.fleets.instructions import ChosenInstructions
@@ -65,7 +65,8 @@ def fitting_fleet(
     """
     reward_encoder = reward.vision_encoder if reward else None
     fleet = unencoded_fleet(env, num_robots, model, reward, settings, max_steps)
-    return in_chunks(encoded(fleet, model.vision_encoder, reward_encoder), model.spaces.chunking)
+    encoders = encoders_of(model.vision_encoder, reward_encoder, num_robots)
+    return encoded_in_chunks(fleet, model.spaces.chunking, encoders)
 
 
 def unencoded_fleet(
@@ -102,6 +103,12 @@ def check_same_chunks(policy: Chunking, reward: Chunking) -> None:
         raise ConfigError(
             f"the reward must decide on {policy.chunk} control steps at once, as the policy does, "
             f"got {reward.chunk}; train it with nearer sft --chunk {policy.chunk}"
+        )
+    if policy.decision_frames != reward.decision_frames:
+        both = ("without", "with")
+        raise ConfigError(
+            f"the reward must be trained {both[policy.decision_frames]} --decision-frames, as the "
+            f"policy was, got one {both[reward.decision_frames]} it; train it so"
         )
 
 
