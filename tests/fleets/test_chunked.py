@@ -1,6 +1,7 @@
 """A fleet that executes action chunks."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from nearer.core.arrays import Array
 from nearer.core.episode import Ended
 from nearer.evaluation.ground_truth import NoTermination
 from nearer.fleets.chunked import ChunkedFleet, encoded_in_chunks, in_chunks
+from nearer.fleets.decide_ahead import AheadFleet
 from nearer.fleets.encoded import encoded, encoders_of
 from nearer.fleets.gym import SingleEnvFleet, make_fleet
 from nearer.testing import CountingFleet, check_fleet
@@ -143,5 +145,15 @@ def test_encoded_in_chunks_encodes_decisions_alone_of_a_model_that_learnt_so() -
             sensed = fleet.step(robots, np.zeros((2, 3), np.float32))
         assert sensed.observation.features.tolist() == seen
         assert sensed.observation.agent_pos[:, 1].tolist() == [6, 6]
+    chunking = Chunking(chunk=3, decision_frames=True)
+    encoders = encoders_of(FrameCountingEncoder(), None, 1)
+    ahead = encoded_in_chunks(
+        CountingFleet(1, 9), chunking, encoders, partial(AheadFleet, ahead=1, recording=False)
+    )
+    ahead.reset(robots[:1], [1])
+    for seen in (2, 3):
+        sensed = ahead.step(robots[:1], np.zeros((1, 3), np.float32))
+        assert sensed.observation.features.tolist() == [[seen]]
+    ahead.close()
     unseeing = CountingFleet(2, 9)
     assert encoded_in_chunks(unseeing, PLAIN, None) is unseeing

@@ -32,9 +32,9 @@ from nearer.fleets.actors.remote_models import RemoteEncoders, RemoteModels
 from nearer.fleets.actors.served_models import ServedModels
 from nearer.fleets.actors.source import ActorSource
 from nearer.fleets.cameras import WatchedCameras
-from nearer.fleets.chunked import encoded_in_chunks
+from nearer.fleets.chunked import encoded_in_chunks, in_chunks
 from nearer.fleets.decide_ahead import AheadFleet, whole_chunks
-from nearer.fleets.encoded import EncodedFleet, Encodes, encoders_of
+from nearer.fleets.encoded import Encodes, encoders_of
 from nearer.fleets.find_env import portable_spec, register_here
 from nearer.fleets.for_model import ModelNeeds, Needs, unencoded_fleet
 from nearer.fleets.instructions import ChosenInstructions
@@ -314,11 +314,8 @@ def _recorded_robots(
         )
         fleet = live = LiveFleet(fleet, shown, clock, chosen)
     recording, ahead = config.audits.by_ground_truth, settings.decide_ahead
-    if ahead:
-        fleet = EncodedFleet(fleet, encoders) if encoders else fleet
-        fleet = AheadFleet(fleet, chunking, ahead, recording=recording)
-    else:
-        fleet = encoded_in_chunks(fleet, chunking, encoders)
+    chunks = partial(AheadFleet, ahead=ahead, recording=recording) if ahead else in_chunks
+    fleet = encoded_in_chunks(fleet, chunking, encoders, chunks)
     return _RecordedRobots(
         recorder=GroundTruthRecorder(fleet, recording=recording),
         max_steps=whole_chunks(max_steps, chunking, ahead),

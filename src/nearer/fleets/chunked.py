@@ -1,6 +1,6 @@
 """A fleet whose robots are given several control steps at once, and execute all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -63,7 +63,12 @@ def in_chunks(fleet: Fleet, chunking: Chunking) -> Fleet:
     return fleet if chunking.is_plain else ChunkedFleet(fleet, chunking)
 
 
-def encoded_in_chunks(fleet: Fleet, chunking: Chunking, encoders: Encodes | None) -> Fleet:
+def encoded_in_chunks(
+    fleet: Fleet,
+    chunking: Chunking,
+    encoders: Encodes | None,
+    chunks: Callable[[Fleet, Chunking], Fleet] = in_chunks,
+) -> Fleet:
     """Return the fleet for a policy that decides so, its images encoded where it learnt from them:
     at every control step, or at every decision alone.
 
@@ -71,12 +76,13 @@ def encoded_in_chunks(fleet: Fleet, chunking: Chunking, encoders: Encodes | None
         fleet: by control steps, with images where there are encoders.
         chunking: of the policy.
         encoders: None: no model reads images.
+        chunks: makes a fleet that steps by chunks.
     """
     if encoders is None:
-        return in_chunks(fleet, chunking)
+        return chunks(fleet, chunking)
     if chunking.decision_frames:
-        return EncodedFleet(in_chunks(fleet, chunking), encoders)
-    return in_chunks(EncodedFleet(fleet, encoders), chunking)
+        return EncodedFleet(chunks(fleet, chunking), encoders)
+    return chunks(EncodedFleet(fleet, encoders), chunking)
 
 
 def _updated(before: Sensed, rows: Int64[Array, "going"], after: Sensed) -> Sensed:

@@ -36,7 +36,7 @@ def whole_chunks(control_steps: int, chunking: Chunking, ahead: int) -> int:
 class AheadFleet(FleetWrapper):
     """One robot that executes chunks, each decided before the one before it has ended.
 
-    Vision encoders must be inside, as in `ChunkedFleet`. Ground truth is that of the observation
+    Vision encoders are where `encoded_in_chunks` has them. Ground truth is that of the observation
     returned. A decision counts as a whole chunk everywhere, though it leaves out `ahead` of its
     actions; `whole_chunks` says what a time limit becomes. All calls of the robot come from one
     thread.
