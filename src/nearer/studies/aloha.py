@@ -6,8 +6,8 @@ second, steps-to-go counted in chunks. And the paper's late-checkpoint rule: of 
 policy with the best held-out BC loss beside that of the last update.
 
 From images: Stage 1 on a third and on all of the demonstrations, practice from all, since a third
-leave too few successes to learn from. As in the paper, whose cameras cannot see a full insertion
-either, practice is told of true success there.
+leaves too few successes to learn from. As in the paper, whose cameras cannot see a full insertion
+either, episodes of practice end on ground truth there, and success has a bonus.
 
 Deviations from algorithm 1: a value baseline, PPO's clip and two epochs. And the standard deviation
 of actions is small and the same everywhere: the one that is learned holds what demonstrators do

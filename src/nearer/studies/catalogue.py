@@ -113,7 +113,7 @@ STUDIES: Sequence[Study] = (
     Study(
         name="aloha",
         shows="two arms: practice against three times the demonstrations",
-        minutes=200,
+        minutes=200,  # those of images, some 120, are an estimate
         run=lambda config, say: stages_table(reproduce_aloha(config, say)),
     ),
     Study(
